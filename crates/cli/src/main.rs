@@ -1,0 +1,2 @@
+//! The `sinkscope` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! How it is computed: the operations of a transformer, on slices.
