@@ -1,1 +1,5 @@
-//! Placeholder until the module lands.
+//! Where weights come from: files, mapped into memory and decoded a few rows at a time.
+
+mod metadata;
+
+pub use metadata::{GgufMetadata, GgufValue, Metadata};

@@ -1,1 +1,5 @@
-//! Placeholder until the module lands.
+//! Where tokens come from: text and token files, and the text inside the binary.
+
+mod batch;
+
+pub use batch::TokenBatch;
