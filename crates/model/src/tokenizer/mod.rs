@@ -1,1 +1,114 @@
-//! Placeholder until the module lands.
+//! From text to token ids and back: `tokenizer.json` of a Hugging Face directory, or the vocabulary inside a GGUF file.
+//!
+//! Byte-level BPE runs on the `tokenizers` crate, whether it comes from `tokenizer.json` or is assembled from GGUF keys
+//! ([`byte_level`]). A SentencePiece vocabulary inside a GGUF file has scores and no merges; [`sentencepiece`] merges
+//! by those scores as the SentencePiece library does.
+
+mod byte_level;
+mod display;
+mod folder;
+mod gguf;
+mod sentencepiece;
+mod vocabulary;
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::Metadata;
+use crate::error::ModelError;
+use display::Spelling;
+use sentencepiece::SentencePiece;
+
+/// The tokeniser that comes with a checkpoint.
+#[derive(Debug)]
+pub struct Tokenizer {
+    engine: Engine,
+    spelling: Spelling,
+    vocabulary_size: usize,
+    bos: Option<u32>,
+    adds_bos: bool,
+    adds_prefix: bool,
+    path: PathBuf,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Library(Box<tokenizers::Tokenizer>),
+    SentencePiece(SentencePiece),
+}
+
+impl Tokenizer {
+    /// Reads the tokeniser of the checkpoint at `path`: `tokenizer.json` in a Hugging Face directory, the
+    /// `tokenizer.ggml.*` keys of a GGUF file. `None` if the checkpoint has neither; a directory with only a
+    /// SentencePiece `tokenizer.model` counts as having none.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or contradicts itself (a merge of an unknown token, an id outside the vocabulary),
+    /// or if the GGUF file names a tokeniser or pre-tokeniser that is not supported.
+    pub fn from_metadata(metadata: &Metadata, path: &Path) -> Result<Option<Self>, ModelError> {
+        match metadata {
+            Metadata::HuggingFace { folder, config } => folder::read(folder, config),
+            Metadata::Gguf(keys) => gguf::read(keys, path),
+        }
+    }
+
+    /// The ids of `text`. No special token is added, but one that is spelled out in the text, such as
+    /// `<|im_start|>`, becomes its id.
+    ///
+    /// # Errors
+    ///
+    /// If the tokeniser has no way to write a piece of the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        match &self.engine {
+            Engine::Library(library) => match library.encode_fast(text, false) {
+                Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+                Err(error) => {
+                    Err(ModelError::unsupported(&self.path, format!("the tokeniser cannot encode the text: {error}")))
+                }
+            },
+            Engine::SentencePiece(pieces) => pieces.encode(text).map_err(|character| {
+                let reason =
+                    format!("the vocabulary has no token for {character:?}, no byte tokens and no unknown token");
+                ModelError::unsupported(&self.path, reason)
+            }),
+        }
+    }
+
+    /// The text of one token, for display: ` the`, not `Ġthe` or `▁the`. Bytes that are not UTF-8 by themselves are
+    /// written `\xNN`; an id that has no token is written `<id N>`.
+    pub fn decode_token(&self, id: u32) -> String {
+        let (spelled, added) = match &self.engine {
+            Engine::Library(library) => match library.get_added_vocabulary().simple_id_to_token(id) {
+                Some(content) => (Some(content), true),
+                None => (library.id_to_token(id), false),
+            },
+            Engine::SentencePiece(pieces) => (pieces.piece(id).map(str::to_owned), false),
+        };
+        match spelled {
+            Some(spelled) if added && self.spelling == Spelling::ByteLevel => spelled,
+            Some(spelled) => self.spelling.text(&spelled),
+            None => format!("<id {id}>"),
+        }
+    }
+
+    /// Number of tokens the tokeniser knows, special ones included. A model's embedding may have more rows.
+    pub fn vocabulary_size(&self) -> usize {
+        self.vocabulary_size
+    }
+
+    /// The id of the beginning-of-sequence token, if the checkpoint names one.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// Whether the model's own tokeniser puts the beginning-of-sequence token before a text.
+    pub fn adds_bos(&self) -> bool {
+        self.adds_bos
+    }
+
+    /// Whether a text is encoded as if a space stood before it, so that a later part of a text must be given without
+    /// its first space.
+    pub(crate) fn adds_prefix(&self) -> bool {
+        self.adds_prefix
+    }
+}
