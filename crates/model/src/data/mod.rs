@@ -6,6 +6,7 @@
 
 mod batch;
 mod compression;
+mod containment;
 mod digest;
 mod document;
 mod json_lines;
@@ -143,12 +144,11 @@ fn load_text(
         sequences.extend(&tokenizer.encode(text)?);
         Ok(if sequences.is_full() { Flow::Enough } else { Flow::More })
     };
-    let (source, sha256) = match path {
-        Some(path) => document::read(path, &mut take)?,
-        None => {
-            take(Part { text: SAMPLE_TEXT, continues: false })?;
-            (name, digest::of_bytes(SAMPLE_TEXT.as_bytes()))
-        }
+    let (source, sha256) = if let Some(path) = path {
+        document::read(path, &mut take)?
+    } else {
+        take(Part { text: SAMPLE_TEXT, continues: false })?;
+        (name, digest::of_bytes(SAMPLE_TEXT.as_bytes()))
     };
     let batch = sequences.finish(&source)?;
     Ok(Data { batch, source, sha256, bos: head.is_some() })

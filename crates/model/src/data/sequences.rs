@@ -32,7 +32,7 @@ impl Sequences {
             if self.is_full() {
                 break;
             }
-            if self.tokens.len() % self.seq_len == 0 {
+            if self.tokens.len().is_multiple_of(self.seq_len) {
                 self.tokens.extend(self.head);
             }
             self.tokens.push(id);
