@@ -14,6 +14,7 @@ below and writes
 For SentencePiece it trains a BPE model with byte fallback and one without, and writes gguf.json and expected.json, ids
 from the `sentencepiece` package. Texts that spell out a special token are left out there, because SentencePiece itself
 never reads control tokens from text; their ids, in special.json, come from transformers' own reading of the GGUF keys.
+The first of the two also has a tokenizer.json, as transformers makes it, with its ids in folder.json.
 """
 
 import io
@@ -244,7 +245,12 @@ def sentence_pieces(name, byte_fallback):
         }
         backend, _ = convert_gguf_tokenizer("llama", renamed)
         special = ["<s>", "<s>The ships", "a</s>b", "a </s> b", "<think>the", "<s><think>the</think></s> more", "the <s"]
-        write(folder, "special.json", [expected(text, backend.encode(text, add_special_tokens=False).ids) for text in special])
+        by_backend = [expected(text, backend.encode(text, add_special_tokens=False).ids) for text in TEXTS + special]
+        write(folder, "special.json", by_backend[len(TEXTS) :])
+        # The same vocabulary as a Hugging Face directory has it. Where a text begins with a space, its ids are not
+        # those of SentencePiece.
+        write(folder, "tokenizer.json", json.loads(backend.to_str()))
+        write(folder, "folder.json", by_backend)
 
 
 if __name__ == "__main__":

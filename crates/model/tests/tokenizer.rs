@@ -91,6 +91,17 @@ fn gguf_pieces_give_the_ids_of_sentencepiece() {
 }
 
 #[test]
+fn pieces_in_a_tokenizer_json_give_the_ids_of_transformers() {
+    let tokenizer = folder("sentencepiece");
+    check(&tokenizer, &fixture("sentencepiece").join("folder.json"));
+    let pieces = gguf("sentencepiece");
+    assert_eq!(tokenizer.vocabulary_size(), pieces.vocabulary_size());
+    for id in 0..pieces.vocabulary_size() as u32 {
+        assert_eq!(tokenizer.decode_token(id), pieces.decode_token(id));
+    }
+}
+
+#[test]
 fn every_mechanism_matters() {
     // What differs between two pre-tokenisers is seen by the expected ids, so a wrong choice cannot pass.
     for name in BYTE_LEVEL {

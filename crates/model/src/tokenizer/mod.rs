@@ -1,7 +1,7 @@
 //! From text to token ids and back: `tokenizer.json` of a Hugging Face directory, or the vocabulary inside a GGUF file.
 //!
 //! Byte-level BPE runs on the `tokenizers` crate, whether it comes from `tokenizer.json` or is assembled from GGUF keys
-//! ([`byte_level`]). A SentencePiece vocabulary inside a GGUF file has scores and no merges; [`sentencepiece`] merges
+//! (`byte_level`). A SentencePiece vocabulary inside a GGUF file has scores and no merges; `sentencepiece` merges
 //! by those scores as the SentencePiece library does.
 
 mod byte_level;

@@ -1,0 +1,6 @@
+//! Text and token files of every kind, and everything that can be wrong with them.
+#![allow(clippy::unwrap_used)]
+
+mod errors;
+mod files;
+mod loading;
