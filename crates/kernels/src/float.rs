@@ -40,6 +40,8 @@ pub trait Float:
     fn from_f32(value: f32) -> Self;
     /// As `f64`.
     fn to_f64(self) -> f64;
+    /// The slice itself where this type is `f32`: decoding then needs no copy.
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]>;
     /// `self * a + b`, rounded once.
     #[must_use]
     fn mul_add(self, a: Self, b: Self) -> Self;
@@ -88,6 +90,9 @@ impl Float for f32 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         f64::from(self)
+    }
+    fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
     }
     #[inline(always)]
     fn mul_add(self, a: Self, b: Self) -> Self {
@@ -210,6 +215,9 @@ impl Float for f64 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         self
+    }
+    fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
     #[inline(always)]
     fn mul_add(self, a: Self, b: Self) -> Self {
