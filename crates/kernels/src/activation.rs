@@ -41,11 +41,14 @@ fn relu<F: Float>(x: F) -> F {
 /// `x = activation(x)`.
 pub fn activate<F: Float>(activation: Activation, x: &mut [F]) {
     fn each<F: Float>(x: &mut [F], f: impl Fn(F) -> F) {
-        dispatch(|| {
-            for x in x.iter_mut() {
-                *x = f(*x);
-            }
-        });
+        dispatch(
+            #[inline(always)]
+            || {
+                for x in x.iter_mut() {
+                    *x = f(*x);
+                }
+            },
+        );
     }
     match activation {
         Activation::Silu => each(x, silu),
@@ -59,11 +62,14 @@ pub fn activate<F: Float>(activation: Activation, x: &mut [F]) {
 pub fn activate_gated<F: Float>(activation: Activation, gate: &mut [F], up: &[F]) {
     fn each<F: Float>(gate: &mut [F], up: &[F], f: impl Fn(F) -> F) {
         assert_eq!(gate.len(), up.len(), "activate_gated: lengths differ");
-        dispatch(|| {
-            for (gate, &up) in gate.iter_mut().zip(up) {
-                *gate = f(*gate) * up;
-            }
-        });
+        dispatch(
+            #[inline(always)]
+            || {
+                for (gate, &up) in gate.iter_mut().zip(up) {
+                    *gate = f(*gate) * up;
+                }
+            },
+        );
     }
     match activation {
         Activation::Silu => each(gate, up, silu),

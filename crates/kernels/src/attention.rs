@@ -178,36 +178,39 @@ fn attend_tile<F: Float>(
         Matrix::new(&scratch.queries, stacked, width),
         Matrix::strided(keys_from, visible, width, keys.row_stride, 1).transposed(),
     );
-    dispatch(|| {
-        for (index, scores) in scratch.scores.chunks_exact_mut(visible).enumerate() {
-            let (head, row) = (index / tile.rows, index % tile.rows);
-            let position = tile.position + row;
-            let first = group.window.map_or(0, |window| (position + 1).saturating_sub(window)) - low;
-            let last = position - low;
-            scores[..first].fill(F::ZERO);
-            scores[last + 1..].fill(F::ZERO);
-            let seen = &mut scores[first..=last];
-            if let Some(cap) = group.soft_cap {
-                soft_cap(seen, cap);
+    dispatch(
+        #[inline(always)]
+        || {
+            for (index, scores) in scratch.scores.chunks_exact_mut(visible).enumerate() {
+                let (head, row) = (index / tile.rows, index % tile.rows);
+                let position = tile.position + row;
+                let first = group.window.map_or(0, |window| (position + 1).saturating_sub(window)) - low;
+                let last = position - low;
+                scores[..first].fill(F::ZERO);
+                scores[last + 1..].fill(F::ZERO);
+                let seen = &mut scores[first..=last];
+                if let Some(cap) = group.soft_cap {
+                    soft_cap(seen, cap);
+                }
+                let largest = maximum(seen);
+                let (sum, weighted) = exp_shifted(seen, largest);
+                let inverse = F::ONE / sum;
+                for p in seen.iter_mut() {
+                    *p *= inverse;
+                }
+                if let Some(scan) = scan.as_deref_mut() {
+                    let at = head * tile.keys_in_scan + low + first;
+                    add_scaled(&mut scan.received[at..at + seen.len()], F::ONE, seen);
+                    let at = head * tile.rows_in_scan + tile.row + row;
+                    let log_sum = sum.ln();
+                    scan.log_sum_exp[at] = largest + log_sum;
+                    scan.entropy[at] = log_sum - weighted * inverse;
+                    scan.to_self[at] = seen[seen.len() - 1];
+                    scan.to_first[at] = if low + first == 0 { seen[0] } else { F::ZERO };
+                }
             }
-            let largest = maximum(seen);
-            let (sum, weighted) = exp_shifted(seen, largest);
-            let inverse = F::ONE / sum;
-            for p in seen.iter_mut() {
-                *p *= inverse;
-            }
-            if let Some(scan) = scan.as_deref_mut() {
-                let at = head * tile.keys_in_scan + low + first;
-                add_scaled(&mut scan.received[at..at + seen.len()], F::ONE, seen);
-                let at = head * tile.rows_in_scan + tile.row + row;
-                let log_sum = sum.ln();
-                scan.log_sum_exp[at] = largest + log_sum;
-                scan.entropy[at] = log_sum - weighted * inverse;
-                scan.to_self[at] = seen[seen.len() - 1];
-                scan.to_first[at] = if low + first == 0 { seen[0] } else { F::ZERO };
-            }
-        }
-    });
+        },
+    );
     matmul(
         MatrixMut::new(&mut scratch.out, stacked, width),
         Matrix::new(&scratch.scores, stacked, visible),

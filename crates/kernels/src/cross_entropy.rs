@@ -37,17 +37,20 @@ pub fn take_in_logits<F: Float>(
 ) {
     assert_eq!(logits.len(), running.len() * width, "take_in_logits: rows differ");
     assert_eq!(targets.len(), running.len(), "take_in_logits: one target a row");
-    dispatch(|| {
-        for ((row, logits), &target) in running.iter_mut().zip(logits.chunks_exact_mut(width)).zip(targets) {
-            if let Some(&logit) = (target as usize).checked_sub(first_id).and_then(|i| logits.get(i)) {
-                row.target = logit;
+    dispatch(
+        #[inline(always)]
+        || {
+            for ((row, logits), &target) in running.iter_mut().zip(logits.chunks_exact_mut(width)).zip(targets) {
+                if let Some(&logit) = (target as usize).checked_sub(first_id).and_then(|i| logits.get(i)) {
+                    row.target = logit;
+                }
+                let largest = maximum(logits).maximum(row.maximum);
+                let (sum, _) = exp_shifted(logits, largest);
+                row.sum = row.sum.mul_add((row.maximum - largest).exp(), sum);
+                row.maximum = largest;
             }
-            let largest = maximum(logits).maximum(row.maximum);
-            let (sum, _) = exp_shifted(logits, largest);
-            row.sum = row.sum.mul_add((row.maximum - largest).exp(), sum);
-            row.maximum = largest;
-        }
-    });
+        },
+    );
 }
 
 #[cfg(test)]

@@ -11,14 +11,17 @@ pub fn rms_norm<F: Float>(out: &mut [F], x: &[F], gamma: &[F], eps: F) {
     let width = gamma.len();
     assert_eq!(x.len(), out.len(), "rms_norm: output has another length");
     assert_eq!(x.len() % width, 0, "rms_norm: rows of another length");
-    dispatch(|| {
-        for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-            let scale = inverse_rms(x, eps);
-            for ((out, &x), &gamma) in out.iter_mut().zip(x).zip(gamma) {
-                *out = x * scale * gamma;
+    dispatch(
+        #[inline(always)]
+        || {
+            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                let scale = inverse_rms(x, eps);
+                for ((out, &x), &gamma) in out.iter_mut().zip(x).zip(gamma) {
+                    *out = x * scale * gamma;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 /// RMSNorm in place.
@@ -28,14 +31,17 @@ pub fn rms_norm<F: Float>(out: &mut [F], x: &[F], gamma: &[F], eps: F) {
 pub fn rms_norm_in_place<F: Float>(x: &mut [F], gamma: &[F], eps: F) {
     let width = gamma.len();
     assert_eq!(x.len() % width, 0, "rms_norm_in_place: rows of another length");
-    dispatch(|| {
-        for x in x.chunks_exact_mut(width) {
-            let scale = inverse_rms(x, eps);
-            for (x, &gamma) in x.iter_mut().zip(gamma) {
-                *x = *x * scale * gamma;
+    dispatch(
+        #[inline(always)]
+        || {
+            for x in x.chunks_exact_mut(width) {
+                let scale = inverse_rms(x, eps);
+                for (x, &gamma) in x.iter_mut().zip(gamma) {
+                    *x = *x * scale * gamma;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 #[inline(always)]
@@ -53,15 +59,18 @@ pub fn layer_norm<F: Float>(out: &mut [F], x: &[F], gamma: &[F], beta: &[F], eps
     assert_eq!(x.len(), out.len(), "layer_norm: output has another length");
     assert_eq!(x.len() % width, 0, "layer_norm: rows of another length");
     let count = F::from_f64(width as f64);
-    dispatch(|| {
-        for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-            let mean = sum(x) / count;
-            let scale = F::ONE / (sum_of_squared_deviations(x, mean) / count + eps).sqrt();
-            for (((out, &x), &gamma), &beta) in out.iter_mut().zip(x).zip(gamma).zip(beta) {
-                *out = ((x - mean) * scale).mul_add(gamma, beta);
+    dispatch(
+        #[inline(always)]
+        || {
+            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                let mean = sum(x) / count;
+                let scale = F::ONE / (sum_of_squared_deviations(x, mean) / count + eps).sqrt();
+                for (((out, &x), &gamma), &beta) in out.iter_mut().zip(x).zip(gamma).zip(beta) {
+                    *out = ((x - mean) * scale).mul_add(gamma, beta);
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 #[cfg(test)]

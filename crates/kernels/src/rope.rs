@@ -34,18 +34,21 @@ impl<F: Float> RopeTable<F> {
         assert_eq!(x.len() % (heads * head_dim), 0, "rope: rows of another length");
         let rows = x.len() / (heads * head_dim);
         assert!((first_position + rows) * half <= self.cos.len(), "rope: position beyond the table");
-        dispatch(|| {
-            for (row, x) in x.chunks_exact_mut(heads * head_dim).enumerate() {
-                let at = (first_position + row) * half;
-                let (cos, sin) = (&self.cos[at..at + half], &self.sin[at..at + half]);
-                for head in x.chunks_exact_mut(head_dim) {
-                    let (a, b) = head[..2 * half].split_at_mut(half);
-                    for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+        dispatch(
+            #[inline(always)]
+            || {
+                for (row, x) in x.chunks_exact_mut(heads * head_dim).enumerate() {
+                    let at = (first_position + row) * half;
+                    let (cos, sin) = (&self.cos[at..at + half], &self.sin[at..at + half]);
+                    for head in x.chunks_exact_mut(head_dim) {
+                        let (a, b) = head[..2 * half].split_at_mut(half);
+                        for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                        }
                     }
                 }
-            }
-        });
+            },
+        );
     }
 }
 

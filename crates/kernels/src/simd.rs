@@ -13,8 +13,10 @@ fn arch() -> pulp::Arch {
     *ARCH.get_or_init(pulp::Arch::new)
 }
 
-/// Calls `operation`, compiled for the best instruction set this machine has. What it calls must be `#[inline(always)]`
-/// to be compiled likewise.
+/// Calls `operation`, compiled for the best instruction set this machine has.
+///
+/// The closure and what it calls must be `#[inline(always)]`, or they are compiled for the least instruction set and a
+/// fused multiply-add becomes a call of a library function: `dispatch(#[inline(always)] || ...)`.
 #[inline]
 pub fn dispatch<R>(operation: impl FnOnce() -> R) -> R {
     arch().dispatch(operation)
@@ -132,20 +134,26 @@ pub fn add_scaled<F: Float>(y: &mut [F], a: F, x: &[F]) {
 /// `y += x`.
 pub fn add<F: Float>(y: &mut [F], x: &[F]) {
     assert_eq!(x.len(), y.len(), "add: lengths differ");
-    dispatch(|| {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y += x;
-        }
-    });
+    dispatch(
+        #[inline(always)]
+        || {
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y += x;
+            }
+        },
+    );
 }
 
 /// `y *= a`.
 pub fn scale<F: Float>(y: &mut [F], a: F) {
-    dispatch(|| {
-        for y in y.iter_mut() {
-            *y *= a;
-        }
-    });
+    dispatch(
+        #[inline(always)]
+        || {
+            for y in y.iter_mut() {
+                *y *= a;
+            }
+        },
+    );
 }
 
 /// Adds `bias` to each row of `y`.
@@ -154,13 +162,16 @@ pub fn scale<F: Float>(y: &mut [F], a: F) {
 /// `y`: rows x bias.len().
 pub fn add_to_rows<F: Float>(y: &mut [F], bias: &[F]) {
     assert_eq!(y.len() % bias.len(), 0, "add_to_rows: rows of another length");
-    dispatch(|| {
-        for row in y.chunks_exact_mut(bias.len()) {
-            for (y, &b) in row.iter_mut().zip(bias) {
-                *y += b;
+    dispatch(
+        #[inline(always)]
+        || {
+            for row in y.chunks_exact_mut(bias.len()) {
+                for (y, &b) in row.iter_mut().zip(bias) {
+                    *y += b;
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 #[cfg(test)]
@@ -190,7 +201,10 @@ mod tests {
         for n in [1, 31, 33, 70] {
             let x = values(n);
             let mut p = x.clone();
-            let (total, weighted) = dispatch(|| exp_shifted(&mut p, 3.0));
+            let (total, weighted) = dispatch(
+                #[inline(always)]
+                || exp_shifted(&mut p, 3.0),
+            );
             let exact: Vec<f64> = x.iter().map(|&v| (f64::from(v) - 3.0).exp()).collect();
             let exact_weighted: f64 = x.iter().zip(&exact).map(|(&v, p)| (f64::from(v) - 3.0) * p).sum();
             assert!((f64::from(total) - exact.iter().sum::<f64>()).abs() < 1e-5);

@@ -46,8 +46,7 @@ impl Model {
     /// As [`Model::open`].
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self, ModelError> {
         let identity = identify(&checkpoint)?;
-        let model =
-            Self { weights: Weights::new(checkpoint, identity.naming), architecture: identity.architecture };
+        let model = Self { weights: Weights::new(checkpoint, identity.naming), architecture: identity.architecture };
         model.check()?;
         Ok(model)
     }
@@ -180,14 +179,22 @@ impl Model {
         let linear = |role, inputs| self.weights.linear(role, layer, inputs, a);
         let qk = a.qk_norm != QkNorm::None;
         Ok(AttentionBlock {
-            input_norm: self.optional_norm(a.norm_placement != NormPlacement::Output, Role::AttentionInputNorm, layer)?,
+            input_norm: self.optional_norm(
+                a.norm_placement != NormPlacement::Output,
+                Role::AttentionInputNorm,
+                layer,
+            )?,
             query: linear(Role::Query, a.d_model)?,
             key: linear(Role::Key, a.d_model)?,
             value: linear(Role::Value, a.d_model)?,
             query_norm: self.optional_norm(qk, Role::QueryNorm, layer)?,
             key_norm: self.optional_norm(qk, Role::KeyNorm, layer)?,
             output: linear(Role::AttentionOutput, a.query_width())?,
-            output_norm: self.optional_norm(a.norm_placement != NormPlacement::Pre, Role::AttentionOutputNorm, layer)?,
+            output_norm: self.optional_norm(
+                a.norm_placement != NormPlacement::Pre,
+                Role::AttentionOutputNorm,
+                layer,
+            )?,
             group: a.head_group(layer),
             kv_heads: a.kv_heads,
         })

@@ -93,9 +93,10 @@ impl Weights {
             transposed(tensor, location.order, inputs, outputs)?
         } else {
             let mut weight = vec![F::ZERO; outputs * inputs];
-            weight.par_chunks_mut(ROWS_PER_TASK * inputs).enumerate().try_for_each(|(task, out)| {
-                gather(tensor, location.order, task * ROWS_PER_TASK, inputs, out)
-            })?;
+            weight
+                .par_chunks_mut(ROWS_PER_TASK * inputs)
+                .enumerate()
+                .try_for_each(|(task, out)| gather(tensor, location.order, task * ROWS_PER_TASK, inputs, out))?;
             weight
         };
         tensor.release();
@@ -171,13 +172,7 @@ fn gather<F: Float>(
     Ok(())
 }
 
-fn gather_f32(
-    tensor: &Tensor,
-    order: RowOrder,
-    first: usize,
-    width: usize,
-    out: &mut [f32],
-) -> Result<(), ModelError> {
+fn gather_f32(tensor: &Tensor, order: RowOrder, first: usize, width: usize, out: &mut [f32]) -> Result<(), ModelError> {
     let rows = out.len() / width;
     let mut row = 0;
     while row < rows {
@@ -190,12 +185,7 @@ fn gather_f32(
 }
 
 /// A weight stored input x output (GPT-2), turned round.
-fn transposed<F: Float>(
-    tensor: &Tensor,
-    order: RowOrder,
-    inputs: usize,
-    outputs: usize,
-) -> Result<Vec<F>, ModelError> {
+fn transposed<F: Float>(tensor: &Tensor, order: RowOrder, inputs: usize, outputs: usize) -> Result<Vec<F>, ModelError> {
     let stored_width = tensor.row_len();
     let mut stored = vec![0.0f32; inputs * stored_width];
     stored.par_chunks_mut(ROWS_PER_TASK * stored_width).enumerate().try_for_each(|(task, out)| {

@@ -90,7 +90,11 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
             activation: if gemma || gpt2 { Activation::GeluTanh } else { Activation::Silu },
             gated: !gpt2,
         },
-        position: if gpt2 { PositionEncoding::Learned } else { PositionEncoding::Rotary(ropes(&keys, head_dim, checkpoint)?) },
+        position: if gpt2 {
+            PositionEncoding::Learned
+        } else {
+            PositionEncoding::Rotary(ropes(&keys, head_dim, checkpoint)?)
+        },
         layers: layers(&keys, layer_count),
         attention_scale: attention_scale(family, layer_count, d_model, heads, head_dim),
         attention_soft_cap: keys.number("attn_logit_softcapping").filter(|_| family == "gemma2"),

@@ -116,7 +116,9 @@ fn activation(fields: Fields<'_>, key: &str, default: &str) -> Result<Activation
         "relu" => Ok(Activation::Relu),
         other => Err(ModelError::unsupported(
             fields.path,
-            format!("activation `{other}` in field `{key}` is not supported; supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu"),
+            format!(
+                "activation `{other}` in field `{key}` is not supported; supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu"
+            ),
         )),
     }
 }
@@ -160,10 +162,7 @@ fn layers_and_ropes(
     };
     let two_ropes = family.starts_with("gemma3");
     let layers = (0..count)
-        .map(|layer| Layer {
-            window: window.filter(|_| slides(layer)),
-            rope: usize::from(two_ropes && slides(layer)),
-        })
+        .map(|layer| Layer { window: window.filter(|_| slides(layer)), rope: usize::from(two_ropes && slides(layer)) })
         .collect();
     let ropes = if two_ropes {
         vec![
@@ -198,7 +197,11 @@ fn gemma3_rope(fields: Fields<'_>, kind: &str, key: &str, default: f64, head_dim
     Ok(Rope { theta, rotary_dim: head_dim, scaling: rope_scaling(fields, scaled, 0)? })
 }
 
-fn rope_scaling(config: Fields<'_>, scaling: Option<Fields<'_>>, max_positions: usize) -> Result<RopeScaling, ModelError> {
+fn rope_scaling(
+    config: Fields<'_>,
+    scaling: Option<Fields<'_>>,
+    max_positions: usize,
+) -> Result<RopeScaling, ModelError> {
     let Some(scaling) = scaling else { return Ok(RopeScaling::None) };
     let kind = match scaling.text("rope_type")? {
         Some(kind) => kind,
@@ -218,7 +221,10 @@ fn rope_scaling(config: Fields<'_>, scaling: Option<Fields<'_>>, max_positions: 
                 Some(original) => original,
                 None => scaling.required_size("original_max_position_embeddings")?,
             };
-            let factor = match config.get("original_max_position_embeddings").or_else(|| scaling.get("factor").is_none().then_some(&Value::Null)) {
+            let factor = match config
+                .get("original_max_position_embeddings")
+                .or_else(|| scaling.get("factor").is_none().then_some(&Value::Null))
+            {
                 Some(_) => max_positions as f64 / original_positions.max(1) as f64,
                 None => scaling.required_number("factor")?,
             };
@@ -313,7 +319,11 @@ fn gpt_neox(fields: Fields<'_>) -> Result<Identity, ModelError> {
         },
         qk_norm: QkNorm::None,
         feed_forward: FeedForward { activation: activation(fields, "hidden_act", "gelu")?, gated: false },
-        position: PositionEncoding::Rotary(vec![Rope { theta, rotary_dim: (head_dim as f64 * share) as usize, scaling }]),
+        position: PositionEncoding::Rotary(vec![Rope {
+            theta,
+            rotary_dim: (head_dim as f64 * share) as usize,
+            scaling,
+        }]),
         layers: vec![Layer { window: None, rope: 0 }; fields.required_size("num_hidden_layers")?],
         attention_scale: (head_dim as f64).powf(-0.5),
         attention_soft_cap: None,

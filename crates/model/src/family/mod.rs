@@ -28,7 +28,9 @@ pub(crate) fn identify(checkpoint: &Checkpoint) -> Result<Identity, ModelError> 
     let path = checkpoint.path();
     let has_tensor = |name: &str| checkpoint.tensor(name).is_some();
     let identity = match checkpoint.metadata() {
-        Metadata::HuggingFace { config, folder } => huggingface::identify(config, &folder.join("config.json"), &has_tensor)?,
+        Metadata::HuggingFace { config, folder } => {
+            huggingface::identify(config, &folder.join("config.json"), &has_tensor)?
+        }
         Metadata::Gguf(metadata) => gguf::identify(metadata, path, checkpoint)?,
     };
     identity.architecture.validate().map_err(|reason| ModelError::malformed(description_path(checkpoint), reason))?;

@@ -144,11 +144,7 @@ impl Naming {
             role,
             Role::Query | Role::Key | Role::Value | Role::AttentionOutput | Role::Gate | Role::Up | Role::Down
         );
-        Location {
-            tensor,
-            order: self.order(role, architecture),
-            transposed: self.scheme == Scheme::Gpt2 && linear,
-        }
+        Location { tensor, order: self.order(role, architecture), transposed: self.scheme == Scheme::Gpt2 && linear }
     }
 
     /// Where the bias of `role` in `layer` is, if the checkpoint has one: beside the weight.

@@ -58,7 +58,10 @@ impl Run<'_> {
                     let rows = tile.first_row()..tile.first_row() + tile.rows;
                     head.forward(logits, &residual[rows.start * d..rows.end * d]);
                     if let Some(cap) = a.logit_soft_cap {
-                        dispatch(|| soft_cap(logits, cap as f32));
+                        dispatch(
+                            #[inline(always)]
+                            || soft_cap(logits, cap as f32),
+                        );
                     }
                     let mut row = 0;
                     for place in places(tile, number) {

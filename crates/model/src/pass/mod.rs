@@ -68,7 +68,6 @@ struct State {
 struct Task<'s> {
     tile: &'s Tile,
     residual: &'s mut [f32],
-    output: Option<&'s mut [f32]>,
     queries: &'s mut [f32],
     keys: &'s mut [f32],
     values: &'s mut [f32],
@@ -355,7 +354,8 @@ impl Run<'_> {
             let places = places(tile, number);
             self.scratch.with(|scratch| {
                 let first = tile.first_row() * d;
-                let source = if layer_input.is_empty() { &*residual } else { &layer_input[first..first + residual.len()] };
+                let source =
+                    if layer_input.is_empty() { &*residual } else { &layer_input[first..first + residual.len()] };
                 let input = scratch.normalised(block.input_norm.as_ref(), source);
                 observer.edit_and_show(Point::NormalisedInput, &places, input);
                 let hidden = tile.rows * a.d_ffn;
@@ -378,23 +378,14 @@ impl State {
         let rows = self.residual.len() / d_model;
         let (query, key) = (self.queries.len() / rows, self.keys.len() / rows);
         let residual = cut(tiles, &mut self.residual, d_model);
-        let output = cut_optional(tiles, &mut self.output, d_model);
         let queries = cut(tiles, &mut self.queries, query);
         let keys = cut(tiles, &mut self.keys, key);
         let values = cut(tiles, &mut self.values, key);
-        let rest = output.zip(queries).zip(keys).zip(values);
+        let rows = residual.zip(queries).zip(keys.zip(values));
         tiles
             .iter()
-            .zip(residual)
-            .zip(rest)
-            .map(|((tile, residual), (((output, queries), keys), values))| Task {
-                tile,
-                residual,
-                output,
-                queries,
-                keys,
-                values,
-            })
+            .zip(rows)
+            .map(|(tile, ((residual, queries), (keys, values)))| Task { tile, residual, queries, keys, values })
             .collect()
     }
 }
