@@ -242,3 +242,30 @@ fn the_hash_is_that_of_the_file() {
     let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!(checkpoint.sha256().unwrap(), expected);
 }
+
+/// Memory resident because of mapped files, in bytes.
+#[cfg(target_os = "linux")]
+fn resident_file_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssFile:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn released_rows_do_not_stay_resident() {
+    const MIB: usize = 1 << 20;
+    let row = 1024;
+    let rows = 64 * MIB / (4 * row);
+    let file = Gguf::new().tensor("w", &[row as u64, rows as u64], 0, &vec![0; 64 * MIB]);
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::open_path(&file.write(folder.path())).unwrap();
+    let tensor = checkpoint.tensor("w").unwrap();
+    let before = resident_file_bytes();
+    let mut out = vec![0.0; 256 * row];
+    for first in (0..rows).step_by(256) {
+        tensor.decode_rows(first..first + 256, &mut out).unwrap();
+        tensor.release_rows(first..first + 256);
+        assert!(resident_file_bytes() < before + 16 * MIB, "after row {first}");
+    }
+}
