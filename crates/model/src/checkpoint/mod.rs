@@ -9,6 +9,7 @@ mod digest;
 mod dtype;
 mod folder;
 mod gguf;
+mod hub;
 mod mapping;
 mod metadata;
 mod safetensors;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use crate::ModelError;
 
 pub use dtype::DType;
+pub use hub::HubSettings;
 pub use metadata::{GgufMetadata, GgufValue, Metadata};
 pub use tensor::Tensor;
 
@@ -38,12 +40,29 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens what a user calls a model: a path to a `.gguf` file, a path to a Hugging Face directory.
+    /// Opens what a user calls a model: a path to a `.gguf` file, a path to a Hugging Face directory, or, where there is
+    /// nothing at that path and it has the form `owner/name`, a hub id.
     ///
     /// # Errors
-    /// As [`Checkpoint::open_path`].
+    /// As [`Checkpoint::open_path`] and [`Checkpoint::open_hub`].
     pub fn open(model: &str) -> Result<Self, ModelError> {
-        Self::open_path(Path::new(model))
+        let path = Path::new(model);
+        if hub::looks_like_id(model) && matches!(path.try_exists(), Ok(false)) {
+            return Self::open_hub(model, &HubSettings::from_env());
+        }
+        Self::open_path(path)
+    }
+
+    /// Opens a model of the hub, `owner/name`, after downloading what the cache lacks.
+    ///
+    /// # Errors
+    /// If there is no such repository, it has no safetensors, it cannot be downloaded, or may not be because of
+    /// `settings.offline`; and as [`Checkpoint::open_path`].
+    pub fn open_hub(id: &str, settings: &HubSettings) -> Result<Self, ModelError> {
+        if !hub::looks_like_id(id) {
+            return Err(ModelError::hub(id, "is not a hub id; expected owner/name"));
+        }
+        Self::open_folder(&hub::fetch(id, settings)?, id.to_owned())
     }
 
     /// Opens a GGUF file or a Hugging Face directory.

@@ -31,7 +31,7 @@ pub struct Gguf {
     pub tensor_count: Option<u64>,
     pub pair_count: Option<u64>,
     pub alignment: usize,
-    pairs: Vec<Vec<u8>>,
+    pub pairs: Vec<Vec<u8>>,
     pub tensors: Vec<GgufTensor>,
     pub data: Vec<u8>,
 }
