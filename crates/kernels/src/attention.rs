@@ -88,15 +88,16 @@ pub fn attend<F: Float>(
 ) -> Option<Scan<F>> {
     let key_count = first_position + rows;
     let mut scan = scan.then(|| Scan::new(group.queries_per_key, rows, key_count));
-    let mut scratch = Scratch::default();
+    let first_key = first_visible(group, first_position);
+    let mut scratch = Scratch { keys: keys_by_dimension(group, keys, first_key, key_count), ..Scratch::default() };
     let (out, out_stride) = out;
     let mut row = 0;
     while row < rows {
         let position = first_position + row;
         let tile_rows = tile_rows(group, position).min(rows - row);
-        let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, keys_in_scan: key_count };
+        let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
         scratch.gather(group, &tile, queries);
-        attend_tile(group, &tile, &mut scratch, keys, values, scan.as_mut());
+        attend_tile(group, &tile, &mut scratch, values, scan.as_mut());
         scratch.scatter(group, &tile, out, out_stride);
         row += tile_rows;
     }
@@ -118,10 +119,40 @@ struct Tile {
     /// Position in the sequence of the first.
     position: usize,
     rows_in_scan: usize,
+    /// First key of the gathered ones.
+    first_key: usize,
     keys_in_scan: usize,
 }
 
+/// The first key that the query at `position` sees.
+fn first_visible<F>(group: &HeadGroup<F>, position: usize) -> usize {
+    group.window.map_or(0, |window| (position + 1).saturating_sub(window))
+}
+
+/// Keys `from .. to`, one dimension of the head after the other: the layout that products pack without a transposition,
+/// made once for all tiles. head_dim x (to - from).
+fn keys_by_dimension<F: Float>(group: &HeadGroup<F>, keys: Strided<'_, F>, from: usize, to: usize) -> Vec<F> {
+    let count = to - from;
+    let mut gathered = vec![F::ZERO; group.head_dim * count];
+    for (block_index, block) in gathered.chunks_mut(KEYS_BY_DIMENSION * count).enumerate() {
+        let first = block_index * KEYS_BY_DIMENSION;
+        let dimensions = block.len() / count;
+        for key in 0..count {
+            let at = (from + key) * keys.row_stride + first;
+            for (dimension, &value) in keys.data[at..at + dimensions].iter().enumerate() {
+                block[dimension * count + key] = value;
+            }
+        }
+    }
+    gathered
+}
+
+/// Dimensions gathered together: a cache line of f32.
+const KEYS_BY_DIMENSION: usize = 16;
+
 struct Scratch<F> {
+    /// head_dim x visible keys of the whole call.
+    keys: Vec<F>,
     queries: Vec<F>,
     scores: Vec<F>,
     out: Vec<F>,
@@ -129,7 +160,7 @@ struct Scratch<F> {
 
 impl<F> Default for Scratch<F> {
     fn default() -> Self {
-        Self { queries: Vec::new(), scores: Vec::new(), out: Vec::new() }
+        Self { keys: Vec::new(), queries: Vec::new(), scores: Vec::new(), out: Vec::new() }
     }
 }
 
@@ -161,22 +192,22 @@ fn attend_tile<F: Float>(
     group: &HeadGroup<F>,
     tile: &Tile,
     scratch: &mut Scratch<F>,
-    keys: Strided<'_, F>,
     values: Strided<'_, F>,
     mut scan: Option<&mut Scan<F>>,
 ) {
     let width = group.head_dim;
     let stacked = group.queries_per_key * tile.rows;
     // Keys `low .. low + visible` are all that any query of this tile may see.
-    let low = group.window.map_or(0, |window| (tile.position + 1).saturating_sub(window));
+    let low = first_visible(group, tile.position);
     let visible = tile.position + tile.rows - low;
-    let (keys_from, values_from) = (&keys.data[low * keys.row_stride..], &values.data[low * values.row_stride..]);
+    let gathered = tile.keys_in_scan - tile.first_key;
+    let values_from = &values.data[low * values.row_stride..];
 
     scratch.scores.resize(stacked * visible, F::ZERO);
     matmul(
         MatrixMut::new(&mut scratch.scores, stacked, visible),
         Matrix::new(&scratch.queries, stacked, width),
-        Matrix::strided(keys_from, visible, width, keys.row_stride, 1).transposed(),
+        Matrix::strided(&scratch.keys[low - tile.first_key..], width, visible, gathered, 1),
     );
     dispatch(
         #[inline(always)]
@@ -184,7 +215,7 @@ fn attend_tile<F: Float>(
             for (index, scores) in scratch.scores.chunks_exact_mut(visible).enumerate() {
                 let (head, row) = (index / tile.rows, index % tile.rows);
                 let position = tile.position + row;
-                let first = group.window.map_or(0, |window| (position + 1).saturating_sub(window)) - low;
+                let first = first_visible(group, position) - low;
                 let last = position - low;
                 scores[..first].fill(F::ZERO);
                 scores[last + 1..].fill(F::ZERO);

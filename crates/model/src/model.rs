@@ -133,17 +133,14 @@ impl Model {
             .transpose()
     }
 
-    /// Rows `ids` of the output head (of the embedding, if tied), ids.len() x d_model, and their biases.
+    /// Outputs `ids` of the output head (of the embedding, if tied).
     ///
     /// # Errors
     /// If a value is not finite.
     pub fn head<F: Float>(&self, ids: Range<usize>) -> Result<Linear<F>, ModelError> {
         let a = &self.architecture;
         let role = if a.tied_embeddings { Role::Embedding } else { Role::Head };
-        let weight = self.weights.rows(role, ids.clone(), a.d_model, a)?;
-        let bias = if a.tied_embeddings { None } else { self.weights.bias::<F>(role, 0, a)? };
-        let bias = bias.map(|bias| bias[ids.clone()].to_vec());
-        Ok(Linear { weight, bias, inputs: a.d_model, outputs: ids.len() })
+        self.weights.outputs(role, ids, a.d_model, a)
     }
 
     /// The norm before the output head.

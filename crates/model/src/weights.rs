@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 use sinkscope_kernels::Float;
+use sinkscope_kernels::matmul::transpose;
 
 use crate::architecture::Architecture;
 use crate::checkpoint::{Checkpoint, Tensor};
@@ -15,7 +16,7 @@ const ROWS_PER_TASK: usize = 32;
 /// A matrix of a linear layer, with its bias if it has one.
 #[derive(Debug, Clone)]
 pub struct Linear<F> {
-    /// outputs x inputs, row-major.
+    /// inputs x outputs, row-major: turned round from how checkpoints store it, for the sake of products.
     pub weight: Vec<F>,
     /// outputs.
     pub bias: Option<Vec<F>>,
@@ -90,20 +91,74 @@ impl Weights {
         let location = self.naming.weight(role, layer, a);
         let tensor = self.tensor(&location)?;
         let weight = if location.transposed {
-            transposed(tensor, location.order, inputs, outputs)?
+            self.columns(tensor, location.order, inputs, outputs)?
         } else {
-            let mut weight = vec![F::ZERO; outputs * inputs];
-            weight
-                .par_chunks_mut(ROWS_PER_TASK * inputs)
-                .enumerate()
-                .try_for_each(|(task, out)| gather(tensor, location.order, task * ROWS_PER_TASK, inputs, out))?;
-            weight
+            self.turned(tensor, location.order, 0, inputs, outputs)?
         };
         tensor.release();
         Ok(Linear { weight, bias: self.optional_vector(&self.naming.bias(role, layer, a), outputs)?, inputs, outputs })
     }
 
-    /// Rows `range` of a matrix with `width` columns: a piece of the embedding or of the output head.
+    /// Rows `first ..` of a weight stored output x input, turned round: inputs x outputs.
+    fn turned<F: Float>(
+        &self,
+        tensor: &Tensor,
+        order: RowOrder,
+        first: usize,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Vec<F>, ModelError> {
+        let mut stored = vec![F::ZERO; outputs * inputs];
+        stored
+            .par_chunks_mut(ROWS_PER_TASK * inputs)
+            .enumerate()
+            .try_for_each(|(task, out)| gather(tensor, order, first + task * ROWS_PER_TASK, inputs, out))?;
+        let mut weight = vec![F::ZERO; outputs * inputs];
+        weight.par_chunks_mut(ROWS_PER_TASK * outputs).enumerate().for_each(|(task, out)| {
+            transpose(out, &stored, outputs, inputs, task * ROWS_PER_TASK);
+        });
+        Ok(weight)
+    }
+
+    /// A weight stored input x output (GPT-2): its columns, in order.
+    fn columns<F: Float>(
+        &self,
+        tensor: &Tensor,
+        order: RowOrder,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Vec<F>, ModelError> {
+        let mut weight = vec![F::ZERO; outputs * inputs];
+        weight.par_chunks_mut(outputs).enumerate().try_for_each(|(input, out)| {
+            let mut stored = vec![0.0; tensor.row_len()];
+            tensor.decode_rows(input..input + 1, &mut stored)?;
+            for (row, out) in out.iter_mut().enumerate() {
+                *out = F::from_f32(stored[order.stored(row).0]);
+            }
+            Ok(())
+        })?;
+        Ok(weight)
+    }
+
+    /// Outputs `range` of the matrix of `role`, a piece of the output head, with their biases.
+    pub fn outputs<F: Float>(
+        &self,
+        role: Role,
+        range: std::ops::Range<usize>,
+        inputs: usize,
+        a: &Architecture,
+    ) -> Result<Linear<F>, ModelError> {
+        let location = self.naming.weight(role, 0, a);
+        let tensor = self.tensor(&location)?;
+        let weight = self.turned(tensor, location.order, range.start, inputs, range.len())?;
+        tensor.release_rows(range.clone());
+        let bias =
+            if role == Role::Head { self.optional_vector(&self.naming.bias(role, 0, a), rows(role, a))? } else { None };
+        let bias = bias.map(|bias: Vec<F>| bias[range.clone()].to_vec());
+        Ok(Linear { weight, bias, inputs, outputs: range.len() })
+    }
+
+    /// Rows `range` of a matrix with `width` columns: pieces of the embedding.
     pub fn rows<F: Float>(
         &self,
         role: Role,
@@ -182,22 +237,4 @@ fn gather_f32(tensor: &Tensor, order: RowOrder, first: usize, width: usize, out:
         row += run;
     }
     Ok(())
-}
-
-/// A weight stored input x output (GPT-2), turned round.
-fn transposed<F: Float>(tensor: &Tensor, order: RowOrder, inputs: usize, outputs: usize) -> Result<Vec<F>, ModelError> {
-    let stored_width = tensor.row_len();
-    let mut stored = vec![0.0f32; inputs * stored_width];
-    stored.par_chunks_mut(ROWS_PER_TASK * stored_width).enumerate().try_for_each(|(task, out)| {
-        let first = task * ROWS_PER_TASK;
-        tensor.decode_rows(first..first + out.len() / stored_width, out)
-    })?;
-    let mut weight = vec![F::ZERO; outputs * inputs];
-    weight.par_chunks_mut(inputs).enumerate().for_each(|(row, out)| {
-        let column = order.stored(row).0;
-        for (input, out) in out.iter_mut().enumerate() {
-            *out = F::from_f32(stored[input * stored_width + column]);
-        }
-    });
-    Ok(weight)
 }

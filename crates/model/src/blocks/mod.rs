@@ -53,7 +53,7 @@ impl<F: Float> Norm<F> {
 }
 
 impl<F: Float> Linear<F> {
-    /// `out = x W^T + b`.
+    /// `out = x W + b`.
     ///
     /// # Shapes
     /// `x`: rows x inputs, `out`: rows x outputs.
@@ -62,7 +62,7 @@ impl<F: Float> Linear<F> {
         matmul(
             MatrixMut::new(out, rows, self.outputs),
             Matrix::new(x, rows, self.inputs),
-            Matrix::new(&self.weight, self.outputs, self.inputs).transposed(),
+            Matrix::new(&self.weight, self.inputs, self.outputs),
         );
         if let Some(bias) = &self.bias {
             add_to_rows(out, bias);
