@@ -1,1 +1,22 @@
-//! How it is computed: the operations of a transformer, on slices.
+//! How it is computed: the operations of a transformer, on slices, one file each.
+//!
+//! Every operation is generic over [`Float`] (`f32`, `f64`) and single-threaded: the caller splits work into tiles of a
+//! fixed size and spreads them over threads, so that no result depends on how many there are. Inner loops are plain
+//! Rust, written so that they vectorise, and run through [`simd::dispatch`], which compiles them once per instruction
+//! set and picks the best the machine has. Bit equality is promised per set of CPU features.
+//!
+//! # Panics
+//!
+//! Slices of the wrong length are errors of the caller, not of the user: operations assert their shapes.
+
+pub mod activation;
+pub mod attention;
+pub mod cross_entropy;
+pub mod float;
+pub mod matmul;
+pub mod norm;
+pub mod peak;
+pub mod rope;
+pub mod simd;
+
+pub use float::Float;

@@ -79,6 +79,10 @@ impl ModelError {
         Self::Data { source_name: source_name.into(), reason: reason.into() }
     }
 
+    pub(crate) fn hub(id: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Hub { id: id.into(), reason: reason.into() }
+    }
+
     pub(crate) fn tensor(path: impl AsRef<Path>, tensor: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Tensor { path: path.as_ref().to_owned(), tensor: tensor.into(), reason: reason.into() }
     }

@@ -1,11 +1,20 @@
 //! What a transformer is: its architecture, where its weights and tokens come from, its blocks, and the
 //! streamed pass that pushes sequences through them, layer by layer, past taps that measure and edits that change.
 
+pub mod architecture;
+pub mod blocks;
 pub mod checkpoint;
 pub mod data;
+pub mod edit;
+pub mod pass;
 pub mod tap;
 pub mod tokenizer;
 
 mod error;
+mod family;
+mod model;
+mod weights;
 
 pub use error::ModelError;
+pub use model::{LengthFit, Model};
+pub use weights::Linear;

@@ -1,0 +1,253 @@
+//! Causal attention in tiles, with the scan (eq. 6-11, 27).
+//!
+//! The queries of the heads that share a key-value head are stacked into one tile of a few dozen rows, and their scores
+//! against *all* visible keys are formed at once: a panel of `tile x keys` that stays in the second-level cache for
+//! ordinary lengths and never becomes T x T. With whole rows at hand the softmax is exact and in one sweep per row,
+//! and what a tap wants (attention received by each key, log-sum-exp, weight on itself and on the first position,
+//! entropy) falls out of the same sweep; nothing is recomputed.
+
+use crate::Float;
+use crate::activation::soft_cap;
+use crate::matmul::{Matrix, MatrixMut, matmul};
+use crate::simd::{add_scaled, dispatch, exp_shifted, maximum};
+
+/// Most query positions in one tile: matrix products on fewer rows waste the packing of keys and values.
+const TILE_ROWS: usize = 64;
+/// Scores in a panel before its rows are cut: 640 KiB of f32, so that panel and packed keys share a 1 MiB cache.
+const PANEL_SCORES: usize = 160 * 1024;
+/// Fewest query positions in one tile.
+const MIN_TILE_ROWS: usize = 8;
+
+/// What the attention of one key-value head looks like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeadGroup<F> {
+    /// Query heads that share this key-value head.
+    pub queries_per_key: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Factor on the scores, usually `1 / sqrt(head_dim)`.
+    pub scale: F,
+    /// Bound on the scores: `cap * tanh(score / cap)`.
+    pub soft_cap: Option<F>,
+    /// A query sees itself and the `window - 1` positions before it.
+    pub window: Option<usize>,
+}
+
+/// Where one head group's values lie in a row-major matrix of several heads.
+#[derive(Debug, Clone, Copy)]
+pub struct Strided<'a, F> {
+    /// From the group's first value of the first row on.
+    pub data: &'a [F],
+    /// Distance between rows.
+    pub row_stride: usize,
+}
+
+/// The scan of a run of query rows of one head group. Lengths are per query head, heads in order.
+#[derive(Debug, Clone, Default)]
+pub struct Scan<F> {
+    /// queries_per_key x keys: attention received by each key from these queries in total.
+    pub received: Vec<F>,
+    /// queries_per_key x rows: log of the sum of exponentials of the scores.
+    pub log_sum_exp: Vec<F>,
+    /// queries_per_key x rows: weight of each query on itself.
+    pub to_self: Vec<F>,
+    /// queries_per_key x rows: weight of each query on position 0.
+    pub to_first: Vec<F>,
+    /// queries_per_key x rows: entropy of each query's weights, in nats.
+    pub entropy: Vec<F>,
+}
+
+impl<F: Float> Scan<F> {
+    fn new(group: usize, rows: usize, keys: usize) -> Self {
+        let per_row = || vec![F::ZERO; group * rows];
+        Self {
+            received: vec![F::ZERO; group * keys],
+            log_sum_exp: per_row(),
+            to_self: per_row(),
+            to_first: per_row(),
+            entropy: per_row(),
+        }
+    }
+}
+
+/// Attention of `rows` query rows, at positions `first_position ..` of a sequence, to the keys at positions
+/// `0 .. first_position + rows`. Gives the scan if `scan`.
+///
+/// # Shapes
+/// `queries`, `out`: rows x (queries_per_key * head_dim), strided; `keys`, `values`: (first_position + rows) x head_dim,
+/// strided.
+pub fn attend<F: Float>(
+    group: &HeadGroup<F>,
+    rows: usize,
+    first_position: usize,
+    queries: Strided<'_, F>,
+    keys: Strided<'_, F>,
+    values: Strided<'_, F>,
+    out: (&mut [F], usize),
+    scan: bool,
+) -> Option<Scan<F>> {
+    let key_count = first_position + rows;
+    let mut scan = scan.then(|| Scan::new(group.queries_per_key, rows, key_count));
+    let first_key = first_visible(group, first_position);
+    let mut scratch = Scratch { keys: keys_by_dimension(group, keys, first_key, key_count), ..Scratch::default() };
+    let (out, out_stride) = out;
+    let mut row = 0;
+    while row < rows {
+        let position = first_position + row;
+        let tile_rows = tile_rows(group, position).min(rows - row);
+        let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
+        scratch.gather(group, &tile, queries);
+        attend_tile(group, &tile, &mut scratch, values, scan.as_mut());
+        scratch.scatter(group, &tile, out, out_stride);
+        row += tile_rows;
+    }
+    scan
+}
+
+/// Rows of the tile that begins at `position`: a function of shapes alone.
+fn tile_rows<F>(group: &HeadGroup<F>, position: usize) -> usize {
+    let visible = group.window.unwrap_or(usize::MAX).min(position + TILE_ROWS) + TILE_ROWS;
+    (PANEL_SCORES / (group.queries_per_key * visible) / MIN_TILE_ROWS * MIN_TILE_ROWS).clamp(MIN_TILE_ROWS, TILE_ROWS)
+}
+
+/// A run of query positions, all heads of the group.
+struct Tile {
+    /// First row within the call.
+    row: usize,
+    /// Number of positions.
+    rows: usize,
+    /// Position in the sequence of the first.
+    position: usize,
+    rows_in_scan: usize,
+    /// First key of the gathered ones.
+    first_key: usize,
+    keys_in_scan: usize,
+}
+
+/// The first key that the query at `position` sees.
+fn first_visible<F>(group: &HeadGroup<F>, position: usize) -> usize {
+    group.window.map_or(0, |window| (position + 1).saturating_sub(window))
+}
+
+/// Keys `from .. to`, one dimension of the head after the other: the layout that products pack without a transposition,
+/// made once for all tiles. head_dim x (to - from).
+fn keys_by_dimension<F: Float>(group: &HeadGroup<F>, keys: Strided<'_, F>, from: usize, to: usize) -> Vec<F> {
+    let count = to - from;
+    let mut gathered = vec![F::ZERO; group.head_dim * count];
+    for (block_index, block) in gathered.chunks_mut(KEYS_BY_DIMENSION * count).enumerate() {
+        let first = block_index * KEYS_BY_DIMENSION;
+        let dimensions = block.len() / count;
+        for key in 0..count {
+            let at = (from + key) * keys.row_stride + first;
+            for (dimension, &value) in keys.data[at..at + dimensions].iter().enumerate() {
+                block[dimension * count + key] = value;
+            }
+        }
+    }
+    gathered
+}
+
+/// Dimensions gathered together: a cache line of f32.
+const KEYS_BY_DIMENSION: usize = 16;
+
+struct Scratch<F> {
+    /// head_dim x visible keys of the whole call.
+    keys: Vec<F>,
+    queries: Vec<F>,
+    scores: Vec<F>,
+    out: Vec<F>,
+}
+
+impl<F> Default for Scratch<F> {
+    fn default() -> Self {
+        Self { keys: Vec::new(), queries: Vec::new(), scores: Vec::new(), out: Vec::new() }
+    }
+}
+
+impl<F: Float> Scratch<F> {
+    /// Stacks the heads' queries, scaled: (head, row) x head_dim.
+    fn gather(&mut self, group: &HeadGroup<F>, tile: &Tile, queries: Strided<'_, F>) {
+        let width = group.head_dim;
+        self.queries.clear();
+        for head in 0..group.queries_per_key {
+            for row in tile.row..tile.row + tile.rows {
+                let at = row * queries.row_stride + head * width;
+                self.queries.extend(queries.data[at..at + width].iter().map(|&q| q * group.scale));
+            }
+        }
+        self.out.resize(group.queries_per_key * tile.rows * width, F::ZERO);
+    }
+
+    fn scatter(&self, group: &HeadGroup<F>, tile: &Tile, out: &mut [F], out_stride: usize) {
+        let width = group.head_dim;
+        for (stacked, values) in self.out.chunks_exact(width).enumerate() {
+            let (head, row) = (stacked / tile.rows, tile.row + stacked % tile.rows);
+            let at = row * out_stride + head * width;
+            out[at..at + width].copy_from_slice(values);
+        }
+    }
+}
+
+fn attend_tile<F: Float>(
+    group: &HeadGroup<F>,
+    tile: &Tile,
+    scratch: &mut Scratch<F>,
+    values: Strided<'_, F>,
+    mut scan: Option<&mut Scan<F>>,
+) {
+    let width = group.head_dim;
+    let stacked = group.queries_per_key * tile.rows;
+    // Keys `low .. low + visible` are all that any query of this tile may see.
+    let low = first_visible(group, tile.position);
+    let visible = tile.position + tile.rows - low;
+    let gathered = tile.keys_in_scan - tile.first_key;
+    let values_from = &values.data[low * values.row_stride..];
+
+    scratch.scores.resize(stacked * visible, F::ZERO);
+    matmul(
+        MatrixMut::new(&mut scratch.scores, stacked, visible),
+        Matrix::new(&scratch.queries, stacked, width),
+        Matrix::strided(&scratch.keys[low - tile.first_key..], width, visible, gathered, 1),
+    );
+    dispatch(
+        #[inline(always)]
+        || {
+            for (index, scores) in scratch.scores.chunks_exact_mut(visible).enumerate() {
+                let (head, row) = (index / tile.rows, index % tile.rows);
+                let position = tile.position + row;
+                let first = first_visible(group, position) - low;
+                let last = position - low;
+                scores[..first].fill(F::ZERO);
+                scores[last + 1..].fill(F::ZERO);
+                let seen = &mut scores[first..=last];
+                if let Some(cap) = group.soft_cap {
+                    soft_cap(seen, cap);
+                }
+                let largest = maximum(seen);
+                let (sum, weighted) = exp_shifted(seen, largest);
+                let inverse = F::ONE / sum;
+                for p in seen.iter_mut() {
+                    *p *= inverse;
+                }
+                if let Some(scan) = scan.as_deref_mut() {
+                    let at = head * tile.keys_in_scan + low + first;
+                    add_scaled(&mut scan.received[at..at + seen.len()], F::ONE, seen);
+                    let at = head * tile.rows_in_scan + tile.row + row;
+                    let log_sum = sum.ln();
+                    scan.log_sum_exp[at] = largest + log_sum;
+                    scan.entropy[at] = log_sum - weighted * inverse;
+                    scan.to_self[at] = seen[seen.len() - 1];
+                    scan.to_first[at] = if low + first == 0 { seen[0] } else { F::ZERO };
+                }
+            }
+        },
+    );
+    matmul(
+        MatrixMut::new(&mut scratch.out, stacked, width),
+        Matrix::new(&scratch.scores, stacked, visible),
+        Matrix::strided(values_from, visible, width, values.row_stride, 1),
+    );
+}
+
+#[cfg(test)]
+mod tests;

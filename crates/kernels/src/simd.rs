@@ -1,0 +1,215 @@
+//! Runs a loop with the widest instructions the machine has.
+
+use std::sync::OnceLock;
+
+use crate::Float;
+
+/// Lanes of the fixed-width accumulators in [`sum_of_squares`] and its kin: enough independent chains to fill two
+/// 16-lane units, and a fixed order of addition on every machine.
+pub const LANES: usize = 32;
+
+fn arch() -> pulp::Arch {
+    static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
+    *ARCH.get_or_init(pulp::Arch::new)
+}
+
+/// Calls `operation`, compiled for the best instruction set this machine has.
+///
+/// The closure and what it calls must be `#[inline(always)]`, or they are compiled for the least instruction set and a
+/// fused multiply-add becomes a call of a library function: `dispatch(#[inline(always)] || ...)`.
+#[inline]
+pub fn dispatch<R>(operation: impl FnOnce() -> R) -> R {
+    arch().dispatch(operation)
+}
+
+/// `sum_i f(x_i, y_i)` with fixed lanes.
+#[inline(always)]
+fn lanes2<F: Float>(x: &[F], y: &[F], f: impl Fn(F, F, F) -> F) -> F {
+    let mut lanes = [F::ZERO; LANES];
+    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    let (x_rest, y_rest) = (xs.remainder(), ys.remainder());
+    for (x, y) in xs.zip(ys) {
+        for i in 0..LANES {
+            lanes[i] = f(x[i], y[i], lanes[i]);
+        }
+    }
+    for (lane, (&x, &y)) in lanes.iter_mut().zip(x_rest.iter().zip(y_rest)) {
+        *lane = f(x, y, *lane);
+    }
+    fold(lanes)
+}
+
+/// Adds lanes pairwise, in a fixed order.
+#[inline(always)]
+fn fold<F: Float>(mut lanes: [F; LANES]) -> F {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = lanes[i] + lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Sum of squares.
+#[inline(always)]
+pub fn sum_of_squares<F: Float>(x: &[F]) -> F {
+    lanes2(x, x, |x, _, sum| x.mul_add(x, sum))
+}
+
+/// Sum.
+#[inline(always)]
+pub fn sum<F: Float>(x: &[F]) -> F {
+    lanes2(x, x, |x, _, sum| sum + x)
+}
+
+/// Dot product.
+#[inline(always)]
+pub fn dot<F: Float>(x: &[F], y: &[F]) -> F {
+    assert_eq!(x.len(), y.len(), "dot: lengths differ");
+    lanes2(x, y, |x, y, sum| x.mul_add(y, sum))
+}
+
+/// Sum of `(x_i - mean)^2`.
+#[inline(always)]
+pub fn sum_of_squared_deviations<F: Float>(x: &[F], mean: F) -> F {
+    lanes2(x, x, |x, _, sum| {
+        let deviation = x - mean;
+        deviation.mul_add(deviation, sum)
+    })
+}
+
+/// The largest value; minus infinity if there is none.
+#[inline(always)]
+pub fn maximum<F: Float>(x: &[F]) -> F {
+    let mut lanes = [F::NEG_INFINITY; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = chunk[i].maximum(lanes[i]);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = x.maximum(*lane);
+    }
+    lanes.into_iter().fold(F::NEG_INFINITY, Float::maximum)
+}
+
+/// Replaces each `s` by `p = exp(s - shift)`; gives `(sum p, sum p (s - shift))`.
+#[inline(always)]
+pub fn exp_shifted<F: Float>(scores: &mut [F], shift: F) -> (F, F) {
+    let mut sums = [F::ZERO; LANES];
+    let mut weighted = [F::ZERO; LANES];
+    let mut chunks = scores.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for i in 0..LANES {
+            let s = chunk[i] - shift;
+            let p = s.exp();
+            chunk[i] = p;
+            sums[i] += p;
+            weighted[i] = p.mul_add(s, weighted[i]);
+        }
+    }
+    for (i, value) in chunks.into_remainder().iter_mut().enumerate() {
+        let s = *value - shift;
+        let p = s.exp();
+        *value = p;
+        sums[i] += p;
+        weighted[i] = p.mul_add(s, weighted[i]);
+    }
+    (fold(sums), fold(weighted))
+}
+
+/// `y += a x`.
+#[inline(always)]
+pub fn add_scaled<F: Float>(y: &mut [F], a: F, x: &[F]) {
+    assert_eq!(x.len(), y.len(), "add_scaled: lengths differ");
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = x.mul_add(a, *y);
+    }
+}
+
+/// `y += x`.
+pub fn add<F: Float>(y: &mut [F], x: &[F]) {
+    assert_eq!(x.len(), y.len(), "add: lengths differ");
+    dispatch(
+        #[inline(always)]
+        || {
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y += x;
+            }
+        },
+    );
+}
+
+/// `y *= a`.
+pub fn scale<F: Float>(y: &mut [F], a: F) {
+    dispatch(
+        #[inline(always)]
+        || {
+            for y in y.iter_mut() {
+                *y *= a;
+            }
+        },
+    );
+}
+
+/// Adds `bias` to each row of `y`.
+///
+/// # Shapes
+/// `y`: rows x bias.len().
+pub fn add_to_rows<F: Float>(y: &mut [F], bias: &[F]) {
+    assert_eq!(y.len() % bias.len(), 0, "add_to_rows: rows of another length");
+    dispatch(
+        #[inline(always)]
+        || {
+            for row in y.chunks_exact_mut(bias.len()) {
+                for (y, &b) in row.iter_mut().zip(bias) {
+                    *y += b;
+                }
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(n: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 17.0).collect()
+    }
+
+    #[test]
+    fn reductions_agree_with_naive_sums_at_odd_sizes() {
+        for n in [0, 1, 5, 31, 32, 33, 64, 100, 577] {
+            let x = values(n);
+            let y: Vec<f32> = x.iter().map(|v| v * 0.5 - 0.1).collect();
+            let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-4 * (1.0 + b.abs()), "{n}: {a} {b}");
+            close(sum(&x), x.iter().map(|&v| f64::from(v)).sum());
+            close(sum_of_squares(&x), x.iter().map(|&v| f64::from(v).powi(2)).sum());
+            close(dot(&x, &y), x.iter().zip(&y).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum());
+            close(sum_of_squared_deviations(&x, 0.5), x.iter().map(|&v| (f64::from(v) - 0.5).powi(2)).sum());
+            assert_eq!(maximum(&x), x.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        }
+    }
+
+    #[test]
+    fn exp_shifted_agrees_with_naive() {
+        for n in [1, 31, 33, 70] {
+            let x = values(n);
+            let mut p = x.clone();
+            let (total, weighted) = dispatch(
+                #[inline(always)]
+                || exp_shifted(&mut p, 3.0),
+            );
+            let exact: Vec<f64> = x.iter().map(|&v| (f64::from(v) - 3.0).exp()).collect();
+            let exact_weighted: f64 = x.iter().zip(&exact).map(|(&v, p)| (f64::from(v) - 3.0) * p).sum();
+            assert!((f64::from(total) - exact.iter().sum::<f64>()).abs() < 1e-5);
+            assert!((f64::from(weighted) - exact_weighted).abs() < 1e-4);
+            assert!(p.iter().zip(&exact).all(|(&a, &b)| (f64::from(a) - b).abs() < 1e-6));
+        }
+    }
+}

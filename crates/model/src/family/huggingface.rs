@@ -1,0 +1,335 @@
+//! Families as Hugging Face directories describe them: `config.json` in the form the hub's checkpoints have and in that
+//! of transformers 5, where everything about rotary embeddings moved to `rope_parameters`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::fields::Fields;
+use super::naming::{Naming, Scheme};
+use super::{Identity, unsupported_family};
+use crate::architecture::{
+    Activation, Architecture, FeedForward, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
+    Rope, RopeScaling,
+};
+use crate::error::ModelError;
+
+const SUPPORTED: &[&str] =
+    &["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gemma3_text", "olmo2", "phi3", "gpt2", "gpt_neox"];
+
+pub(super) fn identify(config: &Value, path: &Path, has_tensor: &dyn Fn(&str) -> bool) -> Result<Identity, ModelError> {
+    let fields = Fields { value: config, path };
+    let family = fields
+        .text("model_type")?
+        .ok_or_else(|| ModelError::malformed(path, "field `model_type` is missing; it names the family"))?;
+    let fields = if family == "gemma3" { fields.object("text_config").unwrap_or(fields) } else { fields };
+    match family {
+        "gpt2" => gpt2(fields, has_tensor),
+        "gpt_neox" => gpt_neox(fields),
+        family if SUPPORTED.contains(&family) => llama_like(family, fields, has_tensor),
+        family => Err(unsupported_family(path, family, SUPPORTED)),
+    }
+}
+
+/// Llama and what descends from it.
+fn llama_like(family: &str, fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> bool) -> Result<Identity, ModelError> {
+    let gemma = family.starts_with("gemma");
+    let d_model = fields.required_size("hidden_size")?;
+    let heads = fields.required_size("num_attention_heads")?;
+    let head_dim = match fields.size("head_dim")? {
+        Some(size) => size,
+        None if gemma => 256,
+        None if family == "qwen3" => 128,
+        None => d_model / heads.max(1),
+    };
+    let max_positions = fields.required_size("max_position_embeddings")?;
+    let (layers, ropes) = layers_and_ropes(family, fields, head_dim, max_positions)?;
+    let scalar = if gemma { fields.number("query_pre_attn_scalar")?.unwrap_or(256.0) } else { head_dim as f64 };
+    let soft_cap = |key, default| match fields.value.get(key) {
+        None if family == "gemma2" => Ok(Some(default)),
+        _ => fields.number(key),
+    };
+    let caps = if gemma {
+        (soft_cap("attn_logit_softcapping", 50.0)?, soft_cap("final_logit_softcapping", 30.0)?)
+    } else {
+        (None, None)
+    };
+    let architecture = Architecture {
+        family: family.to_owned(),
+        d_model,
+        heads,
+        kv_heads: fields.size("num_key_value_heads")?.unwrap_or(heads),
+        head_dim,
+        d_ffn: fields.required_size("intermediate_size")?,
+        vocabulary: fields.required_size("vocab_size")?,
+        max_positions,
+        norm: NormKind::RmsNorm,
+        norm_epsilon: fields.number("rms_norm_eps")?.unwrap_or(1e-6),
+        norm_placement: match family {
+            "olmo2" => NormPlacement::Output,
+            _ if gemma => NormPlacement::Sandwich,
+            _ => NormPlacement::Pre,
+        },
+        residual: ResidualLayout::Sequential,
+        qk_norm: match family {
+            "qwen3" | "gemma3" | "gemma3_text" => QkNorm::PerHead,
+            "olmo2" => QkNorm::Projection,
+            _ => QkNorm::None,
+        },
+        feed_forward: FeedForward {
+            activation: if gemma {
+                activation(fields, "hidden_activation", "gelu_pytorch_tanh")?
+            } else {
+                activation(fields, "hidden_act", "silu")?
+            },
+            gated: true,
+        },
+        position: PositionEncoding::Rotary(ropes),
+        layers,
+        attention_scale: scalar.powf(-0.5),
+        attention_soft_cap: caps.0,
+        logit_soft_cap: caps.1,
+        embedding_scale: if gemma { (d_model as f64).sqrt() } else { 1.0 },
+        tied_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(gemma),
+    };
+    let scheme = match family {
+        "gemma2" | "gemma3" | "gemma3_text" => Scheme::Gemma,
+        "olmo2" => Scheme::Olmo2,
+        "phi3" => Scheme::Phi3,
+        _ => Scheme::Llama,
+    };
+    let prefix = ["model.", "language_model.model.", "model.language_model.", ""]
+        .into_iter()
+        .find(|prefix| has_tensor(&format!("{prefix}embed_tokens.weight")))
+        .unwrap_or("model.");
+    let naming = Naming::new(scheme, prefix)
+        .with_gamma_offset(if gemma { 1.0 } else { 0.0 })
+        .with_qkv_bias(fields.flag("attention_bias")?.unwrap_or(family == "qwen2"));
+    Ok(Identity { architecture, naming })
+}
+
+fn activation(fields: Fields<'_>, key: &str, default: &str) -> Result<Activation, ModelError> {
+    match fields.text(key)?.unwrap_or(default) {
+        "silu" | "swish" => Ok(Activation::Silu),
+        "gelu" => Ok(Activation::Gelu),
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+        "relu" => Ok(Activation::Relu),
+        other => Err(ModelError::unsupported(
+            fields.path,
+            format!(
+                "activation `{other}` in field `{key}` is not supported; supported: silu, gelu, gelu_new, gelu_pytorch_tanh, relu"
+            ),
+        )),
+    }
+}
+
+/// Windows of the layers, and which rope each has.
+fn layers_and_ropes(
+    family: &str,
+    fields: Fields<'_>,
+    head_dim: usize,
+    max_positions: usize,
+) -> Result<(Vec<Layer>, Vec<Rope>), ModelError> {
+    let count = fields.required_size("num_hidden_layers")?;
+    let window = match family {
+        "mistral" | "phi3" => fields.size("sliding_window")?,
+        "qwen2" | "qwen3" if fields.flag("use_sliding_window")?.unwrap_or(false) => fields.size("sliding_window")?,
+        "gemma2" | "gemma3" | "gemma3_text" => Some(fields.size("sliding_window")?.unwrap_or(4096)),
+        _ => None,
+    };
+    let pattern = fields.size("sliding_window_pattern")?.unwrap_or(6).max(1);
+    let all_full_before = fields.size("max_window_layers")?.unwrap_or(28);
+    let types = fields.texts("layer_types")?;
+    if let Some(types) = &types {
+        if types.len() != count {
+            return Err(ModelError::malformed(
+                fields.path,
+                format!("field `layer_types` has {} entries for {count} layers", types.len()),
+            ));
+        }
+        if let Some(other) = types.iter().find(|t| !["full_attention", "sliding_attention"].contains(t)) {
+            return Err(ModelError::unsupported(fields.path, format!("layer type `{other}` is not supported")));
+        }
+    }
+    let slides = |layer: usize| match &types {
+        Some(types) => types[layer] == "sliding_attention",
+        None => match family {
+            "gemma2" => layer % 2 == 0,
+            "gemma3" | "gemma3_text" => (layer + 1) % pattern != 0,
+            "qwen2" | "qwen3" => layer >= all_full_before,
+            _ => true,
+        },
+    };
+    let two_ropes = family.starts_with("gemma3");
+    let layers = (0..count)
+        .map(|layer| Layer { window: window.filter(|_| slides(layer)), rope: usize::from(two_ropes && slides(layer)) })
+        .collect();
+    let ropes = if two_ropes {
+        vec![
+            gemma3_rope(fields, "full_attention", "rope_theta", 1e6, head_dim)?,
+            gemma3_rope(fields, "sliding_attention", "rope_local_base_freq", 1e4, head_dim)?,
+        ]
+    } else {
+        let parameters = fields.object("rope_parameters");
+        let theta = match parameters.map(|p| p.number("rope_theta")).transpose()?.flatten() {
+            Some(theta) => theta,
+            None => fields.number("rope_theta")?.unwrap_or(10_000.0),
+        };
+        let partial = match parameters.map(|p| p.number("partial_rotary_factor")).transpose()?.flatten() {
+            Some(partial) => partial,
+            None => fields.number("partial_rotary_factor")?.unwrap_or(1.0),
+        };
+        let rotary_dim = (head_dim as f64 * partial) as usize;
+        let scaling = rope_scaling(fields, parameters.or_else(|| fields.object("rope_scaling")), max_positions)?;
+        vec![Rope { theta, rotary_dim, scaling }]
+    };
+    Ok((layers, ropes))
+}
+
+/// Gemma 3 has a rope for its windowed layers, never scaled in the hub's form, and one for the others.
+fn gemma3_rope(fields: Fields<'_>, kind: &str, key: &str, default: f64, head_dim: usize) -> Result<Rope, ModelError> {
+    if let Some(parameters) = fields.object("rope_parameters").and_then(|p| p.object(kind)) {
+        let theta = parameters.number("rope_theta")?.unwrap_or(default);
+        return Ok(Rope { theta, rotary_dim: head_dim, scaling: rope_scaling(fields, Some(parameters), 0)? });
+    }
+    let theta = fields.number(key)?.unwrap_or(default);
+    let scaled = fields.object("rope_scaling").filter(|_| kind == "full_attention");
+    Ok(Rope { theta, rotary_dim: head_dim, scaling: rope_scaling(fields, scaled, 0)? })
+}
+
+fn rope_scaling(
+    config: Fields<'_>,
+    scaling: Option<Fields<'_>>,
+    max_positions: usize,
+) -> Result<RopeScaling, ModelError> {
+    let Some(scaling) = scaling else { return Ok(RopeScaling::None) };
+    let kind = match scaling.text("rope_type")? {
+        Some(kind) => kind,
+        None => scaling.text("type")?.unwrap_or("default"),
+    };
+    match kind {
+        "default" => Ok(RopeScaling::None),
+        "linear" => Ok(RopeScaling::Linear { factor: scaling.required_number("factor")? }),
+        "llama3" => Ok(RopeScaling::Llama3 {
+            factor: scaling.required_number("factor")?,
+            low_frequency_factor: scaling.required_number("low_freq_factor")?,
+            high_frequency_factor: scaling.required_number("high_freq_factor")?,
+            original_positions: scaling.required_size("original_max_position_embeddings")?,
+        }),
+        "longrope" | "su" => {
+            let original_positions = match config.size("original_max_position_embeddings")? {
+                Some(original) => original,
+                None => scaling.required_size("original_max_position_embeddings")?,
+            };
+            let factor = match config
+                .get("original_max_position_embeddings")
+                .or_else(|| scaling.get("factor").is_none().then_some(&Value::Null))
+            {
+                Some(_) => max_positions as f64 / original_positions.max(1) as f64,
+                None => scaling.required_number("factor")?,
+            };
+            let magnitude = match scaling.number("attention_factor")? {
+                Some(magnitude) => magnitude,
+                None if factor <= 1.0 => 1.0,
+                None => (1.0 + factor.ln() / (original_positions as f64).ln()).sqrt(),
+            };
+            Ok(RopeScaling::LongRope {
+                short: scaling.required_numbers("short_factor")?,
+                long: scaling.required_numbers("long_factor")?,
+                original_positions,
+                magnitude,
+            })
+        }
+        other => Err(ModelError::unsupported(
+            config.path,
+            format!("rope scaling `{other}` is not supported; supported: default, linear, llama3, longrope"),
+        )),
+    }
+}
+
+fn gpt2(fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> bool) -> Result<Identity, ModelError> {
+    let d_model = fields.required_size("n_embd")?;
+    let heads = fields.required_size("n_head")?;
+    let head_dim = d_model / heads.max(1);
+    for key in ["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"] {
+        if fields.flag(key)? == Some(true) {
+            return Err(ModelError::unsupported(fields.path, format!("`{key}` is not supported")));
+        }
+    }
+    let scaled = fields.flag("scale_attn_weights")?.unwrap_or(true);
+    let architecture = Architecture {
+        family: "gpt2".into(),
+        d_model,
+        heads,
+        kv_heads: heads,
+        head_dim,
+        d_ffn: fields.size("n_inner")?.unwrap_or(4 * d_model),
+        vocabulary: fields.required_size("vocab_size")?,
+        max_positions: fields.required_size("n_positions")?,
+        norm: NormKind::LayerNorm,
+        norm_epsilon: fields.number("layer_norm_epsilon")?.unwrap_or(1e-5),
+        norm_placement: NormPlacement::Pre,
+        residual: ResidualLayout::Sequential,
+        qk_norm: QkNorm::None,
+        feed_forward: FeedForward { activation: activation(fields, "activation_function", "gelu_new")?, gated: false },
+        position: PositionEncoding::Learned,
+        layers: vec![Layer { window: None, rope: 0 }; fields.required_size("n_layer")?],
+        attention_scale: if scaled { (head_dim as f64).powf(-0.5) } else { 1.0 },
+        attention_soft_cap: None,
+        logit_soft_cap: None,
+        embedding_scale: 1.0,
+        tied_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(true),
+    };
+    // The hub's first checkpoints were saved from the bare model, without a prefix.
+    let prefix = if has_tensor("wte.weight") { "" } else { "transformer." };
+    Ok(Identity { architecture, naming: Naming::new(Scheme::Gpt2, prefix) })
+}
+
+fn gpt_neox(fields: Fields<'_>) -> Result<Identity, ModelError> {
+    let d_model = fields.required_size("hidden_size")?;
+    let heads = fields.required_size("num_attention_heads")?;
+    let head_dim = d_model / heads.max(1);
+    let max_positions = fields.required_size("max_position_embeddings")?;
+    let parameters = fields.object("rope_parameters");
+    let theta = match parameters.map(|p| p.number("rope_theta")).transpose()?.flatten() {
+        Some(theta) => theta,
+        None => fields.number("rotary_emb_base")?.unwrap_or(10_000.0),
+    };
+    let share = match parameters.map(|p| p.number("partial_rotary_factor")).transpose()?.flatten() {
+        Some(share) => share,
+        None => fields.number("rotary_pct")?.unwrap_or(0.25),
+    };
+    let scaling = rope_scaling(fields, parameters.or_else(|| fields.object("rope_scaling")), max_positions)?;
+    let architecture = Architecture {
+        family: "gpt_neox".into(),
+        d_model,
+        heads,
+        kv_heads: heads,
+        head_dim,
+        d_ffn: fields.required_size("intermediate_size")?,
+        vocabulary: fields.required_size("vocab_size")?,
+        max_positions,
+        norm: NormKind::LayerNorm,
+        norm_epsilon: fields.number("layer_norm_eps")?.unwrap_or(1e-5),
+        norm_placement: NormPlacement::Pre,
+        residual: if fields.flag("use_parallel_residual")?.unwrap_or(true) {
+            ResidualLayout::Parallel
+        } else {
+            ResidualLayout::Sequential
+        },
+        qk_norm: QkNorm::None,
+        feed_forward: FeedForward { activation: activation(fields, "hidden_act", "gelu")?, gated: false },
+        position: PositionEncoding::Rotary(vec![Rope {
+            theta,
+            rotary_dim: (head_dim as f64 * share) as usize,
+            scaling,
+        }]),
+        layers: vec![Layer { window: None, rope: 0 }; fields.required_size("num_hidden_layers")?],
+        attention_scale: (head_dim as f64).powf(-0.5),
+        attention_soft_cap: None,
+        logit_soft_cap: None,
+        embedding_scale: 1.0,
+        tied_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
+    };
+    Ok(Identity { architecture, naming: Naming::new(Scheme::GptNeoX, "gpt_neox.") })
+}

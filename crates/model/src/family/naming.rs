@@ -1,0 +1,288 @@
+//! Where a family keeps each weight: the tensor's name, and which of its rows, in which order.
+
+use crate::architecture::Architecture;
+
+/// What a weight is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Embedding,
+    Positions,
+    FinalNorm,
+    Head,
+    AttentionInputNorm,
+    Query,
+    Key,
+    Value,
+    QueryNorm,
+    KeyNorm,
+    AttentionOutput,
+    AttentionOutputNorm,
+    FeedForwardInputNorm,
+    Gate,
+    Up,
+    Down,
+    FeedForwardOutputNorm,
+}
+
+/// How tensors are named and fused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Llama,
+    Gemma,
+    Olmo2,
+    Phi3,
+    Gpt2,
+    GptNeoX,
+    Gguf,
+    /// GGUF with query, key and value in one tensor; gate and up too, if gated.
+    GgufFused,
+}
+
+/// Which rows of a stored tensor make a weight, in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowOrder {
+    /// Rows `start ..` of a tensor of `total` rows.
+    From { start: usize, total: usize },
+    /// Part `part` of `parts` of each head, heads outermost (GPT-NeoX's fused projection).
+    HeadParts { part: usize, parts: usize, head_dim: usize },
+    /// The two halves of each head interleaved (rotary pairs adjacent, as llama.cpp stores Llama's queries and keys).
+    Interleaved { head_dim: usize },
+}
+
+impl RowOrder {
+    /// Number of rows the stored tensor must have, for a weight of `rows` rows.
+    pub fn stored_rows(self, rows: usize) -> usize {
+        match self {
+            Self::From { total, .. } => total,
+            Self::HeadParts { parts, .. } => rows * parts,
+            Self::Interleaved { .. } => rows,
+        }
+    }
+
+    /// The stored row of the weight's row `row`, and how many rows follow it in step.
+    pub fn stored(self, row: usize) -> (usize, usize) {
+        match self {
+            Self::From { start, .. } => (start + row, usize::MAX),
+            Self::HeadParts { part, parts, head_dim } => {
+                let (head, within) = (row / head_dim, row % head_dim);
+                ((head * parts + part) * head_dim + within, head_dim - within)
+            }
+            Self::Interleaved { head_dim } => {
+                let (head, within) = (row / head_dim, row % head_dim);
+                let (half, pair) = (within / (head_dim / 2), within % (head_dim / 2));
+                (head * head_dim + 2 * pair + half, 1)
+            }
+        }
+    }
+}
+
+/// Where a weight is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Location {
+    /// The tensor.
+    pub tensor: String,
+    /// Which of its rows (columns, if transposed).
+    pub order: RowOrder,
+    /// Whether the tensor is stored input x output.
+    pub transposed: bool,
+}
+
+/// A family's naming of its tensors.
+#[derive(Debug, Clone)]
+pub(crate) struct Naming {
+    scheme: Scheme,
+    prefix: &'static str,
+    /// What is added to a stored gamma: Gemma's checkpoints hold gamma - 1.
+    pub gamma_offset: f32,
+    qkv_bias: bool,
+    interleaved_rotary: bool,
+}
+
+impl Naming {
+    pub fn new(scheme: Scheme, prefix: &'static str) -> Self {
+        Self { scheme, prefix, gamma_offset: 0.0, qkv_bias: false, interleaved_rotary: false }
+    }
+
+    pub fn with_gamma_offset(self, gamma_offset: f32) -> Self {
+        Self { gamma_offset, ..self }
+    }
+
+    /// Queries, keys and values have biases, and a checkpoint without them is incomplete.
+    pub fn with_qkv_bias(self, qkv_bias: bool) -> Self {
+        Self { qkv_bias, ..self }
+    }
+
+    /// Rows of queries and keys are stored with rotary pairs adjacent.
+    pub fn with_interleaved_rotary(self, interleaved_rotary: bool) -> Self {
+        Self { interleaved_rotary, ..self }
+    }
+
+    /// Whether a checkpoint without this bias is incomplete. Other biases are used if they are there.
+    pub fn requires_bias(&self, role: Role) -> bool {
+        match self.scheme {
+            Scheme::Gpt2 | Scheme::GptNeoX => role != Role::Head,
+            _ => self.qkv_bias && matches!(role, Role::Query | Role::Key | Role::Value),
+        }
+    }
+
+    /// Where the weight of `role` in `layer` is.
+    pub fn weight(&self, role: Role, layer: usize, architecture: &Architecture) -> Location {
+        let (name, per_layer) = self.name(role);
+        let tensor = match (self.scheme, per_layer) {
+            (Scheme::Gguf | Scheme::GgufFused, true) => format!("blk.{layer}.{name}.weight"),
+            (Scheme::Gguf | Scheme::GgufFused, false) => format!("{name}.weight"),
+            (Scheme::Gpt2, true) => format!("{}h.{layer}.{name}.weight", self.prefix),
+            (_, true) => format!("{}layers.{layer}.{name}.weight", self.prefix),
+            // Output heads stand outside the model's own prefix, under the wrapper's if it has one.
+            (_, false) if role == Role::Head => match self.prefix.strip_suffix("model.") {
+                Some(outer) => format!("{outer}{name}.weight"),
+                None => format!("{name}.weight"),
+            },
+            (_, false) => format!("{}{name}.weight", self.prefix),
+        };
+        let linear = matches!(
+            role,
+            Role::Query | Role::Key | Role::Value | Role::AttentionOutput | Role::Gate | Role::Up | Role::Down
+        );
+        Location { tensor, order: self.order(role, architecture), transposed: self.scheme == Scheme::Gpt2 && linear }
+    }
+
+    /// Where the bias of `role` in `layer` is, if the checkpoint has one: beside the weight.
+    pub fn bias(&self, role: Role, layer: usize, architecture: &Architecture) -> Location {
+        let weight = self.weight(role, layer, architecture);
+        let tensor = format!("{}bias", weight.tensor.strip_suffix("weight").unwrap_or(&weight.tensor));
+        Location { tensor, transposed: false, ..weight }
+    }
+
+    fn order(&self, role: Role, a: &Architecture) -> RowOrder {
+        let (query, key) = (a.query_width(), a.key_width());
+        let fused_qkv = matches!(self.scheme, Scheme::Phi3 | Scheme::Gpt2 | Scheme::GgufFused);
+        let fused_gate = a.feed_forward.gated && matches!(self.scheme, Scheme::Phi3 | Scheme::GgufFused);
+        let total = query + 2 * key;
+        match role {
+            Role::Query if fused_qkv => RowOrder::From { start: 0, total },
+            Role::Key if fused_qkv => RowOrder::From { start: query, total },
+            Role::Value if fused_qkv => RowOrder::From { start: query + key, total },
+            Role::Query | Role::Key if self.interleaved_rotary => RowOrder::Interleaved { head_dim: a.head_dim },
+            Role::Query | Role::Key | Role::Value if self.scheme == Scheme::GptNeoX => {
+                let part = [Role::Query, Role::Key, Role::Value].iter().position(|r| *r == role).unwrap_or(0);
+                RowOrder::HeadParts { part, parts: 3, head_dim: a.head_dim }
+            }
+            Role::Gate if fused_gate => RowOrder::From { start: 0, total: 2 * a.d_ffn },
+            Role::Up if fused_gate => RowOrder::From { start: a.d_ffn, total: 2 * a.d_ffn },
+            _ => RowOrder::From { start: 0, total: rows(role, a) },
+        }
+    }
+
+    /// The middle of a tensor's name, and whether there is one per layer.
+    fn name(&self, role: Role) -> (&'static str, bool) {
+        use Role as R;
+        let name = match self.scheme {
+            Scheme::Llama | Scheme::Gemma | Scheme::Olmo2 | Scheme::Phi3 => match role {
+                R::Embedding => return ("embed_tokens", false),
+                R::Positions => return ("embed_positions", false),
+                R::FinalNorm => return ("norm", false),
+                R::Head => return ("lm_head", false),
+                R::AttentionInputNorm => "input_layernorm",
+                R::Query | R::Key | R::Value if self.scheme == Scheme::Phi3 => "self_attn.qkv_proj",
+                R::Query => "self_attn.q_proj",
+                R::Key => "self_attn.k_proj",
+                R::Value => "self_attn.v_proj",
+                R::QueryNorm => "self_attn.q_norm",
+                R::KeyNorm => "self_attn.k_norm",
+                R::AttentionOutput => "self_attn.o_proj",
+                R::AttentionOutputNorm => "post_attention_layernorm",
+                R::FeedForwardInputNorm if self.scheme == Scheme::Gemma => "pre_feedforward_layernorm",
+                R::FeedForwardInputNorm => "post_attention_layernorm",
+                R::Gate | R::Up if self.scheme == Scheme::Phi3 => "mlp.gate_up_proj",
+                R::Gate => "mlp.gate_proj",
+                R::Up => "mlp.up_proj",
+                R::Down => "mlp.down_proj",
+                R::FeedForwardOutputNorm => "post_feedforward_layernorm",
+            },
+            Scheme::Gpt2 => match role {
+                R::Embedding => return ("wte", false),
+                R::Positions => return ("wpe", false),
+                R::FinalNorm => return ("ln_f", false),
+                R::Head => return ("lm_head", false),
+                R::AttentionInputNorm => "ln_1",
+                R::AttentionOutput => "attn.c_proj",
+                R::FeedForwardInputNorm => "ln_2",
+                R::Gate => "mlp.c_fc",
+                R::Down => "mlp.c_proj",
+                _ => "attn.c_attn",
+            },
+            Scheme::GptNeoX => match role {
+                R::Embedding | R::Positions => return ("embed_in", false),
+                R::FinalNorm => return ("final_layer_norm", false),
+                R::Head => return ("embed_out", false),
+                R::AttentionInputNorm => "input_layernorm",
+                R::AttentionOutput => "attention.dense",
+                R::FeedForwardInputNorm => "post_attention_layernorm",
+                R::Gate => "mlp.dense_h_to_4h",
+                R::Down => "mlp.dense_4h_to_h",
+                _ => "attention.query_key_value",
+            },
+            Scheme::Gguf | Scheme::GgufFused => match role {
+                R::Embedding => return ("token_embd", false),
+                R::Positions => return ("position_embd", false),
+                R::FinalNorm => return ("output_norm", false),
+                R::Head => return ("output", false),
+                R::AttentionInputNorm => "attn_norm",
+                R::Query | R::Key | R::Value if self.scheme == Scheme::GgufFused => "attn_qkv",
+                R::Query => "attn_q",
+                R::Key => "attn_k",
+                R::Value => "attn_v",
+                R::QueryNorm => "attn_q_norm",
+                R::KeyNorm => "attn_k_norm",
+                R::AttentionOutput => "attn_output",
+                R::AttentionOutputNorm => "post_attention_norm",
+                R::FeedForwardInputNorm => "ffn_norm",
+                R::Gate if self.scheme == Scheme::GgufFused => "ffn_up",
+                R::Gate => "ffn_gate",
+                R::Up => "ffn_up",
+                R::Down => "ffn_down",
+                R::FeedForwardOutputNorm => "post_ffw_norm",
+            },
+        };
+        (name, true)
+    }
+}
+
+/// Rows (outputs) of the weight of a role.
+pub(crate) fn rows(role: Role, a: &Architecture) -> usize {
+    match role {
+        Role::Embedding | Role::Head => a.vocabulary,
+        Role::Positions => a.max_positions,
+        Role::Query => a.query_width(),
+        Role::Key | Role::Value => a.key_width(),
+        Role::Gate | Role::Up => a.d_ffn,
+        Role::QueryNorm | Role::KeyNorm => match a.qk_norm {
+            crate::architecture::QkNorm::Projection if role == Role::QueryNorm => a.query_width(),
+            crate::architecture::QkNorm::Projection => a.key_width(),
+            _ => a.head_dim,
+        },
+        _ => a.d_model,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RowOrder;
+
+    #[test]
+    fn interleaved_rows_are_where_the_permutation_put_them() {
+        // llama.cpp stores row (head, pair, half) where the original has (head, half, pair).
+        let order = RowOrder::Interleaved { head_dim: 6 };
+        let stored: Vec<usize> = (0..12).map(|row| order.stored(row).0).collect();
+        assert_eq!(stored, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+    }
+
+    #[test]
+    fn head_parts_come_in_runs() {
+        let order = RowOrder::HeadParts { part: 1, parts: 3, head_dim: 4 };
+        assert_eq!(order.stored(0), (4, 4));
+        assert_eq!(order.stored(5), (17, 3));
+        assert_eq!(order.stored_rows(8), 24);
+    }
+}

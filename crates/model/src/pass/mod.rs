@@ -1,0 +1,476 @@
+//! The streamed pass: layer-major over all sequences.
+//!
+//! A group of sequences that fits in memory is pushed through one block after the other. A block's weights are decoded,
+//! used for the whole group and dropped, so a model larger than memory can be examined, and each weight is decoded once
+//! a group. Nothing is kept for later: taps see each event once.
+
+mod head;
+mod observers;
+mod schedule;
+mod scratch;
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use sinkscope_kernels::rope::RopeTable;
+use sinkscope_kernels::simd::{add, scale};
+
+pub use observers::ErasedTap;
+
+use self::observers::{Observer, Observers};
+use self::schedule::{Tile, groups, tiles};
+use self::scratch::ScratchPool;
+use crate::architecture::{PositionEncoding, ResidualLayout};
+use crate::blocks::{AttentionBlock, FeedForwardBlock};
+use crate::data::TokenBatch;
+use crate::edit::Edit;
+use crate::error::ModelError;
+use crate::model::Model;
+use crate::tap::{AttentionScan, BlockView, EventData, Place, Point};
+
+/// One run of a model over a batch.
+pub struct Pass<'a> {
+    model: &'a Model,
+    memory: u64,
+    edits: Vec<&'a dyn Edit>,
+    progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+}
+
+/// What a pass did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PassReport {
+    /// Wall-clock seconds, decoding of weights included.
+    pub seconds: f64,
+    /// Of these, decoding of weights.
+    pub decode_seconds: f64,
+    /// Tokens.
+    pub tokens: usize,
+    /// Groups of sequences; each decodes every weight once.
+    pub groups: usize,
+    /// Floating-point operations of products and attention.
+    pub flops: f64,
+}
+
+/// The activations of a group.
+struct State {
+    residual: Vec<f32>,
+    /// What the block just added, if a tap wants whole blocks.
+    output: Vec<f32>,
+    /// The residual before the layer, for parallel blocks.
+    layer_input: Vec<f32>,
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// The rows of one task, cut from the state.
+struct Task<'s> {
+    tile: &'s Tile,
+    residual: &'s mut [f32],
+    queries: &'s mut [f32],
+    keys: &'s mut [f32],
+    values: &'s mut [f32],
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that keeps its activations and weights within `memory` bytes, as far as one tile of sequences allows.
+    pub fn new(model: &'a Model, memory: u64) -> Self {
+        Self { model, memory, edits: Vec::new(), progress: None }
+    }
+
+    /// Calls `progress(done, total)` after each block.
+    #[must_use]
+    pub fn with_progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Applies an edit; edits apply in the order they were added.
+    #[must_use]
+    pub fn with_edit(mut self, edit: &'a dyn Edit) -> Self {
+        self.edits.push(edit);
+        self
+    }
+
+    /// Runs the batch past the taps.
+    ///
+    /// # Errors
+    /// If a token id lies beyond the vocabulary, a sequence is longer than learned positions reach, or a weight is not
+    /// finite.
+    pub fn run(&self, batch: &TokenBatch, taps: &mut [&mut dyn ErasedTap]) -> Result<PassReport, ModelError> {
+        let start = Instant::now();
+        let a = self.model.architecture();
+        self.check(batch)?;
+        let mut observers = Observers { taps, edits: &self.edits };
+        let keeps_output = (1..=a.blocks()).any(|block| observers.any_wants(Point::BlockDone, block));
+        let ropes: Vec<RopeTable<f32>> = match &a.position {
+            PositionEncoding::Learned => Vec::new(),
+            PositionEncoding::Rotary(ropes) => ropes
+                .iter()
+                .map(|rope| {
+                    let (frequencies, magnitude) = rope.frequencies(batch.seq_len);
+                    RopeTable::new(&frequencies, magnitude, batch.seq_len)
+                })
+                .collect(),
+        };
+        let groups = groups(batch.sequences, batch.seq_len, self.fitting(batch, keeps_output));
+        let with_head = head::wanted(&observers, a.blocks() + 1);
+        let mut run = Run {
+            pass: self,
+            batch,
+            ropes,
+            scratch: ScratchPool::default(),
+            decoding: Duration::ZERO,
+            steps: (0, (groups.len() * (a.blocks() + usize::from(with_head))) as u64),
+        };
+        for group in &groups {
+            run.group(group.clone(), keeps_output, with_head, &mut observers)?;
+        }
+        let tokens = batch.tokens.len();
+        Ok(PassReport {
+            seconds: start.elapsed().as_secs_f64(),
+            decode_seconds: run.decoding.as_secs_f64(),
+            tokens,
+            groups: groups.len(),
+            flops: a.flops_per_token(batch.seq_len, with_head) * tokens as f64,
+        })
+    }
+
+    fn check(&self, batch: &TokenBatch) -> Result<(), ModelError> {
+        let a = self.model.architecture();
+        if batch.seq_len == 0 || batch.sequences == 0 || batch.tokens.len() != batch.sequences * batch.seq_len {
+            return Err(ModelError::Request("a batch needs at least one sequence of at least one token".into()));
+        }
+        self.model.check_length(batch.seq_len)?;
+        match batch.tokens.iter().position(|&id| id as usize >= a.vocabulary) {
+            None => Ok(()),
+            Some(at) => Err(ModelError::Request(format!(
+                "token id {} (sequence {}, position {}) lies beyond the vocabulary of {}",
+                batch.tokens[at],
+                at / batch.seq_len,
+                at % batch.seq_len,
+                a.vocabulary
+            ))),
+        }
+    }
+
+    /// How many sequences fit in memory beside the largest block's weights.
+    fn fitting(&self, batch: &TokenBatch, keeps_output: bool) -> usize {
+        let a = self.model.architecture();
+        let branches = if a.feed_forward.gated { 3 } else { 2 };
+        let weights = (branches * a.d_ffn).max(2 * a.query_width() + 2 * a.key_width()) * a.d_model * 4;
+        let copies = 1 + usize::from(keeps_output) + usize::from(a.residual == ResidualLayout::Parallel);
+        let row = 4 * (copies * a.d_model + a.query_width() + 2 * a.key_width());
+        let room = usize::try_from(self.memory).unwrap_or(usize::MAX).saturating_sub(weights);
+        room / (row * batch.seq_len)
+    }
+}
+
+/// The state of a running pass.
+struct Run<'a> {
+    pass: &'a Pass<'a>,
+    batch: &'a TokenBatch,
+    ropes: Vec<RopeTable<f32>>,
+    scratch: ScratchPool,
+    decoding: Duration,
+    steps: (u64, u64),
+}
+
+impl Run<'_> {
+    fn step(&mut self) {
+        self.steps.0 += 1;
+        if let Some(progress) = self.pass.progress {
+            progress(self.steps.0, self.steps.1);
+        }
+    }
+
+    fn decode<T>(&mut self, f: impl FnOnce(&Model) -> Result<T, ModelError>) -> Result<T, ModelError> {
+        let start = Instant::now();
+        let decoded = f(self.pass.model);
+        self.decoding += start.elapsed();
+        decoded
+    }
+
+    /// Pushes one group through the whole model.
+    fn group(
+        &mut self,
+        sequences: Range<usize>,
+        keeps_output: bool,
+        with_head: bool,
+        observers: &mut Observers<'_, '_>,
+    ) -> Result<(), ModelError> {
+        let a = self.pass.model.architecture();
+        let tiles = tiles(sequences.clone(), self.batch.seq_len);
+        let rows = sequences.len() * self.batch.seq_len;
+        let mut state = State {
+            residual: self.embed(sequences.clone())?,
+            output: vec![0.0; if keeps_output { rows * a.d_model } else { 0 }],
+            layer_input: Vec::new(),
+            queries: vec![0.0; rows * a.query_width()],
+            keys: vec![0.0; rows * a.key_width()],
+            values: vec![0.0; rows * a.key_width()],
+        };
+        observers.in_waves(state.tasks(&tiles, a.d_model), |task, observer| {
+            observer.edit_and_show(Point::Residual, &places(task.tile, 0), task.residual);
+        });
+        self.done(0, &sequences, &state, observers);
+        for layer in 0..a.layers.len() {
+            if a.residual == ResidualLayout::Parallel {
+                state.layer_input.clone_from(&state.residual);
+            }
+            let block = self.decode(|model| model.attention_block(layer))?;
+            self.attention(layer, &block, &tiles, &mut state, observers);
+            drop(block);
+            self.done(2 * layer + 1, &sequences, &state, observers);
+            self.step();
+            let block = self.decode(|model| model.feed_forward_block(layer))?;
+            self.feed_forward(layer, &block, &tiles, &mut state, observers);
+            drop(block);
+            self.done(2 * layer + 2, &sequences, &state, observers);
+            self.step();
+        }
+        if with_head {
+            self.head(&tiles, state.residual, observers)?;
+            self.step();
+        }
+        Ok(())
+    }
+
+    /// Shows whole blocks to the taps that want them.
+    fn done(&self, block: usize, sequences: &Range<usize>, state: &State, observers: &mut Observers<'_, '_>) {
+        observers.block_done(&BlockView {
+            block,
+            sequences: sequences.clone(),
+            seq_len: self.batch.seq_len,
+            d_model: self.pass.model.architecture().d_model,
+            residual: &state.residual,
+            output: (block > 0 && !state.output.is_empty()).then_some(&state.output),
+        });
+    }
+
+    /// The residual before the first block.
+    fn embed(&self, sequences: Range<usize>) -> Result<Vec<f32>, ModelError> {
+        let model = self.pass.model;
+        let a = model.architecture();
+        let (d, seq_len) = (a.d_model, self.batch.seq_len);
+        let ids = &self.batch.tokens[sequences.start * seq_len..sequences.end * seq_len];
+        let positions: Option<Vec<f32>> = model.positions(seq_len)?;
+        let mut residual = vec![0.0; ids.len() * d];
+        residual.par_chunks_mut(d).zip(ids).enumerate().try_for_each(|(row, (out, &id))| {
+            out.copy_from_slice(&model.embedding::<f32>(id)?);
+            if a.embedding_scale != 1.0 {
+                scale(out, a.embedding_scale as f32);
+            }
+            if let Some(positions) = &positions {
+                let at = row % seq_len * d;
+                add(out, &positions[at..at + d]);
+            }
+            Ok(())
+        })?;
+        Ok(residual)
+    }
+
+    fn attention(
+        &self,
+        layer: usize,
+        block: &AttentionBlock<f32>,
+        tiles: &[Tile],
+        state: &mut State,
+        observers: &mut Observers<'_, '_>,
+    ) {
+        let a = self.pass.model.architecture();
+        let (d, key_width) = (a.d_model, a.key_width());
+        let number = 2 * layer + 1;
+        let rope = self.ropes.get(a.layers[layer].rope);
+        observers.in_waves(state.tasks(tiles, d), |task, observer| {
+            let places = places(task.tile, number);
+            self.scratch.with(|scratch| {
+                let input = scratch.normalised(block.input_norm.as_ref(), task.residual);
+                observer.edit_and_show(Point::NormalisedInput, &places, input);
+                block.project(input, task.queries, task.keys, task.values);
+            });
+            if let Some(table) = rope {
+                let mut row = 0;
+                for chunk in &task.tile.chunks {
+                    let rows = row..row + chunk.rows;
+                    block.rotate(
+                        table,
+                        slice_rows(task.queries, &rows, a.query_width()),
+                        slice_rows(task.keys, &rows, key_width),
+                        chunk.position,
+                    );
+                    row = rows.end;
+                }
+            }
+            observer.edit_and_show(Point::Query, &places, task.queries);
+            observer.edit_and_show(Point::Key, &places, task.keys);
+            observer.edit_and_show(Point::Value, &places, task.values);
+        });
+
+        let State { residual, output, queries, keys, values, .. } = state;
+        let tasks = cut(tiles, residual, d).zip(cut_optional(tiles, output, d)).zip(tiles).collect();
+        observers.in_waves(tasks, |((residual, output), tile), observer| {
+            self.scratch.with(|scratch| {
+                let (heads, out) = scratch.heads_and_output(tile.rows * a.query_width(), tile.rows * d);
+                let mut row = 0;
+                for (chunk, place) in tile.chunks.iter().zip(places(tile, number)) {
+                    let first_key = (chunk.first_row - chunk.position) * key_width;
+                    let scan = block.attend(
+                        chunk.rows,
+                        chunk.position,
+                        &queries[chunk.first_row * a.query_width()..],
+                        &keys[first_key..],
+                        &values[first_key..],
+                        slice_rows(heads, &(row..row + chunk.rows), a.query_width()),
+                        observer.wants(Point::Attention, number),
+                    );
+                    row += chunk.rows;
+                    if let Some(scan) = scan {
+                        show_scan(&scan, a.heads, place, observer);
+                    }
+                }
+                block.project_output(heads, out);
+                finish_block(number, tile, out, residual, output, observer);
+            });
+        });
+    }
+
+    fn feed_forward(
+        &self,
+        layer: usize,
+        block: &FeedForwardBlock<f32>,
+        tiles: &[Tile],
+        state: &mut State,
+        observers: &mut Observers<'_, '_>,
+    ) {
+        let a = self.pass.model.architecture();
+        let d = a.d_model;
+        let number = 2 * layer + 2;
+        let State { residual, output, layer_input, .. } = state;
+        let layer_input = &*layer_input;
+        let tasks = cut(tiles, residual, d).zip(cut_optional(tiles, output, d)).zip(tiles).collect();
+        observers.in_waves(tasks, |((residual, output), tile), observer| {
+            let places = places(tile, number);
+            self.scratch.with(|scratch| {
+                let first = tile.first_row() * d;
+                let source =
+                    if layer_input.is_empty() { &*residual } else { &layer_input[first..first + residual.len()] };
+                let input = scratch.normalised(block.input_norm.as_ref(), source);
+                observer.edit_and_show(Point::NormalisedInput, &places, input);
+                let hidden = tile.rows * a.d_ffn;
+                let (input, gate, up, out) = scratch.feed_forward(hidden, block.up.is_some(), residual.len());
+                block.project(input, gate, up);
+                show_rows(Point::Gate, &places, gate, observer);
+                if block.up.is_some() {
+                    show_rows(Point::Up, &places, up, observer);
+                }
+                block.project_output(gate, up, out);
+                finish_block(number, tile, out, residual, output, observer);
+            });
+        });
+    }
+}
+
+impl State {
+    /// Cuts the state into one task a tile.
+    fn tasks<'s>(&'s mut self, tiles: &'s [Tile], d_model: usize) -> Vec<Task<'s>> {
+        let rows = self.residual.len() / d_model;
+        let (query, key) = (self.queries.len() / rows, self.keys.len() / rows);
+        let residual = cut(tiles, &mut self.residual, d_model);
+        let queries = cut(tiles, &mut self.queries, query);
+        let keys = cut(tiles, &mut self.keys, key);
+        let values = cut(tiles, &mut self.values, key);
+        let rows = residual.zip(queries).zip(keys.zip(values));
+        tiles
+            .iter()
+            .zip(rows)
+            .map(|(tile, ((residual, queries), (keys, values)))| Task { tile, residual, queries, keys, values })
+            .collect()
+    }
+}
+
+/// The rows of each tile.
+fn cut<'s>(tiles: &'s [Tile], values: &'s mut [f32], width: usize) -> impl Iterator<Item = &'s mut [f32]> {
+    let mut rest = values;
+    tiles.iter().map(move |tile| {
+        let (rows, after) = std::mem::take(&mut rest).split_at_mut(tile.rows * width);
+        rest = after;
+        rows
+    })
+}
+
+/// The rows of each tile of a buffer that may be absent, which is empty then.
+fn cut_optional<'s>(
+    tiles: &'s [Tile],
+    values: &'s mut [f32],
+    width: usize,
+) -> impl Iterator<Item = Option<&'s mut [f32]>> {
+    let present = !values.is_empty();
+    let width = if present { width } else { 0 };
+    cut(tiles, values, width).map(move |rows| present.then_some(rows))
+}
+
+fn slice_rows<'s>(values: &'s mut [f32], rows: &Range<usize>, width: usize) -> &'s mut [f32] {
+    &mut values[rows.start * width..rows.end * width]
+}
+
+/// Where a tile's chunks are.
+fn places(tile: &Tile, block: usize) -> Vec<Place> {
+    tile.chunks
+        .iter()
+        .map(|chunk| Place { block, sequence: chunk.sequence, position: chunk.position, rows: chunk.rows })
+        .collect()
+}
+
+fn show_rows(point: Point, places: &[Place], values: &[f32], observer: &mut Observer<'_, '_, '_>) {
+    let rows: usize = places.iter().map(|place| place.rows).sum();
+    let width = values.len() / rows;
+    let mut row = 0;
+    for place in places {
+        observer.show(point, *place, EventData::Rows(&values[row * width..(row + place.rows) * width]));
+        row += place.rows;
+    }
+}
+
+/// Adds what a block computed to the residual, past edits and taps.
+fn finish_block(
+    number: usize,
+    tile: &Tile,
+    out: &mut [f32],
+    residual: &mut [f32],
+    output: Option<&mut [f32]>,
+    observer: &mut Observer<'_, '_, '_>,
+) {
+    let places = places(tile, number);
+    observer.edit_and_show(Point::Output, &places, out);
+    if let Some(output) = output {
+        output.copy_from_slice(out);
+    }
+    add(residual, out);
+    observer.edit_and_show(Point::Residual, &places, residual);
+}
+
+/// Puts the scans of the head groups together and shows them.
+fn show_scan(
+    groups: &[sinkscope_kernels::attention::Scan<f32>],
+    heads: usize,
+    place: Place,
+    observer: &mut Observer<'_, '_, '_>,
+) {
+    let all = |f: fn(&sinkscope_kernels::attention::Scan<f32>) -> &Vec<f32>| -> Vec<f32> {
+        groups.iter().flat_map(|scan| f(scan).iter().copied()).collect()
+    };
+    let (received, log_sum_exp) = (all(|s| &s.received), all(|s| &s.log_sum_exp));
+    let (to_self, to_first, entropy) = (all(|s| &s.to_self), all(|s| &s.to_first), all(|s| &s.entropy));
+    let scan = AttentionScan {
+        heads,
+        keys: place.position + place.rows,
+        received: &received,
+        log_sum_exp: &log_sum_exp,
+        to_self: &to_self,
+        to_first: &to_first,
+        entropy: &entropy,
+    };
+    observer.show(Point::Attention, place, EventData::Attention(scan));
+}

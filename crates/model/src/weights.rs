@@ -1,0 +1,240 @@
+//! Weights, decoded when a layer needs them: each role's rows gathered from the tensor that holds them, in their own
+//! order, on all threads, and the file's pages given back afterwards.
+
+use rayon::prelude::*;
+use sinkscope_kernels::Float;
+use sinkscope_kernels::matmul::transpose;
+
+use crate::architecture::Architecture;
+use crate::checkpoint::{Checkpoint, Tensor};
+use crate::error::ModelError;
+use crate::family::{Location, Naming, Role, RowOrder, rows};
+
+/// Rows decoded by one task.
+const ROWS_PER_TASK: usize = 32;
+
+/// A matrix of a linear layer, with its bias if it has one.
+#[derive(Debug, Clone)]
+pub struct Linear<F> {
+    /// inputs x outputs, row-major: turned round from how checkpoints store it, for the sake of products.
+    pub weight: Vec<F>,
+    /// outputs.
+    pub bias: Option<Vec<F>>,
+    /// Width of what goes in.
+    pub inputs: usize,
+    /// Width of what comes out.
+    pub outputs: usize,
+}
+
+/// The weights of a checkpoint by role.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    checkpoint: Checkpoint,
+    naming: Naming,
+}
+
+impl Weights {
+    pub fn new(checkpoint: Checkpoint, naming: Naming) -> Self {
+        Self { checkpoint, naming }
+    }
+
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    fn tensor(&self, location: &Location) -> Result<&Tensor, ModelError> {
+        self.checkpoint
+            .tensor(&location.tensor)
+            .ok_or_else(|| ModelError::tensor(self.checkpoint.path(), &location.tensor, "is missing"))
+    }
+
+    /// Checks that the weight of `role` is there, with the shape that the architecture gives it.
+    pub fn check(&self, role: Role, layer: usize, inputs: usize, a: &Architecture) -> Result<(), ModelError> {
+        let location = self.naming.weight(role, layer, a);
+        let outputs = rows(role, a);
+        self.check_shape(&location, if inputs == 1 { None } else { Some(inputs) }, outputs)?;
+        let bias = self.naming.bias(role, layer, a);
+        let norm = inputs == 1;
+        let wanted = self.naming.requires_bias(role)
+            && !(norm && a.norm == crate::architecture::NormKind::RmsNorm)
+            && !matches!(role, Role::Embedding | Role::Positions);
+        if wanted || self.checkpoint.tensor(&bias.tensor).is_some() {
+            self.check_shape(&bias, None, outputs)?;
+        }
+        Ok(())
+    }
+
+    fn check_shape(&self, location: &Location, inputs: Option<usize>, outputs: usize) -> Result<(), ModelError> {
+        let stored = location.order.stored_rows(outputs);
+        let expected = match (inputs, location.transposed) {
+            (None, _) => vec![stored],
+            (Some(inputs), false) => vec![stored, inputs],
+            (Some(inputs), true) => vec![inputs, stored],
+        };
+        let tensor = self.tensor(location)?;
+        if tensor.shape() == expected {
+            return Ok(());
+        }
+        let reason = format!("has shape {:?}; the configuration asks for {expected:?}", tensor.shape());
+        Err(ModelError::tensor(self.checkpoint.path(), &location.tensor, reason))
+    }
+
+    /// The matrix of `role`, and its bias if the checkpoint has one.
+    pub fn linear<F: Float>(
+        &self,
+        role: Role,
+        layer: usize,
+        inputs: usize,
+        a: &Architecture,
+    ) -> Result<Linear<F>, ModelError> {
+        let outputs = rows(role, a);
+        let location = self.naming.weight(role, layer, a);
+        let tensor = self.tensor(&location)?;
+        let weight = if location.transposed {
+            self.columns(tensor, location.order, inputs, outputs)?
+        } else {
+            self.turned(tensor, location.order, 0, inputs, outputs)?
+        };
+        tensor.release();
+        Ok(Linear { weight, bias: self.optional_vector(&self.naming.bias(role, layer, a), outputs)?, inputs, outputs })
+    }
+
+    /// Rows `first ..` of a weight stored output x input, turned round: inputs x outputs.
+    fn turned<F: Float>(
+        &self,
+        tensor: &Tensor,
+        order: RowOrder,
+        first: usize,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Vec<F>, ModelError> {
+        let mut stored = vec![F::ZERO; outputs * inputs];
+        stored
+            .par_chunks_mut(ROWS_PER_TASK * inputs)
+            .enumerate()
+            .try_for_each(|(task, out)| gather(tensor, order, first + task * ROWS_PER_TASK, inputs, out))?;
+        let mut weight = vec![F::ZERO; outputs * inputs];
+        weight.par_chunks_mut(ROWS_PER_TASK * outputs).enumerate().for_each(|(task, out)| {
+            transpose(out, &stored, outputs, inputs, task * ROWS_PER_TASK);
+        });
+        Ok(weight)
+    }
+
+    /// A weight stored input x output (GPT-2): its columns, in order.
+    fn columns<F: Float>(
+        &self,
+        tensor: &Tensor,
+        order: RowOrder,
+        inputs: usize,
+        outputs: usize,
+    ) -> Result<Vec<F>, ModelError> {
+        let mut weight = vec![F::ZERO; outputs * inputs];
+        weight.par_chunks_mut(outputs).enumerate().try_for_each(|(input, out)| {
+            let mut stored = vec![0.0; tensor.row_len()];
+            tensor.decode_rows(input..input + 1, &mut stored)?;
+            for (row, out) in out.iter_mut().enumerate() {
+                *out = F::from_f32(stored[order.stored(row).0]);
+            }
+            Ok(())
+        })?;
+        Ok(weight)
+    }
+
+    /// Outputs `range` of the matrix of `role`, a piece of the output head, with their biases.
+    pub fn outputs<F: Float>(
+        &self,
+        role: Role,
+        range: std::ops::Range<usize>,
+        inputs: usize,
+        a: &Architecture,
+    ) -> Result<Linear<F>, ModelError> {
+        let location = self.naming.weight(role, 0, a);
+        let tensor = self.tensor(&location)?;
+        let weight = self.turned(tensor, location.order, range.start, inputs, range.len())?;
+        tensor.release_rows(range.clone());
+        let bias =
+            if role == Role::Head { self.optional_vector(&self.naming.bias(role, 0, a), rows(role, a))? } else { None };
+        let bias = bias.map(|bias: Vec<F>| bias[range.clone()].to_vec());
+        Ok(Linear { weight, bias, inputs, outputs: range.len() })
+    }
+
+    /// Rows `range` of a matrix with `width` columns: pieces of the embedding.
+    pub fn rows<F: Float>(
+        &self,
+        role: Role,
+        range: std::ops::Range<usize>,
+        width: usize,
+        a: &Architecture,
+    ) -> Result<Vec<F>, ModelError> {
+        let location = self.naming.weight(role, 0, a);
+        let tensor = self.tensor(&location)?;
+        let mut out = vec![F::ZERO; range.len() * width];
+        out.par_chunks_mut(ROWS_PER_TASK * width).enumerate().try_for_each(|(task, out)| {
+            gather(tensor, location.order, range.start + task * ROWS_PER_TASK, width, out)
+        })?;
+        tensor.release_rows(range);
+        Ok(out)
+    }
+
+    /// The bias of `role`, if there is one.
+    pub fn bias<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<Option<Vec<F>>, ModelError> {
+        self.optional_vector(&self.naming.bias(role, layer, a), rows(role, a))
+    }
+
+    /// The scale of a norm, with whatever the family leaves out of its checkpoints added.
+    pub fn gamma<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<Vec<F>, ModelError> {
+        let location = self.naming.weight(role, layer, a);
+        let mut gamma: Vec<F> = self.vector(self.tensor(&location)?, location.order, rows(role, a))?;
+        if self.naming.gamma_offset != 0.0 {
+            for gamma in &mut gamma {
+                *gamma += F::from_f32(self.naming.gamma_offset);
+            }
+        }
+        Ok(gamma)
+    }
+
+    fn optional_vector<F: Float>(&self, location: &Location, len: usize) -> Result<Option<Vec<F>>, ModelError> {
+        self.checkpoint.tensor(&location.tensor).map(|t| self.vector(t, location.order, len)).transpose()
+    }
+
+    fn vector<F: Float>(&self, tensor: &Tensor, order: RowOrder, len: usize) -> Result<Vec<F>, ModelError> {
+        let mut stored = vec![0.0; tensor.row_len()];
+        tensor.decode_rows(0..1, &mut stored)?;
+        tensor.release();
+        (0..len)
+            .map(|row| stored.get(order.stored(row).0).map(|&v| F::from_f32(v)))
+            .collect::<Option<_>>()
+            .ok_or_else(|| ModelError::tensor(self.checkpoint.path(), tensor.name(), "is too short"))
+    }
+}
+
+/// Decodes the weight's rows `first ..`, as many as `out` holds.
+fn gather<F: Float>(
+    tensor: &Tensor,
+    order: RowOrder,
+    first: usize,
+    width: usize,
+    out: &mut [F],
+) -> Result<(), ModelError> {
+    if let Some(out) = F::as_f32_mut(out) {
+        return gather_f32(tensor, order, first, width, out);
+    }
+    let mut decoded = vec![0.0; out.len()];
+    gather_f32(tensor, order, first, width, &mut decoded)?;
+    for (out, value) in out.iter_mut().zip(decoded) {
+        *out = F::from_f32(value);
+    }
+    Ok(())
+}
+
+fn gather_f32(tensor: &Tensor, order: RowOrder, first: usize, width: usize, out: &mut [f32]) -> Result<(), ModelError> {
+    let rows = out.len() / width;
+    let mut row = 0;
+    while row < rows {
+        let (stored, run) = order.stored(first + row);
+        let run = run.min(rows - row);
+        tensor.decode_rows(stored..stored + run, &mut out[row * width..(row + run) * width])?;
+        row += run;
+    }
+    Ok(())
+}
