@@ -1,3 +1,18 @@
 //! What is there: spikes, sinks and their causes, each with a written definition.
+//!
+//! Start at [`definitions`]. [`examination`] turns a request into taps on a pass and the taps into [`results`]; each of
+//! [`residual`] (with [`lifecycle`] and [`spikes`]), [`sinks`] and [`prediction`] is one tap.
 
+pub mod bootstrap;
+pub mod definitions;
+pub mod error;
+pub mod examination;
+pub mod lifecycle;
+pub mod magnitude;
+pub mod median;
+pub mod prediction;
+pub mod residual;
 pub mod results;
+pub mod sinks;
+pub mod spikes;
+pub mod tokens;

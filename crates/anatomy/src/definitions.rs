@@ -1,0 +1,237 @@
+//! What every number means. This page is the only place where a threshold has a value and a quantity has a formula; the
+//! modules refer to it, and [`all`] puts it in every output file.
+//!
+//! # Notation
+//!
+//! A model of L layers has 2L blocks, odd ones attention, even ones feed-forward. `H_b[t, k]` is the residual after
+//! block b at token t in channel k; `H_0` is the embedding. `O_b[t, k]` is what block b adds to it. `A[t, k]` is the
+//! weight query t puts on key k. Tokens are those of all sequences; T is the length of one.
+//!
+//! # Activations (Sun, Canziani, LeCun, Zhu 2026, section 2, where the paper leaves the thresholds open)
+//!
+//! | name | formula |
+//! |---|---|
+//! | typical token's largest, `M_b` | median over tokens of `max_k abs H_b[t, k]`; of an even count, the mean of the middle two |
+//! | median magnitude, `m_b` | median of all `abs H_b[t, k]`, from a histogram (error: [`crate::median`]) |
+//! | spike token at block b | `max_k abs H_b[t, k] >= R M_b` and not 0; R = [`SPIKE_RATIO`] |
+//! | massive token at block b (Sun et al. 2024) | a spike token with `max_k abs H_b[t, k]` above [`MASSIVE_ABS`] and at least [`MASSIVE_RATIO`] `m_b` |
+//! | stage of channel k | maximal run of at least [`MIN_STAGE_BLOCKS`] consecutive blocks b >= 1 at each of which some spike token has k as its largest channel; its tokens S are the union of those tokens |
+//! | mean(b) of a stage | mean over S of `H_b[t, k]` |
+//! | peak block, peak | the block of the run with the largest `abs mean(b)`, and mean(b) there |
+//! | spike channels of a stage | channels c with mean over S of `abs H_p[t, c]` at least `R M_p`, p the peak block; largest first |
+//! | ratio variation of c | coefficient of variation over S of `H_p[t, c] / H_p[t, k]` |
+//! | window of a stage | from the first block of its run to the block before the next stage of the same channel, or to the last block |
+//! | step-up block | in the window, not after p, mean over S of `O_b[t, k]` with the peak's sign and at least [`STEP_SHARE`] of its magnitude |
+//! | step-down block | in the window, after p, opposite sign, at least [`STEP_SHARE`] |
+//! | largest | largest `abs H_b[t, k]` over b >= 1: the "spike" of the paper's tables |
+//!
+//! Runs start at block 1 because block 0 is not the residual after a block. Of equal magnitudes the lower channel, the
+//! earlier token and the earlier block count as the larger. Stages are listed by the magnitude of their peak.
+//!
+//! # Attention sinks
+//!
+//! With 0-based keys, per sequence and head:
+//!
+//! | name | alpha_k | sink if above epsilon, strictly | source |
+//! |---|---|---|---|
+//! | `paper` | `(1/T) sum_t A[t, k]` | maximum over k < floor(T/2) | eq. 27-28 |
+//! | `gu` | `1/(T - k) sum_t A[t, k]` | alpha_0 | Gu et al. 2025 |
+//! | `gu-max` | `1/(T - k) sum_t A[t, k]` | maximum over k < floor(T/2) | both |
+//!
+//! The sink ratio is the mean of that indicator over sequences and heads: alpha is never averaged before the threshold.
+//! epsilon = [`SINK_EPSILON`]. A sequence of one token has no k < floor(T/2): `paper` and `gu-max` then give 0.
+//!
+//! # Language modelling
+//!
+//! Perplexity is exp of the mean negative log-likelihood over the predicted tokens of all sequences, never capped.
+
+use serde::Serialize;
+
+/// R: how many times the typical token's largest magnitude a spike token reaches at least.
+pub const SPIKE_RATIO: f64 = 5.0;
+/// The strict threshold on alpha above which a head is a sink head.
+pub const SINK_EPSILON: f64 = 0.3;
+/// Share of the peak that the output of a step-up or step-down block has at least.
+pub const STEP_SHARE: f64 = 0.05;
+/// Magnitude above which an activation can be massive.
+pub const MASSIVE_ABS: f64 = 100.0;
+/// Multiple of the median magnitude that a massive activation reaches at least.
+pub const MASSIVE_RATIO: f64 = 1000.0;
+/// Consecutive blocks that a stage has at least.
+pub const MIN_STAGE_BLOCKS: usize = 2;
+/// Channels listed per block.
+pub const TOP_CHANNELS: usize = 3;
+/// Resamples of a bootstrap interval.
+pub const BOOTSTRAP_RESAMPLES: usize = 1000;
+/// Probability mass of an interval.
+pub const INTERVAL: f64 = 0.95;
+
+/// One measured quantity: what it is called, how it is computed, where that comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Definition {
+    /// The name under which results carry it.
+    pub name: &'static str,
+    /// How it is computed, thresholds filled in.
+    pub formula: String,
+    /// Where it comes from.
+    pub source: &'static str,
+}
+
+impl Definition {
+    fn new(name: &'static str, source: &'static str, formula: impl Into<String>) -> Self {
+        Self { name, formula: formula.into(), source }
+    }
+
+    /// Formula and source in one line, as the `definitions` object of an output file has it.
+    pub fn text(&self) -> String {
+        format!("{} [{}]", self.formula, self.source)
+    }
+}
+
+const PAPER: &str = "Sun, Canziani, LeCun, Zhu 2026 (arXiv 2603.05498)";
+const PAPER_OPEN: &str = "Sun, Canziani, LeCun, Zhu 2026 (arXiv 2603.05498), section 2; threshold of sinkscope";
+const SINKSCOPE: &str = "sinkscope";
+
+/// Every definition with the thresholds of this run.
+pub fn all(spike_ratio: f64, epsilon: f64) -> Vec<Definition> {
+    let mut definitions = activations(spike_ratio);
+    definitions.extend(stages(spike_ratio));
+    definitions.extend(sinks(epsilon));
+    definitions.push(Definition::new(
+        "ci95",
+        SINKSCOPE,
+        format!(
+            "percentile bootstrap over sequences, {BOOTSTRAP_RESAMPLES} resamples, {INTERVAL} of the mass; absent with fewer \
+             than two sequences"
+        ),
+    ));
+    definitions.push(Definition::new(
+        "nll",
+        PAPER,
+        "mean negative log-likelihood over the predicted tokens of all sequences, in nats",
+    ));
+    definitions.push(Definition::new("perplexity", PAPER, "exp(nll), never capped"));
+    definitions
+}
+
+fn activations(spike_ratio: f64) -> Vec<Definition> {
+    vec![
+        Definition::new("typical_token_largest", PAPER_OPEN, "M_b: median over all tokens t of max_k |H_b[t,k]|"),
+        Definition::new(
+            "median_abs",
+            "Sun et al. 2024 (arXiv 2402.17762)",
+            "m_b: median of all |H_b[t,k]|, from a histogram with relative error below 2^-8",
+        ),
+        Definition::new("largest_mean", PAPER, "mean over sequences of max_t,k |H_b[t,k]|"),
+        Definition::new("largest", PAPER, "largest |H_b[t,k]| over the residuals after blocks b >= 1"),
+        Definition::new(
+            "spike_token",
+            PAPER_OPEN,
+            format!("token t with max_k |H_b[t,k]| >= {spike_ratio} M_b (and not 0) at block b"),
+        ),
+        Definition::new(
+            "massive",
+            "Sun et al. 2024 (arXiv 2402.17762)",
+            format!(
+                "spike token with max_k |H_b[t,k]| > {MASSIVE_ABS} and >= {MASSIVE_RATIO} m_b at some block b >= 1"
+            ),
+        ),
+    ]
+}
+
+fn stages(spike_ratio: f64) -> Vec<Definition> {
+    vec![
+        Definition::new(
+            "stage",
+            PAPER_OPEN,
+            format!(
+                "of channel k: maximal run of at least {MIN_STAGE_BLOCKS} consecutive blocks b >= 1 at which some spike token's \
+                 largest channel is k; its tokens are the union of those tokens; listed by |peak|, strongest first"
+            ),
+        ),
+        Definition::new(
+            "peak",
+            PAPER_OPEN,
+            "mean over the stage's tokens of H_b[t,k] at the peak block: the block of the run where its magnitude is largest",
+        ),
+        Definition::new(
+            "spike_channels",
+            PAPER_OPEN,
+            format!(
+                "channels whose mean |H_b| over the stage's tokens at the peak block is >= {spike_ratio} M_b, largest first"
+            ),
+        ),
+        Definition::new(
+            "ratio_variation",
+            PAPER_OPEN,
+            "standard deviation over |mean|, over the stage's tokens, of H[t,c] / H[t,k] at the peak block",
+        ),
+        Definition::new(
+            "step_up",
+            PAPER_OPEN,
+            format!(
+                "blocks of the window, not after the peak block, whose output in channel k averaged over the stage's tokens has \
+                 the sign of the peak and at least {STEP_SHARE} of its magnitude; the window runs from the first block of the \
+                 run to the block before the next stage of the same channel, or to the last block"
+            ),
+        ),
+        Definition::new(
+            "step_down",
+            PAPER_OPEN,
+            format!("blocks of the window after the peak block, opposite sign, at least {STEP_SHARE} of the magnitude"),
+        ),
+        Definition::new(
+            "share_at_position_0",
+            SINKSCOPE,
+            "share of sequences whose token at position 0 is among the stage's tokens",
+        ),
+        Definition::new("rate_elsewhere", SINKSCOPE, "share of the tokens at other positions among the stage's tokens"),
+    ]
+}
+
+fn sinks(epsilon: f64) -> Vec<Definition> {
+    vec![
+        Definition::new(
+            "sink_ratio.paper",
+            "Sun, Canziani, LeCun, Zhu 2026 (arXiv 2603.05498), eq. 27-28",
+            format!(
+                "mean over sequences and heads of the indicator max_{{k < floor(T/2)}} alpha_k > {epsilon}, with alpha_k = (1/T) \
+                 sum_t A[t,k], keys 0-based"
+            ),
+        ),
+        Definition::new(
+            "sink_ratio.gu",
+            "Gu et al. 2025 (arXiv 2410.10781)",
+            format!("as paper, with alpha_k = 1/(T-k) sum_t A[t,k] and the indicator alpha_0 > {epsilon}"),
+        ),
+        Definition::new(
+            "sink_ratio.gu-max",
+            "Gu et al. 2025 (arXiv 2410.10781), over the positions of eq. 28",
+            format!("as paper, with alpha_k = 1/(T-k) sum_t A[t,k]: max_{{k < floor(T/2)}} alpha_k > {epsilon}"),
+        ),
+        Definition::new(
+            "mean_max_alpha",
+            SINKSCOPE,
+            "mean over sequences and heads of the quantity that the indicator compares with its threshold",
+        ),
+        Definition::new("position_0", SINKSCOPE, "mean over sequences of alpha_0, which all definitions share"),
+        Definition::new("entropy", SINKSCOPE, "mean over queries of -sum_k A[t,k] ln A[t,k], in nats"),
+        Definition::new("to_self", SINKSCOPE, "mean over queries of A[t,t]"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_thresholds_are_filled_in() {
+        let definitions = all(7.5, 0.25);
+        let names: BTreeSet<_> = definitions.iter().map(|definition| definition.name).collect();
+        assert_eq!(names.len(), definitions.len());
+        let text = |name| definitions.iter().find(|definition| definition.name == name).map(Definition::text);
+        assert!(text("spike_token").is_some_and(|text| text.contains(">= 7.5 M_b")));
+        assert!(text("sink_ratio.gu").is_some_and(|text| text.contains("> 0.25")));
+    }
+}

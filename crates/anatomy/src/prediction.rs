@@ -1,0 +1,68 @@
+//! How well the model predicts: negative log-likelihood and perplexity.
+
+use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
+
+/// The negative log-likelihood of one sequence.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SequenceNll {
+    /// Sum over its predicted tokens, in nats.
+    pub sum: f64,
+    /// How many tokens were predicted.
+    pub tokens: usize,
+}
+
+/// Sums the negative log-likelihood, sequence by sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PredictionTap {
+    head: usize,
+    sequences: Vec<SequenceNll>,
+}
+
+impl PredictionTap {
+    /// For a model of `layers` layers and a batch of `sequences` sequences.
+    pub fn new(layers: usize, sequences: usize) -> Self {
+        Self { head: 2 * layers + 1, sequences: vec![SequenceNll::default(); sequences] }
+    }
+
+    /// Sums per sequence, for comparisons that pair sequences.
+    pub fn sequences(&self) -> &[SequenceNll] {
+        &self.sequences
+    }
+
+    /// How many tokens were predicted.
+    pub fn predicted_tokens(&self) -> usize {
+        self.sequences.iter().map(|sequence| sequence.tokens).sum()
+    }
+
+    /// Mean over the predicted tokens of all sequences, in nats; `None` if none was predicted.
+    pub fn nll(&self) -> Option<f64> {
+        let tokens = self.predicted_tokens();
+        let sum: f64 = self.sequences.iter().map(|sequence| sequence.sum).sum();
+        (tokens > 0).then(|| sum / tokens as f64)
+    }
+
+    /// exp of [`Self::nll`], never capped.
+    pub fn perplexity(&self) -> Option<f64> {
+        self.nll().map(f64::exp)
+    }
+}
+
+impl Tap for PredictionTap {
+    type Partial = SequenceNll;
+
+    fn wants(&self, point: Point, block: usize) -> bool {
+        point == Point::Prediction && block == self.head
+    }
+
+    fn observe(&self, event: &Event<'_>) -> SequenceNll {
+        let EventData::Nll(values) = event.data else { return SequenceNll::default() };
+        SequenceNll { sum: values.iter().copied().map(f64::from).sum(), tokens: values.len() }
+    }
+
+    fn merge(&mut self, _point: Point, place: &Place, partial: SequenceNll) {
+        if let Some(sequence) = self.sequences.get_mut(place.sequence) {
+            sequence.sum += partial.sum;
+            sequence.tokens += partial.tokens;
+        }
+    }
+}

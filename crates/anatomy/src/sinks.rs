@@ -1,0 +1,286 @@
+//! Attention sinks: which heads put their attention on one early key (eq. 27-28; the variants are in
+//! [`crate::definitions`]).
+//!
+//! [`SinkTap`] adds up the attention each key received over the chunks of a sequence and reduces it to a few numbers
+//! per head when the sequence is through. All named variants come out of the same pass.
+//!
+//! # Memory
+//!
+//! 40 bytes per sequence, layer and head, and heads x T/2 sums for the sequence under way.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use serde::Serialize;
+use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
+
+use crate::bootstrap::intervals_of_means;
+use crate::results::{OtherDefinition, Sinks};
+
+/// The named variants of the sink ratio.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SinkDefinition {
+    /// Divide by T, maximum over the first half of the keys (eq. 27-28).
+    #[default]
+    Paper,
+    /// Divide by the number of queries that see the key, key 0 only (Gu et al. 2025).
+    Gu,
+    /// Divide as `Gu`, maximum as `Paper`.
+    GuMax,
+}
+
+impl SinkDefinition {
+    /// Every variant.
+    pub const ALL: [Self; 3] = [Self::Paper, Self::Gu, Self::GuMax];
+
+    /// Its name in results and requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Paper => "paper",
+            Self::Gu => "gu",
+            Self::GuMax => "gu-max",
+        }
+    }
+}
+
+impl FromStr for SinkDefinition {
+    type Err = UnknownSinkDefinition;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|definition| definition.name() == name);
+        found.ok_or_else(|| UnknownSinkDefinition { name: name.to_owned() })
+    }
+}
+
+/// No definition of the sink ratio has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown definition of the sink ratio `{name}`: choose `paper`, `gu` or `gu-max`")]
+pub struct UnknownSinkDefinition {
+    /// The name.
+    pub name: String,
+}
+
+/// What is kept of one head in one sequence.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct HeadScan {
+    /// Largest `alpha_k` under `paper`.
+    paper: f64,
+    /// Largest under `gu-max`.
+    gu_max: f64,
+    /// alpha at position 0, the same under all: that of `gu`.
+    first: f64,
+    /// Mean entropy of a query's attention.
+    entropy: f64,
+    /// Mean weight of a query on itself.
+    to_self: f64,
+}
+
+impl HeadScan {
+    fn max_alpha(&self, definition: SinkDefinition) -> f64 {
+        match definition {
+            SinkDefinition::Paper => self.paper,
+            SinkDefinition::Gu => self.first,
+            SinkDefinition::GuMax => self.gu_max,
+        }
+    }
+}
+
+/// Measures attention sinks in every attention block.
+#[derive(Debug, Clone)]
+pub struct SinkTap {
+    layers: usize,
+    heads: usize,
+    seq_len: usize,
+    /// sequences x layers x heads.
+    scans: Vec<HeadScan>,
+    under_way: SequenceSums,
+}
+
+/// Sums over the chunks of the sequence under way in one block.
+#[derive(Debug, Clone, Default)]
+struct SequenceSums {
+    /// heads x tracked keys.
+    received: Vec<f64>,
+    entropy: Vec<f64>,
+    to_self: Vec<f64>,
+}
+
+/// One chunk of query rows, per head.
+#[derive(Debug)]
+pub struct ChunkSums {
+    /// Of the keys `0..keys`.
+    keys: usize,
+    /// heads x keys.
+    received: Vec<f32>,
+    entropy: Vec<f64>,
+    to_self: Vec<f64>,
+}
+
+impl SinkTap {
+    /// For a model of `layers` layers with `heads` query heads each, and a batch of `sequences` sequences of `seq_len`
+    /// tokens.
+    pub fn new(layers: usize, heads: usize, sequences: usize, seq_len: usize) -> Self {
+        Self {
+            layers,
+            heads,
+            seq_len,
+            scans: vec![HeadScan::default(); sequences * layers * heads],
+            under_way: SequenceSums::default(),
+        }
+    }
+
+    /// Keys of which the sum is kept: those of the first half, and key 0 in any case.
+    fn tracked_keys(&self) -> usize {
+        (self.seq_len / 2).max(1)
+    }
+
+    fn scan_of_head(&self, head: usize) -> HeadScan {
+        let tokens = self.seq_len as f64;
+        let received = &self.under_way.received[head * self.tracked_keys()..][..self.tracked_keys()];
+        let first_half = received[..self.seq_len / 2].iter().enumerate();
+        HeadScan {
+            paper: first_half.clone().map(|(_, received)| received / tokens).fold(0.0, f64::max),
+            gu_max: first_half.map(|(key, received)| received / (tokens - key as f64)).fold(0.0, f64::max),
+            first: received[0] / tokens,
+            entropy: self.under_way.entropy[head] / tokens,
+            to_self: self.under_way.to_self[head] / tokens,
+        }
+    }
+
+    /// The result under `definition`, with heads above `epsilon` called sinks; intervals are drawn from `seed`.
+    pub fn finish(&self, definition: SinkDefinition, epsilon: f64, seed: u64) -> Sinks {
+        let (layers, heads) = (self.layers, self.heads);
+        let sequences = self.scans.len().checked_div(layers * heads).unwrap_or(0);
+        let head_count = layers * heads;
+        let intervals = intervals_of_means(&self.table(definition, epsilon), sequences, seed);
+        // The columns of `table`: for each definition its summary, then the heads of the chosen one.
+        let summary = 2 + layers;
+        let interval = |column: usize| intervals.as_ref().map(|intervals| intervals[column]);
+        let mean_over_sequences = |value: &dyn Fn(&HeadScan) -> f64| -> Vec<Vec<f64>> {
+            let mut sums = vec![0.0; head_count];
+            for (index, scan) in self.scans.iter().enumerate() {
+                sums[index % head_count] += value(scan);
+            }
+            sums.chunks(heads.max(1)).map(|layer| layer.iter().map(|sum| sum / sequences as f64).collect()).collect()
+        };
+        let variant = |variant: SinkDefinition, first_column: usize| {
+            let head_ratio = mean_over_sequences(&|scan| indicator(scan, variant, epsilon));
+            let heads = mean_over_sequences(&|scan| scan.max_alpha(variant));
+            let other = OtherDefinition {
+                ratio: mean(head_ratio.iter().flatten()),
+                ratio_ci95: interval(first_column),
+                mean_max_alpha: mean(heads.iter().flatten()),
+                by_layer: head_ratio.iter().map(mean).collect(),
+                heads,
+            };
+            (other, head_ratio)
+        };
+
+        let mut other_definitions = BTreeMap::new();
+        let mut chosen_column = 0;
+        for (index, other) in SinkDefinition::ALL.into_iter().enumerate() {
+            if other == definition {
+                chosen_column = index * summary;
+            } else {
+                other_definitions.insert(other.name().to_owned(), variant(other, index * summary).0);
+            }
+        }
+        let (chosen, head_ratio) = variant(definition, chosen_column);
+        let head_columns = SinkDefinition::ALL.len() * summary;
+        Sinks {
+            definition: definition.name().to_owned(),
+            epsilon,
+            ratio: chosen.ratio,
+            ratio_ci95: chosen.ratio_ci95,
+            mean_max_alpha: chosen.mean_max_alpha,
+            mean_max_alpha_ci95: interval(chosen_column + 1),
+            by_layer: chosen.by_layer,
+            by_layer_ci95: intervals.as_ref().map(|all| all[chosen_column + 2..][..layers].to_vec()),
+            heads: chosen.heads,
+            heads_ci95: intervals
+                .as_ref()
+                .map(|all| all[head_columns..].chunks(heads.max(1)).map(<[_]>::to_vec).collect()),
+            position_0: mean_over_sequences(&|scan| scan.first),
+            head_ratio,
+            entropy: mean_over_sequences(&|scan| scan.entropy),
+            to_self: mean_over_sequences(&|scan| scan.to_self),
+            other_definitions,
+        }
+    }
+
+    /// One row per sequence: for each definition its sink ratio, its mean max alpha and its ratio by layer; then max
+    /// alpha of every head under `definition`.
+    fn table(&self, definition: SinkDefinition, epsilon: f64) -> Vec<f64> {
+        let mut table = Vec::new();
+        for scans in self.scans.chunks((self.layers * self.heads).max(1)) {
+            for variant in SinkDefinition::ALL {
+                let sinks: Vec<f64> = scans.iter().map(|scan| indicator(scan, variant, epsilon)).collect();
+                let max_alpha: Vec<f64> = scans.iter().map(|scan| scan.max_alpha(variant)).collect();
+                table.extend([mean(&sinks), mean(&max_alpha)]);
+                table.extend(sinks.chunks(self.heads.max(1)).map(mean));
+            }
+            table.extend(scans.iter().map(|scan| scan.max_alpha(definition)));
+        }
+        table
+    }
+}
+
+fn indicator(scan: &HeadScan, definition: SinkDefinition, epsilon: f64) -> f64 {
+    f64::from(u8::from(scan.max_alpha(definition) > epsilon))
+}
+
+fn mean<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
+    let (sum, count) = values.into_iter().fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
+    if count == 0 { 0.0 } else { sum / count as f64 }
+}
+
+impl Tap for SinkTap {
+    type Partial = Option<ChunkSums>;
+
+    fn wants(&self, point: Point, block: usize) -> bool {
+        point == Point::Attention && block % 2 == 1 && block < 2 * self.layers
+    }
+
+    fn observe(&self, event: &Event<'_>) -> Option<ChunkSums> {
+        let EventData::Attention(scan) = event.data else { return None };
+        let keys = scan.keys.min(self.tracked_keys());
+        let mut received = Vec::with_capacity(scan.heads * keys);
+        for head in scan.received.chunks_exact(scan.keys) {
+            received.extend_from_slice(&head[..keys]);
+        }
+        let sum_rows = |values: &[f32]| -> Vec<f64> {
+            values.chunks_exact(event.place.rows).map(|rows| rows.iter().copied().map(f64::from).sum()).collect()
+        };
+        Some(ChunkSums { keys, received, entropy: sum_rows(scan.entropy), to_self: sum_rows(scan.to_self) })
+    }
+
+    fn merge(&mut self, _point: Point, place: &Place, partial: Option<ChunkSums>) {
+        let Some(chunk) = partial else { return };
+        let tracked = self.tracked_keys();
+        if place.position == 0 {
+            self.under_way.received.clear();
+            self.under_way.received.resize(self.heads * tracked, 0.0);
+            self.under_way.entropy = vec![0.0; self.heads];
+            self.under_way.to_self = vec![0.0; self.heads];
+        }
+        let sums = &mut self.under_way;
+        for (sums, received) in sums.received.chunks_exact_mut(tracked).zip(chunk.received.chunks_exact(chunk.keys)) {
+            add(sums, received.iter().copied().map(f64::from));
+        }
+        add(&mut sums.entropy, chunk.entropy);
+        add(&mut sums.to_self, chunk.to_self);
+        if place.position + place.rows >= self.seq_len {
+            let start = (place.sequence * self.layers + (place.block - 1) / 2) * self.heads;
+            for head in 0..self.heads {
+                self.scans[start + head] = self.scan_of_head(head);
+            }
+        }
+    }
+}
+
+fn add(sums: &mut [f64], values: impl IntoIterator<Item = f64>) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
+}
