@@ -146,7 +146,7 @@ pub fn thread_pool(threads: Option<usize>) -> anyhow::Result<rayon::ThreadPool> 
 }
 
 fn wrong(option: &str, value: impl std::fmt::Display, reason: &str) -> ModelError {
-    ModelError::Request(format!("{option} {value}: {reason}"))
+    ModelError::Request(format!("{option} {value} {reason}"))
 }
 
 /// The command line as typed; the program by its name alone, wherever it lies.
@@ -180,13 +180,13 @@ mod tests {
     #[test]
     fn values_out_of_range_name_their_option() {
         let cases: [(&[&str], &str); 10] = [
-            (&["m", "--spike-ratio", "1"], "--spike-ratio 1: "),
-            (&["m", "--spike-ratio", "NaN"], "--spike-ratio NaN: "),
-            (&["m", "--epsilon", "1"], "--epsilon 1: "),
-            (&["m", "--epsilon", "-0.1"], "--epsilon -0.1: "),
-            (&["m", "--threads", "0"], "--threads 0: "),
-            (&["m", "--sequences", "0"], "--sequences 0: "),
-            (&["m", "--seq-len", "1"], "--seq-len 1: "),
+            (&["m", "--spike-ratio", "1"], "--spike-ratio 1 is"),
+            (&["m", "--spike-ratio", "NaN"], "--spike-ratio NaN is"),
+            (&["m", "--epsilon", "1"], "--epsilon 1 is"),
+            (&["m", "--epsilon", "-0.1"], "--epsilon -0.1 is"),
+            (&["m", "--threads", "0"], "--threads 0 is"),
+            (&["m", "--sequences", "0"], "--sequences 0 is"),
+            (&["m", "--seq-len", "1"], "--seq-len 1 leaves"),
             (&["m", "--memory", "2Q"], "--memory: \"2Q\" "),
             (&["m", "--only", "sinks,census"], "--only: \"census\" "),
             (&["demo"], "the demo model "),

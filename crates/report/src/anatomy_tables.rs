@@ -1,6 +1,6 @@
 //! The tidy tables of `sinkscope anatomy`: `blocks`, `heads`, `stages`, `spike_tokens`, `spike_channels`.
 //!
-//! All five are written at every run. The table of a part that was not asked for has no rows, so that a directory never
+//! Stages and ranks count from 1, strongest first. All five are written at every run. The table of a part that was not asked for has no rows, so that a directory never
 //! mixes the tables of two runs.
 
 use sinkscope_anatomy::results::{Anatomy, BlockKind, BlockLifecycle, SpikeChannel, SpikeToken, Stage, TopChannel};
@@ -66,7 +66,7 @@ fn blocks_table(blocks: &[BlockLifecycle]) -> Result<Table, ReportError> {
             Column::counts("block", rows.iter().map(|row| row.block.block)),
             Column::texts("kind", rows.iter().map(|row| kind_name(row.block.kind))),
             Column::texts("point", rows.iter().map(|row| if row.is_residual { "residual" } else { "output" })),
-            Column::counts("rank", rows.iter().map(|row| row.rank)),
+            Column::counts("rank", rows.iter().map(|row| row.rank + 1)),
             Column::counts("channel", rows.iter().map(|row| row.top.channel)),
             Column::singles("value", rows.iter().map(|row| row.top.value)),
             Column::counts("sequence", rows.iter().map(|row| row.top.sequence)),
@@ -120,13 +120,13 @@ fn heads_table(anatomy: &Anatomy) -> Result<Table, ReportError> {
     Table::new("heads", columns)
 }
 
-/// One row a stage, numbered from 0, strongest first. Lists of blocks are text, blocks separated by a space.
+/// One row a stage. Lists of blocks are text, blocks separated by a space.
 fn stages_table(stages: &[Stage]) -> Result<Table, ReportError> {
     let list = |blocks: &[usize]| blocks.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
     Table::new(
         "stages",
         vec![
-            Column::counts("stage", 0..stages.len()),
+            Column::counts("stage", 1..=stages.len()),
             Column::counts("channel", stages.iter().map(|stage| stage.channel)),
             Column::counts("first_block", stages.iter().map(|stage| stage.first_block)),
             Column::counts("last_block", stages.iter().map(|stage| stage.last_block)),
@@ -152,7 +152,7 @@ fn spike_tokens_table(stages: &[Stage]) -> Result<Table, ReportError> {
     Table::new(
         "spike_tokens",
         vec![
-            Column::counts("stage", rows.iter().map(|row| row.0)),
+            Column::counts("stage", rows.iter().map(|row| row.0 + 1)),
             Column::counts("channel", rows.iter().map(|row| row.1)),
             Column::counts("sequence", rows.iter().map(|row| row.2.sequence)),
             Column::counts("position", rows.iter().map(|row| row.2.position)),
@@ -173,8 +173,8 @@ fn spike_channels_table(stages: &[Stage]) -> Result<Table, ReportError> {
     Table::new(
         "spike_channels",
         vec![
-            Column::counts("stage", rows.iter().map(|row| row.0)),
-            Column::counts("rank", rows.iter().map(|row| row.1)),
+            Column::counts("stage", rows.iter().map(|row| row.0 + 1)),
+            Column::counts("rank", rows.iter().map(|row| row.1 + 1)),
             Column::counts("channel", rows.iter().map(|row| row.2.channel)),
             Column::floats("mean", rows.iter().map(|row| row.2.mean)),
             Column::floats("ratio_variation", rows.iter().map(|row| row.2.ratio_variation)),

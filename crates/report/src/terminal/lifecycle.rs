@@ -13,7 +13,7 @@ use crate::anatomy_tables::kind_name;
 /// Up to so many blocks are all shown.
 const SHORT: usize = 9;
 /// Width of a token.
-const TOKEN_WIDTH: usize = 14;
+const TOKEN_WIDTH: usize = 10;
 /// Width of the bar at the largest magnitude.
 const BAR_WIDTH: usize = 16;
 
@@ -21,10 +21,6 @@ const BAR_WIDTH: usize = 16;
 pub(super) fn section(lifecycle: &Lifecycle, spikes: Option<&Spikes>, style: &Style) -> String {
     let stages = spikes.map_or(&[][..], |spikes| &spikes.stages);
     let blocks = &lifecycle.blocks;
-    let heading = style.heading("Life cycle");
-    if blocks.is_empty() {
-        return format!("{heading}\n  no blocks\n");
-    }
     let scale = Scale::of(blocks);
     let eventful = eventful(lifecycle, stages);
     let mut grid = Grid::new([
@@ -50,7 +46,8 @@ pub(super) fn section(lifecycle: &Lifecycle, spikes: Option<&Spikes>, style: &St
         grid.row(row(block, &scale, &events(block.block, lifecycle, stages)));
     }
     flush(&mut grid, &mut quiet);
-    format!("{heading}, largest magnitude in the residual after a block, mean over sequences\n{}", grid.render(style))
+    let title = style.title("Life cycle", "largest magnitude in the residual after a block, mean over sequences");
+    title + &grid.render(style)
 }
 
 fn flush(grid: &mut Grid, quiet: &mut usize) {
@@ -107,23 +104,21 @@ fn largest_block(blocks: &[BlockLifecycle]) -> Option<usize> {
     blocks.iter().max_by(|a, b| a.residual.largest_mean.total_cmp(&b.residual.largest_mean)).map(|block| block.block)
 }
 
-/// What happens at a block, in words. With several stages each is named by its number in the table of stages.
+/// What happens at a block, in words; of several stages, behind the stage's number.
 fn events(block: usize, lifecycle: &Lifecycle, stages: &[Stage]) -> String {
     let mut events = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
-        let of = if stages.len() > 1 { format!(" of stage {}", index + 1) } else { String::new() };
-        let mut happens = Vec::new();
-        if stage.step_up.contains(&block) {
-            happens.push("step-up");
-        }
-        if stage.peak_block == block {
-            happens.push("peak");
-        }
-        if stage.step_down.contains(&block) {
-            happens.push("step-down");
-        }
+        let happens: Vec<&str> = [
+            ("step-up", stage.step_up.contains(&block)),
+            ("peak", stage.peak_block == block),
+            ("step-down", stage.step_down.contains(&block)),
+        ]
+        .into_iter()
+        .filter_map(|(event, happens)| happens.then_some(event))
+        .collect();
         if !happens.is_empty() {
-            events.push(format!("{}{of}", happens.join(" and ")));
+            let stage = if stages.len() > 1 { format!("stage {}: ", index + 1) } else { String::new() };
+            events.push(format!("{stage}{}", happens.join(", ")));
         }
     }
     if stages.is_empty() {
@@ -136,7 +131,7 @@ fn events(block: usize, lifecycle: &Lifecycle, stages: &[Stage]) -> String {
             events.push("largest".to_owned());
         }
     }
-    events.join(", ")
+    events.join("; ")
 }
 
 /// A logarithmic scale for bars: from the smallest magnitude to the largest.

@@ -9,7 +9,7 @@ use super::style::Style;
 /// From an alpha of 0 to an alpha of 1.
 const MARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 /// Columns that the numbers beside the marks take.
-const BESIDE: usize = 36;
+const BESIDE: usize = 40;
 
 /// One line a layer: the share of heads that are sinks, and a mark for each head.
 pub(super) fn by_layer(sinks: &Sinks, style: &Style) -> String {
@@ -30,9 +30,8 @@ pub(super) fn by_layer(sinks: &Sinks, style: &Style) -> String {
         grid.row(vec![layer.to_string(), percent(*ratio), interval.map_or_else(String::new, range), marks]);
     }
     let one = if heads_a_mark == 1 { "a head".to_owned() } else { format!("the strongest of {heads_a_mark} heads") };
-    let heading = style.heading("Sinks by layer");
-    let title = format!("{heading}, share of heads; a mark is {one}, its mean largest alpha from 0 ▁ to 1 █");
-    format!("{title}\n{}", grid.render(style))
+    let what = format!("share of heads; a mark is {one}, its mean largest alpha from 0 ▁ to 1 █");
+    style.title("Sinks by layer", &what) + &grid.render(style)
 }
 
 fn mark(alpha: f64) -> char {
@@ -55,8 +54,8 @@ pub(super) fn by_definition(sinks: &Sinks, style: &Style) -> String {
     for (name, other) in &sinks.other_definitions {
         row(name, other.ratio, other.ratio_ci95, other.mean_max_alpha);
     }
-    let heading = style.heading("Sink ratio by definition");
-    format!("{heading}, alpha above {}\n{}", sinks.epsilon, grid.render(style))
+    style.title("Sink ratio", &format!("share of heads with alpha above {}, by definition", sinks.epsilon))
+        + &grid.render(style)
 }
 
 fn range([low, high]: [f64; 2]) -> String {

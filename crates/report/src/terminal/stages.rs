@@ -7,7 +7,7 @@ use sinkscope_anatomy::results::{Spikes, Stage};
 use super::grid::{Grid, Heading};
 use super::number::{count, counted, percent, value};
 use super::style::Style;
-use super::text::{token_within, wrap};
+use super::text::{token_within, wrap_indented};
 
 /// Most stages shown; the files have all.
 const MOST_STAGES: usize = 8;
@@ -51,15 +51,11 @@ pub(super) fn section(spikes: &Spikes, style: &Style) -> Option<String> {
     if hidden > 0 {
         grid.elided(counted(hidden, "weaker stage", "weaker stages"));
     }
-    let heading = style.heading("Stages");
-    let mut text = format!(
-        "{heading}, runs of blocks at which a token spikes (at least {} times the typical token)\n{}",
-        spikes.ratio,
-        grid.render(style)
-    );
+    let what = format!("runs of blocks at which a token spikes, {} times the typical token or more", spikes.ratio);
+    let mut text = style.title("Stages", &what) + &grid.render(style);
     for (index, stage) in spikes.stages.iter().take(MOST_STAGES).enumerate() {
-        let details = format!("  stage {}: {}; {}", index + 1, channels(stage), tokens(stage));
-        text.push_str(&wrap(&details, style.width()));
+        let details = format!("stage {}: {}; {}", index + 1, channels(stage), tokens(stage));
+        text.push_str(&wrap_indented(&details, style.width(), "  "));
     }
     Some(text)
 }

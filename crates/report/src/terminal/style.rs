@@ -1,5 +1,7 @@
 //! Where the text goes: how wide, and whether with colour.
 
+use super::text::wrap;
+
 /// Narrower than this, tables stop shrinking.
 const MIN_WIDTH: usize = 40;
 
@@ -19,6 +21,16 @@ impl Style {
     /// Columns to use.
     pub(super) fn width(&self) -> usize {
         self.width
+    }
+
+    /// The title of a section: a heading and what the section shows, wrapped.
+    pub(super) fn title(&self, heading: &str, what: &str) -> String {
+        let plain = wrap(&format!("{heading}: {what}"), self.width);
+        // A heading is short: it stands on the first line whole.
+        match plain.strip_prefix(heading) {
+            Some(rest) => format!("{}{rest}", self.heading(heading)),
+            None => plain,
+        }
     }
 
     /// A heading.

@@ -14,7 +14,6 @@ pub(super) fn header<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> Strin
     if let Some(lifecycle) = &envelope.results.lifecycle {
         facts.push(format!("{} blocks", lifecycle.blocks.iter().map(|block| block.block).max().unwrap_or(0)));
     }
-    let heading = style.heading(&escape_control(&model.name));
     let tokens = format!(
         "{}: {} of {}, {} BOS",
         escape_control(&data.source),
@@ -22,7 +21,7 @@ pub(super) fn header<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> Strin
         counted(data.seq_len, "token", "tokens"),
         if data.bos { "with" } else { "without" },
     );
-    format!("{heading}  {}\n{}", facts.join(", "), wrap(&tokens, style.width()))
+    style.title(&escape_control(&model.name), &facts.join(", ")) + &wrap(&tokens, style.width())
 }
 
 /// The findings in plain language.
@@ -41,16 +40,21 @@ fn spike_sentence(anatomy: &Anatomy, spikes: &Spikes) -> String {
     let Some(stage) = spikes.stages.first() else {
         let place = spikes.largest_at.as_ref().map_or_else(String::new, |at| format!(" (block {})", at.block));
         return format!(
-            "No spikes: at no two blocks in a row does a token reach {} times the typical token's largest activation. \
-             The largest of all is {}{place}.",
+            "No spikes found: at no two blocks in a row does a token reach {} times the typical token's largest \
+             activation. The largest of all is {}{place}.",
             spikes.ratio,
             value(spikes.largest),
         );
     };
+    let others = match stage.tokens.iter().filter(|token| token.position > 0).count() {
+        0 => String::new(),
+        1 => ", and so does 1 later token".to_owned(),
+        others => format!(", and so do {}", counted(others, "later token", "later tokens")),
+    };
     let who = if stage.share_at_position_0 >= 1.0 {
-        "The first token spikes".to_owned()
+        "The first token spikes".to_owned() + &others
     } else if stage.share_at_position_0 >= 0.5 {
-        format!("The first token spikes in {} of the sequences", percent(stage.share_at_position_0))
+        format!("The first token spikes in {} of the sequences{others}", percent(stage.share_at_position_0))
     } else {
         format!("{} spike, not the first as a rule", counted(stage.tokens.len(), "token", "tokens"))
     };
@@ -83,7 +87,7 @@ fn sink_sentence(sinks: &Sinks) -> String {
         .ratio_ci95
         .map_or_else(String::new, |[low, high]| format!(" (95 % interval {} to {})", percent(low), percent(high)));
     if sinks.ratio == 0.0 {
-        return format!("No head is a sink: none gives a key more than {} of its attention.", sinks.epsilon);
+        return format!("No sinks found: no head gives a key more than {} of its attention.", sinks.epsilon);
     }
     format!("{} of the heads are sinks{interval}.", percent(sinks.ratio))
 }
@@ -109,5 +113,6 @@ pub(super) fn timing<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> Strin
     if let Some(peak) = timing.peak_rss_bytes {
         facts.push(format!("peak memory {}", bytes(peak)));
     }
-    format!("{}\n", style.faint(&facts.join(", ")))
+    let text = wrap(&facts.join(", "), style.width());
+    format!("{}\n", style.faint(text.trim_end()))
 }

@@ -26,33 +26,48 @@ pub(super) fn token_within(text: &str, width: usize) -> String {
     cut
 }
 
-/// The text with control, format and other invisible characters escaped; letters, quotes and backslashes stay.
+/// The text with control, format and other invisible characters escaped; letters, accents, quotes and backslashes stay.
 pub fn escape_control(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
             '"' | '\'' | '\\' => escaped.push(character),
-            _ => escaped.extend(character.escape_debug()),
+            // Behind a letter, where a combining accent is no reason to escape.
+            _ => escaped.extend(String::from_iter(['a', character]).escape_debug().skip(1)),
         }
     }
     escaped
 }
 
-/// Breaks text at spaces into lines of at most `width` columns. Each ends in a newline.
+/// Breaks text at spaces into lines of at most `width` columns, but not between a number and its `%`. Each line ends in
+/// a newline.
 pub(super) fn wrap(text: &str, width: usize) -> String {
-    let mut lines = String::new();
-    let mut used = 0;
-    for word in text.split(' ') {
-        if used > 0 && used + 1 + word.width() > width {
-            lines.push('\n');
-            used = 0;
+    wrap_indented(text, width, "")
+}
+
+/// As [`wrap`], with `indent` before each line.
+pub(super) fn wrap_indented(text: &str, width: usize, indent: &str) -> String {
+    let mut lines = indent.to_owned();
+    let mut used = indent.width();
+    let mut words = text.split(' ').peekable();
+    let mut is_first = true;
+    while let Some(word) = words.next() {
+        let mut word = word.to_owned();
+        while let Some(sign) = words.next_if(|next| next.starts_with('%')) {
+            word.push(' ');
+            word.push_str(sign);
         }
-        if used > 0 {
+        if !is_first && used + 1 + word.width() > width {
+            lines.push('\n');
+            lines.push_str(indent);
+            used = indent.width();
+        } else if !is_first {
             lines.push(' ');
             used += 1;
         }
-        lines.push_str(word);
+        is_first = false;
         used += word.width();
+        lines.push_str(&word);
     }
     lines.push('\n');
     lines
@@ -70,7 +85,9 @@ mod tests {
             assert!(!escaped.contains(['\u{202e}', '\u{200b}']), "{escaped}");
             assert!(escaped.contains("é語"), "{escaped}");
         }
-        assert_eq!(escape_control(r"C:\o'k"), r"C:\o'k");
+        for harmless in [r"C:\o'k", "e\u{301}", "\"語\""] {
+            assert_eq!(escape_control(harmless), harmless);
+        }
     }
 
     #[test]
@@ -85,5 +102,7 @@ mod tests {
     fn lines_break_at_spaces() {
         assert_eq!(wrap("one two three", 7), "one two\nthree\n");
         assert_eq!(wrap("unbreakable word", 4), "unbreakable\nword\n");
+        assert_eq!(wrap("as much as 81.2 %).", 16), "as much as\n81.2 %).\n");
+        assert_eq!(wrap_indented("one two three", 9, "  "), "  one two\n  three\n");
     }
 }
