@@ -9,6 +9,10 @@ use crate::logging::Verbosity;
 use crate::part::{self, Part};
 use crate::{byte_size, machine};
 
+/// More threads than any machine this runs on has cores. A thread that the system refuses too late aborts the process,
+/// so a slip of the finger is caught here.
+const MOST_THREADS: usize = 1024;
+
 /// A request to examine a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnatomyRequest {
@@ -48,7 +52,7 @@ pub struct RunOptions {
     pub command: Vec<String>,
     /// Seed of everything random.
     pub seed: u64,
-    /// Threads, at least 1; `None` for one a core.
+    /// Threads, 1 to [`MOST_THREADS`]; `None` for one a core.
     pub threads: Option<usize>,
     /// Bytes for activations and weights.
     pub memory: u64,
@@ -115,6 +119,9 @@ impl CommonArguments {
         if self.threads == Some(0) {
             return Err(wrong("--threads", 0, "is too few; give at least 1, or leave it out for one per core"));
         }
+        if let Some(threads) = self.threads.filter(|threads| *threads > MOST_THREADS) {
+            return Err(wrong("--threads", threads, &format!("is too many; give at most {MOST_THREADS}")));
+        }
         let memory = match &self.memory {
             Some(text) => {
                 byte_size::parse(text).map_err(|reason| ModelError::Request(format!("--memory: {reason}")))?
@@ -179,12 +186,13 @@ mod tests {
 
     #[test]
     fn values_out_of_range_name_their_option() {
-        let cases: [(&[&str], &str); 10] = [
+        let cases: [(&[&str], &str); 11] = [
             (&["m", "--spike-ratio", "1"], "--spike-ratio 1 is"),
             (&["m", "--spike-ratio", "NaN"], "--spike-ratio NaN is"),
             (&["m", "--epsilon", "1"], "--epsilon 1 is"),
             (&["m", "--epsilon", "-0.1"], "--epsilon -0.1 is"),
             (&["m", "--threads", "0"], "--threads 0 is"),
+            (&["m", "--threads", "1000000000"], "--threads 1000000000 is"),
             (&["m", "--sequences", "0"], "--sequences 0 is"),
             (&["m", "--seq-len", "1"], "--seq-len 1 leaves"),
             (&["m", "--memory", "2Q"], "--memory: \"2Q\" "),
