@@ -1,2 +1,37 @@
-//! The `sinkscope` command.
-fn main() {}
+//! The `sinkscope` command: parse, resolve, run, print, exit.
+
+mod anatomy;
+mod arguments;
+mod byte_size;
+mod examine;
+mod failure;
+mod logging;
+mod machine;
+mod part;
+mod progress;
+mod request;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::failure::conclude;
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    // Help, versions and malformed command lines end here, with clap's own status 0 or 2.
+    let arguments = Arguments::parse();
+    conclude(run(&arguments, start))
+}
+
+fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
+    match &arguments.command {
+        Command::Anatomy(raw) => {
+            let request = raw.resolve()?;
+            logging::start(request.run.verbosity);
+            request::thread_pool(request.run.threads)?.install(|| anatomy::run(&request, start))
+        }
+    }
+}

@@ -1,1 +1,30 @@
-//! How it is shown.
+//! How it is shown: the JSON envelope every command writes, tidy tables as Parquet and CSV, and readable tables for the
+//! terminal.
+//!
+//! - [`envelope`] is the frame of every JSON file: which model, which data, which definitions, how long it took.
+//! - [`files`] puts files on disk whole or not at all.
+//! - [`tidy`] writes one table as both Parquet and CSV; [`anatomy_tables`] lays out the tables of an examination.
+//! - [`terminal`] turns an envelope into text for people.
+//!
+//! Nothing here knows how a result was computed.
+//!
+//! ```
+//! use sinkscope_report::tidy::{Column, Table, Values};
+//!
+//! let table = Table::new("heads", vec![
+//!     Column::new("layer", Values::Integers(vec![Some(0), Some(1)])),
+//!     Column::new("entropy", Values::Floats(vec![Some(1.5), None])),
+//! ])?;
+//! assert_eq!(String::from_utf8_lossy(&table.to_csv()?), "layer,entropy\n0,1.5\n1,\n");
+//! # Ok::<(), sinkscope_report::ReportError>(())
+//! ```
+
+pub mod anatomy_tables;
+pub mod envelope;
+pub mod files;
+pub mod terminal;
+pub mod tidy;
+
+mod error;
+
+pub use error::ReportError;

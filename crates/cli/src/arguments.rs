@@ -1,0 +1,105 @@
+//! The command line as typed. Values are checked when a request is made of them, in `request`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Look at a transformer language model and say where its massive activations and attention sinks are.
+#[derive(Debug, Parser)]
+#[command(name = "sinkscope", version, max_term_width = 100, after_help = EXIT_STATUS)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed while running, 2 the request or an input is wrong.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Examine a model: the life cycle of its spikes, their tokens and channels, its sinks, its perplexity
+    #[command(after_help = ANATOMY_EXAMPLES)]
+    Anatomy(AnatomyArguments),
+}
+
+const ANATOMY_EXAMPLES: &str = "\
+Examples:
+  sinkscope anatomy models/SmolLM2-135M-Instruct.Q4_1.gguf
+  sinkscope anatomy HuggingFaceTB/SmolLM2-135M --text book.txt --seq-len 256 --out results
+  sinkscope anatomy model.gguf --tokens ids.json --only sinks,nll --memory 2G";
+
+#[derive(Debug, Args)]
+pub struct AnatomyArguments {
+    #[command(flatten)]
+    pub common: CommonArguments,
+
+    /// Measure only these parts: lifecycle, spikes, sinks, nll
+    #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// A head is a sink if a key receives more than this share of its attention
+    #[arg(long, value_name = "E", default_value_t = 0.3, allow_negative_numbers = true)]
+    pub epsilon: f64,
+}
+
+/// What every command that looks at a model takes.
+#[derive(Debug, Args)]
+pub struct CommonArguments {
+    /// A .gguf file, a Hugging Face model directory, or a hub id such as HuggingFaceTB/SmolLM2-135M
+    pub model: Option<String>,
+
+    /// Take the text of this file: .txt, .jsonl or .parquet (field `text`), each also .gz or .zst
+    #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
+    pub text: Option<PathBuf>,
+
+    /// Take the token ids of this file: JSON, {"tokens": [[ids of one sequence], ...]}
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+
+    /// Tokens per sequence
+    #[arg(long, value_name = "T")]
+    pub seq_len: Option<usize>,
+
+    /// Number of sequences
+    #[arg(long, value_name = "N")]
+    pub sequences: Option<usize>,
+
+    /// Seed of everything random
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Begin each sequence with the beginning-of-sequence token; `auto` does as the model's tokeniser
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Bos::Auto)]
+    pub bos: Bos,
+
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "K")]
+    pub threads: Option<usize>,
+
+    /// Memory for activations and weights, in bytes or with K, M, G or T (of 1024) [default: half of RAM]
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<String>,
+
+    /// A token spikes if its largest activation is this many times the typical token's
+    #[arg(long, value_name = "R", default_value_t = 5.0, allow_negative_numbers = true)]
+    pub spike_ratio: f64,
+
+    /// Write the results as JSON, and tables as Parquet and CSV, into this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// No progress bar and no warnings
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what is being done; twice for more
+    #[arg(long, short, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// When sequences begin with the beginning-of-sequence token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Bos {
+    Auto,
+    Always,
+    Never,
+}

@@ -1,0 +1,95 @@
+//! How a run ends: the exit status, and one message on stderr.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use sinkscope_model::ModelError;
+use sinkscope_report::ReportError;
+use sinkscope_report::terminal::escape_control;
+
+/// It failed while running.
+const FAILED: u8 = 1;
+/// The request or an input is wrong.
+const WRONG: u8 = 2;
+
+/// Results could not be printed. Apart from other errors, because a reader that has seen enough is none.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output: cannot write ({0})")]
+pub struct PrintError(#[source] pub io::Error);
+
+/// Says what went wrong, if anything, and gives the exit status.
+pub fn conclude(outcome: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let status = status(&error);
+    if status != 0 {
+        // Nothing is left to tell the user if stderr is gone.
+        let _ = writeln!(io::stderr(), "error: {}", message(&error));
+    }
+    ExitCode::from(status)
+}
+
+fn status(error: &anyhow::Error) -> u8 {
+    for cause in error.chain() {
+        if let Some(PrintError(source)) = cause.downcast_ref() {
+            return if source.kind() == io::ErrorKind::BrokenPipe { 0 } else { FAILED };
+        }
+        if let Some(ReportError::Unusable { .. }) = cause.downcast_ref() {
+            return WRONG;
+        }
+        // Every one of these is about the request, the model or the text.
+        if cause.is::<ModelError>() {
+            return WRONG;
+        }
+    }
+    FAILED
+}
+
+/// The chain on one line, outermost first. A cause that the message before it already quotes is not repeated.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if message.contains(&cause) {
+            continue;
+        }
+        if !message.is_empty() {
+            message.push_str(": ");
+        }
+        message.push_str(&cause);
+    }
+    escape_control(&message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn missing() -> ModelError {
+        ModelError::Io { path: "m.gguf".into(), source: io::Error::from(io::ErrorKind::NotFound) }
+    }
+
+    #[test]
+    fn statuses_are_those_of_the_contract() {
+        let io = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let path = PathBuf::from("out");
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        assert_eq!(status(&missing().into()), WRONG);
+        assert_eq!(status(&anyhow!(missing()).context("while reading")), WRONG);
+        assert_eq!(status(&ReportError::Unusable { path: path.clone(), source: full() }.into()), WRONG);
+        assert_eq!(status(&ReportError::Write { path, source: io() }.into()), FAILED);
+        assert_eq!(status(&PrintError(io()).into()), 0);
+        assert_eq!(status(&PrintError(full()).into()), FAILED);
+        assert_eq!(status(&anyhow!("anything else")), FAILED);
+    }
+
+    #[test]
+    fn messages_say_each_thing_once_on_one_line() {
+        let not_found = io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(message(&missing().into()), format!("cannot read m.gguf: {not_found}"));
+        let wrapped = anyhow!("bad\nvalue \"x\"").context("model.gguf");
+        assert_eq!(message(&wrapped), "model.gguf: bad\\nvalue \"x\"");
+    }
+}

@@ -1,0 +1,209 @@
+//! The command line resolved: every value checked, every default filled in.
+
+use std::path::PathBuf;
+
+use sinkscope_model::ModelError;
+
+use crate::arguments::{AnatomyArguments, Bos, CommonArguments};
+use crate::logging::Verbosity;
+use crate::part::{self, Part};
+use crate::{byte_size, machine};
+
+/// More threads than any machine this runs on has cores. A thread that the system refuses too late aborts the process,
+/// so a slip of the finger is caught here.
+const MOST_THREADS: usize = 1024;
+
+/// A request to examine a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnatomyRequest {
+    /// What to look at.
+    pub subject: Subject,
+    /// How to run.
+    pub run: RunOptions,
+    /// What to measure.
+    pub parts: Vec<Part>,
+    /// R: finite, above 1.
+    pub spike_ratio: f64,
+    /// From 0 to below 1.
+    pub epsilon: f64,
+}
+
+/// The model and the tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// A path or a hub id.
+    pub model: String,
+    /// A text file; at most one of this and `tokens`.
+    pub text: Option<PathBuf>,
+    /// A file of token ids.
+    pub tokens: Option<PathBuf>,
+    /// Tokens per sequence, at least 2.
+    pub seq_len: Option<usize>,
+    /// Number of sequences, at least 1.
+    pub sequences: Option<usize>,
+    /// Whether sequences begin with the beginning-of-sequence token.
+    pub bos: Bos,
+}
+
+/// How to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOptions {
+    /// The command line, the program's name first.
+    pub command: Vec<String>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Threads, 1 to [`MOST_THREADS`]; `None` for one a core.
+    pub threads: Option<usize>,
+    /// Bytes for activations and weights.
+    pub memory: u64,
+    /// Where results go.
+    pub out: Option<PathBuf>,
+    /// What is said on stderr.
+    pub verbosity: Verbosity,
+}
+
+impl AnatomyArguments {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`ModelError::Request`], naming the option at fault and what would be right.
+    pub fn resolve(&self) -> Result<AnatomyRequest, ModelError> {
+        let common = &self.common;
+        if !(common.spike_ratio.is_finite() && common.spike_ratio > 1.0) {
+            return Err(wrong("--spike-ratio", common.spike_ratio, "is not a number above 1"));
+        }
+        if !(0.0..1.0).contains(&self.epsilon) {
+            return Err(wrong("--epsilon", self.epsilon, "is not a number from 0 to below 1"));
+        }
+        let parts = part::parse(&self.only).map_err(|reason| ModelError::Request(format!("--only: {reason}")))?;
+        Ok(AnatomyRequest {
+            subject: common.subject()?,
+            run: common.run_options()?,
+            parts,
+            spike_ratio: common.spike_ratio,
+            epsilon: self.epsilon,
+        })
+    }
+}
+
+impl CommonArguments {
+    fn subject(&self) -> Result<Subject, ModelError> {
+        if let Some(seq_len @ 0..=1) = self.seq_len {
+            return Err(wrong("--seq-len", seq_len, "leaves nothing to attend to or predict; give at least 2"));
+        }
+        if self.sequences == Some(0) {
+            return Err(wrong("--sequences", 0, "is too few; give at least 1"));
+        }
+        Ok(Subject {
+            model: self.model_name()?,
+            text: self.text.clone(),
+            tokens: self.tokens.clone(),
+            seq_len: self.seq_len,
+            sequences: self.sequences,
+            bos: self.bos,
+        })
+    }
+
+    fn model_name(&self) -> Result<String, ModelError> {
+        const HOW: &str = "name a .gguf file, a Hugging Face model directory or a hub id; scripts/fetch-model.sh fetches \
+                           a small model into models/";
+        match self.model.as_deref() {
+            None => Err(ModelError::Request(format!("no model was named: {HOW}"))),
+            Some("") => Err(ModelError::Request(format!("the model's name is empty: {HOW}"))),
+            Some("demo") => Err(ModelError::Request(format!("the demo model is not part of this version: {HOW}"))),
+            Some(name) => Ok(name.to_owned()),
+        }
+    }
+
+    fn run_options(&self) -> Result<RunOptions, ModelError> {
+        if self.threads == Some(0) {
+            return Err(wrong("--threads", 0, "is too few; give at least 1, or leave it out for one per core"));
+        }
+        if let Some(threads) = self.threads.filter(|threads| *threads > MOST_THREADS) {
+            return Err(wrong("--threads", threads, &format!("is too many; give at most {MOST_THREADS}")));
+        }
+        let memory = match &self.memory {
+            Some(text) => {
+                byte_size::parse(text).map_err(|reason| ModelError::Request(format!("--memory: {reason}")))?
+            }
+            None => machine::default_memory(),
+        };
+        Ok(RunOptions {
+            command: command_line(),
+            seed: self.seed,
+            threads: self.threads,
+            memory,
+            out: self.out.clone(),
+            verbosity: Verbosity::new(self.quiet, self.verbose),
+        })
+    }
+}
+
+/// The threads everything runs on.
+///
+/// # Errors
+/// If the system does not give as many.
+pub fn thread_pool(threads: Option<usize>) -> anyhow::Result<rayon::ThreadPool> {
+    // 0 leaves the number to rayon: one a core.
+    let threads = threads.unwrap_or(0);
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| ModelError::Request(format!("--threads {threads}: {error}; ask for fewer")).into())
+}
+
+fn wrong(option: &str, value: impl std::fmt::Display, reason: &str) -> ModelError {
+    ModelError::Request(format!("{option} {value} {reason}"))
+}
+
+/// The command line as typed; the program by its name alone, wherever it lies.
+fn command_line() -> Vec<String> {
+    let typed = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    std::iter::once("sinkscope".to_owned()).chain(typed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::arguments::{Arguments, Command};
+
+    fn resolve(options: &[&str]) -> Result<AnatomyRequest, String> {
+        let line = ["sinkscope", "anatomy"].iter().chain(options);
+        let Command::Anatomy(raw) = Arguments::try_parse_from(line).expect("well-formed").command;
+        raw.resolve().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_the_paper_s() {
+        let request = resolve(&["m.gguf"]).expect("valid");
+        assert_eq!((request.spike_ratio, request.epsilon), (5.0, 0.3));
+        assert_eq!(request.parts, Part::ALL);
+        assert_eq!((request.subject.bos, request.run.seed), (Bos::Auto, 0));
+        assert!(request.run.memory > 0);
+    }
+
+    #[test]
+    fn values_out_of_range_name_their_option() {
+        let cases: [(&[&str], &str); 11] = [
+            (&["m", "--spike-ratio", "1"], "--spike-ratio 1 is"),
+            (&["m", "--spike-ratio", "NaN"], "--spike-ratio NaN is"),
+            (&["m", "--epsilon", "1"], "--epsilon 1 is"),
+            (&["m", "--epsilon", "-0.1"], "--epsilon -0.1 is"),
+            (&["m", "--threads", "0"], "--threads 0 is"),
+            (&["m", "--threads", "1000000000"], "--threads 1000000000 is"),
+            (&["m", "--sequences", "0"], "--sequences 0 is"),
+            (&["m", "--seq-len", "1"], "--seq-len 1 leaves"),
+            (&["m", "--memory", "2Q"], "--memory: \"2Q\" "),
+            (&["m", "--only", "sinks,census"], "--only: \"census\" "),
+            (&["demo"], "the demo model "),
+        ];
+        for (options, start) in cases {
+            let message = resolve(options).expect_err("refused");
+            assert!(message.starts_with(start), "{message}");
+        }
+        let message = resolve(&[]).expect_err("refused");
+        assert!(message.contains("scripts/fetch-model.sh"), "{message}");
+    }
+}

@@ -1,0 +1,23 @@
+//! `--help` and `--version`.
+
+use crate::run;
+
+#[test]
+fn of_the_program() {
+    let (status, stdout, stderr) = run(&["--help"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(stdout);
+}
+
+#[test]
+fn of_anatomy() {
+    let (status, stdout, stderr) = run(&["anatomy", "--help"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(stdout);
+}
+
+#[test]
+fn version() {
+    let (status, stdout, _) = run(&["--version"]);
+    assert_eq!((status, stdout), (0, format!("sinkscope {}\n", env!("CARGO_PKG_VERSION"))));
+}

@@ -1,0 +1,31 @@
+//! The command as a user meets it: help, exit statuses, messages, and what is left on disk.
+
+mod help;
+mod messages;
+mod out;
+
+use assert_cmd::Command;
+
+/// The command, away from the surroundings of whoever runs the tests.
+fn sinkscope(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sinkscope"));
+    command.args(arguments).env("COLUMNS", "100").env_remove("NO_COLOR").env("HF_HUB_OFFLINE", "1");
+    command
+}
+
+/// Runs it: exit status, stdout, stderr.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = sinkscope(arguments).output().expect("it starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code().expect("no signal"), text(output.stdout), text(output.stderr))
+}
+
+/// The one message of a request that is wrong.
+fn refused(arguments: &[&str]) -> String {
+    let (status, stdout, stderr) = run(arguments);
+    assert_eq!(status, 2, "{arguments:?}: {stderr}");
+    assert_eq!(stdout, "", "{arguments:?}");
+    let message = stderr.strip_prefix("error: ").expect(&stderr);
+    assert!(!message.contains("panicked") && !message.contains("backtrace"), "{message}");
+    message.to_owned()
+}

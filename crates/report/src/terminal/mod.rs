@@ -1,0 +1,41 @@
+//! Results as text for people: what was found in a sentence or two, then the tables.
+//!
+//! Text is fitted to a width: a table that does not fit leaves out its least important columns. Colour is emphasis
+//! alone; without it every word is still there. Token texts and names are escaped, so that nothing in a checkpoint or a
+//! text can move the cursor.
+
+mod grid;
+mod lifecycle;
+mod number;
+mod sinks;
+mod stages;
+mod style;
+mod summary;
+mod text;
+
+use sinkscope_anatomy::results::Anatomy;
+
+use crate::envelope::Envelope;
+
+pub use style::Style;
+pub use text::escape_control;
+
+/// The report of `sinkscope anatomy`. Ends in a newline.
+pub fn anatomy<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
+    let results = &envelope.results;
+    let mut sections = vec![summary::header(envelope, style), summary::findings(results, style)];
+    if let Some(lifecycle) = &results.lifecycle {
+        sections.push(lifecycle::section(lifecycle, results.spikes.as_ref(), style));
+    }
+    if let Some(spikes) = &results.spikes {
+        sections.extend(stages::section(spikes, style));
+    }
+    if let Some(sinks) = &results.sinks {
+        sections.push(sinks::by_layer(sinks, style));
+        sections.push(sinks::by_definition(sinks, style));
+    }
+    sections.extend(summary::perplexity(results, style));
+    sections.push(summary::timing(envelope, style));
+    sections.retain(|section| !section.is_empty());
+    sections.join("\n")
+}

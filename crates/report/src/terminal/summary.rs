@@ -1,0 +1,118 @@
+//! What was examined, what was found in a sentence or two, and what it took.
+
+use sinkscope_anatomy::results::{Anatomy, Sinks, Spikes};
+
+use super::number::{bytes, count, counted, factor, list, percent, seconds, value};
+use super::style::Style;
+use super::text::{escape_control, wrap};
+use crate::envelope::Envelope;
+
+/// Model, data and tokens.
+pub(super) fn header<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
+    let (model, data) = (&envelope.model, &envelope.data);
+    let mut facts = vec![format!("{} parameters", count(model.parameters))];
+    if let Some(lifecycle) = &envelope.results.lifecycle {
+        facts.push(format!("{} blocks", lifecycle.blocks.iter().map(|block| block.block).max().unwrap_or(0)));
+    }
+    let tokens = format!(
+        "{}: {} of {}, {} BOS",
+        escape_control(&data.source),
+        counted(data.sequences, "sequence", "sequences"),
+        counted(data.seq_len, "token", "tokens"),
+        if data.bos { "with" } else { "without" },
+    );
+    style.title(&escape_control(&model.name), &facts.join(", ")) + &wrap(&tokens, style.width())
+}
+
+/// The findings in plain language.
+pub(super) fn findings(anatomy: &Anatomy, style: &Style) -> String {
+    let mut text = String::new();
+    if let Some(spikes) = &anatomy.spikes {
+        text.push_str(&wrap(&spike_sentence(anatomy, spikes), style.width()));
+    }
+    if let Some(sinks) = &anatomy.sinks {
+        text.push_str(&wrap(&sink_sentence(sinks), style.width()));
+    }
+    text
+}
+
+fn spike_sentence(anatomy: &Anatomy, spikes: &Spikes) -> String {
+    let Some(stage) = spikes.stages.first() else {
+        let place = spikes.largest_at.as_ref().map_or_else(String::new, |at| format!(" (block {})", at.block));
+        return format!(
+            "No spikes found: at no two blocks in a row does a token reach {} times the typical token's largest \
+             activation. The largest of all is {}{place}.",
+            spikes.ratio,
+            value(spikes.largest),
+        );
+    };
+    let others = match stage.tokens.iter().filter(|token| token.position > 0).count() {
+        0 => String::new(),
+        1 => ", and so does 1 later token".to_owned(),
+        others => format!(", and so do {}", counted(others, "later token", "later tokens")),
+    };
+    let who = if stage.share_at_position_0 >= 1.0 {
+        "The first token spikes".to_owned() + &others
+    } else if stage.share_at_position_0 >= 0.5 {
+        format!("The first token spikes in {} of the sequences{others}", percent(stage.share_at_position_0))
+    } else {
+        format!("{} spike, not the first as a rule", counted(stage.tokens.len(), "token", "tokens"))
+    };
+    let typical = anatomy
+        .lifecycle
+        .as_ref()
+        .and_then(|lifecycle| lifecycle.blocks.iter().find(|block| block.block == stage.peak_block))
+        .map(|block| block.residual.typical_token_largest)
+        .filter(|typical| *typical > 0.0);
+    let beside = typical.map_or_else(String::new, |typical| {
+        format!(", {} the typical token's largest activation", factor(stage.peak.abs() / typical))
+    });
+    let blocks = |blocks: &[usize]| format!("block{} {}", if blocks.len() == 1 { "" } else { "s" }, list(blocks));
+    let course = match (stage.step_up.as_slice(), stage.step_down.as_slice()) {
+        ([], []) => String::new(),
+        ([], down) => format!(" It goes out at {}.", blocks(down)),
+        (up, []) => format!(" It comes in at {} and stays.", blocks(up)),
+        (up, down) => format!(" It comes in at {} and goes out at {}.", blocks(up), blocks(down)),
+    };
+    format!(
+        "{who}: channel {} reaches {} at block {}{beside}.{course}",
+        stage.channel,
+        value(stage.peak),
+        stage.peak_block
+    )
+}
+
+fn sink_sentence(sinks: &Sinks) -> String {
+    let interval = sinks
+        .ratio_ci95
+        .map_or_else(String::new, |[low, high]| format!(" (95 % interval {} to {})", percent(low), percent(high)));
+    if sinks.ratio == 0.0 {
+        return format!("No sinks found: no head gives a key more than {} of its attention.", sinks.epsilon);
+    }
+    format!("{} of the heads are sinks{interval}.", percent(sinks.ratio))
+}
+
+/// Perplexity, if it was measured.
+pub(super) fn perplexity(anatomy: &Anatomy, style: &Style) -> Option<String> {
+    let perplexity = anatomy.perplexity?;
+    let nll = anatomy.nll.map(|nll| format!(": {nll:.4} nats a token"));
+    let tokens = anatomy
+        .predicted_tokens
+        .map(|tokens| format!(", over {}", counted(tokens, "predicted token", "predicted tokens")));
+    let text = format!("Perplexity {}{}{}", value(perplexity), nll.unwrap_or_default(), tokens.unwrap_or_default());
+    Some(wrap(&text, style.width()))
+}
+
+/// What it took.
+pub(super) fn timing<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
+    let timing = &envelope.timing;
+    let mut facts = vec![seconds(timing.seconds), format!("{} tokens/s", value(timing.tokens_per_second))];
+    if let Some(fraction) = timing.fraction_of_bound {
+        facts.push(format!("{} of the f32 bound", percent(fraction)));
+    }
+    if let Some(peak) = timing.peak_rss_bytes {
+        facts.push(format!("peak memory {}", bytes(peak)));
+    }
+    let text = wrap(&facts.join(", "), style.width());
+    format!("{}\n", style.faint(text.trim_end()))
+}

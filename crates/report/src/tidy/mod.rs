@@ -1,0 +1,164 @@
+//! Tidy tables: one description, written as both Parquet and CSV.
+//!
+//! One row an observation, one column a variable. What is not known is null: an empty field in CSV.
+
+mod csv;
+mod parquet;
+
+use crate::ReportError;
+use crate::files::OutputDirectory;
+
+/// A table with columns of equal length.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    name: String,
+    columns: Vec<Column>,
+}
+
+/// A named column.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// The variable.
+    pub name: String,
+    /// Its values, one a row.
+    pub values: Values,
+}
+
+/// The values of a column; `None` is null.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Whole numbers: blocks, channels, positions, counts.
+    Integers(Vec<Option<i64>>),
+    /// f64: means and ratios.
+    Floats(Vec<Option<f64>>),
+    /// f32: activations, as the pass computed them.
+    Singles(Vec<Option<f32>>),
+    /// Yes or no.
+    Booleans(Vec<Option<bool>>),
+    /// Text, any Unicode.
+    Texts(Vec<Option<String>>),
+}
+
+impl Table {
+    /// A table. Its files are called `name.parquet` and `name.csv`.
+    ///
+    /// # Errors
+    /// [`ReportError::Table`] if there is no column, two have one name, or lengths differ.
+    pub fn new(name: impl Into<String>, columns: Vec<Column>) -> Result<Self, ReportError> {
+        let name = name.into();
+        let Some(first) = columns.first() else { return Err(ReportError::table(&name, "has no columns")) };
+        let rows = first.values.len();
+        for (index, column) in columns.iter().enumerate() {
+            if column.values.len() != rows {
+                let found = column.values.len();
+                let reason = format!("column {} has {found} values; {} has {rows}", column.name, first.name);
+                return Err(ReportError::table(&name, reason));
+            }
+            if columns[..index].iter().any(|other| other.name == column.name) {
+                return Err(ReportError::table(&name, format!("two columns are called {}", column.name)));
+            }
+        }
+        Ok(Self { name, columns })
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its columns.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.columns.first().map_or(0, |column| column.values.len())
+    }
+
+    /// The content of the Parquet file: Snappy-compressed, every column nullable.
+    ///
+    /// # Errors
+    /// [`ReportError::Table`] if the writer refuses it.
+    pub fn to_parquet(&self) -> Result<Vec<u8>, ReportError> {
+        parquet::encode(self)
+    }
+
+    /// The content of the CSV file: UTF-8, a header, `\n` line ends, fields quoted where needed; floats print as the
+    /// shortest digits that read back the same.
+    ///
+    /// # Errors
+    /// [`ReportError::Table`] if the writer refuses it.
+    pub fn to_csv(&self) -> Result<Vec<u8>, ReportError> {
+        csv::encode(self)
+    }
+
+    /// Stages both files.
+    ///
+    /// # Errors
+    /// As [`Table::to_parquet`], [`Table::to_csv`] and [`OutputDirectory::stage`].
+    pub fn stage(&self, out: &mut OutputDirectory) -> Result<(), ReportError> {
+        out.stage(&format!("{}.parquet", self.name), &self.to_parquet()?)?;
+        out.stage(&format!("{}.csv", self.name), &self.to_csv()?)
+    }
+}
+
+impl Column {
+    /// A column.
+    pub fn new(name: impl Into<String>, values: Values) -> Self {
+        Self { name: name.into(), values }
+    }
+
+    /// A column of whole numbers without nulls.
+    pub fn counts(name: impl Into<String>, values: impl IntoIterator<Item = usize>) -> Self {
+        Self::new(name, Values::Integers(values.into_iter().map(|value| Some(value as i64)).collect()))
+    }
+
+    /// A column of f64 without nulls.
+    pub fn floats(name: impl Into<String>, values: impl IntoIterator<Item = f64>) -> Self {
+        Self::new(name, Values::Floats(values.into_iter().map(Some).collect()))
+    }
+
+    /// A column of f32 without nulls.
+    pub fn singles(name: impl Into<String>, values: impl IntoIterator<Item = f32>) -> Self {
+        Self::new(name, Values::Singles(values.into_iter().map(Some).collect()))
+    }
+
+    /// A column of text without nulls.
+    pub fn texts<T: Into<String>>(name: impl Into<String>, values: impl IntoIterator<Item = T>) -> Self {
+        Self::new(name, Values::Texts(values.into_iter().map(|value| Some(value.into())).collect()))
+    }
+}
+
+impl Values {
+    /// Number of values, nulls included.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Integers(values) => values.len(),
+            Self::Floats(values) => values.len(),
+            Self::Singles(values) => values.len(),
+            Self::Booleans(values) => values.len(),
+            Self::Texts(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_are_none_are_refused() {
+        let message = |columns| Table::new("t", columns).expect_err("refused").to_string();
+        assert_eq!(message(vec![]), "table t: has no columns");
+        let uneven = vec![Column::counts("a", [1, 2]), Column::floats("b", [1.0])];
+        assert_eq!(message(uneven), "table t: column b has 1 values; a has 2");
+        let twins = vec![Column::counts("a", [1]), Column::floats("a", [1.0])];
+        assert_eq!(message(twins), "table t: two columns are called a");
+    }
+}

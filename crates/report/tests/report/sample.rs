@@ -1,0 +1,192 @@
+//! An examination built by hand, of a model that does not exist: 12 layers of 4 heads, two stages.
+
+use std::collections::BTreeMap;
+
+use sinkscope_anatomy::results::{
+    Anatomy, BlockKind, BlockLifecycle, LargestAt, Lifecycle, OtherDefinition, OutputLifecycle, ResidualLifecycle,
+    Sinks, SpikeChannel, SpikeToken, Spikes, Stage, TopChannel,
+};
+use sinkscope_report::envelope::{DataIdentity, Envelope, ModelIdentity, PassTiming, Timing, VERSION};
+
+const LAYERS: usize = 12;
+const HEADS: usize = 4;
+
+/// With a token that would clear the screen.
+pub const HOSTILE: &str = "\u{1b}[2J,\"\n";
+
+fn top(channel: usize, value: f32, token: &str) -> TopChannel {
+    TopChannel { channel, value, sequence: 1, position: 0, token: token.to_owned() }
+}
+
+fn block(block: usize) -> BlockLifecycle {
+    let largest = match block {
+        0 => 1.25,
+        1..6 => 8.5 + block as f64,
+        6..20 => 12_000.0 - block as f64,
+        _ => 90.0,
+    };
+    let top = |scale: f32| vec![top(7, -largest as f32 * scale, HOSTILE), top(3, 1.5 * scale, "é語"), top(1, 0.1, "")];
+    BlockLifecycle {
+        block,
+        kind: match block {
+            0 => BlockKind::Embedding,
+            _ if block % 2 == 1 => BlockKind::Attention,
+            _ => BlockKind::FeedForward,
+        },
+        residual: ResidualLifecycle {
+            top: top(1.0),
+            largest_mean: largest,
+            typical_token_largest: 0.75 + block as f64,
+            median_abs: 0.08,
+            spike_tokens: if (6..20).contains(&block) { 3 } else { 0 },
+            massive_tokens: 2,
+        },
+        output: (block > 0).then(|| OutputLifecycle { top: top(0.5) }),
+    }
+}
+
+fn token(sequence: usize, position: usize, text: &str) -> SpikeToken {
+    SpikeToken { sequence, position, id: 40 + text.len() as u32, text: text.to_owned(), value: -11_990.5 }
+}
+
+pub fn stage() -> Stage {
+    let channel = |channel, mean, ratio_variation| SpikeChannel { channel, mean, ratio_variation };
+    Stage {
+        channel: 7,
+        first_block: 6,
+        last_block: 19,
+        step_up: vec![6],
+        step_down: vec![20, 22],
+        peak_block: 6,
+        peak: -11_994.0,
+        channels: vec![channel(7, -11_994.0, 0.0), channel(3, 1_002.25, 0.01)],
+        tokens: vec![token(0, 0, "The"), token(1, 0, HOSTILE), token(1, 5, "The")],
+        share_at_position_0: 1.0,
+        rate_elsewhere: 0.004,
+    }
+}
+
+fn weaker_stage() -> Stage {
+    Stage {
+        channel: 3,
+        first_block: 10,
+        last_block: 11,
+        step_up: vec![],
+        step_down: vec![],
+        peak_block: 10,
+        peak: 85.5,
+        channels: vec![SpikeChannel { channel: 3, mean: 85.5, ratio_variation: 0.0 }],
+        tokens: vec![token(1, 9, "")],
+        share_at_position_0: 0.0,
+        rate_elsewhere: 0.001,
+    }
+}
+
+pub fn sinks() -> Sinks {
+    let grid = |scale: f64| -> Vec<Vec<f64>> {
+        (0..LAYERS).map(|layer| (0..HEADS).map(|head| scale * (layer + head) as f64 / 15.0).collect()).collect()
+    };
+    let by_layer: Vec<f64> = (0..LAYERS).map(|layer| layer as f64 / 11.0).collect();
+    let other = |ratio| OtherDefinition {
+        ratio,
+        ratio_ci95: Some([ratio - 0.02, ratio + 0.02]),
+        mean_max_alpha: 0.45,
+        by_layer: by_layer.clone(),
+        heads: grid(0.95),
+    };
+    Sinks {
+        definition: "paper".into(),
+        epsilon: 0.3,
+        ratio: 0.7993,
+        ratio_ci95: Some([0.781, 0.8125]),
+        mean_max_alpha: 0.4321,
+        mean_max_alpha_ci95: Some([0.43, 0.44]),
+        by_layer_ci95: Some(by_layer.iter().map(|ratio| [ratio * 0.9, *ratio]).collect()),
+        heads_ci95: Some(
+            grid(1.0).into_iter().map(|row| row.into_iter().map(|a| [a - 0.01, a + 0.01]).collect()).collect(),
+        ),
+        heads: grid(1.0),
+        position_0: grid(0.9),
+        head_ratio: grid(1.0),
+        entropy: grid(2.0),
+        to_self: grid(0.1),
+        other_definitions: BTreeMap::from([("gu".into(), other(0.797)), ("gu-max".into(), other(0.8016))]),
+        by_layer,
+    }
+}
+
+pub fn anatomy() -> Anatomy {
+    Anatomy {
+        lifecycle: Some(Lifecycle {
+            blocks: (0..=2 * LAYERS).map(block).collect(),
+            step_up: vec![6],
+            step_down: vec![20, 22],
+        }),
+        spikes: Some(Spikes {
+            ratio: 5.0,
+            largest: 12_345.5,
+            largest_at: Some(LargestAt { block: 6, channel: 7, sequence: 1, position: 0 }),
+            massive: 2,
+            stages: vec![stage(), weaker_stage()],
+            channels: vec![7, 3],
+        }),
+        sinks: Some(sinks()),
+        perplexity: Some(21.75),
+        nll: Some(3.079_614),
+        predicted_tokens: Some(4032),
+    }
+}
+
+/// Nothing found: the spikes without a stage, the sinks of one sequence without a sink.
+pub fn calm() -> Anatomy {
+    let mut anatomy = anatomy();
+    if let Some(lifecycle) = &mut anatomy.lifecycle {
+        (lifecycle.step_up, lifecycle.step_down) = (vec![], vec![]);
+    }
+    if let Some(spikes) = &mut anatomy.spikes {
+        (spikes.stages, spikes.channels) = (vec![], vec![]);
+    }
+    if let Some(sinks) = &mut anatomy.sinks {
+        (sinks.ratio, sinks.ratio_ci95, sinks.by_layer_ci95, sinks.heads_ci95) = (0.0, None, None, None);
+        sinks.by_layer.fill(0.0);
+        for other in sinks.other_definitions.values_mut() {
+            other.ratio_ci95 = None;
+        }
+    }
+    anatomy
+}
+
+/// Nothing asked for.
+pub fn nothing() -> Anatomy {
+    Anatomy { lifecycle: None, spikes: None, sinks: None, perplexity: None, nll: None, predicted_tokens: None }
+}
+
+pub fn envelope(results: Anatomy) -> Envelope<Anatomy, ()> {
+    Envelope {
+        sinkscope: VERSION,
+        command: vec!["sinkscope".into(), "anatomy".into(), "made-up.gguf".into()],
+        model: ModelIdentity {
+            name: "made-up\u{7}".into(),
+            architecture: (),
+            sha256: "ab".into(),
+            parameters: 1_234_567,
+        },
+        data: DataIdentity {
+            source: "the built-in text".into(),
+            sha256: "cd".into(),
+            sequences: 64,
+            seq_len: 64,
+            bos: false,
+        },
+        definitions: BTreeMap::new(),
+        timing: Timing {
+            seconds: 3.25,
+            passes: vec![PassTiming { name: "pass".into(), seconds: 3.0 }],
+            tokens_per_second: 1365.3,
+            fraction_of_bound: Some(0.6123),
+            peak_rss_bytes: Some(432_013_312),
+        },
+        seed: 0,
+        results,
+    }
+}
