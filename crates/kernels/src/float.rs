@@ -143,7 +143,7 @@ impl Float for f32 {
         let magnitude = f32::abs(self);
         let square = self * self;
         let small =
-            polynomial(square, &[-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1]);
+            polynomial(square, &[-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]);
         let small = (small * square).mul_add(self, self);
         let large = 1.0 - 2.0 / (Float::exp(2.0 * magnitude) + 1.0);
         if magnitude < 0.625 { small } else { large.copysign(self) }
@@ -162,7 +162,7 @@ impl Float for f32 {
                     -2.685_381_2e-2,
                     1.128_358_5e-1,
                     -3.761_262_6e-1,
-                    1.128_379_2,
+                    std::f32::consts::FRAC_2_SQRT_PI,
                 ],
             );
         let inverse = 1.0 / if square < 1.0 { 1.0 } else { square };
@@ -184,7 +184,7 @@ impl Float for f32 {
             inverse,
             &[
                 -10.477_664,
-                12.977_199_6,
+                12.977_2,
                 -7.495_518_7,
                 2.921_019,
                 -1.015_265_3,

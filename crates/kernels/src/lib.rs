@@ -9,6 +9,12 @@
 //!
 //! Slices of the wrong length are errors of the caller, not of the user: operations assert their shapes.
 
+#![expect(clippy::missing_panics_doc, reason = "said above, once for every operation")]
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined into the closure of `simd::dispatch` is not compiled for its instruction set"
+)]
+
 pub mod activation;
 pub mod attention;
 pub mod cross_entropy;

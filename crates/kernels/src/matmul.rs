@@ -82,19 +82,19 @@ fn fits(len: usize, rows: usize, columns: usize, row_stride: usize, column_strid
 ///
 /// # Shapes
 /// `a`: m x k, `b`: k x n, `out`: m x n.
-pub fn matmul<F: Float>(out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>) {
-    product(out, a, b, false);
+pub fn matmul<F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>) {
+    product(&mut out, a, b, false);
 }
 
 /// `out += a b`.
 ///
 /// # Shapes
 /// `a`: m x k, `b`: k x n, `out`: m x n.
-pub fn matmul_add<F: Float>(out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>) {
-    product(out, a, b, true);
+pub fn matmul_add<F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>) {
+    product(&mut out, a, b, true);
 }
 
-fn product<F: Float>(out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>, accumulate: bool) {
+fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>, accumulate: bool) {
     assert_eq!(a.columns, b.rows, "matmul: inner sizes differ");
     assert_eq!((out.rows, out.columns), (a.rows, b.columns), "matmul: output has another shape");
     // SAFETY: `Matrix` and `MatrixMut` are only constructed with every element (i, j), i < rows, j < columns, inside
@@ -134,7 +134,7 @@ const TRANSPOSE_TILE: usize = 32;
 /// `matrix`: rows x columns, row-major; `out`: any number of columns x rows.
 pub fn transpose<F: Float>(out: &mut [F], matrix: &[F], rows: usize, columns: usize, first: usize) {
     assert_eq!(matrix.len(), rows * columns, "transpose: matrix has another length");
-    assert!(out.len() % rows == 0 && first + out.len() / rows <= columns, "transpose: columns out of range");
+    assert!(out.len().is_multiple_of(rows) && first + out.len() / rows <= columns, "transpose: columns out of range");
     for (block_index, block) in out.chunks_mut(TRANSPOSE_TILE * rows).enumerate() {
         let column = first + block_index * TRANSPOSE_TILE;
         let width = block.len() / rows;

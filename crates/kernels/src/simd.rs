@@ -45,7 +45,7 @@ fn fold<F: Float>(mut lanes: [F; LANES]) -> F {
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {
-            lanes[i] = lanes[i] + lanes[i + width];
+            lanes[i] += lanes[i + width];
         }
         width /= 2;
     }
@@ -68,7 +68,7 @@ pub fn sum<F: Float>(x: &[F]) -> F {
 #[inline(always)]
 pub fn dot<F: Float>(x: &[F], y: &[F]) -> F {
     assert_eq!(x.len(), y.len(), "dot: lengths differ");
-    lanes2(x, y, |x, y, sum| x.mul_add(y, sum))
+    lanes2(x, y, F::mul_add)
 }
 
 /// Sum of `(x_i - mean)^2`.

@@ -113,6 +113,7 @@ pub struct FeedForward {
     pub gated: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn activation_name<S: serde::Serializer>(activation: &Activation, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match activation {
         Activation::Silu => "silu",
@@ -225,7 +226,7 @@ impl Architecture {
                 return Err(format!("the {what} is {value}; it must lie between 1 and 2^30"));
             }
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} heads cannot share {} key-value heads evenly", self.heads, self.kv_heads));
         }
         if !(self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0) {
@@ -276,7 +277,7 @@ impl Architecture {
 
 impl Rope {
     fn validate(&self, head_dim: usize) -> Result<(), String> {
-        if self.rotary_dim == 0 || self.rotary_dim % 2 != 0 || self.rotary_dim > head_dim {
+        if self.rotary_dim == 0 || !self.rotary_dim.is_multiple_of(2) || self.rotary_dim > head_dim {
             return Err(format!(
                 "{} rotary dimensions do not fit a head of {head_dim}: an even number from 2 to {head_dim} is needed",
                 self.rotary_dim

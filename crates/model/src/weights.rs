@@ -43,9 +43,7 @@ impl Weights {
     }
 
     fn tensor(&self, location: &Location) -> Result<&Tensor, ModelError> {
-        self.checkpoint
-            .tensor(&location.tensor)
-            .ok_or_else(|| ModelError::tensor(self.checkpoint.path(), &location.tensor, "is missing"))
+        self.checkpoint.require(&location.tensor)
     }
 
     /// Checks that the weight of `role` is there, with the shape that the architecture gives it.
@@ -91,53 +89,12 @@ impl Weights {
         let location = self.naming.weight(role, layer, a);
         let tensor = self.tensor(&location)?;
         let weight = if location.transposed {
-            self.columns(tensor, location.order, inputs, outputs)?
+            columns(tensor, location.order, inputs, outputs)?
         } else {
-            self.turned(tensor, location.order, 0, inputs, outputs)?
+            turned(tensor, location.order, 0, inputs, outputs)?
         };
         tensor.release();
         Ok(Linear { weight, bias: self.optional_vector(&self.naming.bias(role, layer, a), outputs)?, inputs, outputs })
-    }
-
-    /// Rows `first ..` of a weight stored output x input, turned round: inputs x outputs.
-    fn turned<F: Float>(
-        &self,
-        tensor: &Tensor,
-        order: RowOrder,
-        first: usize,
-        inputs: usize,
-        outputs: usize,
-    ) -> Result<Vec<F>, ModelError> {
-        let mut stored = vec![F::ZERO; outputs * inputs];
-        stored
-            .par_chunks_mut(ROWS_PER_TASK * inputs)
-            .enumerate()
-            .try_for_each(|(task, out)| gather(tensor, order, first + task * ROWS_PER_TASK, inputs, out))?;
-        let mut weight = vec![F::ZERO; outputs * inputs];
-        weight.par_chunks_mut(ROWS_PER_TASK * outputs).enumerate().for_each(|(task, out)| {
-            transpose(out, &stored, outputs, inputs, task * ROWS_PER_TASK);
-        });
-        Ok(weight)
-    }
-
-    /// A weight stored input x output (GPT-2): its columns, in order.
-    fn columns<F: Float>(
-        &self,
-        tensor: &Tensor,
-        order: RowOrder,
-        inputs: usize,
-        outputs: usize,
-    ) -> Result<Vec<F>, ModelError> {
-        let mut weight = vec![F::ZERO; outputs * inputs];
-        weight.par_chunks_mut(outputs).enumerate().try_for_each(|(input, out)| {
-            let mut stored = vec![0.0; tensor.row_len()];
-            tensor.decode_rows(input..input + 1, &mut stored)?;
-            for (row, out) in out.iter_mut().enumerate() {
-                *out = F::from_f32(stored[order.stored(row).0]);
-            }
-            Ok(())
-        })?;
-        Ok(weight)
     }
 
     /// Outputs `range` of the matrix of `role`, a piece of the output head, with their biases.
@@ -150,7 +107,7 @@ impl Weights {
     ) -> Result<Linear<F>, ModelError> {
         let location = self.naming.weight(role, 0, a);
         let tensor = self.tensor(&location)?;
-        let weight = self.turned(tensor, location.order, range.start, inputs, range.len())?;
+        let weight = turned(tensor, location.order, range.start, inputs, range.len())?;
         tensor.release_rows(range.clone());
         let bias =
             if role == Role::Head { self.optional_vector(&self.naming.bias(role, 0, a), rows(role, a))? } else { None };
@@ -206,6 +163,40 @@ impl Weights {
             .collect::<Option<_>>()
             .ok_or_else(|| ModelError::tensor(self.checkpoint.path(), tensor.name(), "is too short"))
     }
+}
+
+/// Rows `first ..` of a weight stored output x input, turned round: inputs x outputs.
+fn turned<F: Float>(
+    tensor: &Tensor,
+    order: RowOrder,
+    first: usize,
+    inputs: usize,
+    outputs: usize,
+) -> Result<Vec<F>, ModelError> {
+    let mut stored = vec![F::ZERO; outputs * inputs];
+    stored
+        .par_chunks_mut(ROWS_PER_TASK * inputs)
+        .enumerate()
+        .try_for_each(|(task, out)| gather(tensor, order, first + task * ROWS_PER_TASK, inputs, out))?;
+    let mut weight = vec![F::ZERO; outputs * inputs];
+    weight.par_chunks_mut(ROWS_PER_TASK * outputs).enumerate().for_each(|(task, out)| {
+        transpose(out, &stored, outputs, inputs, task * ROWS_PER_TASK);
+    });
+    Ok(weight)
+}
+
+/// A weight stored input x output (GPT-2): its columns, in order.
+fn columns<F: Float>(tensor: &Tensor, order: RowOrder, inputs: usize, outputs: usize) -> Result<Vec<F>, ModelError> {
+    let mut weight = vec![F::ZERO; outputs * inputs];
+    weight.par_chunks_mut(outputs).enumerate().try_for_each(|(input, out)| {
+        let mut stored = vec![0.0; tensor.row_len()];
+        tensor.decode_rows(input..input + 1, &mut stored)?;
+        for (row, out) in out.iter_mut().enumerate() {
+            *out = F::from_f32(stored[order.stored(row).0]);
+        }
+        Ok(())
+    })?;
+    Ok(weight)
 }
 
 /// Decodes the weight's rows `first ..`, as many as `out` holds.

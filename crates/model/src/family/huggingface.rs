@@ -154,8 +154,8 @@ fn layers_and_ropes(
     let slides = |layer: usize| match &types {
         Some(types) => types[layer] == "sliding_attention",
         None => match family {
-            "gemma2" => layer % 2 == 0,
-            "gemma3" | "gemma3_text" => (layer + 1) % pattern != 0,
+            "gemma2" => layer.is_multiple_of(2),
+            "gemma3" | "gemma3_text" => !(layer + 1).is_multiple_of(pattern),
             "qwen2" | "qwen3" => layer >= all_full_before,
             _ => true,
         },
