@@ -11,7 +11,7 @@
 //!
 //! | name | formula |
 //! |---|---|
-//! | typical token's largest, `M_b` | median over tokens of `max_k abs H_b[t, k]`; of an even count, the mean of the middle two |
+//! | typical token's largest, `M_b` | median over tokens of `max_k abs H_b[t, k]`; of an even count the lower of the middle two, as PyTorch has it |
 //! | median magnitude, `m_b` | median of all `abs H_b[t, k]`, from a histogram (error: [`crate::median`]) |
 //! | spike token at block b | `max_k abs H_b[t, k] >= R M_b` and not 0; R = [`SPIKE_RATIO`] |
 //! | massive token at block b (Sun et al. 2024) | a spike token with `max_k abs H_b[t, k]` above [`MASSIVE_ABS`] and at least [`MASSIVE_RATIO`] `m_b` |
@@ -116,7 +116,11 @@ pub fn all(spike_ratio: f64, epsilon: f64) -> Vec<Definition> {
 
 fn activations(spike_ratio: f64) -> Vec<Definition> {
     vec![
-        Definition::new("typical_token_largest", PAPER_OPEN, "M_b: median over all tokens t of max_k |H_b[t,k]|"),
+        Definition::new(
+            "typical_token_largest",
+            PAPER_OPEN,
+            "M_b: median over all tokens t of max_k |H_b[t,k]|; of an even count the lower of the middle two",
+        ),
         Definition::new(
             "median_abs",
             "Sun et al. 2024 (arXiv 2402.17762)",

@@ -144,6 +144,8 @@ pub struct Stage {
     pub step_up: Vec<usize>,
     /// Blocks that remove it.
     pub step_down: Vec<usize>,
+    /// What each block of the window adds in the stage's channel.
+    pub outputs: Vec<StageOutput>,
     /// The block of the run at which |mean(b)| is largest.
     pub peak_block: usize,
     /// mean(b) there, sign kept.
@@ -156,6 +158,15 @@ pub struct Stage {
     pub share_at_position_0: f64,
     /// Share of all other tokens that are among the tokens.
     pub rate_elsewhere: f64,
+}
+
+/// What a block of a stage's window adds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StageOutput {
+    /// Block.
+    pub block: usize,
+    /// Mean over the stage's tokens of its output in the stage's channel, sign kept.
+    pub mean: f64,
 }
 
 /// One spike channel of a stage.

@@ -14,8 +14,7 @@ const R: f64 = 5.0;
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    let n = values.len();
-    if n % 2 == 1 { values[n / 2] } else { f64::midpoint(values[n / 2 - 1], values[n / 2]) }
+    values[(values.len() - 1) / 2]
 }
 
 fn largest(row: &[f32]) -> (usize, f64) {

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 use crate::definitions::{MASSIVE_ABS, MASSIVE_RATIO};
 use crate::residual::ResidualTap;
-use crate::results::{LargestAt, SpikeToken, Spikes, Stage};
+use crate::results::{LargestAt, SpikeToken, Spikes, Stage, StageOutput};
 use crate::tokens::Tokens;
 use outline::StageOutline;
 use stage::{StageValues, steps};
@@ -80,6 +80,10 @@ fn stage_result(outline: &StageOutline, values: &StageValues, tokens: Tokens<'_>
         last_block: outline.last_block,
         step_up,
         step_down,
+        outputs: (outline.first_block..=outline.window_end)
+            .zip(&values.outputs)
+            .map(|(block, &mean)| StageOutput { block, mean })
+            .collect(),
         peak_block: values.peak.block,
         peak: values.peak.mean,
         channels: values.channels.clone(),

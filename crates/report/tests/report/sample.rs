@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sinkscope_anatomy::results::{
     Anatomy, BlockKind, BlockLifecycle, LargestAt, Lifecycle, OtherDefinition, OutputLifecycle, ResidualLifecycle,
-    Sinks, SpikeChannel, SpikeToken, Spikes, Stage, TopChannel,
+    Sinks, SpikeChannel, SpikeToken, Spikes, Stage, StageOutput, TopChannel,
 };
 use sinkscope_report::envelope::{DataIdentity, Envelope, ModelIdentity, PassTiming, Timing, VERSION};
 
@@ -57,6 +57,7 @@ pub fn stage() -> Stage {
         last_block: 19,
         step_up: vec![6],
         step_down: vec![20, 22],
+        outputs: vec![StageOutput { block: 6, mean: -11_990.0 }, StageOutput { block: 20, mean: 9_000.5 }],
         peak_block: 6,
         peak: -11_994.0,
         channels: vec![channel(7, -11_994.0, 0.0), channel(3, 1_002.25, 0.01)],
@@ -73,6 +74,7 @@ fn weaker_stage() -> Stage {
         last_block: 11,
         step_up: vec![],
         step_down: vec![],
+        outputs: vec![],
         peak_block: 10,
         peak: 85.5,
         channels: vec![SpikeChannel { channel: 3, mean: 85.5, ratio_variation: 0.0 }],
