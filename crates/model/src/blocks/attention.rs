@@ -90,7 +90,8 @@ impl<F: Float> AttentionBlock<F> {
         let key_width = self.kv_heads * head_dim;
         let group_width = self.group.queries_per_key * head_dim;
         let query_width = self.kv_heads * group_width;
-        (0..self.kv_heads)
+        // Every head first: to gather an Option at once would stop at the first head that has no scan.
+        let scans: Vec<Option<Scan<F>>> = (0..self.kv_heads)
             .map(|head| {
                 let at = head * head_dim;
                 attend(
@@ -104,7 +105,8 @@ impl<F: Float> AttentionBlock<F> {
                     scan,
                 )
             })
-            .collect()
+            .collect();
+        scans.into_iter().collect()
     }
 
     /// What the block adds to the residual, from the heads' outputs.
