@@ -1,0 +1,91 @@
+"""Times `sinkscope anatomy` beside PyTorch and transformers on the same model and the same tokens.
+
+    cargo build --release && python benches/examination.py MODEL.gguf [--rounds R] [--shapes 64x64,4x1024,1x2048] [--short]
+
+Every contender runs in a process of its own, in turn, R rounds; the medians and their ratios are printed as the table of
+BENCHMARKS.md. The tokens/s of all are of the pass alone (sinkscope's decodes the weights; the yardstick's are decoded
+before its clock starts). The sink ratios and NLL of all must agree, or the run fails. Needs what the yardstick needs.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target"))
+VOCABULARY = 49152
+
+
+def sinkscope(model, tokens, directory):
+    out = directory / "out"
+    command = [TARGET / "release" / "sinkscope", "anatomy", model, "--tokens", tokens, "--threads", "2"]
+    command += ["--only", "lifecycle,spikes,sinks,nll", "--quiet", "--out", out]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    run = json.loads((out / "anatomy.json").read_text())
+    return {
+        "tokens_per_second": run["timing"]["tokens_per_second"],
+        "peak_mib": run["timing"]["peak_rss_bytes"] / 2**20,
+        "fraction_of_bound": run["timing"]["fraction_of_bound"],
+        "sink_ratio": run["results"]["sinks"]["ratio"],
+        "nll": run["results"]["nll"],
+    }
+
+
+def yardstick(way, precision):
+    def run(model, tokens, directory):
+        command = [sys.executable, HERE / "transformers_examination.py", model, tokens, way, precision]
+        environment = dict(os.environ, OMP_NUM_THREADS="2")
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shapes", default="64x64,4x1024,1x2048", help="sequences x tokens")
+    parser.add_argument("--short", action="store_true", help="sinkscope alone")
+    arguments = parser.parse_args()
+    contenders = {"sinkscope": sinkscope}
+    if not arguments.short:
+        contenders |= {way: yardstick(way, "medium") for way in ("stream", "collect")}
+
+    print("| shape | contender | tokens/s | sinkscope is | peak MiB | share of the f32 bound |")
+    print("|---|---|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory() as directory:
+        directory = pathlib.Path(directory)
+        for shape in arguments.shapes.split(","):
+            sequences, seq_len = map(int, shape.split("x"))
+            generator = random.Random(0)
+            ids = [[generator.randrange(VOCABULARY) for _ in range(seq_len)] for _ in range(sequences)]
+            tokens = directory / f"{shape}.json"
+            tokens.write_text(json.dumps({"tokens": ids}))
+            runs = {name: [] for name in contenders}
+            for _ in range(arguments.rounds):
+                for name, contender in contenders.items():
+                    runs[name].append(contender(arguments.model, tokens, directory))
+            for name, of in runs.items():
+                ours = runs["sinkscope"][0]
+                # One head more or less: f32 noise at the threshold.
+                assert abs(of[0]["sink_ratio"] - ours["sink_ratio"]) < 3 / (sequences * 270) + 1e-6, (of[0], ours)
+                assert abs(of[0]["nll"] / ours["nll"] - 1) < 1e-5, (of[0], ours)
+                median = lambda key, runs=of: statistics.median(run[key] for run in runs)
+                speed = median("tokens_per_second")
+                ratio = statistics.median(
+                    a["tokens_per_second"] / b["tokens_per_second"] for a, b in zip(runs["sinkscope"], of)
+                )
+                bound = f"{median('fraction_of_bound'):.0%}" if name == "sinkscope" else ""
+                times = "" if name == "sinkscope" else f"{ratio:.2f} times as fast"
+                print(f"| {shape} | {name} | {speed:.0f} | {times} | {median('peak_mib'):.0f} | {bound} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
