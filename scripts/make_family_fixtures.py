@@ -27,13 +27,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 FIXTURES = Path(__file__).resolve().parent.parent / "crates/model/tests/fixtures"
 OUT = FIXTURES / "families"
 
-N, T = 2, 20
+N, T = 2, 16
 DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 
 COMMON = dict(
-    vocab_size=48,
-    hidden_size=24,
-    intermediate_size=40,
+    vocab_size=32,
+    hidden_size=16,
+    intermediate_size=24,
     num_hidden_layers=2,
     num_attention_heads=4,
     max_position_embeddings=64,
@@ -41,7 +41,7 @@ COMMON = dict(
     bos_token_id=1,
     eos_token_id=2,
 )
-GQA = dict(num_key_value_heads=2, head_dim=8)  # 24 / 4 = 6 is not 8
+GQA = dict(num_key_value_heads=2, head_dim=8)  # 16 / 4 = 4 is not 8
 
 
 def rope(theta: float, **more) -> dict:
@@ -86,7 +86,6 @@ MODELS = {
         False,
         dict(
             COMMON,
-            hidden_size=16,
             num_hidden_layers=3,
             num_key_value_heads=2,
             use_sliding_window=True,
@@ -144,7 +143,7 @@ MODELS = {
             num_key_value_heads=2,
             original_max_position_embeddings=8,
             rope_parameters=rope(
-                100.0, rope_type="longrope", short_factor=[1.0, 1.25, 1.5], long_factor=[1.5, 3.0, 6.5]
+                100.0, rope_type="longrope", short_factor=[1.0, 1.5], long_factor=[1.5, 6.5]
             ),
         ),
     ),
@@ -153,9 +152,9 @@ MODELS = {
         "f16",
         False,
         dict(
-            vocab_size=48,
-            n_embd=24,
-            n_inner=40,
+            vocab_size=32,
+            n_embd=16,
+            n_inner=24,
             n_layer=2,
             n_head=4,
             n_positions=32,
@@ -176,14 +175,13 @@ MODELS = {
         False,
         dict(
             COMMON,
-            hidden_size=16,
             use_parallel_residual=False,
             hidden_act="gelu_new",
             rope_parameters=rope(1_000.0, partial_rotary_factor=0.5),
         ),
     ),
 }
-SHARDED = {"llama3": "8KB"}
+SHARDED = {"llama3": "4KB"}
 
 
 def build(name: str, model_type: str, settings: dict) -> torch.nn.Module:

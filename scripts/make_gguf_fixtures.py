@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 OUT = FIXTURES / "gguf"
-WIDE = dict(COMMON, hidden_size=32, intermediate_size=40, num_key_value_heads=2)  # rows of 32 fill a block of Q8_0
+WIDE = dict(COMMON, hidden_size=32, intermediate_size=32, num_key_value_heads=2)  # rows of 32 fill a block of Q8_0
 
 # name: (architecture, model_type, tensors in Q8_0, configuration)
 MODELS = {
@@ -82,7 +82,7 @@ MODELS = {
         "gpt2",
         ["blk.0.attn_qkv.weight"],
         dict(
-            vocab_size=48, n_embd=32, n_inner=40, n_layer=2, n_head=4, n_positions=32, bos_token_id=1, eos_token_id=2
+            vocab_size=32, n_embd=32, n_inner=32, n_layer=2, n_head=4, n_positions=32, bos_token_id=1, eos_token_id=2
         ),
     ),
 }

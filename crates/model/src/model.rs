@@ -222,3 +222,6 @@ impl Model {
         })
     }
 }
+
+#[cfg(test)]
+mod parity;
