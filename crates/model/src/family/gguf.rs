@@ -8,7 +8,7 @@ use crate::architecture::{
     Activation, Architecture, FeedForward, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
     Rope, RopeScaling,
 };
-use crate::checkpoint::{Checkpoint, GgufMetadata};
+use crate::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
 use crate::error::ModelError;
 
 /// Those whose conversion an independent implementation confirms. Others are refused rather than guessed at.
@@ -95,10 +95,15 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
         } else {
             PositionEncoding::Rotary(ropes(&keys, head_dim, checkpoint)?)
         },
-        layers: layers(&keys, layer_count),
+        layers: layers(&keys, layer_count)?,
         attention_scale: attention_scale(family, layer_count, d_model, heads, head_dim),
-        attention_soft_cap: keys.number("attn_logit_softcapping").filter(|_| family == "gemma2"),
-        logit_soft_cap: keys.number("final_logit_softcapping").filter(|_| gemma),
+        // Files of before these keys are Gemma 2's as released.
+        attention_soft_cap: (family == "gemma2").then(|| keys.number("attn_logit_softcapping").unwrap_or(50.0)),
+        logit_soft_cap: match family {
+            "gemma2" => Some(keys.number("final_logit_softcapping").unwrap_or(30.0)),
+            "gemma3" => keys.number("final_logit_softcapping"),
+            _ => None,
+        },
         embedding_scale: if gemma { (d_model as f64).sqrt() } else { 1.0 },
         tied_embeddings: checkpoint.tensor("output.weight").is_none(),
     };
@@ -109,26 +114,35 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
     Ok(Identity { architecture, naming })
 }
 
-/// GGUF has no key for the factor on scores: llama.cpp knows Gemma 2's 27B by its depth.
+/// GGUF has no key for the factor on scores: llama.cpp knows the 27B of Gemma 2 and of Gemma 3 by their depth.
 fn attention_scale(family: &str, layers: usize, d_model: usize, heads: usize, head_dim: usize) -> f64 {
-    let width = if family == "gemma2" && layers == 46 { d_model / heads.max(1) } else { head_dim };
+    let width = match (family, layers) {
+        ("gemma2", 46) | ("gemma3", 62) => d_model / heads.max(1),
+        _ => head_dim,
+    };
     (width as f64).powf(-0.5)
 }
 
-fn layers(keys: &Keys<'_>, count: usize) -> Vec<Layer> {
-    let window = keys.size("attention.sliding_window").filter(|&w| w > 0);
-    let pattern = keys.size("attention.sliding_window_pattern").unwrap_or(6).max(1);
-    (0..count)
-        .map(|layer| {
-            let slides = match keys.family {
-                "gemma2" => layer % 2 == 0,
-                "gemma3" => (layer + 1) % pattern != 0,
-                "phi3" => true,
-                _ => false,
-            };
-            Layer { window: window.filter(|_| slides), rope: usize::from(keys.family == "gemma3" && slides) }
-        })
-        .collect()
+/// Windows of the layers, and which rope each has. The pattern is a period, whose last layer sees everything, or says for
+/// each layer whether it slides.
+fn layers(keys: &Keys<'_>, count: usize) -> Result<Vec<Layer>, ModelError> {
+    let default_window = if keys.family == "gemma2" { Some(4096) } else { None };
+    let window = keys.size("attention.sliding_window").or(default_window).filter(|&w| w > 0);
+    let pattern = keys.key("attention.sliding_window_pattern");
+    let period = |default: usize| keys.size("attention.sliding_window_pattern").unwrap_or(default).max(1);
+    let slides: Vec<bool> = match (keys.family, keys.metadata.0.get(&pattern)) {
+        ("gemma2" | "gemma3", Some(GgufValue::Bools(slides))) if slides.len() == count => slides.clone(),
+        ("gemma2" | "gemma3", Some(GgufValue::Bools(slides))) => {
+            let reason = format!("key `{pattern}` has {} entries for {count} layers", slides.len());
+            return Err(ModelError::malformed(keys.path, reason));
+        }
+        ("gemma2", _) => (0..count).map(|layer| !(layer + 1).is_multiple_of(period(2))).collect(),
+        ("gemma3", _) => (0..count).map(|layer| !(layer + 1).is_multiple_of(period(6))).collect(),
+        ("phi3", _) => vec![true; count],
+        _ => vec![false; count],
+    };
+    let rope = |slides: bool| usize::from(keys.family == "gemma3" && slides);
+    Ok(slides.into_iter().map(|slides| Layer { window: window.filter(|_| slides), rope: rope(slides) }).collect())
 }
 
 fn ropes(keys: &Keys<'_>, head_dim: usize, checkpoint: &Checkpoint) -> Result<Vec<Rope>, ModelError> {
@@ -142,25 +156,18 @@ fn ropes(keys: &Keys<'_>, head_dim: usize, checkpoint: &Checkpoint) -> Result<Ve
         Ok(Some(values.into_iter().map(f64::from).collect()))
     };
     let kind = keys.metadata.text(&keys.key("rope.scaling.type"));
-    let scaling = match (divisors("rope_freqs.weight")?, divisors("rope_factors_short.weight")?) {
-        (Some(divisors), _) => RopeScaling::Divisors { divisors },
-        (None, Some(short)) => RopeScaling::LongRope {
-            short,
-            long: divisors("rope_factors_long.weight")?
-                .ok_or_else(|| ModelError::tensor(keys.path, "rope_factors_long.weight", "is missing"))?,
-            original_positions: keys.required_size("rope.scaling.original_context_length")?,
-            magnitude: keys.number("rope.scaling.attn_factor").unwrap_or(1.0),
-        },
-        (None, None) => match (kind, keys.number("rope.scaling.factor")) {
-            (Some("linear"), Some(factor)) => RopeScaling::Linear { factor },
-            (None | Some("none" | "linear"), _) => RopeScaling::None,
-            (Some(other), _) => {
-                return Err(ModelError::unsupported(
-                    keys.path,
-                    format!("rope scaling `{other}` is not supported; supported: linear, rope_freqs, rope_factors"),
-                ));
-            }
-        },
+    // Nothing independent reads LongRope from GGUF.
+    let kind = if checkpoint.tensor("rope_factors_short.weight").is_some() { Some("longrope") } else { kind };
+    let scaling = match (divisors("rope_freqs.weight")?, kind, keys.number("rope.scaling.factor")) {
+        (Some(divisors), ..) => RopeScaling::Divisors { divisors },
+        (None, Some("linear"), Some(factor)) => RopeScaling::Linear { factor },
+        (None, None | Some("none" | "linear"), _) => RopeScaling::None,
+        (None, Some(other), _) => {
+            return Err(ModelError::unsupported(
+                keys.path,
+                format!("rope scaling `{other}` is not supported in GGUF; supported: linear, rope_freqs"),
+            ));
+        }
     };
     let mut ropes = vec![Rope { theta, rotary_dim, scaling }];
     if keys.family == "gemma3" {
@@ -168,4 +175,46 @@ fn ropes(keys: &Keys<'_>, head_dim: usize, checkpoint: &Checkpoint) -> Result<Ve
         ropes.push(Rope { theta, rotary_dim, scaling: RopeScaling::None });
     }
     Ok(ropes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn windows(family: &str, pairs: &[(&str, GgufValue)], count: usize) -> Result<Vec<Option<usize>>, String> {
+        let named = pairs.iter().map(|(key, value)| (format!("{family}.{key}"), value.clone()));
+        let metadata = GgufMetadata(named.collect());
+        let keys = Keys { metadata: &metadata, family, path: Path::new("m.gguf") };
+        let layers = layers(&keys, count).map_err(|error| error.to_string())?;
+        Ok(layers.into_iter().map(|layer| layer.window).collect())
+    }
+
+    #[test]
+    fn windows_alternate_as_the_file_or_else_the_family_says() {
+        let window = ("attention.sliding_window", GgufValue::Unsigned(8));
+        let (w, n) = (Some(8), None);
+        assert_eq!(windows("gemma2", std::slice::from_ref(&window), 4), Ok(vec![w, n, w, n]));
+        assert_eq!(windows("gemma2", &[], 3), Ok(vec![Some(4096), n, Some(4096)]));
+        assert_eq!(windows("gemma3", std::slice::from_ref(&window), 7), Ok(vec![w, w, w, w, w, n, w]));
+        assert_eq!(windows("gemma3", &[], 7), Ok(vec![n; 7]));
+        assert_eq!(windows("phi3", std::slice::from_ref(&window), 2), Ok(vec![w, w]));
+        assert_eq!(windows("llama", std::slice::from_ref(&window), 2), Ok(vec![n, n]));
+        let key = "attention.sliding_window_pattern";
+        let every_third = [window.clone(), (key, GgufValue::Unsigned(3))];
+        assert_eq!(windows("gemma3", &every_third, 4), Ok(vec![w, w, n, w]));
+        let listed = [window, (key, GgufValue::Bools(vec![false, true, true]))];
+        assert_eq!(windows("gemma2", &listed, 3), Ok(vec![n, w, w]));
+        let message = windows("gemma2", &listed, 4).expect_err("one entry is missing");
+        assert!(message.contains("gemma2.attention.sliding_window_pattern` has 3 entries for 4 layers"), "{message}");
+    }
+
+    /// Depth, width, heads and head_dim as released.
+    #[test]
+    fn the_largest_gemmas_scale_by_width_per_head() {
+        assert_eq!(attention_scale("gemma2", 46, 4608, 32, 128), 144_f64.powf(-0.5));
+        assert_eq!(attention_scale("gemma3", 62, 5376, 32, 128), 168_f64.powf(-0.5));
+        assert_eq!(attention_scale("gemma2", 26, 2304, 8, 256), 1.0 / 16.0);
+        assert_eq!(attention_scale("gemma3", 26, 1152, 4, 256), 1.0 / 16.0);
+        assert_eq!(attention_scale("llama", 46, 4096, 64, 128), 128_f64.powf(-0.5));
+    }
 }

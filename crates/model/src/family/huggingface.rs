@@ -35,14 +35,18 @@ pub(super) fn identify(config: &Value, path: &Path, has_tensor: &dyn Fn(&str) ->
 fn llama_like(family: &str, fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> bool) -> Result<Identity, ModelError> {
     let gemma = family.starts_with("gemma");
     let d_model = fields.required_size("hidden_size")?;
-    let heads = fields.required_size("num_attention_heads")?;
-    let head_dim = match fields.size("head_dim")? {
-        Some(size) => size,
-        None if gemma => 256,
-        None if family == "qwen3" => 128,
-        None => d_model / heads.max(1),
+    let size = |key| match fields.size(key)?.or_else(|| default_size(family, key)) {
+        Some(size) => Ok(size),
+        None => fields.required_size(key),
     };
-    let max_positions = fields.required_size("max_position_embeddings")?;
+    let heads = size("num_attention_heads")?;
+    let kv_heads = match fields.value.get("num_key_value_heads") {
+        None => default_size(family, "num_key_value_heads"),
+        Some(_) => fields.size("num_key_value_heads")?,
+    };
+    let head_dim = fields.size("head_dim")?.or_else(|| default_size(family, "head_dim"));
+    let head_dim = head_dim.unwrap_or(d_model / heads.max(1));
+    let max_positions = size("max_position_embeddings")?;
     let (layers, ropes) = layers_and_ropes(family, fields, head_dim, max_positions)?;
     let scalar = if gemma { fields.number("query_pre_attn_scalar")?.unwrap_or(256.0) } else { head_dim as f64 };
     let soft_cap = |key, default| match fields.value.get(key) {
@@ -58,13 +62,16 @@ fn llama_like(family: &str, fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> boo
         family: family.to_owned(),
         d_model,
         heads,
-        kv_heads: fields.size("num_key_value_heads")?.unwrap_or(heads),
+        kv_heads: kv_heads.unwrap_or(heads),
         head_dim,
         d_ffn: fields.required_size("intermediate_size")?,
-        vocabulary: fields.required_size("vocab_size")?,
+        vocabulary: size("vocab_size")?,
         max_positions,
         norm: NormKind::RmsNorm,
-        norm_epsilon: fields.number("rms_norm_eps")?.unwrap_or(1e-6),
+        norm_epsilon: fields.number("rms_norm_eps")?.unwrap_or(match family {
+            "olmo2" | "phi3" => 1e-5,
+            _ => 1e-6,
+        }),
         norm_placement: match family {
             "olmo2" => NormPlacement::Output,
             _ if gemma => NormPlacement::Sandwich,
@@ -106,6 +113,22 @@ fn llama_like(family: &str, fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> boo
         .with_gamma_offset(if gemma { 1.0 } else { 0.0 })
         .with_qkv_bias(fields.flag("attention_bias")?.unwrap_or(family == "qwen2"));
     Ok(Identity { architecture, naming })
+}
+
+/// What `transformers` assumes where a field is left out, as released checkpoints do: those of Gemma 3 that also see
+/// images leave out most.
+fn default_size(family: &str, key: &str) -> Option<usize> {
+    match (family, key) {
+        ("gemma3" | "gemma3_text", "num_attention_heads") => Some(8),
+        ("mistral", "num_key_value_heads") => Some(8),
+        ("qwen2" | "qwen3", "num_key_value_heads") => Some(32),
+        ("gemma2" | "gemma3" | "gemma3_text", "num_key_value_heads") => Some(4),
+        ("gemma2" | "gemma3" | "gemma3_text", "head_dim") => Some(256),
+        ("qwen3", "head_dim") => Some(128),
+        ("gemma3" | "gemma3_text", "max_position_embeddings") => Some(131_072),
+        ("gemma3" | "gemma3_text", "vocab_size") => Some(262_208),
+        _ => None,
+    }
 }
 
 fn activation(fields: Fields<'_>, key: &str, default: &str) -> Result<Activation, ModelError> {
@@ -332,4 +355,52 @@ fn gpt_neox(fields: Fields<'_>) -> Result<Identity, ModelError> {
         tied_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
     };
     Ok(Identity { architecture, naming: Naming::new(Scheme::GptNeoX, "gpt_neox.") })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn architecture(config: &Value) -> Result<Architecture, String> {
+        match identify(config, Path::new("config.json"), &|_| false) {
+            Ok(identity) => Ok(identity.architecture),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// With only what `gemma-3-4b` writes down.
+    #[test]
+    fn what_gemma_3_leaves_out() {
+        let text = json!({"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240,
+            "num_hidden_layers": 34, "sliding_window": 1024, "rope_scaling": {"factor": 8.0, "rope_type": "linear"}});
+        let a = architecture(&json!({"model_type": "gemma3", "text_config": text})).expect("complete");
+        assert_eq!((a.heads, a.kv_heads, a.head_dim, a.vocabulary, a.max_positions), (8, 4, 256, 262_208, 131_072));
+        assert_eq!((a.attention_scale, a.logit_soft_cap, a.tied_embeddings), (1.0 / 16.0, None, true));
+        assert_eq!((a.layers[4].window, a.layers[5].window), (Some(1024), None));
+        let PositionEncoding::Rotary(ropes) = a.position else { panic!("rotary") };
+        assert_eq!((ropes[0].theta, &ropes[0].scaling), (1e6, &RopeScaling::Linear { factor: 8.0 }));
+        assert_eq!((ropes[1].theta, &ropes[1].scaling), (1e4, &RopeScaling::None));
+    }
+
+    #[test]
+    fn key_value_heads_left_out_or_null() {
+        let config = |family: &str, kv_heads: Option<Value>| {
+            let mut config = json!({"model_type": family, "hidden_size": 64, "intermediate_size": 64, "vocab_size": 9,
+                "num_hidden_layers": 1, "num_attention_heads": 32, "max_position_embeddings": 8});
+            if let Some(kv_heads) = kv_heads {
+                config["num_key_value_heads"] = kv_heads;
+            }
+            architecture(&config).map(|a| (a.kv_heads, a.norm_epsilon))
+        };
+        assert_eq!(config("llama", None), Ok((32, 1e-6)));
+        assert_eq!(config("mistral", None), Ok((8, 1e-6)));
+        assert_eq!(config("mistral", Some(Value::Null)), Ok((32, 1e-6)));
+        assert_eq!(config("gemma2", None), Ok((4, 1e-6)));
+        assert_eq!(config("olmo2", Some(json!(16))), Ok((16, 1e-5)));
+        assert_eq!(config("phi3", None), Ok((32, 1e-5)));
+        let message = config("llama", Some(json!("many"))).expect_err("not a number");
+        assert!(message.contains("`num_key_value_heads` is \"many\""), "{message}");
+    }
 }

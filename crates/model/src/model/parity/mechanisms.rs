@@ -41,7 +41,9 @@ fn no_windows(a: &mut Architecture, _: &mut Naming) {
 
 fn no_rope_scaling(a: &mut Architecture, _: &mut Naming) {
     if let PositionEncoding::Rotary(ropes) = &mut a.position {
-        ropes.iter_mut().for_each(|rope| rope.scaling = RopeScaling::None);
+        for rope in ropes {
+            rope.scaling = RopeScaling::None;
+        }
     }
 }
 
@@ -172,7 +174,8 @@ fn biases() {
             .into_iter()
             .map(|(name, tensor)| {
                 // Of the linear layers; those of norms stay.
-                let of_linear = name.ends_with(".bias") && !name.contains("norm") && !name.contains("ln_");
+                let of_linear =
+                    name.rsplit('.').next() == Some("bias") && !name.contains("norm") && !name.contains("ln_");
                 zeroed += usize::from(of_linear);
                 let data = if of_linear { &zeros[..tensor.data().len()] } else { tensor.data() };
                 let view = TensorView::new(tensor.dtype(), tensor.shape().to_vec(), data);
