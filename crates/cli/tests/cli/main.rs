@@ -1,10 +1,18 @@
 //! The command as a user meets it: help, exit statuses, messages, and what is left on disk.
 
+mod bad_checkpoints;
+mod bad_texts;
+mod examination;
 mod help;
+mod hub;
 mod messages;
 mod out;
+mod texts;
+mod tiny;
 
 use assert_cmd::Command;
+
+use crate::tiny::Tiny;
 
 /// The command, away from the surroundings of whoever runs the tests.
 fn sinkscope(arguments: &[&str]) -> Command {
@@ -18,6 +26,21 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
     let output = sinkscope(arguments).output().expect("it starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code().expect("no signal"), text(output.stdout), text(output.stderr))
+}
+
+/// Examines a tiny model.
+fn run_in(tiny: &Tiny, options: &[&str]) -> (i32, String, String) {
+    let arguments = tiny.anatomy(options);
+    run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The message, without the place of the tiny model, of an examination that is refused before it leaves anything.
+fn refused_without_trace(tiny: &Tiny, options: &[&str]) -> String {
+    let arguments = tiny.anatomy(options);
+    let message = refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(!tiny.path("out").exists(), "{message}");
+    assert_eq!(message.matches('\n').count(), 1, "{message}");
+    message.replace(tiny.path("").to_str().expect("UTF-8"), "")
 }
 
 /// The one message of a request that is wrong.
