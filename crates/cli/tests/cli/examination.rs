@@ -35,7 +35,7 @@ fn rows(out: &Path) -> BTreeMap<&'static str, usize> {
         let mut csv = csv::Reader::from_path(path("csv")).expect("written");
         let columns = csv.headers().expect("a header").len();
         assert_eq!(parquet.metadata().file_metadata().schema_descr().num_columns(), columns, "{table}");
-        assert_eq!(csv.records().filter(|record| record.is_ok()).count(), rows, "{table}");
+        assert_eq!(csv.records().flatten().count(), rows, "{table}");
         (*table, rows)
     };
     TABLES.iter().map(count).collect()
