@@ -4,6 +4,7 @@
 //! used for the whole group and dropped, so a model larger than memory can be examined, and each weight is decoded once
 //! a group. Nothing is kept for later: taps see each event once.
 
+mod continuations;
 mod head;
 mod observers;
 mod schedule;
@@ -16,12 +17,13 @@ use rayon::prelude::*;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::{add, scale};
 
+pub use continuations::{Continuations, Step};
 pub use observers::ErasedTap;
 
 use self::observers::{Observer, Observers};
 use self::schedule::{Tile, groups, tiles};
 use self::scratch::ScratchPool;
-use crate::architecture::{PositionEncoding, ResidualLayout};
+use crate::architecture::{Architecture, PositionEncoding, ResidualLayout, Rope};
 use crate::blocks::{AttentionBlock, FeedForwardBlock};
 use crate::data::TokenBatch;
 use crate::edit::Edit;
@@ -104,22 +106,12 @@ impl<'a> Pass<'a> {
         self.check(batch)?;
         let mut observers = Observers { taps, edits: &self.edits };
         let keeps_output = (1..=a.blocks()).any(|block| observers.any_wants(Point::BlockDone, block));
-        let ropes: Vec<RopeTable<f32>> = match &a.position {
-            PositionEncoding::Learned => Vec::new(),
-            PositionEncoding::Rotary(ropes) => ropes
-                .iter()
-                .map(|rope| {
-                    let (frequencies, magnitude) = rope.frequencies(batch.seq_len);
-                    RopeTable::new(&frequencies, magnitude, batch.seq_len)
-                })
-                .collect(),
-        };
         let groups = groups(batch.sequences, batch.seq_len, self.fitting(batch, keeps_output));
         let with_head = head::wanted(&observers, a.blocks() + 1);
         let mut run = Run {
             pass: self,
             batch,
-            ropes,
+            ropes: ropes(a, batch.seq_len),
             scratch: ScratchPool::default(),
             decoding: Duration::ZERO,
             steps: (0, (groups.len() * (a.blocks() + usize::from(with_head))) as u64),
@@ -204,7 +196,11 @@ impl Run<'_> {
         let tiles = tiles(sequences.clone(), self.batch.seq_len);
         let rows = sequences.len() * self.batch.seq_len;
         let mut state = State {
-            residual: self.embed(sequences.clone())?,
+            residual: embed(
+                self.pass.model,
+                &self.batch.tokens[sequences.start * self.batch.seq_len..sequences.end * self.batch.seq_len],
+                0..self.batch.seq_len,
+            )?,
             output: vec![0.0; if keeps_output { rows * a.d_model } else { 0 }],
             layer_input: Vec::new(),
             queries: vec![0.0; rows * a.query_width()],
@@ -247,28 +243,6 @@ impl Run<'_> {
             residual: &state.residual,
             output: (block > 0 && !state.output.is_empty()).then_some(&state.output),
         });
-    }
-
-    /// The residual before the first block.
-    fn embed(&self, sequences: Range<usize>) -> Result<Vec<f32>, ModelError> {
-        let model = self.pass.model;
-        let a = model.architecture();
-        let (d, seq_len) = (a.d_model, self.batch.seq_len);
-        let ids = &self.batch.tokens[sequences.start * seq_len..sequences.end * seq_len];
-        let positions: Option<Vec<f32>> = model.positions(seq_len)?;
-        let mut residual = vec![0.0; ids.len() * d];
-        residual.par_chunks_mut(d).zip(ids).enumerate().try_for_each(|(row, (out, &id))| {
-            out.copy_from_slice(&model.embedding::<f32>(id)?);
-            if a.embedding_scale != 1.0 {
-                scale(out, a.embedding_scale as f32);
-            }
-            if let Some(positions) = &positions {
-                let at = row % seq_len * d;
-                add(out, &positions[at..at + d]);
-            }
-            Ok(())
-        })?;
-        Ok(residual)
     }
 
     fn attention(
@@ -370,6 +344,36 @@ impl Run<'_> {
             });
         });
     }
+}
+
+/// The rotary tables of an architecture for sequences of `seq_len`.
+fn ropes(a: &Architecture, seq_len: usize) -> Vec<RopeTable<f32>> {
+    let PositionEncoding::Rotary(ropes) = &a.position else { return Vec::new() };
+    let table = |rope: &Rope| {
+        let (frequencies, magnitude) = rope.frequencies(seq_len);
+        RopeTable::new(&frequencies, magnitude, seq_len)
+    };
+    ropes.iter().map(table).collect()
+}
+
+/// The residual before the first block, of tokens whose positions run through `positions` again and again.
+fn embed(model: &Model, ids: &[u32], positions: Range<usize>) -> Result<Vec<f32>, ModelError> {
+    let a = model.architecture();
+    let d = a.d_model;
+    let learned: Option<Vec<f32>> = model.positions(positions.end)?;
+    let mut residual = vec![0.0; ids.len() * d];
+    residual.par_chunks_mut(d).zip(ids).enumerate().try_for_each(|(row, (out, &id))| {
+        out.copy_from_slice(&model.embedding::<f32>(id)?);
+        if a.embedding_scale != 1.0 {
+            scale(out, a.embedding_scale as f32);
+        }
+        if let Some(learned) = &learned {
+            let at = (positions.start + row % positions.len()) * d;
+            add(out, &learned[at..at + d]);
+        }
+        Ok(())
+    })?;
+    Ok(residual)
 }
 
 impl State {

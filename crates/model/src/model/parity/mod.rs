@@ -1,6 +1,7 @@
 //! The streamed pass against `transformers`: tiny random models of every family (`tests/fixtures`), and what must not
 //! change its results. These tests stand inside the crate because they switch off what a family consists of.
 
+mod continuations;
 mod families;
 mod gguf;
 mod invariance;

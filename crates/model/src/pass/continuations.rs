@@ -1,0 +1,254 @@
+//! One more token after a shared prefix, for many tokens: what a model makes of each.
+//!
+//! All sequences share everything but their last token, so the prefix is computed once, and of every candidate only its
+//! own row. Without a prefix a candidate stands at position 0 and sees only itself: its attention weight is 1, so that
+//! attention is the static map of eq. 22 and needs neither queries nor keys.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use sinkscope_kernels::rope::RopeTable;
+use sinkscope_kernels::simd::add;
+
+use super::scratch::ScratchPool;
+use super::{embed, ropes};
+use crate::architecture::{Architecture, ResidualLayout};
+use crate::blocks::{AttentionBlock, FeedForwardBlock};
+use crate::error::ModelError;
+use crate::model::Model;
+
+/// Rows that a task computes at once.
+const TILE_ROWS: usize = 256;
+
+/// A prefix, and the candidates for the token after it.
+pub struct Continuations<'a> {
+    model: &'a Model,
+    prefix: &'a [u32],
+    memory: u64,
+    progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+}
+
+/// The candidates after one block.
+#[derive(Debug, Clone)]
+pub struct Step<'a> {
+    /// Block, 0 for the embedding.
+    pub block: usize,
+    /// Which of the candidates these are.
+    pub candidates: Range<usize>,
+    /// Their residual after the block: candidates x d_model.
+    pub residual: &'a [f32],
+}
+
+/// The rows of the prefix on their way through the model.
+struct Prefix {
+    residual: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl<'a> Continuations<'a> {
+    /// Candidates stand at position `prefix.len()`; their residuals are kept within `memory` bytes, as far as one tile
+    /// of candidates allows.
+    pub fn new(model: &'a Model, prefix: &'a [u32], memory: u64) -> Self {
+        Self { model, prefix, memory, progress: None }
+    }
+
+    /// Calls `progress(done, total)` after each block.
+    #[must_use]
+    pub fn with_progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Pushes the candidates through blocks 1 to `last`, group by group, and shows their residual after every block and
+    /// before the first.
+    ///
+    /// # Errors
+    /// If a token id lies beyond the vocabulary, the position is one that learned positions do not reach, `last` is not
+    /// a block, or a weight is not finite.
+    pub fn run(&self, candidates: &[u32], last: usize, visit: &mut dyn FnMut(&Step<'_>)) -> Result<(), ModelError> {
+        let a = self.model.architecture();
+        self.model.check_length(self.prefix.len() + 1)?;
+        if last > a.blocks() {
+            return Err(ModelError::Request(format!("block {last} does not exist: there are {}", a.blocks())));
+        }
+        if let Some(id) = self.prefix.iter().chain(candidates).find(|&&id| id as usize >= a.vocabulary) {
+            let reason = format!("token id {id} lies beyond the vocabulary of {}", a.vocabulary);
+            return Err(ModelError::Request(reason));
+        }
+        let ropes = ropes(a, self.prefix.len() + 1);
+        let group = self.group_size();
+        let total = candidates.len().div_ceil(group) * last;
+        for (index, ids) in candidates.chunks(group).enumerate() {
+            let first = index * group;
+            let mut show = |block: usize, residual: &[f32]| {
+                visit(&Step { block, candidates: first..first + ids.len(), residual });
+                if let Some(progress) = self.progress {
+                    progress((index * last + block) as u64, total as u64);
+                }
+            };
+            self.group(ids, last, &ropes, &mut show)?;
+        }
+        Ok(())
+    }
+
+    /// How many candidates fit in memory.
+    fn group_size(&self) -> usize {
+        let a = self.model.architecture();
+        let copies = 1 + usize::from(a.residual == ResidualLayout::Parallel);
+        let room = usize::try_from(self.memory).unwrap_or(usize::MAX) / (4 * copies * a.d_model);
+        (room / TILE_ROWS).max(1) * TILE_ROWS
+    }
+
+    fn group(
+        &self,
+        ids: &[u32],
+        last: usize,
+        ropes: &[RopeTable<f32>],
+        show: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), ModelError> {
+        let a = self.model.architecture();
+        let length = self.prefix.len();
+        let scratch = ScratchPool::default();
+        let mut prefix = Prefix {
+            residual: embed(self.model, self.prefix, 0..length.max(1))?,
+            keys: vec![0.0; length * a.key_width()],
+            values: vec![0.0; length * a.key_width()],
+        };
+        let mut residual = embed(self.model, ids, length..length + 1)?;
+        show(0, &residual);
+        // Of prefix and candidates before the layer, where both of its blocks read that.
+        let mut inputs = None;
+        for block in 1..=last {
+            let layer = (block - 1) / 2;
+            if block.is_multiple_of(2) {
+                let feed_forward = self.model.feed_forward_block(layer)?;
+                let (prefix_input, input): (Option<Vec<f32>>, Option<Vec<f32>>) = inputs.take().unzip();
+                feed_forward_all(&feed_forward, prefix_input.as_deref(), a, &scratch, &mut prefix.residual);
+                feed_forward_all(&feed_forward, input.as_deref(), a, &scratch, &mut residual);
+            } else {
+                let parallel = a.residual == ResidualLayout::Parallel;
+                inputs = parallel.then(|| (prefix.residual.clone(), residual.clone()));
+                let attention: AttentionBlock<f32> = self.model.attention_block(layer)?;
+                let rope = ropes.get(a.layers[layer].rope);
+                prefix.attend(&attention, rope, a, &scratch);
+                attend_all(&attention, rope, &prefix, a, &scratch, &mut residual);
+            }
+            show(block, &residual);
+        }
+        Ok(())
+    }
+}
+
+impl Prefix {
+    /// Attention among the prefix's own rows; leaves its keys and values.
+    fn attend(
+        &mut self,
+        block: &AttentionBlock<f32>,
+        rope: Option<&RopeTable<f32>>,
+        a: &Architecture,
+        scratch: &ScratchPool,
+    ) {
+        let rows = self.residual.len() / a.d_model;
+        if rows == 0 {
+            return;
+        }
+        scratch.with(|scratch| {
+            let mut queries = vec![0.0; rows * a.query_width()];
+            let input = scratch.normalised(block.input_norm.as_ref(), &self.residual);
+            block.project(input, &mut queries, &mut self.keys, &mut self.values);
+            if let Some(table) = rope {
+                block.rotate(table, &mut queries, &mut self.keys, 0);
+            }
+            let (heads, out) = scratch.heads_and_output(queries.len(), self.residual.len());
+            for first in (0..rows).step_by(TILE_ROWS) {
+                let width = a.query_width();
+                let count = TILE_ROWS.min(rows - first);
+                let own = first * width..(first + count) * width;
+                let (queries, heads) = (&queries[own.clone()], &mut heads[own]);
+                block.attend(count, first, queries, &self.keys, &self.values, heads, false);
+            }
+            block.project_output(heads, out);
+            add(&mut self.residual, out);
+        });
+    }
+}
+
+/// Attention of every candidate to the prefix and itself.
+fn attend_all(
+    block: &AttentionBlock<f32>,
+    rope: Option<&RopeTable<f32>>,
+    prefix: &Prefix,
+    a: &Architecture,
+    scratch: &ScratchPool,
+    residual: &mut [f32],
+) {
+    let (d, query_width, key_width) = (a.d_model, a.query_width(), a.key_width());
+    let position = prefix.keys.len() / key_width;
+    residual.par_chunks_mut(TILE_ROWS * d).for_each(|residual| {
+        let rows = residual.len() / d;
+        scratch.with(|scratch| {
+            let input = scratch.normalised(block.input_norm.as_ref(), residual);
+            let mut values = vec![0.0; rows * key_width];
+            if position == 0 {
+                block.value.forward(&mut values, input);
+                let (heads, out) = scratch.heads_and_output(rows * query_width, residual.len());
+                repeat_values(&values, heads, a);
+                block.project_output(heads, out);
+                add(residual, out);
+                return;
+            }
+            let (mut queries, mut keys) = (vec![0.0; rows * query_width], vec![0.0; rows * key_width]);
+            block.project(input, &mut queries, &mut keys, &mut values);
+            let (heads, out) = scratch.heads_and_output(rows * query_width, residual.len());
+            // The prefix, and behind it the candidate of the moment.
+            let mut all_keys = [&prefix.keys[..], &vec![0.0; key_width]].concat();
+            let mut all_values = [&prefix.values[..], &vec![0.0; key_width]].concat();
+            for row in 0..rows {
+                let query = &mut queries[row * query_width..(row + 1) * query_width];
+                let own = row * key_width..(row + 1) * key_width;
+                if let Some(table) = rope {
+                    block.rotate(table, query, &mut keys[own.clone()], position);
+                }
+                all_keys[position * key_width..].copy_from_slice(&keys[own.clone()]);
+                all_values[position * key_width..].copy_from_slice(&values[own]);
+                let heads = &mut heads[row * query_width..(row + 1) * query_width];
+                block.attend(1, position, query, &all_keys, &all_values, heads, false);
+            }
+            block.project_output(heads, out);
+            add(residual, out);
+        });
+    });
+}
+
+/// What heads that see one key give: its value, each head that of its group.
+fn repeat_values(values: &[f32], heads: &mut [f32], a: &Architecture) {
+    let values = values.chunks_exact(a.head_dim);
+    for (heads, value) in heads.chunks_exact_mut(a.queries_per_key() * a.head_dim).zip(values) {
+        for head in heads.chunks_exact_mut(a.head_dim) {
+            head.copy_from_slice(value);
+        }
+    }
+}
+
+/// The feed-forward block, on `input` if that is another residual.
+fn feed_forward_all(
+    block: &FeedForwardBlock<f32>,
+    input: Option<&[f32]>,
+    a: &Architecture,
+    scratch: &ScratchPool,
+    residual: &mut [f32],
+) {
+    let width = TILE_ROWS * a.d_model;
+    residual.par_chunks_mut(width).enumerate().for_each(|(tile, residual)| {
+        let source = input.map(|input| &input[tile * width..tile * width + residual.len()]);
+        scratch.with(|scratch| {
+            scratch.normalised(block.input_norm.as_ref(), source.unwrap_or(residual));
+            let rows = residual.len() / a.d_model;
+            let (input, gate, up, out) = scratch.feed_forward(rows * a.d_ffn, a.feed_forward.gated, residual.len());
+            block.project(input, gate, up);
+            block.project_output(gate, up, out);
+            add(residual, out);
+        });
+    });
+}
