@@ -61,6 +61,9 @@ pub const MASSIVE_RATIO: f64 = 1000.0;
 pub const MIN_STAGE_BLOCKS: usize = 2;
 /// Channels listed per block.
 pub const TOP_CHANNELS: usize = 3;
+/// Share of the peak channel's response to its trigger that another channel of the same block has at least to count as
+/// sharing that trigger.
+pub const SHARED_TRIGGER_SHARE: f64 = 0.02;
 /// Resamples of a bootstrap interval.
 pub const BOOTSTRAP_RESAMPLES: usize = 1000;
 /// Probability mass of an interval.

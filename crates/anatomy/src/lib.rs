@@ -4,6 +4,7 @@
 //! [`residual`] (with [`lifecycle`] and [`spikes`]), [`sinks`] and [`prediction`] is one tap.
 
 pub mod bootstrap;
+pub mod census;
 pub mod definitions;
 pub mod error;
 pub mod examination;

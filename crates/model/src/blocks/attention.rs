@@ -109,6 +109,21 @@ impl<F: Float> AttentionBlock<F> {
         scans.into_iter().collect()
     }
 
+    /// Attention of rows that see only themselves, as position 0 does: every weight is 1, and each head gives the value of
+    /// its group (eq. 22 before W_O).
+    ///
+    /// # Shapes
+    /// `values`: rows x (kv_heads * head_dim); `out`: rows x (heads * head_dim).
+    pub fn attend_to_self(&self, values: &[F], out: &mut [F]) {
+        let head_dim = self.group.head_dim;
+        let groups = out.chunks_exact_mut(self.group.queries_per_key * head_dim);
+        for (heads, value) in groups.zip(values.chunks_exact(head_dim)) {
+            for head in heads.chunks_exact_mut(head_dim) {
+                head.copy_from_slice(value);
+            }
+        }
+    }
+
     /// What the block adds to the residual, from the heads' outputs.
     ///
     /// # Shapes

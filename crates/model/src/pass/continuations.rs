@@ -193,7 +193,7 @@ fn attend_all(
             if position == 0 {
                 block.value.forward(&mut values, input);
                 let (heads, out) = scratch.heads_and_output(rows * query_width, residual.len());
-                repeat_values(&values, heads, a);
+                block.attend_to_self(&values, heads);
                 block.project_output(heads, out);
                 add(residual, out);
                 return;
@@ -219,16 +219,6 @@ fn attend_all(
             add(residual, out);
         });
     });
-}
-
-/// What heads that see one key give: its value, each head that of its group.
-fn repeat_values(values: &[f32], heads: &mut [f32], a: &Architecture) {
-    let values = values.chunks_exact(a.head_dim);
-    for (heads, value) in heads.chunks_exact_mut(a.queries_per_key() * a.head_dim).zip(values) {
-        for head in heads.chunks_exact_mut(a.head_dim) {
-            head.copy_from_slice(value);
-        }
-    }
 }
 
 /// The feed-forward block, on `input` if that is another residual.

@@ -1,0 +1,270 @@
+//! What can reach a trigger: tokens at position 0, which see only themselves, walked through the model.
+//!
+//! At position 0 attention is the static linear map of eq. 22. A sample of the vocabulary is walked through the model
+//! twice: as it is, and through attention alone, each feed-forward block left out. No text is involved; what comes out
+//! is a property of the weights.
+
+use std::collections::BTreeMap;
+
+use rand::SeedableRng;
+use rand::seq::index;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use sinkscope_kernels::simd::add;
+use sinkscope_model::architecture::{NormKind, NormPlacement, ResidualLayout};
+use sinkscope_model::blocks::AttentionBlock;
+use sinkscope_model::pass::{Continuations, Step};
+use sinkscope_model::{Model, ModelError};
+
+/// Vocabulary items that are walked.
+pub const SAMPLE: usize = 256;
+
+/// How attention turns first tokens towards a trigger.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Steering {
+    /// The feed-forward block whose trigger it is.
+    pub block: usize,
+    /// Its channel.
+    pub channel: usize,
+    /// Number of vocabulary items.
+    pub sample: usize,
+    /// Mean absolute cosine of the embedding to the trigger.
+    pub embedding: f64,
+    /// Every layer up to the block's.
+    pub layers: Vec<SteeringLayer>,
+}
+
+/// One layer's part. Cosines are means over the sample of the absolute cosine of the residual to the trigger.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SteeringLayer {
+    /// Layer.
+    pub layer: usize,
+    /// After the attention block.
+    pub after_attention: f64,
+    /// After the feed-forward block; `None` in the trigger's own layer.
+    pub after_feed_forward: Option<f64>,
+    /// After the attention block when all feed-forward blocks are left out.
+    pub attention_alone: f64,
+    /// By head: mean over the sample of what it adds along the trigger, as a share of the length of the residual it is
+    /// added to; positive towards the side on which the residual ends up.
+    pub heads: Vec<f64>,
+}
+
+/// A trigger that walks are compared with.
+#[derive(Debug, Clone)]
+pub struct Trigger {
+    /// Feed-forward block.
+    pub block: usize,
+    /// Channel.
+    pub channel: usize,
+    /// s*, of length 1.
+    pub direction: Vec<f64>,
+}
+
+/// By block and channel: mean over the sample of `(s* . x)^2`, x the normalised input of the block.
+pub type Reach = BTreeMap<(usize, usize), f64>;
+
+/// What first tokens reach: as the model is, and through attention alone.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reached {
+    /// Through all blocks.
+    pub walk: Reach,
+    /// Through attention alone.
+    pub attention_alone: Reach,
+}
+
+/// The vocabulary items that are walked, ascending.
+pub fn sample(model: &Model, seed: u64) -> Vec<u32> {
+    let vocabulary = model.architecture().vocabulary;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut ids = index::sample(&mut random, vocabulary, SAMPLE.min(vocabulary)).into_vec();
+    ids.sort_unstable();
+    ids.into_iter().map(|id| id as u32).collect()
+}
+
+/// Walks `ids` through the model and measures how far they reach along every trigger.
+///
+/// # Errors
+/// If a weight is not finite.
+pub fn reach(model: &Model, ids: &[u32], triggers: &[Trigger]) -> Result<Reached, ModelError> {
+    let mut reached = Reached { walk: Reach::new(), attention_alone: Reach::new() };
+    let Some(last) = triggers.iter().map(|trigger| trigger.block).max() else { return Ok(reached) };
+    let source = |trigger: &Trigger| input_of(model, trigger.block);
+    walk(model, ids, last, &mut |block, residual| {
+        for trigger in triggers.iter().filter(|trigger| source(trigger) == block) {
+            reached.walk.insert((trigger.block, trigger.channel), mean_square(model, residual, &trigger.direction));
+        }
+    })?;
+    attention_alone(model, ids, last, &mut |_, block, residual| {
+        for trigger in triggers.iter().filter(|trigger| source(trigger) == block) {
+            let reach = mean_square(model, residual, &trigger.direction);
+            reached.attention_alone.insert((trigger.block, trigger.channel), reach);
+        }
+    })?;
+    Ok(reached)
+}
+
+/// How attention turns `ids` towards a trigger, layer by layer and head by head.
+///
+/// # Errors
+/// If a weight is not finite.
+pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steering, ModelError> {
+    let a = model.architecture();
+    let d = a.d_model;
+    let s: Vec<f32> = trigger.direction.iter().map(|&entry| entry as f32).collect();
+    let last = trigger.block - 1;
+    let mut cosines = Vec::new();
+    let mut heads = Vec::new();
+    let mut before: Vec<f32> = Vec::new();
+    let mut failure = None;
+    let mut signs = vec![1.0; ids.len()];
+    walk(model, ids, last, &mut |block, residual| {
+        cosines.push(mean_absolute_cosine(model, residual, &trigger.direction));
+        if !block.is_multiple_of(2) {
+            match model.attention_block((block - 1) / 2) {
+                Ok(attention) => heads.push(head_contributions(model, &attention, &before, &s)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        before.clear();
+        before.extend_from_slice(residual);
+    })?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    // Towards the side of the trigger on which each token ends up: s* and -s* are the same trigger.
+    for (sign, row) in signs.iter_mut().zip(before.chunks_exact(d)) {
+        *sign = if project(row, &trigger.direction) < 0.0 { -1.0 } else { 1.0 };
+    }
+    let mut alone = Vec::new();
+    attention_alone(model, ids, trigger.block, &mut |attention, _, residual| {
+        if attention {
+            alone.push(mean_absolute_cosine(model, residual, &trigger.direction));
+        }
+    })?;
+    let layers = heads.into_iter().enumerate().map(|(layer, heads): (usize, Vec<Vec<f64>>)| SteeringLayer {
+        layer,
+        after_attention: cosines[2 * layer + 1],
+        after_feed_forward: cosines.get(2 * layer + 2).copied(),
+        attention_alone: alone[layer],
+        heads: heads
+            .iter()
+            .map(|tokens| tokens.iter().zip(&signs).map(|(share, sign)| share * sign).sum::<f64>() / ids.len() as f64)
+            .collect(),
+    });
+    Ok(Steering {
+        block: trigger.block,
+        channel: trigger.channel,
+        sample: ids.len(),
+        embedding: cosines[0],
+        layers: layers.collect(),
+    })
+}
+
+/// The block after which the residual is what feed-forward block `block` reads.
+fn input_of(model: &Model, block: usize) -> usize {
+    match model.architecture().residual {
+        ResidualLayout::Sequential => block - 1,
+        ResidualLayout::Parallel => block - 2,
+    }
+}
+
+/// Shows the residual of all of `ids`, alone at position 0, before block 1 and after every block up to `last`.
+fn walk(model: &Model, ids: &[u32], last: usize, show: &mut dyn FnMut(usize, &[f32])) -> Result<(), ModelError> {
+    // The sample is one group, whatever the memory: it is small.
+    Continuations::new(model, &[], u64::MAX).run(ids, last, &mut |step: &Step<'_>| show(step.block, step.residual))
+}
+
+/// The same without feed-forward blocks. Shows whether attention has just been added, the block, and the residual.
+fn attention_alone(
+    model: &Model,
+    ids: &[u32],
+    last: usize,
+    show: &mut dyn FnMut(bool, usize, &[f32]),
+) -> Result<(), ModelError> {
+    let mut residual = Vec::new();
+    walk(model, ids, 0, &mut |_, embedding| residual = embedding.to_vec())?;
+    show(false, 0, &residual);
+    for layer in 0..last.div_ceil(2) {
+        let attention = model.attention_block(layer)?;
+        let out = attend(model, &attention, &residual).1;
+        add(&mut residual, &out);
+        show(true, 2 * layer + 1, &residual);
+        show(false, 2 * layer + 2, &residual);
+    }
+    Ok(())
+}
+
+/// The heads' outputs for tokens at position 0 (rows x heads * head_dim), and what the block adds.
+fn attend(model: &Model, block: &AttentionBlock<f32>, residual: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let a = model.architecture();
+    let rows = residual.len() / a.d_model;
+    let mut input = residual.to_vec();
+    if let Some(norm) = &block.input_norm {
+        norm.forward(&mut input, residual);
+    }
+    let mut values = vec![0.0; rows * a.key_width()];
+    block.value.forward(&mut values, &input);
+    let mut heads = vec![0.0; rows * a.query_width()];
+    block.attend_to_self(&values, &mut heads);
+    block.project_output(&heads, &mut input);
+    (heads, input)
+}
+
+/// By head and token: what the head adds along `s`, as a share of the residual's length. Before any output norm.
+fn head_contributions(model: &Model, block: &AttentionBlock<f32>, residual: &[f32], s: &[f32]) -> Vec<Vec<f64>> {
+    let a = model.architecture();
+    let (heads, _) = attend(model, block, residual);
+    // W_O s: what a unit of each head's output adds along s.
+    let along: Vec<f64> = block.output.weight.chunks_exact(a.d_model).map(|row| dot(row, s)).collect();
+    let share = |head: usize, token: usize| {
+        let own = head * a.head_dim..(head + 1) * a.head_dim;
+        let output = &heads[token * a.query_width()..][own.clone()];
+        let added: f64 = output.iter().zip(&along[own]).map(|(output, along)| f64::from(*output) * along).sum();
+        let row = &residual[token * a.d_model..(token + 1) * a.d_model];
+        added / dot(row, row).sqrt().max(f64::MIN_POSITIVE)
+    };
+    let tokens = residual.len() / a.d_model;
+    (0..a.heads).map(|head| (0..tokens).map(|token| share(head, token)).collect()).collect()
+}
+
+/// Mean over rows of `(s . x)^2`, x the input that a feed-forward block makes of the row, without gamma.
+fn mean_square(model: &Model, residual: &[f32], s: &[f64]) -> f64 {
+    let a = model.architecture();
+    let rows = residual.chunks_exact(a.d_model);
+    let count = rows.len() as f64;
+    let square = |row: &[f32]| match a.norm_placement {
+        NormPlacement::Output => project(row, s).powi(2),
+        NormPlacement::Pre | NormPlacement::Sandwich => a.d_model as f64 * cosine(model, row, s).powi(2),
+    };
+    rows.map(square).sum::<f64>() / count
+}
+
+fn mean_absolute_cosine(model: &Model, residual: &[f32], s: &[f64]) -> f64 {
+    let rows = residual.chunks_exact(model.architecture().d_model);
+    let count = rows.len() as f64;
+    rows.map(|row| cosine(model, row, s).abs()).sum::<f64>() / count
+}
+
+/// Cosine of a residual to s: that of the normalised input too, as normalisation only scales (a LayerNorm centres first).
+fn cosine(model: &Model, row: &[f32], s: &[f64]) -> f64 {
+    let mean = match model.architecture().norm {
+        NormKind::RmsNorm => 0.0,
+        NormKind::LayerNorm => row.iter().map(|&value| f64::from(value)).sum::<f64>() / row.len() as f64,
+    };
+    let (mut product, mut square) = (0.0, 0.0);
+    for (&value, s) in row.iter().zip(s) {
+        let value = f64::from(value) - mean;
+        product += value * s;
+        square += value * value;
+    }
+    if square > 0.0 { product / square.sqrt() } else { 0.0 }
+}
+
+fn project(row: &[f32], s: &[f64]) -> f64 {
+    row.iter().zip(s).map(|(&value, s)| f64::from(value) * s).sum()
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
