@@ -117,6 +117,48 @@ pub fn all(spike_ratio: f64, epsilon: f64) -> Vec<Definition> {
     definitions
 }
 
+/// Every definition of the census.
+pub fn census() -> Vec<Definition> {
+    let paper = |name, formula: &str| Definition::new(name, PAPER, formula);
+    let ours = |name, formula: String| Definition::new(name, SINKSCOPE, formula);
+    vec![
+        paper(
+            "frobenius",
+            "||U_k||_F of U_k = c sum_i W_down[k, i] W_gate[i] W_up[i]^T, gamma folded into the columns of W_gate and W_up \
+             (eq. 16-18); c is `coefficient`: 1 for a gated block; without a gate W_up = W_gate = W_in and c is that of the \
+             nonlinearity's second-order term at 0",
+        ),
+        paper("symmetric", "||S_k||_F of S_k = (U_k + U_k^T) / 2"),
+        paper("eigenvalues", "of S_k, signed, by magnitude (eq. 19)"),
+        paper("dominance", "|l_1| / |l_2| of S_k"),
+        paper("trigger", "s*, the eigenvector of S_k for l_1, of length 1, its largest entry positive"),
+        paper("cosines", "|cos| of two triggers"),
+        ours(
+            "units",
+            "the hidden units i of largest |W_down[k, i]| ||W_gate[i]|| ||W_up[i]||, with the cosine of the two rows \
+             (collinearity)"
+                .to_owned(),
+        ),
+        ours(
+            "steering",
+            "vocabulary items walked alone at position 0, where attention is the static map W_VO (eq. 22): mean |cos| of the \
+             residual to the trigger after each block; attention_alone: with every feed-forward block left out; heads: what \
+             a head adds along the trigger, as a share of the length of the residual it is added to"
+                .to_owned(),
+        ),
+        ours(
+            "prediction",
+            format!(
+                "walk: |l_1| times the mean of (s* . x)^2 over those items, x the block's normalised input without gamma; the \
+                 largest that is at least {SPIKE_RATIO} times the typical largest magnitude of the residual read names channel \
+                 and peak block; step-up: blocks up to the peak where that channel's has the same sign \
+                 and {STEP_SHARE} of it; step-down: blocks after it with the opposite sign and {STEP_SHARE}; channels: those \
+                 with at least {SHARED_TRIGGER_SHARE} of the largest |s*^T S_k s*|"
+            ),
+        ),
+    ]
+}
+
 fn activations(spike_ratio: f64) -> Vec<Definition> {
     vec![
         Definition::new(

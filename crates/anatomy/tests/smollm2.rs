@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use sinkscope_anatomy::census::{CensusRequest, census};
 use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, Finished, ModelSize};
 use sinkscope_anatomy::results::{Anatomy, Stage};
 use sinkscope_anatomy::sinks::{SinkDefinition, SinkTap};
@@ -217,4 +218,36 @@ fn threads_and_groups_change_no_bit() {
         assert!(several.2 > 1, "one group is no test of several");
         assert!((several.0, several.1) == (one.0, one.1), "{} groups, sequences of {}", several.2, batch.seq_len);
     }
+}
+
+#[test]
+#[ignore = "needs models/SmolLM2-135M-Instruct.Q4_1.gguf: scripts/fetch-model.sh"]
+fn the_census_is_that_of_the_reference_and_predicts_the_spike() {
+    let reference: Value = serde_json::from_str(REFERENCE).expect("JSON");
+    let model = Model::open(MODEL).expect("the fetched model");
+    let request = CensusRequest { channels: vec![], full: false, blocks: None, seed: 0 };
+    let found = census(&model, &request, &|_, _| {}).expect("a census");
+    let expected = &reference["census_block_24"];
+    let relative = number(&reference["tolerance"]["frobenius_relative"]);
+    let block = found.blocks.iter().find(|block| block.block == 24).expect("block 24");
+    let norm = number(&expected["frobenius_channel_507"]);
+    close("norm of 507", block.frobenius[507], norm, relative * norm);
+    let first = block.frobenius[..8].iter().copied();
+    all_close("norms", first, &expected["frobenius_channels_0_to_7"], relative, 0.0);
+    close("median", block.median, number(&expected["median"]), relative * number(&expected["median"]));
+    let spectrum = found.spectrum(24, 507).expect("the largest");
+    let relative = number(&reference["tolerance"]["eigenvalue_relative"]);
+    let first = spectrum.eigenvalues[..5].iter().copied();
+    all_close("eigenvalues", first, &expected["eigenvalues_channel_507_first_5"], relative, 0.0);
+
+    // The spike channels share their trigger.
+    let shared = found.shared_trigger.iter().find(|shared| shared.block == 24).expect("block 24");
+    assert!(shared.channels[..2] == [507, 247] && shared.cosines[0][1] > 0.95, "{shared:?}");
+    // And first tokens reach it, in this block and no other.
+    let prediction = &found.prediction;
+    assert_eq!((&prediction.step_up[..], &prediction.step_down[..]), (&[24][..], &[58, 60][..]));
+    assert_eq!(prediction.channels[..2], [507, 247]);
+    let peak = prediction.peak.as_ref().expect("a spike");
+    let measured = number(&reference["output_of_channel_507_mean_over_spike_tokens_of_block_24"]["24"]);
+    close("the predicted output", peak.score, measured, 0.05 * measured);
 }

@@ -19,7 +19,16 @@ pub enum Command {
     /// Examine a model: the life cycle of its spikes, their tokens and channels, its sinks, its perplexity
     #[command(after_help = ANATOMY_EXAMPLES)]
     Anatomy(AnatomyArguments),
+
+    /// Take the census of a model: what each feed-forward block could do, from the weights alone
+    #[command(after_help = CENSUS_EXAMPLES)]
+    Census(CensusArguments),
 }
+
+const CENSUS_EXAMPLES: &str = "\
+Examples:
+  sinkscope census models/SmolLM2-135M-Instruct.Q4_1.gguf
+  sinkscope census model.gguf --channels 507,247 --full --out results";
 
 const ANATOMY_EXAMPLES: &str = "\
 Examples:
@@ -30,7 +39,10 @@ Examples:
 #[derive(Debug, Args)]
 pub struct AnatomyArguments {
     #[command(flatten)]
-    pub common: CommonArguments,
+    pub run: RunArguments,
+
+    #[command(flatten)]
+    pub text: TextArguments,
 
     /// Measure only these parts: lifecycle, spikes, sinks, nll
     #[arg(long, value_name = "PARTS", value_delimiter = ',')]
@@ -41,12 +53,54 @@ pub struct AnatomyArguments {
     pub epsilon: f64,
 }
 
+#[derive(Debug, Args)]
+pub struct CensusArguments {
+    #[command(flatten)]
+    pub run: RunArguments,
+
+    /// Take the spectra of these channels too, in every feed-forward block
+    #[arg(long, value_name = "CHANNELS", value_delimiter = ',')]
+    pub channels: Vec<usize>,
+
+    /// Compute every eigenvalue, not only the leading ones
+    #[arg(long)]
+    pub full: bool,
+}
+
 /// What every command that looks at a model takes.
 #[derive(Debug, Args)]
-pub struct CommonArguments {
+pub struct RunArguments {
     /// A .gguf file, a Hugging Face model directory, or a hub id such as HuggingFaceTB/SmolLM2-135M
     pub model: Option<String>,
 
+    /// Seed of everything random
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "K")]
+    pub threads: Option<usize>,
+
+    /// Memory for activations and weights, in bytes or with K, M, G or T (of 1024) [default: half of RAM]
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<String>,
+
+    /// Write the results as JSON, and tables as Parquet and CSV, into this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// No progress bar and no warnings
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what is being done; twice for more
+    #[arg(long, short, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What every command that looks at a model on a text takes.
+#[derive(Debug, Args)]
+pub struct TextArguments {
     /// Take the text of this file: .txt, .jsonl or .parquet (field `text`), each also .gz or .zst
     #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
     pub text: Option<PathBuf>,
@@ -63,37 +117,13 @@ pub struct CommonArguments {
     #[arg(long, value_name = "N")]
     pub sequences: Option<usize>,
 
-    /// Seed of everything random
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    pub seed: u64,
-
     /// Begin each sequence with the beginning-of-sequence token; `auto` does as the model's tokeniser
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Bos::Auto)]
     pub bos: Bos,
 
-    /// Threads to compute with [default: one per core]
-    #[arg(long, value_name = "K")]
-    pub threads: Option<usize>,
-
-    /// Memory for activations and weights, in bytes or with K, M, G or T (of 1024) [default: half of RAM]
-    #[arg(long, value_name = "BYTES")]
-    pub memory: Option<String>,
-
     /// A token spikes if its largest activation is this many times the typical token's
     #[arg(long, value_name = "R", default_value_t = 5.0, allow_negative_numbers = true)]
     pub spike_ratio: f64,
-
-    /// Write the results as JSON, and tables as Parquet and CSV, into this directory
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-
-    /// No progress bar and no warnings
-    #[arg(long, short, conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// Say what is being done; twice for more
-    #[arg(long, short, action = ArgAction::Count)]
-    pub verbose: u8,
 }
 
 /// When sequences begin with the beginning-of-sequence token.

@@ -16,9 +16,10 @@ use sinkscope_model::{LengthFit, Model, ModelError};
 use sinkscope_report::envelope::{DataIdentity, ModelIdentity, PassTiming};
 
 use crate::arguments::Bos;
+use crate::output::{by_name, model_identity};
 use crate::part::Part;
 use crate::progress::Progress;
-use crate::request::{AnatomyRequest, Subject};
+use crate::request::{AnatomyRequest, TextOptions};
 
 /// What an examination gives.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct Examination {
 /// If the model, the text or the request is wrong.
 pub fn examine(request: &AnatomyRequest, progress: &Progress) -> Result<Examination> {
     progress.stage("opening");
-    let model = Model::open(&request.subject.model)?;
+    let model = Model::open(&request.run.model)?;
     let architecture = model.architecture();
     tracing::info!(
         "{}: {} with {} layers of width {}",
@@ -54,9 +55,9 @@ pub fn examine(request: &AnatomyRequest, progress: &Progress) -> Result<Examinat
         architecture.layers.len(),
         architecture.d_model
     );
-    let tokenizer = tokenizer(&model, &request.subject)?;
+    let tokenizer = tokenizer(&model, &request.text)?;
     let Data { batch, source, sha256, bos } =
-        data::load(&text_request(&request.subject), tokenizer.as_ref(), architecture.vocabulary)?;
+        data::load(&text_request(&request.text), tokenizer.as_ref(), architecture.vocabulary)?;
     if let LengthFit::Beyond { max_positions } = model.check_length(batch.seq_len)? {
         tracing::warn!(
             "sequences of {} tokens are longer than the {max_positions} positions that {} was made for",
@@ -73,17 +74,9 @@ pub fn examine(request: &AnatomyRequest, progress: &Progress) -> Result<Examinat
         fraction_of_bound: Some(
             first.flops / first.seconds / (peak::flops_per_second() * rayon::current_num_threads() as f64),
         ),
-        model: ModelIdentity {
-            name: model.checkpoint().name().to_owned(),
-            architecture: architecture.clone(),
-            sha256: model.checkpoint().sha256()?,
-            parameters: model.checkpoint().parameters(),
-        },
+        model: model_identity(&model)?,
         data: DataIdentity { source, sha256, sequences: batch.sequences, seq_len: batch.seq_len, bos },
-        definitions: definitions::all(request.spike_ratio, request.epsilon)
-            .iter()
-            .map(|definition| (definition.name.to_owned(), definition.text()))
-            .collect(),
+        definitions: by_name(&definitions::all(request.text.spike_ratio, request.epsilon)),
         passes: passes
             .into_iter()
             .map(|(name, pass)| PassTiming { name: name.to_owned(), seconds: pass.seconds })
@@ -93,10 +86,10 @@ pub fn examine(request: &AnatomyRequest, progress: &Progress) -> Result<Examinat
 }
 
 /// The model's tokeniser, if it has one. Token ids need none, so there one that cannot be read only costs their texts.
-fn tokenizer(model: &Model, subject: &Subject) -> Result<Option<Tokenizer>, ModelError> {
+fn tokenizer(model: &Model, options: &TextOptions) -> Result<Option<Tokenizer>, ModelError> {
     let checkpoint = model.checkpoint();
     match Tokenizer::from_metadata(checkpoint.metadata(), checkpoint.path()) {
-        Err(error @ ModelError::Unsupported { .. }) if subject.tokens.is_some() => {
+        Err(error @ ModelError::Unsupported { .. }) if options.tokens.is_some() => {
             tracing::warn!("token texts are left out: {error}");
             Ok(None)
         }
@@ -104,13 +97,13 @@ fn tokenizer(model: &Model, subject: &Subject) -> Result<Option<Tokenizer>, Mode
     }
 }
 
-fn text_request(subject: &Subject) -> TextRequest<'_> {
+fn text_request(options: &TextOptions) -> TextRequest<'_> {
     TextRequest {
-        text: subject.text.as_deref(),
-        tokens: subject.tokens.as_deref(),
-        seq_len: subject.seq_len,
-        sequences: subject.sequences,
-        bos: match subject.bos {
+        text: options.text.as_deref(),
+        tokens: options.tokens.as_deref(),
+        seq_len: options.seq_len,
+        sequences: options.sequences,
+        bos: match options.bos {
             Bos::Auto => BosPolicy::Auto,
             Bos::Always => BosPolicy::Always,
             Bos::Never => BosPolicy::Never,
@@ -133,7 +126,7 @@ fn measure(
         spikes: asked(Part::Spikes),
         sinks: asked(Part::Sinks),
         nll: asked(Part::Nll),
-        spike_ratio: request.spike_ratio,
+        spike_ratio: request.text.spike_ratio,
         epsilon: request.epsilon,
         definition: SinkDefinition::Paper,
         seed: request.run.seed,

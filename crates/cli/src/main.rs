@@ -3,10 +3,12 @@
 mod anatomy;
 mod arguments;
 mod byte_size;
+mod census;
 mod examine;
 mod failure;
 mod logging;
 mod machine;
+mod output;
 mod part;
 mod progress;
 mod request;
@@ -32,6 +34,11 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
             let request = raw.resolve()?;
             logging::start(request.run.verbosity);
             request::thread_pool(request.run.threads)?.install(|| anatomy::run(&request, start))
+        }
+        Command::Census(raw) => {
+            let request = raw.resolve()?;
+            logging::start(request.run.verbosity);
+            request::thread_pool(request.run.threads)?.install(|| census::run(&request, start))
         }
     }
 }

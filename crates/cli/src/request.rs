@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sinkscope_model::ModelError;
 
-use crate::arguments::{AnatomyArguments, Bos, CommonArguments};
+use crate::arguments::{AnatomyArguments, Bos, CensusArguments, RunArguments, TextArguments};
 use crate::logging::Verbosity;
 use crate::part::{self, Part};
 use crate::{byte_size, machine};
@@ -16,23 +16,30 @@ const MOST_THREADS: usize = 1024;
 /// A request to examine a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnatomyRequest {
-    /// What to look at.
-    pub subject: Subject,
-    /// How to run.
+    /// How to run, on which model.
     pub run: RunOptions,
+    /// What to run on it.
+    pub text: TextOptions,
     /// What to measure.
     pub parts: Vec<Part>,
-    /// R: finite, above 1.
-    pub spike_ratio: f64,
     /// From 0 to below 1.
     pub epsilon: f64,
 }
 
-/// The model and the tokens.
+/// A request to take the census of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    /// A path or a hub id.
-    pub model: String,
+pub struct CensusRequest {
+    /// How to run, on which model.
+    pub run: RunOptions,
+    /// Channels whose spectra are wanted in every block.
+    pub channels: Vec<usize>,
+    /// Whether all eigenvalues are wanted.
+    pub full: bool,
+}
+
+/// The tokens, and when one of them spikes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextOptions {
     /// A text file; at most one of this and `tokens`.
     pub text: Option<PathBuf>,
     /// A file of token ids.
@@ -43,11 +50,15 @@ pub struct Subject {
     pub sequences: Option<usize>,
     /// Whether sequences begin with the beginning-of-sequence token.
     pub bos: Bos,
+    /// R: finite, above 1.
+    pub spike_ratio: f64,
 }
 
-/// How to run.
+/// How to run, on which model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunOptions {
+    /// The model: a path or a hub id.
+    pub model: String,
     /// The command line, the program's name first.
     pub command: Vec<String>,
     /// Seed of everything random.
@@ -68,42 +79,47 @@ impl AnatomyArguments {
     /// # Errors
     /// [`ModelError::Request`], naming the option at fault and what would be right.
     pub fn resolve(&self) -> Result<AnatomyRequest, ModelError> {
-        let common = &self.common;
-        if !(common.spike_ratio.is_finite() && common.spike_ratio > 1.0) {
-            return Err(wrong("--spike-ratio", common.spike_ratio, "is not a number above 1"));
-        }
         if !(0.0..1.0).contains(&self.epsilon) {
             return Err(wrong("--epsilon", self.epsilon, "is not a number from 0 to below 1"));
         }
         let parts = part::parse(&self.only).map_err(|reason| ModelError::Request(format!("--only: {reason}")))?;
-        Ok(AnatomyRequest {
-            subject: common.subject()?,
-            run: common.run_options()?,
-            parts,
-            spike_ratio: common.spike_ratio,
-            epsilon: self.epsilon,
-        })
+        Ok(AnatomyRequest { run: self.run.resolve()?, text: self.text.resolve()?, parts, epsilon: self.epsilon })
     }
 }
 
-impl CommonArguments {
-    fn subject(&self) -> Result<Subject, ModelError> {
+impl CensusArguments {
+    /// Checks every value that can be checked without the model.
+    ///
+    /// # Errors
+    /// As [`AnatomyArguments::resolve`].
+    pub fn resolve(&self) -> Result<CensusRequest, ModelError> {
+        Ok(CensusRequest { run: self.run.resolve()?, channels: self.channels.clone(), full: self.full })
+    }
+}
+
+impl TextArguments {
+    fn resolve(&self) -> Result<TextOptions, ModelError> {
+        if !(self.spike_ratio.is_finite() && self.spike_ratio > 1.0) {
+            return Err(wrong("--spike-ratio", self.spike_ratio, "is not a number above 1"));
+        }
         if let Some(seq_len @ 0..=1) = self.seq_len {
             return Err(wrong("--seq-len", seq_len, "leaves nothing to attend to or predict; give at least 2"));
         }
         if self.sequences == Some(0) {
             return Err(wrong("--sequences", 0, "is too few; give at least 1"));
         }
-        Ok(Subject {
-            model: self.model_name()?,
+        Ok(TextOptions {
             text: self.text.clone(),
             tokens: self.tokens.clone(),
             seq_len: self.seq_len,
             sequences: self.sequences,
             bos: self.bos,
+            spike_ratio: self.spike_ratio,
         })
     }
+}
 
+impl RunArguments {
     fn model_name(&self) -> Result<String, ModelError> {
         const HOW: &str = "name a .gguf file, a Hugging Face model directory or a hub id; scripts/fetch-model.sh fetches \
                            a small model into models/";
@@ -115,7 +131,8 @@ impl CommonArguments {
         }
     }
 
-    fn run_options(&self) -> Result<RunOptions, ModelError> {
+    fn resolve(&self) -> Result<RunOptions, ModelError> {
+        let model = self.model_name()?;
         if self.threads == Some(0) {
             return Err(wrong("--threads", 0, "is too few; give at least 1, or leave it out for one per core"));
         }
@@ -129,6 +146,7 @@ impl CommonArguments {
             None => machine::default_memory(),
         };
         Ok(RunOptions {
+            model,
             command: command_line(),
             seed: self.seed,
             threads: self.threads,
@@ -171,16 +189,18 @@ mod tests {
 
     fn resolve(options: &[&str]) -> Result<AnatomyRequest, String> {
         let line = ["sinkscope", "anatomy"].iter().chain(options);
-        let Command::Anatomy(raw) = Arguments::try_parse_from(line).expect("well-formed").command;
+        let Command::Anatomy(raw) = Arguments::try_parse_from(line).expect("well-formed").command else {
+            return Err("another command".to_owned());
+        };
         raw.resolve().map_err(|error| error.to_string())
     }
 
     #[test]
     fn defaults_are_the_paper_s() {
         let request = resolve(&["m.gguf"]).expect("valid");
-        assert_eq!((request.spike_ratio, request.epsilon), (5.0, 0.3));
+        assert_eq!((request.text.spike_ratio, request.epsilon), (5.0, 0.3));
         assert_eq!(request.parts, Part::ALL);
-        assert_eq!((request.subject.bos, request.run.seed), (Bos::Auto, 0));
+        assert_eq!((request.text.bos, request.run.seed), (Bos::Auto, 0));
         assert!(request.run.memory > 0);
     }
 

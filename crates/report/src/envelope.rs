@@ -20,8 +20,8 @@ pub struct Envelope<R, A> {
     pub command: Vec<String>,
     /// The model examined.
     pub model: ModelIdentity<A>,
-    /// The tokens it was examined on.
-    pub data: DataIdentity,
+    /// The tokens it was examined on; `None` if there were none.
+    pub data: Option<DataIdentity>,
     /// What each reported number means, by name.
     pub definitions: BTreeMap<String, String>,
     /// How long it took.
@@ -67,8 +67,8 @@ pub struct Timing {
     pub seconds: f64,
     /// Each pass over the model.
     pub passes: Vec<PassTiming>,
-    /// Of the streamed pass, decoding of weights included.
-    pub tokens_per_second: f64,
+    /// Of the streamed pass, decoding of weights included; `None` if there was none.
+    pub tokens_per_second: Option<f64>,
     /// Share of the machine's f32 arithmetic bound that the streamed pass reached; `None` if unknown.
     pub fraction_of_bound: Option<f64>,
     /// Largest resident memory, mapped file pages included, in bytes; `None` where the system does not say.
@@ -112,12 +112,12 @@ mod tests {
                 sha256: "ab".into(),
                 parameters: 12,
             },
-            data: DataIdentity { source: "t".into(), sha256: "cd".into(), sequences: 1, seq_len: 2, bos: false },
+            data: Some(DataIdentity { source: "t".into(), sha256: "cd".into(), sequences: 1, seq_len: 2, bos: false }),
             definitions: BTreeMap::from([("M_b".into(), "a median".into())]),
             timing: Timing {
                 seconds: 0.5,
                 passes: vec![PassTiming { name: "pass".into(), seconds: 0.25 }],
-                tokens_per_second: 8.0,
+                tokens_per_second: Some(8.0),
                 fraction_of_bound: None,
                 peak_rss_bytes: Some(1024),
             },

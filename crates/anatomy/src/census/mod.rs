@@ -53,7 +53,8 @@ pub struct Census {
     pub steering: Option<Steering>,
     /// Where the spikes will be.
     pub prediction: Prediction,
-    /// What it took.
+    /// What it took; in an output file it is under `timing`.
+    #[serde(skip)]
     pub timing: CensusTiming,
 }
 
@@ -126,7 +127,7 @@ pub struct AcrossBlocks {
 }
 
 /// Seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CensusTiming {
     /// Decoding weights.
     pub decode: f64,

@@ -105,6 +105,8 @@ fn quadratic(form: &QuadraticForm, tile: &[f32], i: usize, j: usize, copies: f64
             *sum += f64::from(half * down);
         }
     }
-    sums.iter_mut().for_each(|sum| *sum *= copies);
+    for sum in &mut sums {
+        *sum *= copies;
+    }
     sums
 }

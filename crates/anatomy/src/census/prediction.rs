@@ -9,13 +9,15 @@
 //! | `attention-alone` | `|l*|` times the mean of `(s* . x)^2` over first tokens that only attention has moved |
 //! | `walk` | `|l*|` times the mean of `(s* . x)^2` over first tokens that the whole model has moved |
 //!
-//! The last one is the prediction: its first pair names the channel and the peak block.
+//! The last one is the prediction: a spike is expected where the output it says is at least [`SPIKE_RATIO`] times the
+//! typical largest magnitude of the residual that the block reads, and the largest such output names the channel and the
+//! peak block. What is said is the block's output before any output norm, which may still take it away.
 
 use serde::Serialize;
 
-use super::steering::{Reach, Reached};
 use super::Spectrum;
-use crate::definitions::STEP_SHARE;
+use super::steering::{Reach, Reached};
+use crate::definitions::{SPIKE_RATIO, STEP_SHARE};
 use crate::results::Stage;
 
 /// What the weights say.
@@ -88,12 +90,10 @@ pub fn predict(spectra: &[Spectrum], reached: &Reached) -> Prediction {
     ];
     let output = |spectrum: &Spectrum| output(&reached.walk, spectrum);
     let mut prediction = Prediction { peak: None, step_up: vec![], step_down: vec![], channels: vec![], rankings };
-    let Some(peak) = spectra.iter().max_by(|a, b| output(a).abs().total_cmp(&output(b).abs())) else {
-        return prediction;
-    };
-    if output(peak) == 0.0 {
-        return prediction;
-    }
+    // What stands out from the residual that it is added to. After the peak that is the spike itself.
+    let typical = |spectrum: &Spectrum| reached.typical.get(&spectrum.block).copied().unwrap_or(f64::INFINITY);
+    let spikes = spectra.iter().filter(|spectrum| output(spectrum).abs() >= SPIKE_RATIO * typical(spectrum));
+    let Some(peak) = spikes.max_by(|a, b| output(a).abs().total_cmp(&output(b).abs())) else { return prediction };
     let share = |spectrum: &Spectrum| output(spectrum) / output(peak);
     let mut of_channel: Vec<&Spectrum> = spectra.iter().filter(|spectrum| spectrum.channel == peak.channel).collect();
     of_channel.sort_by_key(|spectrum| spectrum.block);
@@ -106,11 +106,8 @@ pub fn predict(spectra: &[Spectrum], reached: &Reached) -> Prediction {
 }
 
 fn rank(name: &'static str, spectra: &[Spectrum], score: impl Fn(&Spectrum) -> f64) -> Ranking {
-    let pair = |spectrum: &Spectrum| RankedPair {
-        block: spectrum.block,
-        channel: spectrum.channel,
-        score: score(spectrum),
-    };
+    let pair =
+        |spectrum: &Spectrum| RankedPair { block: spectrum.block, channel: spectrum.channel, score: score(spectrum) };
     let mut pairs: Vec<RankedPair> = spectra.iter().map(pair).collect();
     pairs.sort_by(|a, b| b.score.total_cmp(&a.score));
     Ranking { name, pairs }

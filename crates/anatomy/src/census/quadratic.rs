@@ -52,7 +52,9 @@ impl QuadraticForm {
         if let Some(norm) = &block.input_norm {
             for weight in [Some(&mut gate), up.as_mut()].into_iter().flatten() {
                 for (row, gamma) in weight.chunks_exact_mut(d_ffn).zip(&norm.gamma) {
-                    row.iter_mut().for_each(|weight| *weight *= gamma);
+                    for weight in row {
+                        *weight *= gamma;
+                    }
                 }
             }
         }

@@ -19,6 +19,8 @@ pub const LEADING: usize = 6;
 const TOLERANCE: f64 = 1e-6;
 /// Steps between two looks at the leading pairs.
 const STEPS: usize = 16;
+/// Rows of a dense matrix that a task computes.
+const ROWS: usize = 64;
 /// Most steps.
 const MOST_STEPS: usize = 400;
 
@@ -102,7 +104,9 @@ fn normalised(mut vector: Vec<f64>, basis: &[Vec<f64>]) -> (f64, Vec<f64>) {
     }
     let length = length(&vector);
     if length > 0.0 {
-        vector.iter_mut().for_each(|entry| *entry /= length);
+        for entry in &mut vector {
+            *entry /= length;
+        }
     }
     (length, vector)
 }
@@ -151,7 +155,6 @@ pub fn dense(form: &QuadraticForm, channel: usize) -> Vec<f32> {
     let down = form.down_of(channel);
     let factor = form.coefficient as f32;
     let mut out = vec![0.0; d * d];
-    const ROWS: usize = 64;
     out.par_chunks_mut(ROWS * d).enumerate().for_each(|(chunk, out)| {
         let rows = out.len() / d;
         let gate = &form.gate[chunk * ROWS * hidden..][..rows * hidden];
@@ -177,7 +180,9 @@ fn finish(operator: &Symmetric<'_>, pairs: Vec<(f64, Vec<f64>)>) -> Eigen {
     let mut trigger = pairs.first().map(|pair| pair.1.clone()).unwrap_or_default();
     let extreme = trigger.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(0.0);
     if extreme < 0.0 {
-        trigger.iter_mut().for_each(|entry| *entry = -*entry);
+        for entry in &mut trigger {
+            *entry = -*entry;
+        }
     }
     Eigen {
         eigenvalues: pairs.into_iter().map(|pair| pair.0).collect(),

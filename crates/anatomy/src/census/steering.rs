@@ -16,6 +16,8 @@ use sinkscope_model::blocks::AttentionBlock;
 use sinkscope_model::pass::{Continuations, Step};
 use sinkscope_model::{Model, ModelError};
 
+use crate::median::median;
+
 /// Vocabulary items that are walked.
 pub const SAMPLE: usize = 256;
 
@@ -71,6 +73,8 @@ pub struct Reached {
     pub walk: Reach,
     /// Through attention alone.
     pub attention_alone: Reach,
+    /// By block: the median over the sample of the largest magnitude in the residual that the block reads.
+    pub typical: BTreeMap<usize, f64>,
 }
 
 /// The vocabulary items that are walked, ascending.
@@ -87,12 +91,13 @@ pub fn sample(model: &Model, seed: u64) -> Vec<u32> {
 /// # Errors
 /// If a weight is not finite.
 pub fn reach(model: &Model, ids: &[u32], triggers: &[Trigger]) -> Result<Reached, ModelError> {
-    let mut reached = Reached { walk: Reach::new(), attention_alone: Reach::new() };
+    let mut reached = Reached::default();
     let Some(last) = triggers.iter().map(|trigger| trigger.block).max() else { return Ok(reached) };
     let source = |trigger: &Trigger| input_of(model, trigger.block);
     walk(model, ids, last, &mut |block, residual| {
         for trigger in triggers.iter().filter(|trigger| source(trigger) == block) {
             reached.walk.insert((trigger.block, trigger.channel), mean_square(model, residual, &trigger.direction));
+            reached.typical.entry(trigger.block).or_insert_with(|| typical_largest(model, residual));
         }
     })?;
     attention_alone(model, ids, last, &mut |_, block, residual| {
@@ -238,6 +243,12 @@ fn mean_square(model: &Model, residual: &[f32], s: &[f64]) -> f64 {
         NormPlacement::Pre | NormPlacement::Sandwich => a.d_model as f64 * cosine(model, row, s).powi(2),
     };
     rows.map(square).sum::<f64>() / count
+}
+
+fn typical_largest(model: &Model, residual: &[f32]) -> f64 {
+    let rows = residual.chunks_exact(model.architecture().d_model);
+    let largest: Vec<f32> = rows.map(|row| row.iter().fold(0.0, |largest, value| value.abs().max(largest))).collect();
+    median(&largest)
 }
 
 fn mean_absolute_cosine(model: &Model, residual: &[f32], s: &[f64]) -> f64 {

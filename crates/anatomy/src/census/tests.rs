@@ -52,7 +52,7 @@ fn naive(block: &FeedForwardBlock<f32>, channel: usize) -> Vec<f64> {
 }
 
 fn symmetric(u: &[f64], d: usize) -> Vec<f64> {
-    (0..d * d).map(|at| (u[at] + u[at % d * d + at / d]) / 2.0).collect()
+    (0..d * d).map(|at| f64::midpoint(u[at], u[at % d * d + at / d])).collect()
 }
 
 fn frobenius(matrix: &[f64]) -> f64 {
@@ -133,7 +133,10 @@ fn without_a_gate_the_form_is_the_second_order_term() {
         let even: Vec<f32> = run(&x).iter().zip(run(&opposite)).map(|(a, b)| (a + b) / 2.0).collect();
         let found = form.outputs(&x);
         let scale = found.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        assert!(scale > 0.0 && even.iter().zip(&found).all(|(a, b)| (a - b).abs() < 0.01 * scale), "{even:?} {found:?}");
+        assert!(
+            scale > 0.0 && even.iter().zip(&found).all(|(a, b)| (a - b).abs() < 0.01 * scale),
+            "{even:?} {found:?}"
+        );
     }
     assert!(QuadraticForm::new(block(Activation::Relu, false, (5, 7))).is_none());
 }

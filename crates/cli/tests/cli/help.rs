@@ -21,3 +21,10 @@ fn version() {
     let (status, stdout, _) = run(&["--version"]);
     assert_eq!((status, stdout), (0, format!("sinkscope {}\n", env!("CARGO_PKG_VERSION"))));
 }
+
+#[test]
+fn of_census() {
+    let (status, stdout, stderr) = run(&["census", "--help"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(stdout);
+}

@@ -2,6 +2,7 @@
 
 mod bad_checkpoints;
 mod bad_texts;
+mod census;
 mod examination;
 mod help;
 mod hub;

@@ -4,6 +4,7 @@
 //! alone; without it every word is still there. Token texts and names are escaped, so that nothing in a checkpoint or a
 //! text can move the cursor.
 
+mod census;
 mod grid;
 mod lifecycle;
 mod number;
@@ -13,6 +14,7 @@ mod style;
 mod summary;
 mod text;
 
+use sinkscope_anatomy::census::Census;
 use sinkscope_anatomy::results::Anatomy;
 
 use crate::envelope::Envelope;
@@ -37,5 +39,16 @@ pub fn anatomy<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
     sections.extend(summary::perplexity(results, style));
     sections.push(summary::timing(envelope, style));
     sections.retain(|section| !section.is_empty());
+    sections.join("\n")
+}
+
+/// The report of `sinkscope census`. Ends in a newline.
+pub fn census<A>(envelope: &Envelope<Census, A>, style: &Style) -> String {
+    let results = &envelope.results;
+    let mut sections = vec![summary::model(envelope, &[], style) + &census::finding(results, style)];
+    sections.extend(census::blocks(results, style));
+    sections.extend(census::rankings(results, style));
+    sections.extend(census::steering(results, style));
+    sections.push(summary::timing(envelope, style));
     sections.join("\n")
 }

@@ -1,19 +1,19 @@
 //! What was examined, what was found in a sentence or two, and what it took.
 
-use sinkscope_anatomy::results::{Anatomy, Sinks, Spikes};
+use sinkscope_anatomy::results::{Anatomy, Lifecycle, Sinks, Spikes};
 
 use super::number::{bytes, count, counted, factor, list, percent, seconds, value};
 use super::style::Style;
 use super::text::{escape_control, wrap};
 use crate::envelope::Envelope;
 
-/// Model, data and tokens.
-pub(super) fn header<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
-    let (model, data) = (&envelope.model, &envelope.data);
-    let mut facts = vec![format!("{} parameters", count(model.parameters))];
-    if let Some(lifecycle) = &envelope.results.lifecycle {
-        facts.push(format!("{} blocks", lifecycle.blocks.iter().map(|block| block.block).max().unwrap_or(0)));
-    }
+/// The model, with further facts about it, and the tokens if there are any.
+pub(super) fn model<R, A>(envelope: &Envelope<R, A>, facts: &[String], style: &Style) -> String {
+    let model = &envelope.model;
+    let mut all = vec![format!("{} parameters", count(model.parameters))];
+    all.extend_from_slice(facts);
+    let title = style.title(&escape_control(&model.name), &all.join(", "));
+    let Some(data) = &envelope.data else { return title };
     let tokens = format!(
         "{}: {} of {}, {} BOS",
         escape_control(&data.source),
@@ -21,7 +21,14 @@ pub(super) fn header<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> Strin
         counted(data.seq_len, "token", "tokens"),
         if data.bos { "with" } else { "without" },
     );
-    style.title(&escape_control(&model.name), &facts.join(", ")) + &wrap(&tokens, style.width())
+    title + &wrap(&tokens, style.width())
+}
+
+/// Model, data and tokens of an examination.
+pub(super) fn header<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
+    let last = |lifecycle: &Lifecycle| lifecycle.blocks.iter().map(|block| block.block).max().unwrap_or(0);
+    let blocks = envelope.results.lifecycle.as_ref().map(|lifecycle| format!("{} blocks", last(lifecycle)));
+    model(envelope, blocks.as_slice(), style)
 }
 
 /// The findings in plain language.
@@ -104,9 +111,10 @@ pub(super) fn perplexity(anatomy: &Anatomy, style: &Style) -> Option<String> {
 }
 
 /// What it took.
-pub(super) fn timing<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
+pub(super) fn timing<R, A>(envelope: &Envelope<R, A>, style: &Style) -> String {
     let timing = &envelope.timing;
-    let mut facts = vec![seconds(timing.seconds), format!("{} tokens/s", value(timing.tokens_per_second))];
+    let mut facts = vec![seconds(timing.seconds)];
+    facts.extend(timing.tokens_per_second.map(|rate| format!("{} tokens/s", value(rate))));
     if let Some(fraction) = timing.fraction_of_bound {
         facts.push(format!("{} of the f32 bound", percent(fraction)));
     }

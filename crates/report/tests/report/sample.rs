@@ -173,18 +173,18 @@ pub fn envelope(results: Anatomy) -> Envelope<Anatomy, ()> {
             sha256: "ab".into(),
             parameters: 1_234_567,
         },
-        data: DataIdentity {
+        data: Some(DataIdentity {
             source: "the built-in text".into(),
             sha256: "cd".into(),
             sequences: 64,
             seq_len: 64,
             bos: false,
-        },
+        }),
         definitions: BTreeMap::new(),
         timing: Timing {
             seconds: 3.25,
             passes: vec![PassTiming { name: "pass".into(), seconds: 3.0 }],
-            tokens_per_second: 1365.3,
+            tokens_per_second: Some(1365.3),
             fraction_of_bound: Some(0.6123),
             peak_rss_bytes: Some(432_013_312),
         },

@@ -1,0 +1,63 @@
+//! `sinkscope census`: what the weights say of spikes.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use sinkscope_anatomy::census::{self, census};
+use sinkscope_anatomy::definitions;
+use sinkscope_model::Model;
+use sinkscope_report::census_tables::census_tables;
+use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
+use sinkscope_report::terminal;
+
+use crate::machine;
+use crate::output::{Output, by_name, model_identity};
+use crate::progress::Progress;
+use crate::request::CensusRequest;
+
+/// Runs the command; `start` is when the program started.
+///
+/// # Errors
+/// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
+pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
+    let output = Output::prepare(&request.run)?;
+    let progress = Progress::new(request.run.verbosity);
+    progress.stage("opening");
+    let model = Model::open(&request.run.model)?;
+    progress.stage("census");
+    let what = census::CensusRequest {
+        channels: request.channels.clone(),
+        full: request.full,
+        blocks: None,
+        seed: request.run.seed,
+    };
+    let results = census(&model, &what, &|done, total| progress.set(done, total))?;
+    progress.stage("hashing");
+    let identity = model_identity(&model)?;
+    drop(progress);
+    let timing = results.timing;
+    let parts = [
+        ("decode", timing.decode),
+        ("norms", timing.norms),
+        ("spectra", timing.spectra),
+        ("steering", timing.steering),
+    ];
+    let envelope = Envelope {
+        sinkscope: VERSION,
+        command: request.run.command.clone(),
+        model: identity,
+        data: None,
+        definitions: by_name(&definitions::census()),
+        timing: Timing {
+            passes: parts.map(|(name, seconds)| PassTiming { name: name.to_owned(), seconds }).to_vec(),
+            tokens_per_second: None,
+            fraction_of_bound: None,
+            peak_rss_bytes: machine::peak_memory(),
+            seconds: start.elapsed().as_secs_f64(),
+        },
+        seed: request.run.seed,
+        results,
+    };
+    output.write("census.json", &envelope, &census_tables(&envelope.results)?)?;
+    Output::print(|style| terminal::census(&envelope, style))
+}

@@ -1,0 +1,80 @@
+//! Where results go: files in a directory, and a report on stdout.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde::Serialize;
+use sinkscope_anatomy::definitions::Definition;
+use sinkscope_model::architecture::Architecture;
+use sinkscope_model::{Model, ModelError};
+use sinkscope_report::ReportError;
+use sinkscope_report::envelope::{Envelope, ModelIdentity};
+use sinkscope_report::files::OutputDirectory;
+use sinkscope_report::terminal::Style;
+use sinkscope_report::tidy::Table;
+
+use crate::failure::PrintError;
+use crate::request::RunOptions;
+use crate::{logging, machine};
+
+/// The directory of `--out`, if there is one.
+pub struct Output(Option<OutputDirectory>);
+
+impl Output {
+    /// Finds a directory that cannot be used before the work.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub fn prepare(run: &RunOptions) -> Result<Self, ReportError> {
+        Ok(Self(run.out.as_deref().map(OutputDirectory::prepare).transpose()?))
+    }
+
+    /// Writes the files, all or none. Before anything is printed: they are there even if whoever reads stdout stops early.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write<R: Serialize>(
+        self,
+        name: &str,
+        envelope: &Envelope<R, Architecture>,
+        tables: &[Table],
+    ) -> Result<(), ReportError> {
+        let Some(mut out) = self.0 else { return Ok(()) };
+        out.stage(name, &envelope.to_json(name)?)?;
+        for table in tables {
+            table.stage(&mut out)?;
+        }
+        out.commit()
+    }
+
+    /// Prints a report.
+    ///
+    /// # Errors
+    /// If stdout cannot be written to.
+    pub fn print(report: impl FnOnce(&Style) -> String) -> Result<()> {
+        let text = report(&Style::new(machine::stdout_width(), logging::colour(&io::stdout())));
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(PrintError)?;
+        Ok(())
+    }
+}
+
+/// What an output file says of the model.
+///
+/// # Errors
+/// If the weights cannot be read.
+pub fn model_identity(model: &Model) -> Result<ModelIdentity<Architecture>, ModelError> {
+    let checkpoint = model.checkpoint();
+    Ok(ModelIdentity {
+        name: checkpoint.name().to_owned(),
+        architecture: model.architecture().clone(),
+        sha256: checkpoint.sha256()?,
+        parameters: checkpoint.parameters(),
+    })
+}
+
+/// Definitions as an output file carries them.
+pub fn by_name(definitions: &[Definition]) -> BTreeMap<String, String> {
+    definitions.iter().map(|definition| (definition.name.to_owned(), definition.text())).collect()
+}

@@ -1,0 +1,130 @@
+//! The census: what the weights say of spikes, in a sentence, and block by block.
+
+use sinkscope_anatomy::census::{Census, Spectrum};
+
+use super::grid::{Grid, Heading};
+use super::number::{factor, list, value};
+use super::style::Style;
+use super::text::wrap;
+
+/// Channels named of a prediction.
+const MOST_CHANNELS: usize = 8;
+
+/// What will happen, by the weights.
+pub(super) fn finding(census: &Census, style: &Style) -> String {
+    if census.coefficient.is_none() {
+        return wrap(
+            "This model's feed-forward blocks have no quadratic term: without a gate, and with ReLU, nothing amplifies \
+             quadratically.",
+            style.width(),
+        );
+    }
+    let prediction = &census.prediction;
+    let Some(peak) = &prediction.peak else { return wrap("No spike is to be expected.", style.width()) };
+    let blocks = |blocks: &[usize]| match blocks {
+        [] => "no block".to_owned(),
+        [block] => format!("block {block}"),
+        blocks => format!("blocks {}", list(blocks)),
+    };
+    let named: Vec<String> = prediction.channels.iter().take(MOST_CHANNELS).map(usize::to_string).collect();
+    let more = prediction.channels.len().saturating_sub(MOST_CHANNELS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let text = format!(
+        "A first token is expected to reach {} in channel {} at block {}. It comes in at {} and goes out at {}; channels that \
+         share the trigger: {}{more}.",
+        value(peak.score),
+        peak.channel,
+        peak.block,
+        blocks(&prediction.step_up),
+        blocks(&prediction.step_down),
+        named.join(", "),
+    );
+    wrap(&text, style.width())
+}
+
+/// The channels of largest norm of every block, and the spectrum of the first.
+pub(super) fn blocks(census: &Census, style: &Style) -> Option<String> {
+    if census.blocks.is_empty() {
+        return None;
+    }
+    let mut grid = Grid::new([
+        Heading::number("block"),
+        Heading::number("channel"),
+        Heading::number("norm"),
+        Heading::number("ratio"),
+        Heading::number("eigenvalue"),
+        Heading::number("dominance"),
+        Heading::text("next channels").expendable(1),
+    ]);
+    for block in &census.blocks {
+        let Some(top) = block.top.first() else { continue };
+        let spectrum = census.spectrum(block.block, top.channel);
+        let others: Vec<String> =
+            block.top[1..].iter().map(|top| format!("{} ({})", top.channel, value(top.frobenius))).collect();
+        grid.row(vec![
+            block.block.to_string(),
+            top.channel.to_string(),
+            value(top.frobenius),
+            factor(top.frobenius / block.median),
+            spectrum.and_then(leading).map_or_else(String::new, value),
+            spectrum.and_then(|spectrum| spectrum.dominance).map_or_else(String::new, factor),
+            others.join(", "),
+        ]);
+    }
+    let what = "the channel of largest ||U||, how far it stands above the block's median, its leading eigenvalue";
+    Some(style.title("Census", what) + &grid.render(style))
+}
+
+fn leading(spectrum: &Spectrum) -> Option<f64> {
+    spectrum.eigenvalues.first().copied()
+}
+
+/// The predicted channel in every block: what first tokens would make of it.
+pub(super) fn rankings(census: &Census, style: &Style) -> Option<String> {
+    let prediction = &census.prediction;
+    prediction.peak.as_ref()?;
+    let mut headings = vec![Heading::number("rank")];
+    headings.extend(prediction.rankings.iter().map(|ranking| Heading::text(ranking.name)));
+    let mut grid = Grid::new(headings);
+    for rank in 0..prediction.rankings.iter().map(|ranking| ranking.pairs.len()).max().unwrap_or(0).min(6) {
+        let mut cells = vec![(rank + 1).to_string()];
+        cells.extend(prediction.rankings.iter().map(|ranking| {
+            let pair = &ranking.pairs[rank];
+            format!("{} in block {} ({})", pair.channel, pair.block, value(pair.score))
+        }));
+        grid.row(cells);
+    }
+    Some(
+        style.title("Rankings", "channels by what the weights could do, and by what first tokens reach")
+            + &grid.render(style),
+    )
+}
+
+/// How first tokens are turned towards the trigger.
+pub(super) fn steering(census: &Census, style: &Style) -> Option<String> {
+    let steering = census.steering.as_ref()?;
+    let mut grid = Grid::new([
+        Heading::number("layer"),
+        Heading::number("attention alone"),
+        Heading::number("after attention"),
+        Heading::number("after feed-forward"),
+        Heading::text("heads that turn it most").expendable(1),
+    ]);
+    for layer in &steering.layers {
+        let mut heads: Vec<(usize, f64)> = layer.heads.iter().copied().enumerate().collect();
+        heads.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let heads: Vec<String> = heads.iter().take(3).map(|(head, share)| format!("{head} ({share:+.3})")).collect();
+        grid.row(vec![
+            layer.layer.to_string(),
+            format!("{:.3}", layer.attention_alone),
+            format!("{:.3}", layer.after_attention),
+            layer.after_feed_forward.map_or_else(String::new, |cosine| format!("{cosine:.3}")),
+            heads.join(", "),
+        ]);
+    }
+    let what = format!(
+        "|cos| of {} first tokens to the trigger of channel {} in block {}; their embeddings have {:.3}",
+        steering.sample, steering.channel, steering.block, steering.embedding
+    );
+    Some(style.title("Steering", &what) + &grid.render(style))
+}
