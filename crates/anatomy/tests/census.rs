@@ -101,9 +101,13 @@ fn steering_is_what_tokens_at_position_0_do() {
         // Orthogonal to the mean direction, so that a LayerNorm's centring does not change cosines.
         let mut direction: Vec<f64> = (1..=d).map(|i| (i * i) as f64).collect();
         let mean = direction.iter().sum::<f64>() / d as f64;
-        direction.iter_mut().for_each(|entry| *entry -= mean);
+        for entry in &mut direction {
+            *entry -= mean;
+        }
         let length = direction.iter().map(|entry| entry * entry).sum::<f64>().sqrt();
-        direction.iter_mut().for_each(|entry| *entry /= length);
+        for entry in &mut direction {
+            *entry /= length;
+        }
         let trigger = Trigger { block: 4, channel: 0, direction: direction.clone() };
         let found = steering(&model, &ids, &trigger).expect("a walk");
 
