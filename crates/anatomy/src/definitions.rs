@@ -47,6 +47,8 @@
 
 use serde::Serialize;
 
+use crate::sample::{LEAST_TOKENS, MOST_TOKENS, SHARE};
+
 /// R: how many times the typical token's largest magnitude a spike token reaches at least.
 pub const SPIKE_RATIO: f64 = 5.0;
 /// The strict threshold on alpha above which a head is a sink head.
@@ -64,6 +66,20 @@ pub const TOP_CHANNELS: usize = 3;
 /// Share of the peak channel's response to its trigger that another channel of the same block has at least to count as
 /// sharing that trigger.
 pub const SHARED_TRIGGER_SHARE: f64 = 0.02;
+/// Regularity i: share of the peak that a stage's tokens have at most in the embedding and after the last block.
+pub const INTERMEDIATE_SHARE: f64 = 0.1;
+/// Regularity ii: share of the channels that spike at most.
+pub const FEW_CHANNELS: f64 = 0.05;
+/// Regularity iii: share of a stage's tokens that spike in its other channels at least.
+pub const SPIKE_TOGETHER_SHARE: f64 = 0.9;
+/// Regularity iv: coefficient of variation of the ratios between spike channels at most.
+pub const FIXED_RATIO_VARIATION: f64 = 0.1;
+/// Regularity v: share of the tokens that spike at most.
+pub const FEW_TOKENS: f64 = 0.05;
+/// Share of the sum of the eigenvalues that defines the 95 % rank.
+pub const RANK_SHARE: f64 = 0.95;
+/// Share of the sequences in which a head is a sink at least, for the head to be called a sink head.
+pub const SINK_HEAD_SHARE: f64 = 0.5;
 /// Resamples of a bootstrap interval.
 pub const BOOTSTRAP_RESAMPLES: usize = 1000;
 /// Probability mass of an interval.
@@ -114,7 +130,85 @@ pub fn all(spike_ratio: f64, epsilon: f64) -> Vec<Definition> {
         "mean negative log-likelihood over the predicted tokens of all sequences, in nats",
     ));
     definitions.push(Definition::new("perplexity", PAPER, "exp(nll), never capped"));
+    definitions.extend(causes());
+    definitions.extend(vocabulary(spike_ratio));
+    definitions.extend(census());
     definitions
+}
+
+/// Every definition of the probe.
+pub fn probe(spike_ratio: f64) -> Vec<Definition> {
+    let mut definitions = activations(spike_ratio);
+    definitions.extend(stages(spike_ratio));
+    definitions.extend(vocabulary(spike_ratio));
+    definitions
+}
+
+fn vocabulary(spike_ratio: f64) -> Vec<Definition> {
+    vec![Definition::new(
+        "probe",
+        PAPER,
+        format!(
+            "every vocabulary item alone behind the same prefix (none: at position 0, without BOS); value: max_k |H_b[k]| \
+             after the last step-up block b of the text's strongest stage (its peak block if none steps up); it spikes if \
+             value >= threshold = {spike_ratio} M_b, M_b from the text (Table 2)"
+        ),
+    )]
+}
+
+/// Every definition of the second look at a sample, and of the verdicts.
+fn causes() -> Vec<Definition> {
+    let paper = |name, formula: &str| Definition::new(name, PAPER, formula);
+    let ours = |name, formula: String| Definition::new(name, SINKSCOPE, formula);
+    vec![
+        ours(
+            "regularities",
+            format!(
+                "of the strongest stage; i: largest activation of its tokens in the embedding or after the last block at most \
+                 {INTERMEDIATE_SHARE} of the peak; ii: at most {FEW_CHANNELS} of the channels spike; iii: in its other channels, \
+                 at least {SPIKE_TOGETHER_SHARE} of its tokens spike on average; iv: median ratio_variation of its other \
+                 channels at most {FIXED_RATIO_VARIATION}; v: at most {FEW_TOKENS} of the tokens are its; without a stage, or a \
+                 second channel or token where one is needed, it fails"
+            ),
+        ),
+        ours(
+            "sample",
+            format!(
+                "the first positions of evenly chosen sequences: {SHARE} of the tokens, but at least {LEAST_TOKENS} and at most \
+                 {MOST_TOKENS}; spike: the tokens of the strongest stage (of the block's stage under silu), other: the rest"
+            ),
+        ),
+        paper("silu", "cosine and norm_ratio of act(g) to g, g = W_gate x + b, mean over tokens (Fig. 2)"),
+        paper(
+            "bilinear_error",
+            "||W_down (g o u) - W_down (act(g) o u)|| / ||W_down (act(g) o u)|| over tokens and the stage's spike channels, \
+             without bias and before any output norm (eq. 15); without a gate g o u is c g o g",
+        ),
+        paper(
+            "rank_one",
+            "l* (s* . x)^2 against the real output in the stage's channel (eq. 21); trigger_cosine: |cos(x, s*)|",
+        ),
+        paper(
+            "normalisation",
+            "x = sqrt(d) H_b / ||H_b|| (centred first for LayerNorm): top3_energy, share of ||x||^2 in the three largest entries; \
+             cosines of pairs among at most 256 tokens of a kind; with_gamma: after the norm that reads H_b (eq. 23-25)",
+        ),
+        ours(
+            "geometry",
+            format!(
+                "sink key: of the first half of the keys the one that receives most attention in a sequence; sink: the head's \
+                 indicator holds in at least {SINK_HEAD_SHARE} of the sequences; key_rank95: least number of eigenvalues of the \
+                 second-moment matrix of rotated keys with {RANK_SHARE} of their sum; logit_gap: mean over queries after the \
+                 sink token of its key's logit less the mean logit of the other keys in sight, before any soft cap; \
+                 query_to_sink_key, query_to_other_keys: mean cosines (eq. 26)"
+            ),
+        ),
+        paper(
+            "self_sinking",
+            "tokens away from position 0: cosine of the embedding to the first norm's gamma, length of what that norm makes of \
+             it, attention weight on itself by layer",
+        ),
+    ]
 }
 
 /// Every definition of the census.

@@ -1,9 +1,10 @@
 //! What can go wrong when results are put together.
 
+use sinkscope_model::ModelError;
 use thiserror::Error;
 
 /// Why an examination has no result.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AnatomyError {
     /// The residual holds infinities or NaNs.
@@ -17,4 +18,7 @@ pub enum AnatomyError {
         /// How many there are at that block.
         values: u64,
     },
+    /// The model, the text or the request is wrong.
+    #[error(transparent)]
+    Model(#[from] ModelError),
 }

@@ -1,39 +1,43 @@
-//! An examination: what is asked for, the taps it takes, and how they become one result.
+//! An examination: what is asked for, the passes it takes, and how they become one result.
 //!
-//! ```
-//! use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, Finished, ModelSize};
-//! use sinkscope_model::data::TokenBatch;
-//!
-//! let batch = TokenBatch { tokens: vec![5, 7, 7, 1], sequences: 2, seq_len: 2 };
-//! let request = AnatomyRequest { lifecycle: false, spikes: false, sinks: false, ..AnatomyRequest::default() };
-//! let taps = AnatomyTaps::new(&request, ModelSize { layers: 2, heads: 4 }, &batch);
-//! // A pass over the batch drives `taps.residual`, `taps.sinks` and `taps.prediction` here.
-//! match taps.finish(&batch, &|_id| String::new())? {
-//!     Finished::Complete(anatomy) => assert!(anatomy.sinks.is_none()),
-//!     // Another pass over the same batch drives `look.tap` first.
-//!     Finished::SecondLook(look) => drop(look.finish(&batch, &|_id| String::new())),
-//! }
-//! # Ok::<(), sinkscope_anatomy::error::AnatomyError>(())
-//! ```
+//! [`examine`] does all of it. The first pass finds spikes and sinks; what compares spike tokens with others takes a second
+//! look at a sample ([`crate::sample`]); the census and the probe are runs of their own. [`AnatomyTaps`] are the taps of
+//! the first pass for whoever drives one.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
+use sinkscope_model::pass::{ErasedTap, Pass, PassReport};
 
-use crate::definitions::{SINK_EPSILON, SPIKE_RATIO};
+use sinkscope_model::ModelError;
+
+use crate::census::{CensusRequest, Walk, census};
+use crate::definitions::{SINK_EPSILON, SINK_HEAD_SHARE, SPIKE_RATIO};
 use crate::error::AnatomyError;
 use crate::lifecycle::lifecycle;
 use crate::prediction::PredictionTap;
+use crate::probe::{Calibration, probe};
+use crate::regularities::regularities;
 use crate::residual::{ResidualTap, StageSearch};
-use crate::results::Anatomy;
+use crate::results::{Anatomy, Picture, PicturePoint, SampleSize, Silu, Stage};
+use crate::sample::Sample;
+use crate::sample::amplifier::AmplifierTap;
+use crate::sample::embedding::{is_delimiter, self_sinking};
+use crate::sample::geometry::{GeometryTap, HeadVectors};
+use crate::sample::normalisation::NormalisationTap;
 use crate::sinks::{SinkDefinition, SinkTap};
 use crate::spikes::look::StageLook;
 use crate::spikes::outline::StageOutline;
 use crate::spikes::spikes;
 use crate::spikes::stage::StageValues;
 use crate::tokens::Tokens;
+use crate::tsne;
 
 /// What to examine, and with which thresholds. The default is everything with those of [`crate::definitions`].
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "four parts that are asked for independently")]
+#[expect(clippy::struct_excessive_bools, reason = "parts that are asked for independently")]
 pub struct AnatomyRequest {
     /// The life cycle of the largest channels.
     pub lifecycle: bool,
@@ -43,6 +47,18 @@ pub struct AnatomyRequest {
     pub sinks: bool,
     /// Negative log-likelihood and perplexity.
     pub nll: bool,
+    /// The amplifier at work.
+    pub silu: bool,
+    /// What normalisation makes of spikes.
+    pub normalisation: bool,
+    /// The geometry of heads, and tokens that attend to themselves.
+    pub geometry: bool,
+    /// The census.
+    pub census: Option<CensusScope>,
+    /// The vocabulary at position 0.
+    pub probe: bool,
+    /// Layers and heads of whose queries and keys a picture is wanted, with the geometry.
+    pub pictures: Vec<(usize, usize)>,
     /// R.
     pub spike_ratio: f64,
     /// The threshold on alpha.
@@ -53,6 +69,32 @@ pub struct AnatomyRequest {
     pub seed: u64,
 }
 
+impl AnatomyRequest {
+    /// Nothing, with the thresholds of [`crate::definitions`].
+    pub fn nothing() -> Self {
+        Self {
+            lifecycle: false,
+            spikes: false,
+            sinks: false,
+            nll: false,
+            silu: false,
+            normalisation: false,
+            geometry: false,
+            census: None,
+            ..Self::default()
+        }
+    }
+}
+
+/// Which blocks a census counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CensusScope {
+    /// The step-up and step-down blocks.
+    Steps,
+    /// Every block, with a prediction.
+    All,
+}
+
 impl Default for AnatomyRequest {
     fn default() -> Self {
         Self {
@@ -60,6 +102,12 @@ impl Default for AnatomyRequest {
             spikes: true,
             sinks: true,
             nll: true,
+            silu: true,
+            normalisation: true,
+            geometry: true,
+            census: Some(CensusScope::Steps),
+            probe: false,
+            pictures: Vec::new(),
             spike_ratio: SPIKE_RATIO,
             epsilon: SINK_EPSILON,
             definition: SinkDefinition::Paper,
@@ -75,6 +123,267 @@ pub struct ModelSize {
     pub layers: usize,
     /// Query heads per layer.
     pub heads: usize,
+    /// Width of the residual.
+    pub d_model: usize,
+}
+
+impl ModelSize {
+    /// That of a model.
+    pub fn of(model: &Model) -> Self {
+        let a = model.architecture();
+        Self { layers: a.layers.len(), heads: a.heads, d_model: a.d_model }
+    }
+}
+
+/// Around an examination.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Bytes for activations and weights.
+    pub memory: u64,
+    /// The text of a token id, empty if there is no tokeniser.
+    pub text: &'a dyn Fn(u32) -> String,
+    /// Told how far it is.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// How far an examination is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Something begins.
+    Stage(&'static str),
+    /// So many steps of it are done, of so many.
+    Steps(u64, u64),
+}
+
+/// What an examination gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Examined {
+    /// What was measured.
+    pub anatomy: Anatomy,
+    /// The first pass; `None` if nothing asked for one.
+    pub first: Option<PassReport>,
+    /// Every part by name, in seconds.
+    pub passes: Vec<(&'static str, f64)>,
+}
+
+/// Examines a model on a text, on the current threads.
+///
+/// # Errors
+/// If the request does not fit the model or a token id lies beyond the vocabulary, a weight is not finite, or a residual
+/// comes out infinite or undefined.
+pub fn examine(
+    model: &Model,
+    batch: &TokenBatch,
+    request: &AnatomyRequest,
+    around: Surroundings<'_>,
+) -> Result<Examined, AnatomyError> {
+    let a = model.architecture();
+    if let Some((layer, head)) =
+        request.pictures.iter().find(|&&(layer, head)| layer >= a.layers.len() || head >= a.heads)
+    {
+        let reason = format!(
+            "head {layer}.{head} does not exist: there are {} layers of {} heads, from 0",
+            a.layers.len(),
+            a.heads
+        );
+        return Err(ModelError::Request(reason).into());
+    }
+    let mut run = Examiner { model, batch, request, around, passes: Vec::new() };
+    let (mut anatomy, first) = run.first_pass()?;
+    if request.silu || request.normalisation || request.geometry {
+        run.second_look(&mut anatomy)?;
+    }
+    run.census(&mut anatomy)?;
+    run.probe(&mut anatomy)?;
+    // What was only measured for the sake of something else.
+    let Anatomy { lifecycle, spikes, sinks, regularities, .. } = &mut anatomy;
+    *lifecycle = lifecycle.take().filter(|_| request.lifecycle);
+    *spikes = spikes.take().filter(|_| request.spikes);
+    *regularities = regularities.take().filter(|_| request.spikes);
+    *sinks = sinks.take().filter(|_| request.sinks);
+    Ok(Examined { anatomy, first, passes: run.passes })
+}
+
+/// An examination under way.
+struct Examiner<'a> {
+    model: &'a Model,
+    batch: &'a TokenBatch,
+    request: &'a AnatomyRequest,
+    around: Surroundings<'a>,
+    passes: Vec<(&'static str, f64)>,
+}
+
+impl Examiner<'_> {
+    fn begin(&self, what: &'static str) -> Instant {
+        (self.around.progress)(Progress::Stage(what));
+        Instant::now()
+    }
+
+    /// Spikes, sinks and predictions, and once more if the stages ask for a second look.
+    fn first_pass(&mut self) -> Result<(Anatomy, Option<PassReport>), AnatomyError> {
+        let request = self.request;
+        let stages = request.lifecycle
+            || request.spikes
+            || request.silu
+            || request.normalisation
+            || request.geometry
+            || request.probe
+            || request.census == Some(CensusScope::Steps);
+        let wanted = AnatomyRequest {
+            lifecycle: stages,
+            spikes: stages,
+            sinks: request.sinks || request.geometry,
+            ..request.clone()
+        };
+        if !(stages || wanted.sinks || wanted.nll) {
+            return Ok((Anatomy::default(), None));
+        }
+        let start = self.begin("examining");
+        let report = |done, total| (self.around.progress)(Progress::Steps(done, total));
+        let pass = Pass::new(self.model, self.around.memory).with_progress(&report);
+        let mut taps = AnatomyTaps::new(&wanted, ModelSize::of(self.model), self.batch);
+        let AnatomyTaps { residual, sinks, prediction, .. } = &mut taps;
+        let mut active: Vec<&mut dyn ErasedTap> = Vec::new();
+        active.extend(residual.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+        active.extend(sinks.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+        active.extend(prediction.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+        let first = pass.run(self.batch, &mut active)?;
+        let finished = taps.finish(self.batch, self.around.text)?;
+        self.passes.push(("examination", start.elapsed().as_secs_f64()));
+        let anatomy = match finished {
+            Finished::Complete(anatomy) => *anatomy,
+            Finished::SecondLook(mut look) => {
+                let start = self.begin("a second look at the stages");
+                pass.run(self.batch, &mut [&mut look.tap])?;
+                let anatomy = look.finish(self.batch, self.around.text);
+                self.passes.push(("stages", start.elapsed().as_secs_f64()));
+                anatomy
+            }
+        };
+        Ok((anatomy, Some(first)))
+    }
+
+    /// What compares spike tokens with others, on a sample.
+    fn second_look(&mut self, anatomy: &mut Anatomy) -> Result<(), AnatomyError> {
+        let start = self.begin("a second look at a sample");
+        let request = self.request;
+        let sample = Sample::new(self.model, self.batch);
+        let shape = (sample.batch.sequences, sample.batch.seq_len);
+        let stages: &[Stage] = anatomy.spikes.as_ref().map_or(&[], |spikes| &spikes.stages);
+        let spikes: Vec<Vec<bool>> = stages.iter().map(|stage| sample.spikes(Some(stage))).collect();
+        let strongest = sample.spikes(stages.first());
+        let mut amplifier =
+            request.silu.then(|| AmplifierTap::new(self.model, stages, &spikes, shape.1)).transpose()?;
+        let mut normalisation =
+            request.normalisation.then(|| NormalisationTap::new(self.model, &strongest)).transpose()?;
+        let sinks = anatomy.sinks.as_ref().map_or_else(Vec::new, |sinks| {
+            let is_sink = |layer: &Vec<f64>| layer.iter().map(|share| *share >= SINK_HEAD_SHARE).collect();
+            sinks.head_ratio.iter().map(is_sink).collect()
+        });
+        let mut geometry = request.geometry.then(|| {
+            let kept = request.pictures.clone();
+            GeometryTap::new(self.model.architecture(), shape, strongest.clone(), sinks, kept)
+        });
+        let mut active: Vec<&mut dyn ErasedTap> = Vec::new();
+        active.extend(amplifier.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+        active.extend(normalisation.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+        active.extend(geometry.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+        let report = |done, total| (self.around.progress)(Progress::Steps(done, total));
+        // The sample is small and these taps want it whole.
+        Pass::new(self.model, u64::MAX).with_progress(&report).run(&sample.batch, &mut active)?;
+        let last_step = stages.first().and_then(|stage| stage.step_up.last()).copied().unwrap_or(0);
+        anatomy.silu = amplifier.map(|tap| Silu { blocks: tap.finish() });
+        anatomy.normalisation = normalisation.map(NormalisationTap::finish);
+        let mut vectors = Vec::new();
+        if let Some(tap) = geometry {
+            let (geometry, mut to_self, kept) = tap.finish();
+            to_self.truncate((last_step.max(2) - 1) / 2 + 1);
+            let delimiter = |id| is_delimiter(&(self.around.text)(id));
+            anatomy.geometry = Some(geometry);
+            anatomy.self_sinking = Some(self_sinking(self.model, &sample.batch, &strongest, &delimiter, &to_self)?);
+            vectors = kept;
+        }
+        let spike_tokens = strongest.iter().filter(|spike| **spike).count();
+        anatomy.sample = Some(SampleSize { sequences: shape.0, seq_len: shape.1, spike_tokens });
+        self.passes.push(("sample", start.elapsed().as_secs_f64()));
+        if !vectors.is_empty() {
+            let start = self.begin("pictures");
+            anatomy.pictures =
+                vectors.iter().filter_map(|head| picture(head, &sample, &strongest, request.seed)).collect();
+            self.passes.push(("pictures", start.elapsed().as_secs_f64()));
+        }
+        Ok(())
+    }
+
+    fn census(&mut self, anatomy: &mut Anatomy) -> Result<(), AnatomyError> {
+        let Some(scope) = self.request.census else { return Ok(()) };
+        let start = self.begin("census");
+        let stages: &[Stage] = anatomy.spikes.as_ref().map_or(&[], |spikes| &spikes.stages);
+        let steps = stages.iter().flat_map(|stage| stage.step_up.iter().chain(&stage.step_down));
+        let steps: BTreeSet<usize> = steps.copied().filter(|block| block.is_multiple_of(2)).collect();
+        // The strongest stage's first amplifier.
+        let amplifier = stages.first().and_then(|stage| {
+            let block = stage.step_up.iter().copied().find(|block| block.is_multiple_of(2))?;
+            Some(Walk::To { block, channel: stage.channel })
+        });
+        let wanted = CensusRequest {
+            walk: if scope == CensusScope::All { Walk::Predict } else { amplifier.unwrap_or(Walk::Nowhere) },
+            channels: stages.iter().map(|stage| stage.channel).collect::<BTreeSet<_>>().into_iter().collect(),
+            full: false,
+            blocks: (scope == CensusScope::Steps).then(|| steps.into_iter().collect()),
+            seed: self.request.seed,
+        };
+        let census = census(self.model, &wanted, &|done, total| (self.around.progress)(Progress::Steps(done, total)))?;
+        anatomy.prediction_score = match scope {
+            CensusScope::All => census.prediction.as_ref().zip(stages.first()).map(|(told, stage)| told.score(stage)),
+            CensusScope::Steps => None,
+        };
+        anatomy.census = Some(census);
+        self.passes.push(("census", start.elapsed().as_secs_f64()));
+        Ok(())
+    }
+
+    fn probe(&mut self, anatomy: &mut Anatomy) -> Result<(), AnatomyError> {
+        if !self.request.probe {
+            return Ok(());
+        }
+        let start = self.begin("probing the vocabulary");
+        let calibration = anatomy.spikes.as_ref().zip(anatomy.lifecycle.as_ref());
+        let calibration = calibration.and_then(|(spikes, lifecycle)| Calibration::new(spikes, lifecycle));
+        let report = |done, total| (self.around.progress)(Progress::Steps(done, total));
+        let (memory, text) = (self.around.memory, self.around.text);
+        anatomy.probe = Some(probe(self.model, calibration.as_ref(), &[], memory, text, &report)?);
+        self.passes.push(("probe", start.elapsed().as_secs_f64()));
+        Ok(())
+    }
+}
+
+/// Queries and keys of a head in one plane; of so many tokens of the sample as the method takes, evenly.
+fn picture(head: &HeadVectors, sample: &Sample, spikes: &[bool], seed: u64) -> Option<Picture> {
+    let tokens = spikes.len();
+    let count = tokens.min(tsne::MOST_VECTORS / 2);
+    let evenly = (0..count).map(|index| index * tokens / count);
+    // Spike tokens are few: all of them, as far as they fit.
+    let spiking = (0..tokens).filter(|&token| spikes[token]).take(count / 4);
+    let chosen: BTreeSet<usize> = spiking.chain(evenly).collect();
+    let chosen: Vec<usize> = chosen.into_iter().take(count).collect();
+    let gather = |vectors: &[f32]| -> Vec<f32> {
+        chosen.iter().flat_map(|token| &vectors[token * head.head_dim..][..head.head_dim]).copied().collect()
+    };
+    let vectors = [gather(&head.queries), gather(&head.keys)].concat();
+    let points = tsne::embed(&vectors, head.head_dim, seed)?;
+    let seq_len = sample.batch.seq_len;
+    let point = |(index, at): (usize, [f32; 2])| {
+        let token = chosen[index % chosen.len()];
+        PicturePoint {
+            key: index >= chosen.len(),
+            sequence: sample.sequences[token / seq_len],
+            position: token % seq_len,
+            spike: spikes[token],
+            at,
+        }
+    };
+    Some(Picture { layer: head.layer, head: head.head, points: points.into_iter().enumerate().map(point).collect() })
 }
 
 /// The taps of an examination; those not asked for are absent.
@@ -87,6 +396,7 @@ pub struct AnatomyTaps {
     /// For the negative log-likelihood.
     pub prediction: Option<PredictionTap>,
     request: AnatomyRequest,
+    d_model: usize,
 }
 
 /// What a pass led to.
@@ -107,6 +417,7 @@ pub struct SecondLook {
     residual: ResidualTap,
     rest: Anatomy,
     request: AnatomyRequest,
+    d_model: usize,
 }
 
 impl AnatomyTaps {
@@ -119,6 +430,7 @@ impl AnatomyTaps {
             sinks: request.sinks.then(|| SinkTap::new(size.layers, size.heads, sequences, seq_len)),
             prediction: request.nll.then(|| PredictionTap::new(size.layers, sequences)),
             request: request.clone(),
+            d_model: size.d_model,
         }
     }
 
@@ -128,14 +440,13 @@ impl AnatomyTaps {
     ///
     /// [`AnatomyError::NonFiniteResidual`] if the residual was observed and holds infinities or NaNs.
     pub fn finish(self, batch: &TokenBatch, text: &dyn Fn(u32) -> String) -> Result<Finished, AnatomyError> {
-        let Self { residual, sinks, prediction, request } = self;
+        let Self { residual, sinks, prediction, request, d_model } = self;
         let mut anatomy = Anatomy {
-            lifecycle: None,
-            spikes: None,
             sinks: sinks.map(|tap| tap.finish(request.definition, request.epsilon, request.seed)),
             perplexity: prediction.as_ref().and_then(PredictionTap::perplexity),
             nll: prediction.as_ref().and_then(PredictionTap::nll),
             predicted_tokens: prediction.as_ref().map(PredictionTap::predicted_tokens),
+            ..Anatomy::default()
         };
         let Some(residual) = residual else { return Ok(Finished::Complete(Box::new(anatomy))) };
         if let Some(broken) = residual.non_finite() {
@@ -143,11 +454,11 @@ impl AnatomyTaps {
         }
         match residual.stages() {
             StageSearch::Found(stages) => {
-                add_residual(&mut anatomy, &residual, &stages, &request, Tokens::new(batch, text));
+                add_residual(&mut anatomy, &residual, &stages, &request, d_model, Tokens::new(batch, text));
                 Ok(Finished::Complete(Box::new(anatomy)))
             }
             StageSearch::SecondLook(tap) => {
-                Ok(Finished::SecondLook(Box::new(SecondLook { tap, residual, rest: anatomy, request })))
+                Ok(Finished::SecondLook(Box::new(SecondLook { tap, residual, rest: anatomy, request, d_model })))
             }
         }
     }
@@ -156,8 +467,8 @@ impl AnatomyTaps {
 impl SecondLook {
     /// Puts the result together after the second pass.
     pub fn finish(self, batch: &TokenBatch, text: &dyn Fn(u32) -> String) -> Anatomy {
-        let Self { tap, residual, rest: mut anatomy, request } = self;
-        add_residual(&mut anatomy, &residual, &tap.finish(), &request, Tokens::new(batch, text));
+        let Self { tap, residual, rest: mut anatomy, request, d_model } = self;
+        add_residual(&mut anatomy, &residual, &tap.finish(), &request, d_model, Tokens::new(batch, text));
         anatomy
     }
 }
@@ -167,9 +478,12 @@ fn add_residual(
     residual: &ResidualTap,
     stages: &[(StageOutline, StageValues)],
     request: &AnatomyRequest,
+    d_model: usize,
     tokens: Tokens<'_>,
 ) {
     let spikes = spikes(residual, stages, tokens);
     anatomy.lifecycle = request.lifecycle.then(|| lifecycle(residual, &spikes.stages, tokens));
+    let verdicts = || regularities(residual, spikes.stages.first(), tokens.seq_len(), d_model);
+    anatomy.regularities = request.spikes.then(verdicts);
     anatomy.spikes = request.spikes.then_some(spikes);
 }

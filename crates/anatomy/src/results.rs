@@ -3,8 +3,17 @@
 
 use serde::Serialize;
 
+use crate::census::Census;
+use crate::census::prediction::PredictionScore;
+use crate::probe::Probe;
+use crate::regularities::Regularity;
+use crate::sample::amplifier::Amplifier;
+use crate::sample::embedding::SelfSinking;
+use crate::sample::geometry::Geometry;
+use crate::sample::normalisation::Normalisation;
+
 /// Everything that was measured; a part is absent when it was not asked for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Anatomy {
     /// The trajectory of the largest channels over depth.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,6 +33,80 @@ pub struct Anatomy {
     /// Number of predicted tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted_tokens: Option<usize>,
+    /// The five regularities, with the spikes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regularities: Option<Vec<Regularity>>,
+    /// What the second look was taken at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<SampleSize>,
+    /// The amplifier at work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silu: Option<Silu>,
+    /// What normalisation makes of spikes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalisation: Option<Normalisation>,
+    /// The geometry of heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub geometry: Option<Geometry>,
+    /// Tokens that attend to themselves early on, with the geometry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub self_sinking: Option<SelfSinking>,
+    /// Of the step-up and step-down blocks, or of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub census: Option<Census>,
+    /// How right the census is about the strongest stage; only of a census of all blocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prediction_score: Option<PredictionScore>,
+    /// The vocabulary at position 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+    /// The pictures asked for; in `tsne.parquet`.
+    #[serde(skip)]
+    pub pictures: Vec<Picture>,
+}
+
+/// Queries and keys of a head, in two dimensions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// Layer.
+    pub layer: usize,
+    /// Head.
+    pub head: usize,
+    /// Its points.
+    pub points: Vec<PicturePoint>,
+}
+
+/// A query or a key in a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PicturePoint {
+    /// Whether it is a key.
+    pub key: bool,
+    /// Sequence of the batch.
+    pub sequence: usize,
+    /// Position.
+    pub position: usize,
+    /// Whether the token spikes.
+    pub spike: bool,
+    /// Where it stands.
+    pub at: [f32; 2],
+}
+
+/// The shape of the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SampleSize {
+    /// Sequences.
+    pub sequences: usize,
+    /// Their first positions.
+    pub seq_len: usize,
+    /// Tokens of the strongest stage among them.
+    pub spike_tokens: usize,
+}
+
+/// The amplifier at work, block by block.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Silu {
+    /// The feed-forward step-up and step-down blocks of every stage.
+    pub blocks: Vec<Amplifier>,
 }
 
 /// The life cycle of the largest channels (Fig. 1).
@@ -158,6 +241,27 @@ pub struct Stage {
     pub share_at_position_0: f64,
     /// Share of all other tokens that are among the tokens.
     pub rate_elsewhere: f64,
+    /// The vocabulary items that spike away from position 0, the most frequent first.
+    pub elsewhere: Vec<SpikingElsewhere>,
+}
+
+/// A vocabulary item that spikes away from position 0, and when.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SpikingElsewhere {
+    /// Token id.
+    pub id: u32,
+    /// Token text (empty if no tokeniser is at hand).
+    pub text: String,
+    /// How often it stands away from position 0.
+    pub occurrences: usize,
+    /// How often it spikes there.
+    pub spiking: usize,
+    /// How often it is then the first token of its sequence that spikes.
+    pub first: usize,
+    /// How often it is then its own first occurrence in the sequence.
+    pub first_occurrence: usize,
+    /// Its least position among those.
+    pub least_position: usize,
 }
 
 /// What a block of a stage's window adds.
@@ -179,6 +283,9 @@ pub struct SpikeChannel {
     /// Coefficient of variation over the stage's tokens of the ratio of this channel to the stage's channel (regularity
     /// iv: almost fixed ratios); 0 for the stage's channel itself.
     pub ratio_variation: f64,
+    /// Share of the stage's tokens that reach R `M_b` in this channel at the peak block (regularity iii: they spike
+    /// together).
+    pub share: f64,
 }
 
 /// One spike token of a stage.

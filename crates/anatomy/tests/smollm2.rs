@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use sinkscope_anatomy::census::{CensusRequest, census};
+use sinkscope_anatomy::census::{CensusRequest, Walk, census};
 use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, Finished, ModelSize};
 use sinkscope_anatomy::results::{Anatomy, Stage};
 use sinkscope_anatomy::sinks::{SinkDefinition, SinkTap};
@@ -75,7 +75,7 @@ fn batch(reference: &Value) -> TokenBatch {
 
 /// Examines; `memory` decides how many groups the sequences make.
 fn examine(model: &Model, batch: &TokenBatch, request: &AnatomyRequest, memory: u64) -> (Anatomy, FirstRow, usize) {
-    let size = ModelSize { layers: model.architecture().layers.len(), heads: model.architecture().heads };
+    let size = ModelSize::of(model);
     let pass = Pass::new(model, memory);
     let mut taps = AnatomyTaps::new(request, size, batch);
     let mut first = FirstRow { block: 24, row: Vec::new() };
@@ -225,7 +225,7 @@ fn threads_and_groups_change_no_bit() {
 fn the_census_is_that_of_the_reference_and_predicts_the_spike() {
     let reference: Value = serde_json::from_str(REFERENCE).expect("JSON");
     let model = Model::open(MODEL).expect("the fetched model");
-    let request = CensusRequest { channels: vec![], full: false, blocks: None, seed: 0 };
+    let request = CensusRequest { channels: vec![], full: false, blocks: None, walk: Walk::Predict, seed: 0 };
     let found = census(&model, &request, &|_, _| {}).expect("a census");
     let expected = &reference["census_block_24"];
     let relative = number(&reference["tolerance"]["frobenius_relative"]);
@@ -244,7 +244,7 @@ fn the_census_is_that_of_the_reference_and_predicts_the_spike() {
     let shared = found.shared_trigger.iter().find(|shared| shared.block == 24).expect("block 24");
     assert!(shared.channels[..2] == [507, 247] && shared.cosines[0][1] > 0.95, "{shared:?}");
     // And first tokens reach it, in this block and no other.
-    let prediction = &found.prediction;
+    let prediction = found.prediction.as_ref().expect("asked for");
     assert_eq!((&prediction.step_up[..], &prediction.step_down[..]), (&[24][..], &[58, 60][..]));
     assert_eq!(prediction.channels[..2], [507, 247]);
     let peak = prediction.peak.as_ref().expect("a spike");

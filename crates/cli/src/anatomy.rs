@@ -3,13 +3,18 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use sinkscope_anatomy::definitions;
+use sinkscope_anatomy::examination::{self, CensusScope, Examined, Surroundings, examine};
+use sinkscope_anatomy::sinks::SinkDefinition;
+use sinkscope_kernels::peak;
 use sinkscope_report::anatomy_tables::anatomy_tables;
-use sinkscope_report::envelope::{Envelope, Timing, VERSION};
+use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
 use sinkscope_report::terminal;
 
-use crate::examine::examine;
 use crate::machine;
-use crate::output::Output;
+use crate::opened::{Opened, show};
+use crate::output::{Output, by_name, model_identity};
+use crate::part::Part;
 use crate::progress::Progress;
 use crate::request::AnatomyRequest;
 
@@ -20,24 +25,56 @@ use crate::request::AnatomyRequest;
 pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
     let output = Output::prepare(&request.run)?;
     let progress = Progress::new(request.run.verbosity);
-    let examination = examine(request, &progress)?;
+    let opened = Opened::new(&request.run, &request.text, &progress)?;
+    let around = Surroundings {
+        memory: request.run.memory,
+        text: &|id| opened.text(id),
+        progress: &|step| show(&progress, step),
+    };
+    let wanted = examination_request(request);
+    let Examined { anatomy, first, passes } = examine(&opened.model, &opened.batch, &wanted, around)?;
+    progress.stage("hashing");
+    let identity = model_identity(&opened.model)?;
     drop(progress);
+    let bound = peak::flops_per_second() * rayon::current_num_threads() as f64;
     let envelope = Envelope {
         sinkscope: VERSION,
         command: request.run.command.clone(),
-        model: examination.model,
-        data: Some(examination.data),
-        definitions: examination.definitions,
+        model: identity,
+        data: Some(opened.data),
+        definitions: by_name(&definitions::all(request.text.spike_ratio, request.epsilon)),
         timing: Timing {
-            passes: examination.passes,
-            tokens_per_second: Some(examination.tokens_per_second),
-            fraction_of_bound: examination.fraction_of_bound,
+            passes: PassTiming::list(passes),
+            tokens_per_second: first.as_ref().map(|first| first.tokens as f64 / first.seconds),
+            fraction_of_bound: first.as_ref().map(|first| first.flops / first.seconds / bound),
             peak_rss_bytes: machine::peak_memory(),
             seconds: start.elapsed().as_secs_f64(),
         },
         seed: request.run.seed,
-        results: examination.anatomy,
+        results: anatomy,
     };
     output.write("anatomy.json", &envelope, &anatomy_tables(&envelope.results)?)?;
     Output::print(|style| terminal::anatomy(&envelope, style))
+}
+
+fn examination_request(request: &AnatomyRequest) -> examination::AnatomyRequest {
+    let asked = |part| request.parts.contains(&part);
+    // Whoever names the census wants all of it.
+    let scope = if asked(Part::Census) && request.named { CensusScope::All } else { CensusScope::Steps };
+    examination::AnatomyRequest {
+        lifecycle: asked(Part::Lifecycle),
+        spikes: asked(Part::Spikes),
+        sinks: asked(Part::Sinks),
+        nll: asked(Part::Nll),
+        silu: asked(Part::Silu),
+        normalisation: asked(Part::Normalisation),
+        geometry: asked(Part::Geometry),
+        census: asked(Part::Census).then_some(scope),
+        probe: asked(Part::Probe),
+        pictures: request.pictures.clone(),
+        spike_ratio: request.text.spike_ratio,
+        epsilon: request.epsilon,
+        definition: SinkDefinition::Paper,
+        seed: request.run.seed,
+    }
 }

@@ -23,7 +23,17 @@ pub enum Command {
     /// Take the census of a model: what each feed-forward block could do, from the weights alone
     #[command(after_help = CENSUS_EXAMPLES)]
     Census(CensusArguments),
+
+    /// Try every vocabulary item at one position and say which spike there
+    #[command(after_help = PROBE_EXAMPLES)]
+    Probe(ProbeArguments),
 }
+
+const PROBE_EXAMPLES: &str = "\
+Examples:
+  sinkscope probe models/SmolLM2-135M-Instruct.Q4_1.gguf
+  sinkscope probe model.gguf --prefix \"The weather was fine.\"
+  sinkscope probe model.gguf --position 4 --out results";
 
 const CENSUS_EXAMPLES: &str = "\
 Examples:
@@ -44,13 +54,35 @@ pub struct AnatomyArguments {
     #[command(flatten)]
     pub text: TextArguments,
 
-    /// Measure only these parts: lifecycle, spikes, sinks, nll
+    /// Measure only these parts: lifecycle, spikes, sinks, nll, silu, normalisation, geometry, census (of all blocks),
+    /// probe [default: all but the probe, census of the step-up and step-down blocks]
     #[arg(long, value_name = "PARTS", value_delimiter = ',')]
     pub only: Vec<String>,
 
     /// A head is a sink if a key receives more than this share of its attention
     #[arg(long, value_name = "E", default_value_t = 0.3, allow_negative_numbers = true)]
     pub epsilon: f64,
+
+    /// Draw queries and keys of these heads, LAYER.HEAD, in a plane (t-SNE): tsne.parquet
+    #[arg(long, value_name = "HEADS", value_delimiter = ',')]
+    pub tsne: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ProbeArguments {
+    #[command(flatten)]
+    pub run: RunArguments,
+
+    #[command(flatten)]
+    pub text: TextArguments,
+
+    /// Try the items at this position, after the first tokens of the text [default: 0, or the length of the prefix]
+    #[arg(long, value_name = "P")]
+    pub position: Option<usize>,
+
+    /// Try the items after this text, tokenised without BOS
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -29,6 +29,7 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
         channels: request.channels.clone(),
         full: request.full,
         blocks: None,
+        walk: census::Walk::Predict,
         seed: request.run.seed,
     };
     let results = census(&model, &what, &|done, total| progress.set(done, total))?;
@@ -49,7 +50,7 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
         data: None,
         definitions: by_name(&definitions::census()),
         timing: Timing {
-            passes: parts.map(|(name, seconds)| PassTiming { name: name.to_owned(), seconds }).to_vec(),
+            passes: PassTiming::list(parts),
             tokens_per_second: None,
             fraction_of_bound: None,
             peak_rss_bytes: machine::peak_memory(),
@@ -58,6 +59,6 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
         seed: request.run.seed,
         results,
     };
-    output.write("census.json", &envelope, &census_tables(&envelope.results)?)?;
+    output.write("census.json", &envelope, &census_tables(Some(&envelope.results))?)?;
     Output::print(|style| terminal::census(&envelope, style))
 }

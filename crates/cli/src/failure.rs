@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_model::ModelError;
 use sinkscope_report::ReportError;
 use sinkscope_report::terminal::escape_control;
@@ -36,8 +37,8 @@ fn status(error: &anyhow::Error) -> u8 {
         if let Some(ReportError::Unusable { .. }) = cause.downcast_ref() {
             return WRONG;
         }
-        // Every one of these is about the request, the model or the text.
-        if cause.is::<ModelError>() {
+        // Every one of these is about the request, the model or the text. An examination hands on those it meets.
+        if cause.is::<ModelError>() || matches!(cause.downcast_ref(), Some(AnatomyError::Model(_))) {
             return WRONG;
         }
     }
@@ -78,6 +79,8 @@ mod tests {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         assert_eq!(status(&missing().into()), WRONG);
         assert_eq!(status(&anyhow!(missing()).context("while reading")), WRONG);
+        assert_eq!(status(&AnatomyError::Model(missing()).into()), WRONG);
+        assert_eq!(status(&AnatomyError::NonFiniteResidual { block: 1, values: 1 }.into()), FAILED);
         assert_eq!(status(&ReportError::Unusable { path: path.clone(), source: full() }.into()), WRONG);
         assert_eq!(status(&ReportError::Write { path, source: io() }.into()), FAILED);
         assert_eq!(status(&PrintError(io()).into()), 0);

@@ -4,12 +4,13 @@ mod anatomy;
 mod arguments;
 mod byte_size;
 mod census;
-mod examine;
 mod failure;
 mod logging;
 mod machine;
+mod opened;
 mod output;
 mod part;
+mod probe;
 mod progress;
 mod request;
 
@@ -39,6 +40,11 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
             let request = raw.resolve()?;
             logging::start(request.run.verbosity);
             request::thread_pool(request.run.threads)?.install(|| census::run(&request, start))
+        }
+        Command::Probe(raw) => {
+            let request = raw.resolve()?;
+            logging::start(request.run.verbosity);
+            request::thread_pool(request.run.threads)?.install(|| probe::run(&request, start))
         }
     }
 }

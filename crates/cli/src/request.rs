@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sinkscope_model::ModelError;
 
-use crate::arguments::{AnatomyArguments, Bos, CensusArguments, RunArguments, TextArguments};
+use crate::arguments::{AnatomyArguments, Bos, CensusArguments, ProbeArguments, RunArguments, TextArguments};
 use crate::logging::Verbosity;
 use crate::part::{self, Part};
 use crate::{byte_size, machine};
@@ -22,8 +22,25 @@ pub struct AnatomyRequest {
     pub text: TextOptions,
     /// What to measure.
     pub parts: Vec<Part>,
+    /// Whether the parts were named.
+    pub named: bool,
     /// From 0 to below 1.
     pub epsilon: f64,
+    /// Layers and heads of which a picture is wanted.
+    pub pictures: Vec<(usize, usize)>,
+}
+
+/// A request to probe the vocabulary of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeRequest {
+    /// How to run, on which model.
+    pub run: RunOptions,
+    /// What says which value is a spike.
+    pub text: TextOptions,
+    /// Where the items stand.
+    pub position: Option<usize>,
+    /// What they stand behind.
+    pub prefix: Option<String>,
 }
 
 /// A request to take the census of a model.
@@ -83,7 +100,38 @@ impl AnatomyArguments {
             return Err(wrong("--epsilon", self.epsilon, "is not a number from 0 to below 1"));
         }
         let parts = part::parse(&self.only).map_err(|reason| ModelError::Request(format!("--only: {reason}")))?;
-        Ok(AnatomyRequest { run: self.run.resolve()?, text: self.text.resolve()?, parts, epsilon: self.epsilon })
+        if !self.tsne.is_empty() && !parts.contains(&Part::Geometry) {
+            return Err(ModelError::Request("--tsne draws what the geometry looks at; add it to --only".into()));
+        }
+        Ok(AnatomyRequest {
+            run: self.run.resolve()?,
+            text: self.text.resolve()?,
+            parts,
+            named: !self.only.is_empty(),
+            epsilon: self.epsilon,
+            pictures: self.tsne.iter().map(|name| head(name)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// A head by layer and number.
+fn head(name: &str) -> Result<(usize, usize), ModelError> {
+    let numbers = name.trim().split_once('.').and_then(|(layer, head)| Some((layer.parse().ok()?, head.parse().ok()?)));
+    numbers.ok_or_else(|| wrong("--tsne", format!("{name:?}"), "is not a head; give LAYER.HEAD, such as 12.3"))
+}
+
+impl ProbeArguments {
+    /// Checks every value that can be checked without the model.
+    ///
+    /// # Errors
+    /// As [`AnatomyArguments::resolve`].
+    pub fn resolve(&self) -> Result<ProbeRequest, ModelError> {
+        Ok(ProbeRequest {
+            run: self.run.resolve()?,
+            text: self.text.resolve()?,
+            position: self.position,
+            prefix: self.prefix.clone(),
+        })
     }
 }
 
@@ -199,14 +247,14 @@ mod tests {
     fn defaults_are_the_paper_s() {
         let request = resolve(&["m.gguf"]).expect("valid");
         assert_eq!((request.text.spike_ratio, request.epsilon), (5.0, 0.3));
-        assert_eq!(request.parts, Part::ALL);
+        assert_eq!(request.parts, Part::ALL[..8]);
         assert_eq!((request.text.bos, request.run.seed), (Bos::Auto, 0));
         assert!(request.run.memory > 0);
     }
 
     #[test]
     fn values_out_of_range_name_their_option() {
-        let cases: [(&[&str], &str); 11] = [
+        let cases: [(&[&str], &str); 13] = [
             (&["m", "--spike-ratio", "1"], "--spike-ratio 1 is"),
             (&["m", "--spike-ratio", "NaN"], "--spike-ratio NaN is"),
             (&["m", "--epsilon", "1"], "--epsilon 1 is"),
@@ -216,7 +264,9 @@ mod tests {
             (&["m", "--sequences", "0"], "--sequences 0 is"),
             (&["m", "--seq-len", "1"], "--seq-len 1 leaves"),
             (&["m", "--memory", "2Q"], "--memory: \"2Q\" "),
-            (&["m", "--only", "sinks,census"], "--only: \"census\" "),
+            (&["m", "--only", "sinks,senses"], "--only: \"senses\" "),
+            (&["m", "--tsne", "3"], "--tsne \"3\" is not a head"),
+            (&["m", "--tsne", "3.1", "--only", "sinks"], "--tsne draws"),
             (&["demo"], "the demo model "),
         ];
         for (options, start) in cases {

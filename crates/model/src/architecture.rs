@@ -190,6 +190,17 @@ impl Architecture {
         2 * self.layers.len()
     }
 
+    /// Whether the positions of a sequence of `seq_len` tokens are encoded in another way than the same positions of one of
+    /// `longer` tokens.
+    pub fn encodes_differently(&self, seq_len: usize, longer: usize) -> bool {
+        match &self.position {
+            PositionEncoding::Learned => false,
+            PositionEncoding::Rotary(ropes) => {
+                ropes.iter().any(|rope| rope.frequencies(seq_len) != rope.frequencies(longer))
+            }
+        }
+    }
+
     /// Query heads that share a key-value head.
     pub fn queries_per_key(&self) -> usize {
         self.heads / self.kv_heads

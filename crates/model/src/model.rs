@@ -151,6 +151,15 @@ impl Model {
         self.norm(Role::FinalNorm, 0)
     }
 
+    /// The norm that a block, from 1, applies to its input; `None` if it reads the residual as it is.
+    ///
+    /// # Errors
+    /// If a value is not finite.
+    pub fn input_norm<F: Float>(&self, block: usize) -> Result<Option<Norm<F>>, ModelError> {
+        let role = if block.is_multiple_of(2) { Role::FeedForwardInputNorm } else { Role::AttentionInputNorm };
+        self.optional_norm(self.architecture.norm_placement != NormPlacement::Output, role, (block - 1) / 2)
+    }
+
     fn norm<F: Float>(&self, role: Role, layer: usize) -> Result<Norm<F>, ModelError> {
         let a = &self.architecture;
         let gamma: Vec<F> = self.weights.gamma(role, layer, a)?;

@@ -21,6 +21,8 @@ pub enum Point {
     /// The block's input after its input norm, gamma included (`ln1.hook_normalized`, `ln2.hook_normalized`).
     /// rows x d_model.
     NormalisedInput,
+    /// Keys after QK-norm, before rotary embedding (`attn.hook_k`). rows x (kv_heads * head_dim).
+    UnrotatedKey,
     /// Queries after QK-norm and rotary embedding (`attn.hook_rot_q`). rows x (heads * head_dim).
     Query,
     /// Keys after QK-norm and rotary embedding (`attn.hook_rot_k`). rows x (kv_heads * head_dim).
@@ -31,7 +33,8 @@ pub enum Point {
     Attention,
     /// The gate's pre-activation, or the only one of a GeLU block (`mlp.hook_pre`). rows x d_ffn.
     Gate,
-    /// The linear branch of a gated block (`mlp.hook_pre_linear`). rows x d_ffn.
+    /// The linear branch of a gated block (`mlp.hook_pre_linear`), together with the gate that it is multiplied by: an
+    /// [`EventData::Gated`].
     Up,
     /// Logits of a range of the vocabulary (`hook_logits`, in pieces), after any soft cap.
     Logits,
@@ -70,6 +73,13 @@ pub struct Event<'a> {
 pub enum EventData<'a> {
     /// rows x width, row-major.
     Rows(&'a [f32]),
+    /// For [`Point::Up`]: both rows x d_ffn, row-major.
+    Gated {
+        /// The gate's pre-activation.
+        gate: &'a [f32],
+        /// The linear branch.
+        up: &'a [f32],
+    },
     /// For [`Point::Attention`].
     Attention(AttentionScan<'a>),
     /// For [`Point::Logits`]: rows x (end - start), row-major, of the vocabulary items `start..end`.

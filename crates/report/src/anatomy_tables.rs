@@ -1,11 +1,15 @@
-//! The tidy tables of `sinkscope anatomy`: `blocks`, `heads`, `stages`, `spike_tokens`, `spike_channels`.
+//! The tidy tables of `sinkscope anatomy`: `blocks`, `heads`, `stages`, `spike_tokens`, `spike_channels`, those of
+//! [`crate::causes_tables`], and those of a census and a probe.
 //!
-//! Stages and ranks count from 1, strongest first. All five are written at every run. The table of a part that was not asked for has no rows, so that a directory never
-//! mixes the tables of two runs.
+//! Stages and ranks count from 1, strongest first. All are written at every run. The table of a part that was not asked
+//! for has no rows, so that a directory never mixes the tables of two runs.
 
 use sinkscope_anatomy::results::{Anatomy, BlockKind, BlockLifecycle, SpikeChannel, SpikeToken, Stage, TopChannel};
 
 use crate::ReportError;
+use crate::causes_tables::causes_tables;
+use crate::census_tables::census_tables;
+use crate::probe_tables::probe_tables;
 use crate::tidy::{Column, Table, Values};
 
 /// The definitions whose columns `heads` has when there are no sinks to name them.
@@ -18,13 +22,17 @@ const OTHER_DEFINITIONS: [&str; 2] = ["gu", "gu-max"];
 pub fn anatomy_tables(anatomy: &Anatomy) -> Result<Vec<Table>, ReportError> {
     let blocks = anatomy.lifecycle.as_ref().map_or(&[][..], |lifecycle| &lifecycle.blocks);
     let stages = anatomy.spikes.as_ref().map_or(&[][..], |spikes| &spikes.stages);
-    Ok(vec![
+    let mut tables = vec![
         blocks_table(blocks)?,
         heads_table(anatomy)?,
         stages_table(stages)?,
         spike_tokens_table(stages)?,
         spike_channels_table(stages)?,
-    ])
+    ];
+    tables.extend(causes_tables(anatomy)?);
+    tables.extend(census_tables(anatomy.census.as_ref())?);
+    tables.extend(probe_tables(anatomy.probe.as_ref())?);
+    Ok(tables)
 }
 
 /// The name of a kind of block, as in the JSON.
@@ -178,6 +186,7 @@ fn spike_channels_table(stages: &[Stage]) -> Result<Table, ReportError> {
             Column::counts("channel", rows.iter().map(|row| row.2.channel)),
             Column::floats("mean", rows.iter().map(|row| row.2.mean)),
             Column::floats("ratio_variation", rows.iter().map(|row| row.2.ratio_variation)),
+            Column::floats("share", rows.iter().map(|row| row.2.share)),
         ],
     )
 }

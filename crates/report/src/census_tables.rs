@@ -5,16 +5,17 @@ use sinkscope_anatomy::census::{BlockCensus, Census, Spectrum};
 use crate::ReportError;
 use crate::tidy::{Column, Table};
 
-/// All tables of a census.
+/// All tables of a census, empty without one.
 ///
 /// # Errors
 /// [`ReportError::Table`] if the results contradict each other so that columns differ in length.
-pub fn census_tables(census: &Census) -> Result<Vec<Table>, ReportError> {
+pub fn census_tables(census: Option<&Census>) -> Result<Vec<Table>, ReportError> {
+    let spectra = census.map_or(&[][..], |census| &census.spectra);
     Ok(vec![
-        norms_table(&census.blocks)?,
-        spectra_table(&census.spectra)?,
-        units_table(&census.spectra)?,
-        triggers_table(&census.spectra)?,
+        norms_table(census.map_or(&[], |census| &census.blocks))?,
+        spectra_table(spectra)?,
+        units_table(spectra)?,
+        triggers_table(spectra)?,
     ])
 }
 

@@ -84,6 +84,13 @@ pub struct PassTiming {
     pub seconds: f64,
 }
 
+impl PassTiming {
+    /// Passes by name and seconds.
+    pub fn list<'a>(passes: impl IntoIterator<Item = (&'a str, f64)>) -> Vec<Self> {
+        passes.into_iter().map(|(name, seconds)| Self { name: name.to_owned(), seconds }).collect()
+    }
+}
+
 impl<R: Serialize, A: Serialize> Envelope<R, A> {
     /// The file's content: indented, ending in a newline. Floats print as the shortest digits that read back the same;
     /// values that are not finite become `null`.

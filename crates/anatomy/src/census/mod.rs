@@ -19,7 +19,7 @@ use sinkscope_model::{Model, ModelError};
 use self::norms::Norms;
 use self::prediction::{Prediction, cosines, predict};
 use self::quadratic::QuadraticForm;
-use self::steering::{Reached, Steering, Trigger};
+use self::steering::{Steering, Trigger};
 use self::units::{HiddenUnit, UnitRows};
 use crate::definitions::{SHARED_TRIGGER_SHARE, TOP_CHANNELS};
 
@@ -32,8 +32,26 @@ pub struct CensusRequest {
     pub full: bool,
     /// Feed-forward blocks; all if `None`.
     pub blocks: Option<Vec<usize>>,
+    /// What first tokens are walked to.
+    pub walk: Walk,
     /// Of the sample and of the iterations' start.
     pub seed: u64,
+}
+
+/// What first tokens are walked to, through the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Walk {
+    /// Every trigger, to predict where a spike will be; then once more to that trigger.
+    Predict,
+    /// The trigger of a channel in one of the blocks counted.
+    To {
+        /// Feed-forward block.
+        block: usize,
+        /// Channel, one of those asked for.
+        channel: usize,
+    },
+    /// None.
+    Nowhere,
 }
 
 /// What the weights say of spikes.
@@ -51,8 +69,8 @@ pub struct Census {
     pub across_blocks: Option<AcrossBlocks>,
     /// How attention turns first tokens towards the trigger of the predicted spike.
     pub steering: Option<Steering>,
-    /// Where the spikes will be.
-    pub prediction: Prediction,
+    /// Where the spikes will be, if that was asked.
+    pub prediction: Option<Prediction>,
     /// What it took; in an output file it is under `timing`.
     #[serde(skip)]
     pub timing: CensusTiming,
@@ -152,7 +170,7 @@ pub fn census(model: &Model, request: &CensusRequest, progress: &dyn Fn(u64, u64
         shared_trigger: vec![],
         across_blocks: None,
         steering: None,
-        prediction: predict(&[], &Reached::default()),
+        prediction: None,
         timing: CensusTiming::default(),
     };
     let steps = blocks.len() as u64 + 1;
@@ -162,7 +180,11 @@ pub fn census(model: &Model, request: &CensusRequest, progress: &dyn Fn(u64, u64
         }
         progress(index as u64 + 1, steps);
     }
-    census.predict(model, &blocks, request)?;
+    match request.walk {
+        Walk::Predict => census.predict(model, &blocks, request)?,
+        Walk::To { block, channel } => census.steer(model, block, channel, request)?,
+        Walk::Nowhere => {}
+    }
     progress(steps, steps);
     Ok(census)
 }
@@ -256,8 +278,8 @@ impl Census {
         let ids = steering::sample(model, request.seed);
         let spectra_before = self.timing.spectra + self.timing.decode;
         let reached = steering::reach(model, &ids, &self.triggers())?;
-        self.prediction = predict(&self.spectra, &reached);
-        let Some(peak) = self.prediction.peak.clone() else { return Ok(()) };
+        let prediction = self.prediction.insert(predict(&self.spectra, &reached));
+        let Some(peak) = prediction.peak.clone() else { return Ok(()) };
         let missing: Vec<usize> =
             blocks.iter().copied().filter(|&block| self.spectrum(block, peak.channel).is_none()).collect();
         for block in missing {
@@ -266,7 +288,7 @@ impl Census {
             }
         }
         let reached = steering::reach(model, &ids, &self.triggers())?;
-        self.prediction = predict(&self.spectra, &reached);
+        let mut prediction = predict(&self.spectra, &reached);
         let mut of_channel: Vec<&Spectrum> =
             self.spectra.iter().filter(|spectrum| spectrum.channel == peak.channel).collect();
         of_channel.sort_by_key(|spectrum| spectrum.block);
@@ -278,12 +300,29 @@ impl Census {
         if let Some(trigger) = self.spectrum(peak.block, peak.channel).map(Spectrum::as_trigger) {
             self.steering = Some(steering::steering(model, &ids, &trigger)?);
             if let Some(form) = self.form(model, peak.block)? {
-                self.prediction.channels = sharing_channels(&form, &trigger);
+                prediction.channels = sharing_channels(&form, &trigger);
             }
         }
+        self.prediction = Some(prediction);
         // What was decoded and decomposed on the way is counted there.
         let spectra = self.timing.spectra + self.timing.decode - spectra_before;
         self.timing.steering = start.elapsed().as_secs_f64() - spectra;
+        Ok(())
+    }
+
+    fn steer(
+        &mut self,
+        model: &Model,
+        block: usize,
+        channel: usize,
+        request: &CensusRequest,
+    ) -> Result<(), ModelError> {
+        let start = Instant::now();
+        if let Some(trigger) = self.spectrum(block, channel).map(Spectrum::as_trigger) {
+            let ids = steering::sample(model, request.seed);
+            self.steering = Some(steering::steering(model, &ids, &trigger)?);
+        }
+        self.timing.steering = start.elapsed().as_secs_f64();
         Ok(())
     }
 

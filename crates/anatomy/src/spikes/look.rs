@@ -63,7 +63,8 @@ impl StageLook {
 }
 
 impl StageUnderLook {
-    fn look(&mut self, view: &BlockView<'_>, output: &[f32]) {
+    /// `threshold` is R `M_b`.
+    fn look(&mut self, view: &BlockView<'_>, output: &[f32], threshold: f64) {
         let window_block = view.block - self.outline.first_block;
         let group = view.sequences.start * view.seq_len..view.sequences.end * view.seq_len;
         for token in self.outline.tokens.iter().filter(|token| group.contains(token)) {
@@ -76,7 +77,7 @@ impl StageUnderLook {
                 let sums = &mut self.sums[window_block];
                 sums.resize(view.d_model, ChannelSums::default());
                 for (sums, value) in sums.iter_mut().zip(residual) {
-                    sums.add(*value, in_stage_channel);
+                    sums.add(*value, in_stage_channel, threshold);
                 }
             }
         }
@@ -98,9 +99,10 @@ impl Tap for StageLook {
 
     fn block_done(&mut self, view: &BlockView<'_>) {
         let Some(output) = view.output else { return };
+        let threshold = self.spike_ratio * self.typical[view.block];
         for stage in &mut self.stages {
             if (stage.outline.first_block..=stage.outline.window_end).contains(&view.block) {
-                stage.look(view, output);
+                stage.look(view, output, threshold);
             }
         }
     }

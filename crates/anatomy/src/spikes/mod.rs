@@ -14,11 +14,11 @@ pub mod outline;
 pub mod record;
 pub mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::definitions::{MASSIVE_ABS, MASSIVE_RATIO};
 use crate::residual::ResidualTap;
-use crate::results::{LargestAt, SpikeToken, Spikes, Stage, StageOutput};
+use crate::results::{LargestAt, SpikeToken, Spikes, SpikingElsewhere, Stage, StageOutput};
 use crate::tokens::Tokens;
 use outline::StageOutline;
 use stage::{StageValues, steps};
@@ -90,5 +90,47 @@ fn stage_result(outline: &StageOutline, values: &StageValues, tokens: Tokens<'_>
         tokens: outline.tokens.iter().zip(&values.peak.values).map(spike_token).collect(),
         share_at_position_0: at_first as f64 / tokens.sequences().max(1) as f64,
         rate_elsewhere: (outline.tokens.len() - at_first) as f64 / elsewhere.max(1) as f64,
+        elsewhere: spiking_elsewhere(&outline.tokens, tokens),
     }
+}
+
+/// The vocabulary items among `spiking` (ascending) that do not stand at position 0.
+fn spiking_elsewhere(spiking: &[usize], tokens: Tokens<'_>) -> Vec<SpikingElsewhere> {
+    let mut items: BTreeMap<u32, SpikingElsewhere> = BTreeMap::new();
+    let mut last_sequence = None;
+    for &token in spiking {
+        let (sequence, position) = tokens.place(token);
+        let first = last_sequence.replace(sequence) != Some(sequence);
+        if position == 0 {
+            continue;
+        }
+        let id = tokens.id(token);
+        let item = items.entry(id).or_insert_with(|| SpikingElsewhere {
+            id,
+            text: tokens.text(token),
+            occurrences: 0,
+            spiking: 0,
+            first: 0,
+            first_occurrence: 0,
+            least_position: position,
+        });
+        item.spiking += 1;
+        item.first += usize::from(first);
+        let repeated = (token - position..token).any(|earlier| tokens.id(earlier) == id);
+        item.first_occurrence += usize::from(!repeated);
+        item.least_position = item.least_position.min(position);
+    }
+    if !items.is_empty() {
+        for token in 0..tokens.sequences() * tokens.seq_len() {
+            if tokens.place(token).1 > 0
+                && let Some(item) = items.get_mut(&tokens.id(token))
+            {
+                item.occurrences += 1;
+            }
+        }
+    }
+    let mut items: Vec<SpikingElsewhere> = items.into_values().collect();
+    // Stable: of equals the lower id.
+    items.sort_by_key(|item| std::cmp::Reverse(item.spiking));
+    items
 }

@@ -225,7 +225,7 @@ fn channel_sums(
     for channel in channels {
         if let Some(values) = gather(parts, |group| group.blocks.get(block)?.residual.get(&channel)) {
             let mut sums = ChannelSums::default();
-            values.iter().zip(in_stage_channel).for_each(|(value, reference)| sums.add(*value, *reference));
+            values.iter().zip(in_stage_channel).for_each(|(value, reference)| sums.add(*value, *reference, threshold));
             all.push((channel, sums));
             continue;
         }

@@ -71,13 +71,15 @@ pub struct ChannelSums {
     ratios: usize,
     ratio: f64,
     ratio_squared: f64,
+    reaching: usize,
 }
 
 impl ChannelSums {
-    /// Takes in one token: its value in this channel and in the stage's channel.
-    pub fn add(&mut self, value: f32, in_stage_channel: f32) {
+    /// Takes in one token: its value in this channel and in the stage's channel; `threshold` is R `M_b`.
+    pub fn add(&mut self, value: f32, in_stage_channel: f32, threshold: f64) {
         let value = f64::from(value);
         self.tokens += 1;
+        self.reaching += usize::from(value.abs() >= threshold);
         self.signed += value;
         self.absolute += value.abs();
         if in_stage_channel != 0.0 {
@@ -115,6 +117,7 @@ pub fn spike_channels(sums: impl IntoIterator<Item = (usize, ChannelSums)>, thre
             channel,
             mean: sums.signed / sums.tokens as f64,
             ratio_variation: sums.ratio_variation(),
+            share: sums.reaching as f64 / sums.tokens as f64,
         })
         .collect()
 }

@@ -216,7 +216,11 @@ impl FakePass {
     /// The whole examination, with the second look if it is asked for; and whether it was.
     pub fn examine(&self, request: &AnatomyRequest, division: Division) -> (Anatomy, bool) {
         let text = |id: u32| format!("<{id}>");
-        let mut taps = AnatomyTaps::new(request, ModelSize { layers: self.layers, heads: self.heads }, &self.batch);
+        let mut taps = AnatomyTaps::new(
+            request,
+            ModelSize { layers: self.layers, heads: self.heads, d_model: self.d_model },
+            &self.batch,
+        );
         if let Some(tap) = &mut taps.residual {
             self.show(tap, division);
         }

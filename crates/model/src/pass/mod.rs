@@ -264,6 +264,7 @@ impl Run<'_> {
                 observer.edit_and_show(Point::NormalisedInput, &places, input);
                 block.project(input, task.queries, task.keys, task.values);
             });
+            observer.edit_and_show(Point::UnrotatedKey, &places, task.keys);
             if let Some(table) = rope {
                 let mut row = 0;
                 for chunk in &task.tile.chunks {
@@ -335,10 +336,7 @@ impl Run<'_> {
                 let hidden = tile.rows * a.d_ffn;
                 let (input, gate, up, out) = scratch.feed_forward(hidden, block.up.is_some(), residual.len());
                 block.project(input, gate, up);
-                show_rows(Point::Gate, &places, gate, observer);
-                if block.up.is_some() {
-                    show_rows(Point::Up, &places, up, observer);
-                }
+                show_pre_activations(block.up.is_some(), &places, a.d_ffn, (gate, up), observer);
                 block.project_output(gate, up, out);
                 finish_block(number, tile, out, residual, output, observer);
             });
@@ -427,12 +425,21 @@ fn places(tile: &Tile, block: usize) -> Vec<Place> {
         .collect()
 }
 
-fn show_rows(point: Point, places: &[Place], values: &[f32], observer: &mut Observer<'_, '_, '_>) {
-    let rows: usize = places.iter().map(|place| place.rows).sum();
-    let width = values.len() / rows;
+/// Shows the gate, and of a gated block the linear branch with it.
+fn show_pre_activations(
+    gated: bool,
+    places: &[Place],
+    d_ffn: usize,
+    (gate, up): (&[f32], &[f32]),
+    observer: &mut Observer<'_, '_, '_>,
+) {
     let mut row = 0;
     for place in places {
-        observer.show(point, *place, EventData::Rows(&values[row * width..(row + place.rows) * width]));
+        let rows = row * d_ffn..(row + place.rows) * d_ffn;
+        observer.show(Point::Gate, *place, EventData::Rows(&gate[rows.clone()]));
+        if gated {
+            observer.show(Point::Up, *place, EventData::Gated { gate: &gate[rows.clone()], up: &up[rows] });
+        }
         row += place.rows;
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn finding(census: &Census, style: &Style) -> String {
             style.width(),
         );
     }
-    let prediction = &census.prediction;
+    let Some(prediction) = &census.prediction else { return String::new() };
     let Some(peak) = &prediction.peak else { return wrap("No spike is to be expected.", style.width()) };
     let blocks = |blocks: &[usize]| match blocks {
         [] => "no block".to_owned(),
@@ -81,7 +81,7 @@ fn leading(spectrum: &Spectrum) -> Option<f64> {
 
 /// The predicted channel in every block: what first tokens would make of it.
 pub(super) fn rankings(census: &Census, style: &Style) -> Option<String> {
-    let prediction = &census.prediction;
+    let prediction = census.prediction.as_ref()?;
     prediction.peak.as_ref()?;
     let mut headings = vec![Heading::number("rank")];
     headings.extend(prediction.rankings.iter().map(|ranking| Heading::text(ranking.name)));

@@ -4,10 +4,12 @@
 //! alone; without it every word is still there. Token texts and names are escaped, so that nothing in a checkpoint or a
 //! text can move the cursor.
 
+mod causes;
 mod census;
 mod grid;
 mod lifecycle;
 mod number;
+mod probe;
 mod sinks;
 mod stages;
 mod style;
@@ -15,6 +17,7 @@ mod summary;
 mod text;
 
 use sinkscope_anatomy::census::Census;
+use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::Anatomy;
 
 use crate::envelope::Envelope;
@@ -31,10 +34,22 @@ pub fn anatomy<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
     }
     if let Some(spikes) = &results.spikes {
         sections.extend(stages::section(spikes, style));
+        sections.extend(spikes.stages.first().and_then(|stage| causes::elsewhere(stage, style)));
+        if !spikes.stages.is_empty() {
+            sections.extend(results.regularities.as_ref().map(|verdicts| causes::regularities(verdicts, style)));
+        }
     }
     if let Some(sinks) = &results.sinks {
         sections.push(sinks::by_layer(sinks, style));
         sections.push(sinks::by_definition(sinks, style));
+    }
+    sections.extend(causes::sample(results, style));
+    if let Some(census) = &results.census {
+        sections.extend(census_sections(census, style));
+    }
+    if let Some(probe) = &results.probe {
+        sections.push(probe::finding(probe, style));
+        sections.extend(probe::ends(probe, style));
     }
     sections.extend(summary::perplexity(results, style));
     sections.push(summary::timing(envelope, style));
@@ -46,9 +61,23 @@ pub fn anatomy<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
 pub fn census<A>(envelope: &Envelope<Census, A>, style: &Style) -> String {
     let results = &envelope.results;
     let mut sections = vec![summary::model(envelope, &[], style) + &census::finding(results, style)];
-    sections.extend(census::blocks(results, style));
-    sections.extend(census::rankings(results, style));
-    sections.extend(census::steering(results, style));
+    sections.extend(census_sections(results, style));
+    sections.push(summary::timing(envelope, style));
+    sections.join("\n")
+}
+
+fn census_sections(results: &Census, style: &Style) -> Vec<String> {
+    [census::blocks(results, style), census::rankings(results, style), census::steering(results, style)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The report of `sinkscope probe`. Ends in a newline.
+pub fn probe<A>(envelope: &Envelope<Probe, A>, style: &Style) -> String {
+    let results = &envelope.results;
+    let mut sections = vec![summary::model(envelope, &[], style) + &probe::finding(results, style)];
+    sections.extend(probe::ends(results, style));
     sections.push(summary::timing(envelope, style));
     sections.join("\n")
 }

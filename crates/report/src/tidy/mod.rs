@@ -124,6 +124,16 @@ impl Column {
         Self::new(name, Values::Singles(values.into_iter().map(Some).collect()))
     }
 
+    /// A column of f64.
+    pub fn optional_floats(name: impl Into<String>, values: impl IntoIterator<Item = Option<f64>>) -> Self {
+        Self::new(name, Values::Floats(values.into_iter().collect()))
+    }
+
+    /// A column of yes and no without nulls.
+    pub fn booleans(name: impl Into<String>, values: impl IntoIterator<Item = bool>) -> Self {
+        Self::new(name, Values::Booleans(values.into_iter().map(Some).collect()))
+    }
+
     /// A column of text without nulls.
     pub fn texts<T: Into<String>>(name: impl Into<String>, values: impl IntoIterator<Item = T>) -> Self {
         Self::new(name, Values::Texts(values.into_iter().map(|value| Some(value.into())).collect()))

@@ -50,7 +50,7 @@ fn token(sequence: usize, position: usize, text: &str) -> SpikeToken {
 }
 
 pub fn stage() -> Stage {
-    let channel = |channel, mean, ratio_variation| SpikeChannel { channel, mean, ratio_variation };
+    let channel = |channel, mean, ratio_variation| SpikeChannel { channel, mean, ratio_variation, share: 1.0 };
     Stage {
         channel: 7,
         first_block: 6,
@@ -64,6 +64,7 @@ pub fn stage() -> Stage {
         tokens: vec![token(0, 0, "The"), token(1, 0, HOSTILE), token(1, 5, "The")],
         share_at_position_0: 1.0,
         rate_elsewhere: 0.004,
+        elsewhere: vec![],
     }
 }
 
@@ -77,10 +78,11 @@ fn weaker_stage() -> Stage {
         outputs: vec![],
         peak_block: 10,
         peak: 85.5,
-        channels: vec![SpikeChannel { channel: 3, mean: 85.5, ratio_variation: 0.0 }],
+        channels: vec![SpikeChannel { channel: 3, mean: 85.5, ratio_variation: 0.0, share: 1.0 }],
         tokens: vec![token(1, 9, "")],
         share_at_position_0: 0.0,
         rate_elsewhere: 0.001,
+        elsewhere: vec![],
     }
 }
 
@@ -136,6 +138,7 @@ pub fn anatomy() -> Anatomy {
         perplexity: Some(21.75),
         nll: Some(3.079_614),
         predicted_tokens: Some(4032),
+        ..Anatomy::default()
     }
 }
 
@@ -160,7 +163,7 @@ pub fn calm() -> Anatomy {
 
 /// Nothing asked for.
 pub fn nothing() -> Anatomy {
-    Anatomy { lifecycle: None, spikes: None, sinks: None, perplexity: None, nll: None, predicted_tokens: None }
+    Anatomy::default()
 }
 
 pub fn envelope(results: Anatomy) -> Envelope<Anatomy, ()> {

@@ -70,6 +70,7 @@ impl Tap for Recording {
                 to_self: scan.to_self.to_vec(),
                 to_first: scan.to_first.to_vec(),
             },
+            EventData::Gated { up, .. } => Seen::Rows(up.to_vec()),
             EventData::Logits { start, end, values } => Seen::Logits { start, end, values: values.to_vec() },
         }
     }

@@ -1,0 +1,440 @@
+//! The geometry of heads (Fig. 6, eq. 26): in how many dimensions spike keys live, how long the keys and values of sink
+//! tokens are, and whether queries stand closer to the sink key than to the others.
+//!
+//! Means over pairs of queries and keys are computed from running sums over keys, so they cost no more than the keys
+//! themselves.
+
+use rayon::prelude::*;
+use serde::Serialize;
+use sinkscope_kernels::activation::soft_cap;
+use sinkscope_model::architecture::Architecture;
+use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
+
+use super::dimension::{Dimension, dimension};
+
+/// Every head, by layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Geometry {
+    /// Layer by layer.
+    pub heads: Vec<HeadGeometry>,
+}
+
+/// One head. The sink key of a sequence is the key of its first half that receives most attention; means over queries
+/// leave out the sink token and what comes before it. Cosines and lengths are of queries and keys as they meet, rotated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HeadGeometry {
+    /// Layer.
+    pub layer: usize,
+    /// Head.
+    pub head: usize,
+    /// Whether it is a sink in at least half of the batch's sequences.
+    pub sink: bool,
+    /// Share of the sample's sequences in which the sink token is a spike token.
+    pub sink_is_spike: f64,
+    /// 95 % rank of the keys of spike tokens, not centred; `None` if there are none.
+    pub key_rank95_spike: Option<usize>,
+    /// 95 % rank of all other keys, not centred.
+    pub key_rank95_other: Option<usize>,
+    /// The same in detail.
+    pub key_dimension_spike: KeyDimensions,
+    /// Likewise.
+    pub key_dimension_other: KeyDimensions,
+    /// Mean over queries of the logit of the sink key less the mean logit of the other keys that the query sees, before
+    /// any soft cap; `None` if no query sees both.
+    pub logit_gap: Option<f64>,
+    /// Its standard deviation over queries.
+    pub logit_gap_deviation: Option<f64>,
+    /// Mean cosine of queries to the sink key.
+    pub query_to_sink_key: Option<f64>,
+    /// Mean over queries of the mean cosine to the other keys that the query sees.
+    pub query_to_other_keys: Option<f64>,
+    /// Mean length of the sink tokens' keys.
+    pub key_norm_sink: f64,
+    /// Of all other keys.
+    pub key_norm_other: f64,
+    /// Mean length of the sink tokens' values.
+    pub value_norm_sink: f64,
+    /// Of all other values.
+    pub value_norm_other: f64,
+    /// Mean distance attended to, in tokens.
+    pub distance: f64,
+    /// The same of the attention that does not go to the sink token; `None` if there is none.
+    pub distance_beside_sink: Option<f64>,
+}
+
+/// The dimension of keys, as they are (uncentred) and about their mean (centred), after and before rotary embedding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct KeyDimensions {
+    /// Rotated.
+    pub uncentred: Option<Dimension>,
+    /// Rotated, about the mean.
+    pub centred: Option<Dimension>,
+    /// Before rotation.
+    pub unrotated_uncentred: Option<Dimension>,
+    /// Before rotation, about the mean.
+    pub unrotated_centred: Option<Dimension>,
+}
+
+/// A query or a key of a head, for a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeadVectors {
+    /// Layer.
+    pub layer: usize,
+    /// Head.
+    pub head: usize,
+    /// tokens x head_dim, rotated.
+    pub queries: Vec<f32>,
+    /// tokens x head_dim, rotated.
+    pub keys: Vec<f32>,
+    /// Width of a vector.
+    pub head_dim: usize,
+}
+
+/// Looks at queries, keys, values and attention, layer by layer, in a pass of one group.
+#[derive(Debug)]
+pub struct GeometryTap {
+    architecture: Architecture,
+    sequences: usize,
+    seq_len: usize,
+    spikes: Vec<bool>,
+    /// By layer and head: whether it is a sink.
+    sinks: Vec<Vec<bool>>,
+    /// Layers and heads whose vectors are kept.
+    kept: Vec<(usize, usize)>,
+    layer: Layer,
+    heads: Vec<HeadGeometry>,
+    to_self: Vec<Vec<f64>>,
+    vectors: Vec<HeadVectors>,
+}
+
+/// The layer under way.
+#[derive(Debug, Default)]
+struct Layer {
+    /// tokens x (heads * head_dim).
+    queries: Vec<f32>,
+    /// tokens x (kv_heads * head_dim), rotated and not.
+    keys: Vec<f32>,
+    unrotated: Vec<f32>,
+    values: Vec<f32>,
+    /// sequences x heads x seq_len.
+    received: Vec<f64>,
+    /// heads x tokens.
+    log_sum_exp: Vec<f32>,
+    /// By token, mean over heads.
+    to_self: Vec<f64>,
+}
+
+/// What a chunk shows.
+#[derive(Debug)]
+pub enum Chunk {
+    /// rows x width.
+    Rows(Vec<f32>),
+    /// heads x keys, heads x rows twice.
+    Attention {
+        /// Attention received.
+        received: Vec<f32>,
+        /// Log of the sum of exponentials.
+        log_sum_exp: Vec<f32>,
+        /// Weight on itself.
+        to_self: Vec<f32>,
+    },
+}
+
+/// What queries and keys of one head show in one sequence, in sums.
+#[derive(Debug, Default)]
+struct Sums {
+    queries: f64,
+    gap: f64,
+    gap_squared: f64,
+    to_sink: f64,
+    to_others: f64,
+    distance: f64,
+    beside: f64,
+    beside_distance: f64,
+}
+
+impl GeometryTap {
+    /// `spikes`: whether each token of the sample spikes; `sinks`: by layer and head; `kept`: layers and heads whose
+    /// vectors are wanted.
+    pub fn new(
+        architecture: &Architecture,
+        (sequences, seq_len): (usize, usize),
+        spikes: Vec<bool>,
+        sinks: Vec<Vec<bool>>,
+        kept: Vec<(usize, usize)>,
+    ) -> Self {
+        Self {
+            architecture: architecture.clone(),
+            sequences,
+            seq_len,
+            spikes,
+            sinks,
+            kept,
+            layer: Layer::default(),
+            heads: Vec::new(),
+            to_self: Vec::new(),
+            vectors: Vec::new(),
+        }
+    }
+
+    /// The heads; by layer and token the mean weight of a query on itself; the vectors that were to be kept.
+    pub fn finish(self) -> (Geometry, Vec<Vec<f64>>, Vec<HeadVectors>) {
+        (Geometry { heads: self.heads }, self.to_self, self.vectors)
+    }
+
+    fn tokens(&self) -> usize {
+        self.sequences * self.seq_len
+    }
+
+    /// Position of the sink token in every sequence.
+    fn sink_positions(&self, head: usize) -> Vec<usize> {
+        let half = (self.seq_len / 2).max(1);
+        let position = |sequence: usize| {
+            let received = &self.layer.received[(sequence * self.architecture.heads + head) * self.seq_len..][..half];
+            // Of equals the first.
+            let largest = received.iter().copied().fold(0.0, f64::max);
+            received.iter().position(|&value| value == largest).unwrap_or(0)
+        };
+        (0..self.sequences).map(position).collect()
+    }
+
+    fn head(&self, layer: usize, head: usize, keys: &[(KeyDimensions, KeyDimensions)]) -> HeadGeometry {
+        let a = &self.architecture;
+        let kv_head = head / a.queries_per_key();
+        let sinks = self.sink_positions(head);
+        let is_sink: Vec<bool> =
+            (0..self.tokens()).map(|token| sinks[token / self.seq_len] == token % self.seq_len).collect();
+        let sums: Vec<Sums> =
+            sinks.iter().enumerate().map(|(sequence, &sink)| self.sequence(layer, head, sequence, sink)).collect();
+        let total = |of: fn(&Sums) -> f64| sums.iter().map(of).sum::<f64>();
+        let queries = total(|sums| sums.queries);
+        let mean = |of: fn(&Sums) -> f64| (queries > 0.0).then(|| total(of) / queries);
+        let gap = mean(|sums| sums.gap);
+        let deviation =
+            gap.zip(mean(|sums| sums.gap_squared)).map(|(mean, square)| (square - mean * mean).max(0.0).sqrt());
+        let norm = |vectors: &[f32], sink: bool| {
+            let tokens: Vec<usize> = (0..self.tokens()).filter(|&token| is_sink[token] == sink).collect();
+            let length = |&token: &usize| {
+                let row = row(vectors, a.key_width(), a.head_dim, token, kv_head);
+                row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+            };
+            tokens.iter().map(length).sum::<f64>() / tokens.len().max(1) as f64
+        };
+        let spiking = (0..self.tokens()).filter(|&token| is_sink[token] && self.spikes[token]).count();
+        let (spike, other) = keys[kv_head];
+        let beside = total(|sums| sums.beside);
+        HeadGeometry {
+            layer,
+            head,
+            sink: self.sinks.get(layer).and_then(|heads| heads.get(head)).copied().unwrap_or(false),
+            sink_is_spike: spiking as f64 / self.sequences as f64,
+            key_rank95_spike: spike.uncentred.map(|dimension| dimension.rank95),
+            key_rank95_other: other.uncentred.map(|dimension| dimension.rank95),
+            key_dimension_spike: spike,
+            key_dimension_other: other,
+            logit_gap: gap,
+            logit_gap_deviation: deviation,
+            query_to_sink_key: mean(|sums| sums.to_sink),
+            query_to_other_keys: mean(|sums| sums.to_others),
+            key_norm_sink: norm(&self.layer.keys, true),
+            key_norm_other: norm(&self.layer.keys, false),
+            value_norm_sink: norm(&self.layer.values, true),
+            value_norm_other: norm(&self.layer.values, false),
+            distance: total(|sums| sums.distance) / self.tokens() as f64,
+            distance_beside_sink: (beside > 0.0).then(|| total(|sums| sums.beside_distance) / beside),
+        }
+    }
+
+    fn sequence(&self, layer: usize, head: usize, sequence: usize, sink: usize) -> Sums {
+        let a = &self.architecture;
+        let kv_head = head / a.queries_per_key();
+        let first = sequence * self.seq_len;
+        let window = a.layers[layer].window.unwrap_or(self.seq_len);
+        let key = |position: usize| row(&self.layer.keys, a.key_width(), a.head_dim, first + position, kv_head);
+        let received = &self.layer.received[(sequence * a.heads + head) * self.seq_len..][..self.seq_len];
+        // Running sums over the keys in sight but the sink's: as they are, and of length 1.
+        let (mut sum, mut unit) = (vec![0.0; a.head_dim], vec![0.0; a.head_dim]);
+        let mut add = |position: usize, sign: f64, unit: &mut [f64]| {
+            if position != sink {
+                let length = norm(key(position)).max(f64::MIN_POSITIVE);
+                for ((sum, unit), &value) in sum.iter_mut().zip(unit).zip(key(position)) {
+                    *sum += sign * f64::from(value);
+                    *unit += sign * f64::from(value) / length;
+                }
+            }
+            sum.clone()
+        };
+        let mut sums = Sums::default();
+        let sink_key = key(sink);
+        let sink_length = norm(sink_key).max(f64::MIN_POSITIVE);
+        for position in 0..self.seq_len {
+            let mut in_sight = add(position, 1.0, &mut unit);
+            if position >= window {
+                in_sight = add(position - window, -1.0, &mut unit);
+            }
+            let query = row(&self.layer.queries, a.query_width(), a.head_dim, first + position, head);
+            let sees_sink = position >= sink && position - sink < window;
+            let logit = a.attention_scale * dot(query, sink_key);
+            let to_sink = if sees_sink {
+                let mut score = [logit];
+                if let Some(cap) = a.attention_soft_cap {
+                    soft_cap(&mut score, cap);
+                }
+                let log_sum_exp = self.layer.log_sum_exp[head * self.tokens() + first + position];
+                (score[0] - f64::from(log_sum_exp)).exp().min(1.0)
+            } else {
+                0.0
+            };
+            sums.beside += 1.0 - to_sink;
+            sums.distance += position as f64;
+            sums.beside_distance += position as f64 * (1.0 - to_sink);
+            let others = (position + 1).min(window) - usize::from(sees_sink);
+            if sees_sink && position != sink && others > 0 {
+                let length = norm(query).max(f64::MIN_POSITIVE);
+                let count = others as f64;
+                let gap = logit - a.attention_scale * dot_wide(query, &in_sight) / count;
+                sums.queries += 1.0;
+                sums.gap += gap;
+                sums.gap_squared += gap * gap;
+                sums.to_sink += dot(query, sink_key) / (length * sink_length);
+                sums.to_others += dot_wide(query, &unit) / (length * count);
+            }
+        }
+        // sum over t and k of A[t, k] (t - k), every row of A adding up to 1.
+        for (position, &received) in received.iter().enumerate() {
+            sums.distance -= position as f64 * received;
+            if position != sink {
+                sums.beside_distance -= position as f64 * received;
+            }
+        }
+        sums
+    }
+
+    /// Of a key-value head: the keys of spike tokens and all others.
+    fn key_dimensions(&self, kv_head: usize) -> (KeyDimensions, KeyDimensions) {
+        let a = &self.architecture;
+        let gather = |vectors: &[f32]| -> Vec<f32> {
+            (0..self.tokens())
+                .flat_map(|token| row(vectors, a.key_width(), a.head_dim, token, kv_head))
+                .copied()
+                .collect()
+        };
+        let (keys, unrotated) = (gather(&self.layer.keys), gather(&self.layer.unrotated));
+        let of = |spike: bool| {
+            let rows: Vec<usize> = (0..self.tokens()).filter(|&token| self.spikes[token] == spike).collect();
+            let dimension = |vectors: &[f32], centred| dimension(vectors, a.head_dim, &rows, centred);
+            KeyDimensions {
+                uncentred: dimension(&keys, false),
+                centred: dimension(&keys, true),
+                unrotated_uncentred: dimension(&unrotated, false),
+                unrotated_centred: dimension(&unrotated, true),
+            }
+        };
+        (of(true), of(false))
+    }
+
+    fn keep_vectors(&mut self, layer: usize) {
+        let a = &self.architecture;
+        for &(_, head) in self.kept.iter().filter(|(wanted, _)| *wanted == layer) {
+            let gather = |vectors: &[f32], width: usize, head: usize| {
+                (0..self.tokens()).flat_map(|token| row(vectors, width, a.head_dim, token, head)).copied().collect()
+            };
+            self.vectors.push(HeadVectors {
+                layer,
+                head,
+                queries: gather(&self.layer.queries, a.query_width(), head),
+                keys: gather(&self.layer.keys, a.key_width(), head / a.queries_per_key()),
+                head_dim: a.head_dim,
+            });
+        }
+    }
+}
+
+impl Tap for GeometryTap {
+    type Partial = Option<Chunk>;
+
+    fn wants(&self, point: Point, block: usize) -> bool {
+        let points = [Point::UnrotatedKey, Point::Query, Point::Key, Point::Value, Point::Attention, Point::BlockDone];
+        block % 2 == 1 && block < self.architecture.blocks() && points.contains(&point)
+    }
+
+    fn observe(&self, event: &Event<'_>) -> Option<Chunk> {
+        match event.data {
+            EventData::Rows(rows) => Some(Chunk::Rows(rows.to_vec())),
+            EventData::Attention(scan) => Some(Chunk::Attention {
+                received: scan.received.to_vec(),
+                log_sum_exp: scan.log_sum_exp.to_vec(),
+                to_self: scan.to_self.to_vec(),
+            }),
+            _ => None,
+        }
+    }
+
+    fn merge(&mut self, point: Point, place: &Place, partial: Option<Chunk>) {
+        let tokens = self.tokens();
+        let (heads, seq_len) = (self.architecture.heads, self.seq_len);
+        let first = place.sequence * seq_len + place.position;
+        let layer = &mut self.layer;
+        match partial {
+            Some(Chunk::Rows(rows)) => {
+                let kept = match point {
+                    Point::UnrotatedKey => &mut layer.unrotated,
+                    Point::Query => &mut layer.queries,
+                    Point::Key => &mut layer.keys,
+                    _ => &mut layer.values,
+                };
+                let width = rows.len() / place.rows;
+                kept.resize(tokens * width, 0.0);
+                kept[first * width..][..rows.len()].copy_from_slice(&rows);
+            }
+            Some(Chunk::Attention { received, log_sum_exp, to_self }) => {
+                layer.received.resize(self.sequences * heads * seq_len, 0.0);
+                layer.log_sum_exp.resize(heads * tokens, 0.0);
+                layer.to_self.resize(tokens, 0.0);
+                let keys = received.len() / heads;
+                for head in 0..heads {
+                    let sums = &mut layer.received[(place.sequence * heads + head) * seq_len..][..keys];
+                    for (sum, &received) in sums.iter_mut().zip(&received[head * keys..]) {
+                        *sum += f64::from(received);
+                    }
+                    let rows = head * place.rows..(head + 1) * place.rows;
+                    layer.log_sum_exp[head * tokens + first..][..place.rows]
+                        .copy_from_slice(&log_sum_exp[rows.clone()]);
+                    for (mean, &weight) in layer.to_self[first..].iter_mut().zip(&to_self[rows]) {
+                        *mean += f64::from(weight) / heads as f64;
+                    }
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn block_done(&mut self, view: &BlockView<'_>) {
+        let layer = view.block / 2;
+        let kv_heads: Vec<usize> = (0..self.architecture.kv_heads).collect();
+        let keys: Vec<_> = kv_heads.par_iter().map(|&head| self.key_dimensions(head)).collect();
+        let heads: Vec<usize> = (0..self.architecture.heads).collect();
+        let heads: Vec<HeadGeometry> = heads.par_iter().map(|&head| self.head(layer, head, &keys)).collect();
+        self.heads.extend(heads);
+        self.keep_vectors(layer);
+        self.to_self.push(std::mem::take(&mut self.layer.to_self));
+        self.layer.received.fill(0.0);
+    }
+}
+
+/// A head's part of a token's row.
+fn row(vectors: &[f32], width: usize, head_dim: usize, token: usize, head: usize) -> &[f32] {
+    &vectors[token * width + head * head_dim..][..head_dim]
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+fn dot_wide(a: &[f32], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * b).sum()
+}
+
+fn norm(vector: &[f32]) -> f64 {
+    dot(vector, vector).sqrt()
+}

@@ -1,0 +1,70 @@
+//! A second look at a sample: what can only be measured once it is known which tokens spike.
+//!
+//! Spike tokens are known only when the step-up block has been passed, and the quantities here (the amplifier at work,
+//! what normalisation makes of spikes, the geometry of heads) compare them with other tokens at every block. Keeping a
+//! few candidate tokens through the first pass would do for the spike tokens, but not for the others, nor for the keys
+//! and queries of whole sequences. So the model is run once more, on a sample: as many sequences as possible, cut to
+//! their first positions, which changes nothing about what stands there (attention is causal).
+//!
+//! The sample has at most a quarter of the batch's tokens ([`SHARE`]), between [`LEAST_TOKENS`] and [`MOST_TOKENS`], so
+//! this costs at most a quarter of the first pass on all but small batches, and it is always one group.
+
+pub mod amplifier;
+pub mod dimension;
+pub mod embedding;
+pub mod geometry;
+pub mod normalisation;
+
+use sinkscope_model::Model;
+use sinkscope_model::data::TokenBatch;
+
+use crate::results::Stage;
+
+/// Share of the batch's tokens that the sample has.
+pub const SHARE: f64 = 0.25;
+/// Tokens of the sample of a small batch.
+pub const LEAST_TOKENS: usize = 512;
+/// Tokens of the sample of a large batch.
+pub const MOST_TOKENS: usize = 4096;
+/// Positions kept of each sequence before sequences are left out.
+const LEAST_POSITIONS: usize = 64;
+
+/// The sample of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Its tokens.
+    pub batch: TokenBatch,
+    /// Which sequences of the batch they are, ascending.
+    pub sequences: Vec<usize>,
+}
+
+impl Sample {
+    /// The sample of a batch for a model; the same for equal shapes.
+    pub fn new(model: &Model, batch: &TokenBatch) -> Self {
+        let total = batch.tokens.len();
+        let budget = ((SHARE * total as f64) as usize).clamp(LEAST_TOKENS, MOST_TOKENS);
+        let wanted = (budget / batch.seq_len.min(LEAST_POSITIONS)).clamp(1, batch.sequences);
+        let cut = batch.seq_len.min(budget / wanted);
+        // Where the positions of a short sequence are encoded in another way, sequences stay whole.
+        let whole = model.architecture().encodes_differently(cut, batch.seq_len);
+        let seq_len = if whole { batch.seq_len } else { cut };
+        let count = if whole { (budget / seq_len).clamp(1, batch.sequences) } else { wanted };
+        let sequences: Vec<usize> = (0..count).map(|index| index * batch.sequences / count).collect();
+        let kept = |sequence: &usize| &batch.tokens[sequence * batch.seq_len..][..seq_len];
+        let tokens = sequences.iter().flat_map(kept).copied().collect();
+        Self { batch: TokenBatch { tokens, sequences: count, seq_len }, sequences }
+    }
+
+    /// Whether each token of the sample is one of the stage's.
+    pub fn spikes(&self, stage: Option<&Stage>) -> Vec<bool> {
+        let mut spikes = vec![false; self.batch.tokens.len()];
+        for token in stage.into_iter().flat_map(|stage| &stage.tokens) {
+            if let Ok(sequence) = self.sequences.binary_search(&token.sequence)
+                && token.position < self.batch.seq_len
+            {
+                spikes[sequence * self.batch.seq_len + token.position] = true;
+            }
+        }
+        spikes
+    }
+}

@@ -1,0 +1,231 @@
+//! What normalisation makes of spikes (Fig. 5, eq. 23-25): bounded, sparse and nearly the same vector for every spike
+//! token.
+
+use rayon::prelude::*;
+use serde::Serialize;
+use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
+use sinkscope_model::architecture::{NormKind, ResidualLayout};
+use sinkscope_model::blocks::Norm;
+use sinkscope_model::tap::{BlockView, Event, Place, Point, Tap};
+use sinkscope_model::{Model, ModelError};
+
+use crate::definitions::TOP_CHANNELS;
+
+/// Most tokens of a kind that are compared with one another.
+pub const MOST_TOKENS: usize = 256;
+
+/// The residual after every block, normalised.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Normalisation {
+    /// From 0, the embedding: what comes before block b is the entry of block b - 1.
+    pub blocks: Vec<NormalisedBlock>,
+}
+
+/// The residual after one block, normalised.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NormalisedBlock {
+    /// Block.
+    pub block: usize,
+    /// sqrt(d_model): no entry exceeds it, before gamma (eq. 23).
+    pub bound: f64,
+    /// The tokens of the strongest stage; `None` if there is none in the sample.
+    pub spike: Option<NormalisedTokens>,
+    /// All others.
+    pub other: Option<NormalisedTokens>,
+}
+
+/// What normalised tokens look like.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NormalisedTokens {
+    /// How many were looked at.
+    pub tokens: usize,
+    /// Largest entry of any.
+    pub largest: f64,
+    /// Without gamma.
+    #[serde(flatten)]
+    pub plain: Sparsity,
+    /// With the gamma (and bias) of the norm that reads this residual; `None` if none does.
+    pub with_gamma: Option<Sparsity>,
+}
+
+/// How sparse tokens are, and how alike.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Sparsity {
+    /// Mean share of the square of the length that the three largest entries have.
+    pub top3_energy: f64,
+    /// Mean cosine of pairs; `None` of one token.
+    pub cosine_mean: Option<f64>,
+    /// Least cosine of a pair.
+    pub cosine_min: Option<f64>,
+}
+
+/// Normalises some tokens of the sample after every block.
+#[derive(Debug)]
+pub struct NormalisationTap {
+    /// Without gamma.
+    plain: Norm<f32>,
+    /// By block: the norm that reads its residual.
+    readers: Vec<Option<Norm<f32>>>,
+    spike: Vec<usize>,
+    other: Vec<usize>,
+    blocks: Vec<NormalisedBlock>,
+}
+
+impl NormalisationTap {
+    /// `spikes`: whether each token of the sample spikes.
+    ///
+    /// # Errors
+    /// If a gamma is not finite.
+    pub fn new(model: &Model, spikes: &[bool]) -> Result<Self, ModelError> {
+        let a = model.architecture();
+        let reader = |block: usize| match block {
+            last if last == a.blocks() => model.final_norm().map(Some),
+            // Both blocks of a parallel layer read what came before it.
+            inside if a.residual == ResidualLayout::Parallel && inside % 2 == 1 => Ok(None),
+            _ => model.input_norm(block + 1),
+        };
+        Ok(Self {
+            plain: Norm {
+                gamma: vec![1.0; a.d_model],
+                beta: (a.norm == NormKind::LayerNorm).then(|| vec![0.0; a.d_model]),
+                epsilon: a.norm_epsilon as f32,
+            },
+            readers: (0..=a.blocks()).map(reader).collect::<Result<_, _>>()?,
+            spike: chosen(spikes, true),
+            other: chosen(spikes, false),
+            blocks: Vec::new(),
+        })
+    }
+
+    /// What was seen.
+    pub fn finish(self) -> Normalisation {
+        Normalisation { blocks: self.blocks }
+    }
+
+    fn tokens(&self, view: &BlockView<'_>, tokens: &[usize]) -> Option<NormalisedTokens> {
+        if tokens.is_empty() {
+            return None;
+        }
+        let d = view.d_model;
+        let rows: Vec<f32> = tokens.iter().flat_map(|token| &view.residual[token * d..][..d]).copied().collect();
+        let mut x = vec![0.0; rows.len()];
+        self.plain.forward(&mut x, &rows);
+        let largest = x.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let plain = sparsity(&x, d);
+        let with_gamma = self.readers[view.block].as_ref().map(|norm| {
+            norm.forward(&mut x, &rows);
+            sparsity(&x, d)
+        });
+        Some(NormalisedTokens { tokens: tokens.len(), largest: f64::from(largest), plain, with_gamma })
+    }
+}
+
+/// At most [`MOST_TOKENS`] of a kind, evenly.
+fn chosen(spikes: &[bool], spike: bool) -> Vec<usize> {
+    let all: Vec<usize> = (0..spikes.len()).filter(|&token| spikes[token] == spike).collect();
+    let count = all.len().min(MOST_TOKENS);
+    (0..count).map(|index| all[index * all.len() / count]).collect()
+}
+
+fn sparsity(x: &[f32], d: usize) -> Sparsity {
+    let rows = x.len() / d;
+    let mut unit = x.to_vec();
+    let energies: Vec<f64> = unit
+        .par_chunks_mut(d)
+        .map(|row| {
+            let length = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+            row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+            let mut squares: Vec<f32> = row.iter().map(|value| value * value).collect();
+            let top = TOP_CHANNELS.min(d) - 1;
+            squares.select_nth_unstable_by(top, |a, b| b.total_cmp(a));
+            squares[..=top].iter().copied().map(f64::from).sum()
+        })
+        .collect();
+    let mut cosines = vec![0.0; rows * rows];
+    cosines.par_chunks_mut(ROWS * rows).zip(unit.par_chunks(ROWS * d)).for_each(|(cosines, part)| {
+        let unit = Matrix::new(&unit, rows, d);
+        let part_rows = part.len() / d;
+        matmul(MatrixMut::new(cosines, part_rows, rows), Matrix::new(part, part_rows, d), unit.transposed());
+    });
+    let (mut sum, mut least) = (0.0, f64::INFINITY);
+    for (row, cosines) in cosines.chunks_exact(rows).enumerate() {
+        for &cosine in &cosines[row + 1..] {
+            let cosine = f64::from(cosine).clamp(-1.0, 1.0);
+            sum += cosine;
+            least = least.min(cosine);
+        }
+    }
+    let pairs = rows * (rows - 1) / 2;
+    Sparsity {
+        top3_energy: energies.iter().sum::<f64>() / rows as f64,
+        cosine_mean: (pairs > 0).then(|| sum / pairs as f64),
+        cosine_min: (pairs > 0).then_some(least),
+    }
+}
+
+/// Rows of cosines that a task computes.
+const ROWS: usize = 64;
+
+impl Tap for NormalisationTap {
+    type Partial = ();
+
+    fn wants(&self, point: Point, block: usize) -> bool {
+        point == Point::BlockDone && block < self.readers.len()
+    }
+
+    fn observe(&self, _event: &Event<'_>) {}
+
+    fn merge(&mut self, _point: Point, _place: &Place, (): ()) {}
+
+    fn block_done(&mut self, view: &BlockView<'_>) {
+        let (spike, other) = (self.tokens(view, &self.spike), self.tokens(view, &self.other));
+        self.blocks.push(NormalisedBlock { block: view.block, bound: (view.d_model as f64).sqrt(), spike, other });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    #[test]
+    fn sparsity_is_its_definition() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        for (rows, d) in [(2, 3), (5, 17), (70, 8), (1, 2)] {
+            let x: Vec<f32> = (0..rows * d).map(|_| random.random_range(-2.0..2.0)).collect();
+            let found = sparsity(&x, d);
+            let row = |row: usize| x[row * d..(row + 1) * d].iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            let mut cosines = Vec::new();
+            let mut energy = 0.0;
+            for i in 0..rows {
+                let a = row(i);
+                let mut squares: Vec<f64> = a.iter().map(|v| v * v).collect();
+                squares.sort_by(|a, b| b.total_cmp(a));
+                energy += squares.iter().take(3).sum::<f64>() / squares.iter().sum::<f64>() / rows as f64;
+                for j in 0..i {
+                    let b = row(j);
+                    cosines.push(dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt());
+                }
+            }
+            assert!((found.top3_energy - energy).abs() < 1e-6);
+            let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
+            assert_eq!(found.cosine_mean.is_some(), rows > 1);
+            if let (Some(ours), Some(least)) = (found.cosine_mean, found.cosine_min) {
+                assert!((ours - mean).abs() < 1e-6);
+                assert!((least - cosines.iter().copied().fold(1.0, f64::min)).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_are_chosen_evenly() {
+        let spikes: Vec<bool> = (0..2000).map(|token| token % 500 == 0).collect();
+        assert_eq!(chosen(&spikes, true), [0, 500, 1000, 1500]);
+        let other = chosen(&spikes, false);
+        assert!(other.len() == MOST_TOKENS && other.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(other.iter().all(|&token| !spikes[token]));
+    }
+}

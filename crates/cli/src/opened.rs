@@ -1,0 +1,94 @@
+//! A model and the tokens it is to be examined on, opened together.
+
+use anyhow::Result;
+use sinkscope_anatomy::examination;
+use sinkscope_model::data::{self, BosPolicy, Data, TextRequest, TokenBatch};
+use sinkscope_model::tokenizer::Tokenizer;
+use sinkscope_model::{LengthFit, Model, ModelError};
+use sinkscope_report::envelope::DataIdentity;
+
+use crate::arguments::Bos;
+use crate::progress::Progress;
+use crate::request::{RunOptions, TextOptions};
+
+/// A model, its tokeniser and the tokens.
+pub struct Opened {
+    /// The model.
+    pub model: Model,
+    /// Its tokeniser, if it has one that can be read.
+    pub tokenizer: Option<Tokenizer>,
+    /// The tokens.
+    pub batch: TokenBatch,
+    /// What an output file says of them.
+    pub data: DataIdentity,
+}
+
+impl Opened {
+    /// Opens a model and reads the text.
+    ///
+    /// # Errors
+    /// If the model, the text or the request is wrong.
+    pub fn new(run: &RunOptions, options: &TextOptions, progress: &Progress) -> Result<Self> {
+        progress.stage("opening");
+        let model = Model::open(&run.model)?;
+        let architecture = model.architecture();
+        tracing::info!(
+            "{}: {} with {} layers of width {}",
+            model.checkpoint().name(),
+            architecture.family,
+            architecture.layers.len(),
+            architecture.d_model
+        );
+        let tokenizer = tokenizer(&model, options)?;
+        let Data { batch, source, sha256, bos } =
+            data::load(&text_request(options), tokenizer.as_ref(), architecture.vocabulary)?;
+        if let LengthFit::Beyond { max_positions } = model.check_length(batch.seq_len)? {
+            tracing::warn!(
+                "sequences of {} tokens are longer than the {max_positions} positions that {} was made for",
+                batch.seq_len,
+                model.checkpoint().name()
+            );
+        }
+        let data = DataIdentity { source, sha256, sequences: batch.sequences, seq_len: batch.seq_len, bos };
+        Ok(Self { model, tokenizer, batch, data })
+    }
+
+    /// The text of a token id, empty without a tokeniser.
+    pub fn text(&self, id: u32) -> String {
+        self.tokenizer.as_ref().map_or_else(String::new, |tokenizer| tokenizer.decode_token(id))
+    }
+}
+
+/// Shows how far an examination is.
+pub fn show(progress: &Progress, step: examination::Progress) {
+    match step {
+        examination::Progress::Stage(what) => progress.stage(what),
+        examination::Progress::Steps(done, total) => progress.set(done, total),
+    }
+}
+
+/// The model's tokeniser, if it has one. Token ids need none, so there one that cannot be read only costs their texts.
+fn tokenizer(model: &Model, options: &TextOptions) -> Result<Option<Tokenizer>, ModelError> {
+    let checkpoint = model.checkpoint();
+    match Tokenizer::from_metadata(checkpoint.metadata(), checkpoint.path()) {
+        Err(error @ ModelError::Unsupported { .. }) if options.tokens.is_some() => {
+            tracing::warn!("token texts are left out: {error}");
+            Ok(None)
+        }
+        tokenizer => tokenizer,
+    }
+}
+
+fn text_request(options: &TextOptions) -> TextRequest<'_> {
+    TextRequest {
+        text: options.text.as_deref(),
+        tokens: options.tokens.as_deref(),
+        seq_len: options.seq_len,
+        sequences: options.sequences,
+        bos: match options.bos {
+            Bos::Auto => BosPolicy::Auto,
+            Bos::Always => BosPolicy::Always,
+            Bos::Never => BosPolicy::Never,
+        },
+    }
+}

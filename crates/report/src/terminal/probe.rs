@@ -1,0 +1,61 @@
+//! The vocabulary probe: how many items spike, and which come last and first.
+
+use sinkscope_anatomy::probe::{Probe, ProbedToken};
+
+use super::grid::{Grid, Heading};
+use super::number::{count, percent, value};
+use super::style::Style;
+use super::text::{token_within, wrap};
+
+/// Items shown at each end.
+const SHOWN: usize = 8;
+/// Width of a token.
+const TOKEN_WIDTH: usize = 20;
+
+/// What was found, in a sentence.
+pub(super) fn finding(probe: &Probe, style: &Style) -> String {
+    let (Some(block), Some(threshold), Some(spiking), Some(share)) =
+        (probe.block, probe.threshold, probe.spiking, probe.share)
+    else {
+        return wrap("The text shows no stage of spikes, so there is none to probe the vocabulary for.", style.width());
+    };
+    let text = format!(
+        "{} of {} vocabulary items ({}) spike at position {}: their largest activation after block {block} is at least {}.",
+        count(spiking as u64),
+        count(probe.vocabulary as u64),
+        share_text(share),
+        probe.position,
+        value(threshold),
+    );
+    wrap(&text, style.width())
+}
+
+/// Never rounds to all or none.
+fn share_text(share: f64) -> String {
+    let text = percent(share);
+    let rounded_away = (share < 1.0 && text == percent(1.0)) || (share > 0.0 && text == percent(0.0));
+    if rounded_away { format!("{:.3} %", 100.0 * share) } else { text }
+}
+
+/// Both ends.
+pub(super) fn ends(probe: &Probe, style: &Style) -> Option<String> {
+    if probe.lowest.is_empty() {
+        return None;
+    }
+    let mut grid = Grid::new([
+        Heading::text("lowest"),
+        Heading::number("value"),
+        Heading::text("highest"),
+        Heading::number("value"),
+    ]);
+    let cells = |token: &ProbedToken| {
+        let text =
+            if token.text.is_empty() { format!("id {}", token.id) } else { token_within(&token.text, TOKEN_WIDTH) };
+        [text, value(f64::from(token.value))]
+    };
+    for (lowest, highest) in probe.lowest.iter().zip(&probe.highest).take(SHOWN) {
+        grid.row([cells(lowest), cells(highest)].concat());
+    }
+    let what = format!("largest activation after block {}", probe.block.unwrap_or(0));
+    Some(style.title("Vocabulary", &what) + &grid.render(style))
+}
