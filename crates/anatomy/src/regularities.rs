@@ -55,7 +55,7 @@ pub fn regularities(tap: &ResidualTap, stage: Option<&Stage>, seq_len: usize, d_
     let variation = |stage: &Stage| {
         let variations: Vec<f32> =
             beside(stage, |channel| channel.ratio_variation).into_iter().map(|variation| variation as f32).collect();
-        (stage.tokens.len() > 1 && !variations.is_empty()).then(|| f64::from(median(&variations)))
+        (stage.tokens.len() > 1 && !variations.is_empty()).then(|| median(&variations))
     };
     let tokens = tap.maxima(0).largest.len() as f64;
     let verdict = |name, quantity, threshold, value: Option<f64>| {

@@ -128,6 +128,8 @@ fn normalisation_table(blocks: &[NormalisedBlock]) -> Result<Table, ReportError>
 
 /// One row a head.
 fn geometry_table(heads: &[HeadGeometry]) -> Result<Table, ReportError> {
+    type Of = fn(&HeadGeometry) -> &KeyDimensions;
+    type Way = fn(&KeyDimensions) -> Option<Dimension>;
     let mut columns = vec![
         Column::counts("layer", heads.iter().map(|head| head.layer)),
         Column::counts("head", heads.iter().map(|head| head.head)),
@@ -147,8 +149,6 @@ fn geometry_table(heads: &[HeadGeometry]) -> Result<Table, ReportError> {
     float("value_norm_other", |head| Some(head.value_norm_other));
     float("distance", |head| Some(head.distance));
     float("distance_beside_sink", |head| head.distance_beside_sink);
-    type Of = fn(&HeadGeometry) -> &KeyDimensions;
-    type Way = fn(&KeyDimensions) -> Option<Dimension>;
     let kinds: [(&str, Of); 2] =
         [("spike", |head| &head.key_dimension_spike), ("other", |head| &head.key_dimension_other)];
     let ways: [(&str, Way); 4] = [

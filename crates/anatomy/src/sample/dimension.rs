@@ -69,7 +69,7 @@ mod tests {
         let all: Vec<usize> = (0..5).collect();
         let found = dimension(&axes, 5, &all, false).expect("rows");
         assert!((found.participation_ratio - 5.0).abs() < 1e-12 && found.rank95 == 5);
-        let line: Vec<f32> = (1..=7).flat_map(|i| [i as f32, 2.0 * i as f32, -1.0 * i as f32]).collect();
+        let line: Vec<f32> = (1..=7).flat_map(|i| [i as f32, 2.0 * i as f32, -(i as f32)]).collect();
         let found = dimension(&line, 3, &[0, 2, 3, 6], true).expect("rows");
         assert!((found.participation_ratio - 1.0).abs() < 1e-9 && found.rank95 == 1);
     }

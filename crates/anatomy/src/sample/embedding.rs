@@ -55,7 +55,9 @@ pub fn self_sinking(
         let (mut cosine, mut magnitude) = (f64::NAN, f64::NAN);
         if let Some(norm) = &norm {
             let mut row = model.embedding::<f32>(id)?;
-            row.iter_mut().for_each(|value| *value *= scale);
+            for value in &mut row {
+                *value *= scale;
+            }
             cosine = dot(&row, &norm.gamma) / (dot(&row, &row) * dot(&norm.gamma, &norm.gamma)).sqrt();
             if let Some(positions) = &positions {
                 row.iter_mut().zip(&positions[position * d..]).for_each(|(value, learned)| *value += learned);

@@ -134,7 +134,9 @@ fn sparsity(x: &[f32], d: usize) -> Sparsity {
         .par_chunks_mut(d)
         .map(|row| {
             let length = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-            row.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
+            for value in row.iter_mut() {
+                *value = (f64::from(*value) / length) as f32;
+            }
             let mut squares: Vec<f32> = row.iter().map(|value| value * value).collect();
             let top = TOP_CHANNELS.min(d) - 1;
             squares.select_nth_unstable_by(top, |a, b| b.total_cmp(a));
