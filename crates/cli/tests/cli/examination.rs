@@ -11,7 +11,25 @@ use serde_json::Value;
 use crate::tiny::{Tiny, fixtures};
 use crate::{run, run_in, sinkscope};
 
-const TABLES: [&str; 5] = ["blocks", "heads", "spike_channels", "spike_tokens", "stages"];
+const TABLES: [&str; 17] = [
+    "amplifier",
+    "blocks",
+    "elsewhere",
+    "geometry",
+    "heads",
+    "normalisation",
+    "norms",
+    "probe",
+    "regularities",
+    "self_sinking",
+    "spectra",
+    "spike_channels",
+    "spike_tokens",
+    "stages",
+    "triggers",
+    "tsne",
+    "units",
+];
 
 /// Examines two sequences of twelve tokens and reads `anatomy.json`.
 fn examine(tiny: &Tiny, options: &[&str]) -> Value {

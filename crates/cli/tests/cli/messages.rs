@@ -26,7 +26,7 @@ fn values() {
         &["anatomy"][..],
         &["anatomy", "demo"],
         &["anatomy", ""],
-        &["anatomy", "m.gguf", "--only", "lifecycle,geometry"],
+        &["anatomy", "m.gguf", "--only", "lifecycle,geometrie"],
         &["anatomy", "m.gguf", "--only", "everything"],
         &["anatomy", "m.gguf", "--memory", "plenty"],
         &["anatomy", "m.gguf", "--memory", "0"],

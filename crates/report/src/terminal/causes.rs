@@ -28,8 +28,8 @@ pub(super) fn regularities(verdicts: &[Regularity], style: &Style) -> String {
     ]);
     for verdict in verdicts {
         let threshold = match verdict.threshold {
-            Threshold::AtMost(most) => format!("at most {}", percent(most)),
-            Threshold::AtLeast(least) => format!("at least {}", percent(least)),
+            Threshold::AtMost(most) => format!("≤ {}", percent(most)),
+            Threshold::AtLeast(least) => format!("≥ {}", percent(least)),
         };
         grid.row(vec![
             verdict.name.to_owned(),
@@ -52,8 +52,8 @@ pub(super) fn elsewhere(stage: &Stage, style: &Style) -> Option<String> {
         Heading::number("spikes"),
         Heading::number("of"),
         Heading::number("first to spike"),
-        Heading::number("first occurrence"),
-        Heading::number("least position").expendable(1),
+        Heading::number("first occurrence").expendable(1),
+        Heading::number("least position").expendable(2),
     ]);
     for item in stage.elsewhere.iter().take(MOST_ITEMS) {
         let text = if item.text.is_empty() { format!("id {}", item.id) } else { token_within(&item.text, TOKEN_WIDTH) };
@@ -83,16 +83,16 @@ fn amplifier(blocks: &[Amplifier], size: &SampleSize, style: &Style) -> Option<S
         return None;
     }
     let mut grid = Grid::new([
-        Heading::number("stage"),
+        Heading::number("stage").expendable(2),
         Heading::number("block"),
         Heading::text("tokens"),
         Heading::number("cosine"),
-        Heading::number("norm ratio").expendable(2),
+        Heading::number("norm ratio").expendable(4),
         Heading::number("bilinear error"),
-        Heading::number("to trigger"),
-        Heading::number("l*(s*.x)^2"),
+        Heading::number("to trigger").expendable(1),
+        Heading::number("rank one"),
         Heading::number("output"),
-        Heading::number("error").expendable(1),
+        Heading::number("error").expendable(3),
     ]);
     for block in blocks {
         for (kind, of) in [("spike", &block.spike), ("other", &block.other)] {
@@ -114,7 +114,7 @@ fn amplifier(blocks: &[Amplifier], size: &SampleSize, style: &Style) -> Option<S
         }
     }
     let what = format!(
-        "the nonlinearity against its input, and the quadratic form against the output, in {} of {}",
+        "the nonlinearity against its input, and the rank-one form l*(s*.x)^2 against the output, in {} of {}",
         counted(size.sequences, "sequence", "sequences"),
         counted(size.seq_len, "token", "tokens")
     );
@@ -158,15 +158,22 @@ fn normalisation(all: &Normalisation, anatomy: &Anatomy, style: &Style) -> Strin
 
 /// Sink heads against the others.
 fn geometry(all: &Geometry, style: &Style) -> String {
-    let mut grid =
-        Grid::new([Heading::text("mean over"), Heading::number("sink heads"), Heading::number("other heads")]);
+    // A kind of head that does not occur has no column.
+    let mut grid = Grid::new([
+        Heading::text("mean over"),
+        Heading::number("sink heads").expendable(1),
+        Heading::number("other heads").expendable(1),
+    ]);
     let mean = |sink: bool, of: fn(&HeadGeometry) -> Option<f64>| {
         let values: Vec<f64> = all.heads.iter().filter(|head| head.sink == sink).filter_map(of).collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     };
     let mut row = |name: &str, show: fn(f64) -> String, of: fn(&HeadGeometry) -> Option<f64>| {
-        let cell = |sink| mean(sink, of).map_or_else(String::new, show);
-        grid.row(vec![name.to_owned(), cell(true), cell(false)]);
+        let means = [true, false].map(|sink| mean(sink, of));
+        if means != [None, None] {
+            let cells = means.map(|mean| mean.map_or_else(String::new, show));
+            grid.row(std::iter::once(name.to_owned()).chain(cells).collect());
+        }
     };
     row("sink token spikes", percent, |head| Some(head.sink_is_spike));
     row("95 % rank of spike keys", value, |head| head.key_rank95_spike.map(|rank| rank as f64));
@@ -188,12 +195,12 @@ fn geometry(all: &Geometry, style: &Style) -> String {
 
 fn self_sinking(found: &SelfSinking, style: &Style) -> Option<String> {
     let mut grid = Grid::new([
-        Heading::text("away from position 0"),
-        Heading::number("tokens"),
-        Heading::number("embedding to gamma"),
-        Heading::number("after the first norm"),
-        Heading::number("attention to itself, layer 0"),
-        Heading::number("at most, before the step up"),
+        Heading::text("tokens"),
+        Heading::number("number"),
+        Heading::number("to gamma"),
+        Heading::number("magnitude"),
+        Heading::number("to itself").expendable(1),
+        Heading::number("at most"),
     ]);
     for (kind, of) in [("spike tokens", &found.spike), ("delimiters", &found.delimiter), ("others", &found.other)] {
         let Some(SelfSinkingTokens { tokens, embedding_gamma_cosine, post_norm_magnitude, to_self }) = of else {
@@ -209,5 +216,9 @@ fn self_sinking(found: &SelfSinking, style: &Style) -> Option<String> {
         ]);
     }
     (found.spike.is_some() || found.delimiter.is_some())
-        .then(|| style.title("Self-sinking", "what makes a token attend to itself early on") + &grid.render(style))
+        .then(|| {
+            let what = "away from position 0: cosine of the embedding to gamma, magnitude after the first norm, attention to \
+                        itself in layer 0 and at most before the step up";
+            style.title("Self-sinking", what) + &grid.render(style)
+        })
 }

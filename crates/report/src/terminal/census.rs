@@ -1,9 +1,10 @@
 //! The census: what the weights say of spikes, in a sentence, and block by block.
 
+use sinkscope_anatomy::census::prediction::PredictionScore;
 use sinkscope_anatomy::census::{Census, Spectrum};
 
 use super::grid::{Grid, Heading};
-use super::number::{factor, list, value};
+use super::number::{counted, factor, list, percent, value};
 use super::style::Style;
 use super::text::wrap;
 
@@ -84,13 +85,19 @@ pub(super) fn rankings(census: &Census, style: &Style) -> Option<String> {
     let prediction = census.prediction.as_ref()?;
     prediction.peak.as_ref()?;
     let mut headings = vec![Heading::number("rank")];
-    headings.extend(prediction.rankings.iter().map(|ranking| Heading::text(ranking.name)));
+    // The last is the prediction.
+    let others = prediction.rankings.len().saturating_sub(1);
+    headings.extend(prediction.rankings.iter().enumerate().map(|(index, ranking)| {
+        Heading::text(ranking.name).expendable((others - index).try_into().unwrap_or(u8::MAX))
+    }));
     let mut grid = Grid::new(headings);
     for rank in 0..prediction.rankings.iter().map(|ranking| ranking.pairs.len()).max().unwrap_or(0).min(6) {
         let mut cells = vec![(rank + 1).to_string()];
         cells.extend(prediction.rankings.iter().map(|ranking| {
-            let pair = &ranking.pairs[rank];
-            format!("{} in block {} ({})", pair.channel, pair.block, value(pair.score))
+            let pair = ranking.pairs.get(rank);
+            pair.map_or_else(String::new, |pair| {
+                format!("{} in block {} ({})", pair.channel, pair.block, value(pair.score))
+            })
         }));
         grid.row(cells);
     }
@@ -100,15 +107,32 @@ pub(super) fn rankings(census: &Census, style: &Style) -> Option<String> {
     )
 }
 
+/// How right the prediction was.
+pub(super) fn score(score: &PredictionScore, style: &Style) -> String {
+    let mut text: Vec<String> =
+        score.step_blocks.iter().map(|ranking| format!("{} by {}", percent(ranking.precision), ranking.name)).collect();
+    if let Some(first) = score.step_blocks.first() {
+        let what = format!(
+            "Of the strongest stage's {} found among as many highest-ranked: ",
+            counted(first.k, "step block", "step blocks")
+        );
+        text = vec![what + &text.join(", ")];
+    }
+    text.extend(
+        score.channels.map(|share| format!("of its spike channels {} are among as many predicted", percent(share))),
+    );
+    wrap(&format!("{}.", text.join("; ")), style.width())
+}
+
 /// How first tokens are turned towards the trigger.
 pub(super) fn steering(census: &Census, style: &Style) -> Option<String> {
     let steering = census.steering.as_ref()?;
     let mut grid = Grid::new([
         Heading::number("layer"),
-        Heading::number("attention alone"),
+        Heading::number("attention alone").expendable(1),
         Heading::number("after attention"),
         Heading::number("after feed-forward"),
-        Heading::text("heads that turn it most").expendable(1),
+        Heading::text("heads that turn it most").expendable(2),
     ]);
     for layer in &steering.layers {
         let mut heads: Vec<(usize, f64)> = layer.heads.iter().copied().enumerate().collect();

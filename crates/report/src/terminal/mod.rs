@@ -45,6 +45,8 @@ pub fn anatomy<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
     }
     sections.extend(causes::sample(results, style));
     if let Some(census) = &results.census {
+        sections.push(census::finding(census, style));
+        sections.extend(results.prediction_score.as_ref().map(|score| census::score(score, style)));
         sections.extend(census_sections(census, style));
     }
     if let Some(probe) = &results.probe {

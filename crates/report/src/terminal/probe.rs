@@ -30,11 +30,11 @@ pub(super) fn finding(probe: &Probe, style: &Style) -> String {
     wrap(&text, style.width())
 }
 
-/// Never rounds to all or none.
+/// To three decimals where one would say all or none.
 fn share_text(share: f64) -> String {
-    let text = percent(share);
-    let rounded_away = (share < 1.0 && text == percent(1.0)) || (share > 0.0 && text == percent(0.0));
-    if rounded_away { format!("{:.3} %", 100.0 * share) } else { text }
+    let fine = format!("{:.3} %", 100.0 * share);
+    let near_an_end = (0.999..1.0).contains(&share) || (share > 0.0 && share < 0.001);
+    if near_an_end && fine != "100.000 %" && fine != "0.000 %" { fine } else { percent(share) }
 }
 
 /// Both ends.

@@ -1,5 +1,8 @@
 //! An examination built by hand, of a model that does not exist: 12 layers of 4 heads, two stages.
 
+mod causes;
+mod weights;
+
 use std::collections::BTreeMap;
 
 use sinkscope_anatomy::results::{
@@ -64,7 +67,7 @@ pub fn stage() -> Stage {
         tokens: vec![token(0, 0, "The"), token(1, 0, HOSTILE), token(1, 5, "The")],
         share_at_position_0: 1.0,
         rate_elsewhere: 0.004,
-        elsewhere: vec![],
+        elsewhere: causes::elsewhere(),
     }
 }
 
@@ -138,7 +141,16 @@ pub fn anatomy() -> Anatomy {
         perplexity: Some(21.75),
         nll: Some(3.079_614),
         predicted_tokens: Some(4032),
-        ..Anatomy::default()
+        regularities: Some(causes::regularities(true)),
+        sample: Some(causes::sample(true)),
+        silu: Some(causes::silu(true)),
+        normalisation: Some(causes::normalisation(true)),
+        geometry: Some(causes::geometry(true)),
+        self_sinking: Some(causes::self_sinking(true)),
+        census: Some(weights::census(true)),
+        prediction_score: Some(weights::prediction_score()),
+        probe: Some(weights::probe(true)),
+        pictures: causes::pictures(),
     }
 }
 
@@ -158,7 +170,19 @@ pub fn calm() -> Anatomy {
             other.ratio_ci95 = None;
         }
     }
-    anatomy
+    Anatomy {
+        regularities: Some(causes::regularities(false)),
+        sample: Some(causes::sample(false)),
+        silu: Some(causes::silu(false)),
+        normalisation: Some(causes::normalisation(false)),
+        geometry: Some(causes::geometry(false)),
+        self_sinking: Some(causes::self_sinking(false)),
+        census: Some(weights::census(false)),
+        prediction_score: None,
+        probe: Some(weights::probe(false)),
+        pictures: vec![],
+        ..anatomy
+    }
 }
 
 /// Nothing asked for.
