@@ -46,8 +46,8 @@ struct NaiveStage {
     peak: f64,
     step_up: Vec<usize>,
     step_down: Vec<usize>,
-    /// channel, mean, variation of the ratio.
-    channels: Vec<(usize, f64, f64)>,
+    /// channel, mean, variation of the ratio, share of the tokens.
+    channels: Vec<(usize, f64, f64, f64)>,
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
@@ -117,7 +117,10 @@ fn naive_stage(
         step_down: (peak_block + 1..=window_end).filter(|&block| relative(block) <= -0.05).collect(),
         channels: channels
             .into_iter()
-            .map(|c| (c, over_tokens(&|token| value(peak_block, token, c)), variation(c)))
+            .map(|c| {
+                let spikes = |token| f64::from(u8::from(value(peak_block, token, c).abs() >= threshold));
+                (c, over_tokens(&|token| value(peak_block, token, c)), variation(c), over_tokens(&spikes))
+            })
             .collect(),
         tokens: tokens.into_iter().collect(),
     }
@@ -150,8 +153,34 @@ fn assert_agrees(pass: &FakePass, stages: &[Stage]) {
         for (channel, naive) in stage.channels.iter().zip(&naive.channels) {
             assert!(close(channel.mean, naive.1));
             assert!(close(channel.ratio_variation, naive.2), "{channel:?} {naive:?}");
+            assert!(close(channel.share, naive.3), "{channel:?} {naive:?}");
         }
+        assert_elsewhere(pass, stage, &naive.tokens);
     }
+}
+
+/// Item by item: how often it stands and spikes away from position 0, and when.
+fn assert_elsewhere(pass: &FakePass, stage: &Stage, spikes: &[usize]) {
+    let seq_len = pass.batch.seq_len;
+    let ids = &pass.batch.tokens;
+    let away = |token: &usize| !token.is_multiple_of(seq_len);
+    let before = |token: usize| token / seq_len * seq_len..token;
+    let mut seen = 0;
+    for item in &stage.elsewhere {
+        let occurrences = (0..ids.len()).filter(away).filter(|&token| ids[token] == item.id).count();
+        let spiking: Vec<usize> = spikes.iter().copied().filter(away).filter(|&token| ids[token] == item.id).collect();
+        let first = spiking.iter().filter(|&&token| !before(token).any(|earlier| spikes.contains(&earlier)));
+        let first_occurrence = spiking.iter().filter(|&&token| !ids[before(token)].contains(&item.id));
+        assert_eq!(
+            (item.occurrences, item.spiking, item.first, item.first_occurrence),
+            (occurrences, spiking.len(), first.count(), first_occurrence.count()),
+        );
+        assert_eq!(Some(item.least_position), spiking.iter().map(|token| token % seq_len).min());
+        assert_eq!(item.text, format!("<{}>", item.id));
+        seen += spiking.len();
+    }
+    assert_eq!(seen, spikes.iter().filter(|token| away(token)).count());
+    assert!(stage.elsewhere.windows(2).all(|pair| pair[0].spiking >= pair[1].spiking));
 }
 
 fn spikes_of(pass: &FakePass) -> Spikes {

@@ -68,7 +68,7 @@ impl FakePass {
             residual.push(residual[block - 1].iter().zip(&added).map(|(before, added)| before + added).collect());
             output.push(added);
         }
-        let ids = (0..tokens).map(|_| rng.random_range(0..1000)).collect();
+        let ids = (0..tokens).map(|_| rng.random_range(0..12)).collect();
         let nll = (0..sequences * (seq_len - 1)).map(|_| rng.random_range(0.0..12.0)).collect();
         let batch = TokenBatch { tokens: ids, sequences, seq_len };
         Self { layers, heads: 1, d_model, batch, residual, output, attention: Vec::new(), nll }
