@@ -182,6 +182,74 @@ fn only_what_is_asked_for() {
 }
 
 #[test]
+fn what_explains_it() {
+    let tiny = Tiny::new("qwen3");
+    let file = examine(&tiny, &["--spike-ratio", "1.5", "--only", "silu,normalisation,geometry,census,probe"]);
+    let results = &file["results"];
+    for key in ["lifecycle", "spikes", "sinks", "nll"] {
+        assert!(results[key].is_null(), "{key} was not asked for");
+    }
+    let layers = count(&file["model"]["architecture"]["layers"]);
+    let normalised = &results["normalisation"]["blocks"];
+    assert_eq!(count(normalised), 2 * layers + 1);
+    for key in ["top3_energy", "cosine_mean", "cosine_min"] {
+        assert!(normalised[1]["other"][key].is_number(), "{key}");
+        assert!(normalised[1]["other"]["with_gamma"][key].is_number(), "{key}");
+    }
+    assert_eq!(normalised[0]["bound"], 4.0);
+    let head = &results["geometry"]["heads"][0];
+    for key in ["layer", "head", "sink", "key_rank95_other", "logit_gap", "query_to_sink_key", "query_to_other_keys"] {
+        assert!(!head[key].is_null(), "{key}");
+    }
+    for key in ["spike", "delimiter", "other"] {
+        assert!(results["self_sinking"].as_object().is_some_and(|found| found.contains_key(key)), "{key}");
+    }
+    // Named, the census is of all blocks.
+    assert_eq!(count(&results["census"]["blocks"]), layers);
+    assert!(results["census"]["prediction"]["step_up"].is_array());
+    assert_eq!(results["probe"]["vocabulary"], 32);
+    assert!(results["silu"]["blocks"].is_array() && results["sample"]["seq_len"].is_number());
+    let named = ["geometry", "bilinear_error", "normalisation", "self_sinking", "sample"];
+    let definitions = keys(&file["definitions"]);
+    assert!(named.iter().all(|name| definitions.iter().any(|key| key == name)), "{definitions:?}");
+    let rows = rows(&tiny.path("out"));
+    assert_eq!((rows["probe"], rows["geometry"]), (32, layers * 4));
+    assert!(rows["normalisation"] > 0 && rows["norms"] > 0 && rows["self_sinking"] > 0);
+    assert_eq!((rows["blocks"], rows["heads"], rows["tsne"]), (0, 0, 0));
+}
+
+#[test]
+fn pictures() {
+    let tiny = Tiny::new("llama");
+    let file = examine(&tiny, &["--tsne", "1.2,0.0"]);
+    let rows = rows(&tiny.path("out"));
+    // Queries and keys of 24 tokens in two heads.
+    assert_eq!(rows["tsne"], 2 * 2 * 24);
+    assert!(file["timing"]["passes"].as_array().is_some_and(|all| all.iter().any(|pass| pass["name"] == "pictures")));
+    let message = crate::refused_without_trace(&Tiny::new("llama"), &["--tsne", "2.0", "--sequences", "2"]);
+    assert_eq!(message, "head 2.0 does not exist: there are 2 layers of 4 heads, from 0\n");
+}
+
+#[test]
+fn nothing_is_found_in_random_weights() {
+    for family in ["llama", "olmo2"] {
+        let tiny = Tiny::new(family);
+        let tokens = tiny.tokens(8, 16);
+        let (status, stdout, stderr) = run_in(&tiny, &["--tokens", &tokens]);
+        assert_eq!((status, stderr.as_str()), (0, ""));
+        assert!(stdout.contains("No spikes found"), "{stdout}");
+        let (_, rest) = stdout.split_once("No spikes found").expect("there");
+        for absent in ["Amplifier", "Regularities", "Steering", "Rankings", "NaN", "inf"] {
+            assert!(!rest.contains(absent), "{absent}: {stdout}");
+        }
+        let results = &read(&tiny)["results"];
+        assert!(results["silu"]["blocks"].as_array().is_some_and(Vec::is_empty));
+        let regularities = results["regularities"].as_array().expect("a list");
+        assert_eq!(regularities.iter().filter(|verdict| verdict["holds"] == false).count(), 5);
+    }
+}
+
+#[test]
 fn thresholds_are_kept_beside_what_they_decide() {
     let tiny = Tiny::new("llama");
     let file = examine(&tiny, &["--epsilon", "0.05", "--spike-ratio", "1.01"]);

@@ -28,3 +28,10 @@ fn of_census() {
     assert_eq!((status, stderr.as_str()), (0, ""));
     insta::assert_snapshot!(stdout);
 }
+
+#[test]
+fn of_probe() {
+    let (status, stdout, stderr) = run(&["probe", "--help"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(stdout);
+}

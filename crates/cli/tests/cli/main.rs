@@ -8,6 +8,7 @@ mod help;
 mod hub;
 mod messages;
 mod out;
+mod probe;
 mod texts;
 mod tiny;
 

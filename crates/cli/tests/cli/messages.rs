@@ -36,6 +36,12 @@ fn values() {
         &["anatomy", "m.gguf", "--spike-ratio", "-5"],
         &["anatomy", "m.gguf", "--spike-ratio", "inf"],
         &["anatomy", "m.gguf", "--epsilon", "1.5"],
+        &["anatomy", "m.gguf", "--tsne", "3"],
+        &["anatomy", "m.gguf", "--tsne", "3.two"],
+        &["anatomy", "m.gguf", "--tsne", ""],
+        &["anatomy", "m.gguf", "--only", ""],
+        &["probe", "m.gguf", "--spike-ratio", "0"],
+        &["census"],
     ]
     .into_iter()
     .map(refused)
