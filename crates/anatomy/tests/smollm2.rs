@@ -5,13 +5,15 @@ use std::path::Path;
 
 use serde_json::Value;
 use sinkscope_anatomy::census::{CensusRequest, Walk, census};
-use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, Finished, ModelSize};
+use sinkscope_anatomy::examination::{self, AnatomyRequest, AnatomyTaps, Finished, ModelSize, Surroundings};
+use sinkscope_anatomy::probe::{Calibration, probe};
 use sinkscope_anatomy::results::{Anatomy, Stage};
 use sinkscope_anatomy::sinks::{SinkDefinition, SinkTap};
 use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass};
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
+use sinkscope_model::tokenizer::Tokenizer;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
 const REFERENCE: &str = include_str!("fixtures/smollm2-135m-q4_1.json");
@@ -250,4 +252,85 @@ fn the_census_is_that_of_the_reference_and_predicts_the_spike() {
     let peak = prediction.peak.as_ref().expect("a spike");
     let measured = number(&reference["output_of_channel_507_mean_over_spike_tokens_of_block_24"]["24"]);
     close("the predicted output", peak.score, measured, 0.05 * measured);
+}
+
+/// Everything but the probe, by the one call that does it.
+fn whole(model: &Model, batch: &TokenBatch, request: &AnatomyRequest) -> Anatomy {
+    let around = Surroundings { memory: 4 << 30, text: &|id| id.to_string(), progress: &|_| {} };
+    examination::examine(model, batch, request, around).expect("an examination").anatomy
+}
+
+#[test]
+#[ignore = "needs models/SmolLM2-135M-Instruct.Q4_1.gguf: scripts/fetch-model.sh"]
+fn the_spike_is_amplified_normalised_and_attended_to() {
+    let (reference, model, batch) = open();
+    let anatomy = whole(&model, &batch, &AnatomyRequest::default());
+
+    // The bilinear form is nearly exact where SiLU is far from the identity.
+    let silu = anatomy.silu.expect("asked for");
+    let strongest = |block| silu.blocks.iter().find(|of| of.stage == 1 && of.block == block).expect("a step block");
+    let amplifier = strongest(24);
+    let spike = amplifier.spike.as_ref().expect("spike tokens");
+    let other = amplifier.other.as_ref().expect("other tokens");
+    assert_eq!(amplifier.channel, 507);
+    assert!((0.75..0.9).contains(&spike.cosine), "{spike:?}");
+    assert!(spike.bilinear_error.expect("gated") < 0.02, "{spike:?}");
+    let measured = number(&reference["output_of_channel_507_mean_over_spike_tokens_of_block_24"]["24"]);
+    close("output", spike.output, measured, 0.05 * measured);
+    close("l* (s* . x)^2", spike.rank_one.expect("gated"), spike.output, 0.05 * spike.output);
+    let eigenvalue = numbers(&reference["census_block_24"]["eigenvalues_channel_507_first_5"])[0];
+    close("l*", amplifier.eigenvalue.expect("gated"), eigenvalue, 1e-4 * eigenvalue);
+    assert!(spike.trigger_cosine > Some(0.5) && other.trigger_cosine < Some(0.1), "{spike:?} {other:?}");
+    assert!(strongest(58).spike.as_ref().expect("spike tokens").output < -10_000.0);
+
+    // Spike tokens come out of the norm as one sparse vector.
+    let normalisation = anatomy.normalisation.expect("asked for");
+    let after = |block: usize| normalisation.blocks[block].spike.as_ref().expect("spike tokens").plain;
+    assert!(after(24).cosine_mean > Some(0.999) && after(24).cosine_min > Some(0.999), "{:?}", after(24));
+    assert!(after(23).cosine_mean < Some(0.95), "{:?}", after(23));
+    assert!(after(24).top3_energy > 0.98 && after(23).top3_energy < 0.9);
+    let others = normalisation.blocks[24].other.as_ref().expect("other tokens").plain;
+    assert!(others.cosine_mean < Some(0.8) && others.top3_energy < 0.8, "{others:?}");
+
+    // Sink heads: spike keys in one direction, a drained value, queries turned towards the key.
+    let geometry = anatomy.geometry.expect("asked for");
+    let sinks: Vec<_> = geometry.heads.iter().filter(|head| head.sink && head.layer >= 12).collect();
+    assert!(sinks.len() > 100, "{} sink heads", sinks.len());
+    for (what, holds) in [
+        ("one dimension", sinks.iter().filter(|head| head.key_rank95_spike == Some(1)).count()),
+        ("more dimensions", sinks.iter().filter(|head| head.key_rank95_other > Some(5)).count()),
+        ("a drained value", sinks.iter().filter(|head| head.value_norm_sink < 0.5 * head.value_norm_other).count()),
+        ("a gap", sinks.iter().filter(|head| head.logit_gap > Some(1.0)).count()),
+        ("an angle", sinks.iter().filter(|head| head.query_to_sink_key > head.query_to_other_keys).count()),
+    ] {
+        assert!(holds * 10 >= sinks.len() * 9, "{what}: {holds} of {}", sinks.len());
+    }
+
+    // The first is broken: what block 60 leaves of the spike stays to the end.
+    let verdicts = anatomy.regularities.expect("with the spikes");
+    let holds: Vec<bool> = verdicts.iter().map(|verdict| verdict.holds).collect();
+    assert_eq!(holds, [false, true, true, true, true], "{verdicts:?}");
+}
+
+#[test]
+#[ignore = "needs models/SmolLM2-135M-Instruct.Q4_1.gguf: scripts/fetch-model.sh"]
+fn nearly_every_first_token_spikes_and_a_later_one_does_not() {
+    let (_, model, batch) = open();
+    let request =
+        AnatomyRequest { lifecycle: true, spikes: true, spike_ratio: 5.0, probe: true, ..AnatomyRequest::nothing() };
+    let anatomy = whole(&model, &batch, &request);
+    let first = anatomy.probe.expect("asked for");
+    assert_eq!((first.block, first.vocabulary, first.items.len()), (Some(24), 49_152, 49_152));
+    assert!(first.share > Some(0.999), "{:?}", first.share);
+    let spikes = anatomy.spikes.expect("asked for");
+    let calibration = Calibration::new(&spikes, &anatomy.lifecycle.expect("asked for")).expect("a stage");
+    let checkpoint = model.checkpoint();
+    let tokenizer = Tokenizer::from_metadata(checkpoint.metadata(), checkpoint.path()).expect("readable").expect("one");
+    let prefix = tokenizer.encode("The weather was fine").expect("text");
+    assert_eq!(prefix.len(), 4);
+    let later = probe(&model, Some(&calibration), &prefix, 4 << 30, &|_| String::new(), &|_, _| {}).expect("a probe");
+    // Two thousand items, evenly.
+    let chosen = (0..2000).map(|index| index * later.vocabulary / 2000 + 12);
+    assert_eq!(chosen.filter(|&id| later.items[id].spikes).count(), 0);
+    assert!(later.spiking <= Some(5), "{:?}", later.spiking);
 }
