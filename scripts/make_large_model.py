@@ -3,7 +3,8 @@ how a model larger than memory is examined.
 
     python scripts/make_large_model.py DIRECTORY && sinkscope anatomy DIRECTORY --tokens DIRECTORY/tokens.json
 
-Needs numpy. The directory must not exist; tokens.json in it holds 4 sequences of 256 random ids.
+A number after the directory is that of the layers, 32 if absent. Needs numpy. The directory must not exist; tokens.json in it
+holds 4 sequences of 256 random ids.
 """
 
 import json
@@ -66,10 +67,11 @@ def write_shard(path, generator, shapes):
 
 def main():
     directory = pathlib.Path(sys.argv[1])
+    layers = int(sys.argv[2]) if len(sys.argv) > 2 else LAYERS
     directory.mkdir(parents=True)
     generator = np.random.default_rng(0)
     shards = [{"model.embed_tokens.weight": (VOCABULARY, D)}]
-    for layer in range(LAYERS):
+    for layer in range(layers):
         shards.append({f"model.layers.{layer}.{name}.weight": shape for name, shape in LAYER.items()})
     shards.append({"model.norm.weight": (D,), "lm_head.weight": (VOCABULARY, D)})
     index, total = {}, 0
@@ -83,7 +85,7 @@ def main():
     (directory / "model.safetensors.index.json").write_text(json.dumps(weight_map))
     tokens = generator.integers(0, VOCABULARY, (4, 256)).tolist()
     (directory / "tokens.json").write_text(json.dumps({"tokens": tokens}))
-    (directory / "config.json").write_text(json.dumps(CONFIG, indent=1))
+    (directory / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": layers}, indent=1))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@
 //! Both matrices are symmetric, so only the tiles on and above the diagonal are computed, and none is kept: a pair of
 //! tiles is multiplied into every w_k at once.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use rayon::prelude::*;
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
 
@@ -32,7 +34,14 @@ pub fn norms(form: &QuadraticForm) -> Norms {
     let tiles: Vec<usize> = (0..form.d_ffn).step_by(TILE).collect();
     let pairs: Vec<(usize, usize)> =
         tiles.iter().flat_map(|&i| tiles.iter().filter(move |&&j| j >= i).map(move |&j| (i, j))).collect();
-    let partials: Vec<Sums> = pairs.into_par_iter().with_max_len(1).map(|(i, j)| pair(form, i, j)).collect();
+    let pool = Mutex::new(Vec::new());
+    let task = |(i, j)| {
+        let mut scratch: Scratch = lock(&pool).pop().unwrap_or_default();
+        let sums = pair(form, i, j, &mut scratch);
+        lock(&pool).push(scratch);
+        sums
+    };
+    let partials: Vec<Sums> = pairs.into_par_iter().with_max_len(1).map(task).collect();
     // In the order of the pairs, whoever computed them.
     let total = |of: fn(&Sums) -> &Vec<f64>| {
         let mut total = vec![0.0; form.d_model];
@@ -49,6 +58,18 @@ pub fn norms(form: &QuadraticForm) -> Norms {
     }
 }
 
+/// What a task computes in; fresh pages for every pair of tiles would cost time.
+#[derive(Default)]
+struct Scratch {
+    left: Vec<f32>,
+    right: Vec<f32>,
+    half: Vec<f32>,
+}
+
+fn lock(pool: &Mutex<Vec<Scratch>>) -> MutexGuard<'_, Vec<Scratch>> {
+    pool.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a pair of tiles adds to `w_k^T G w_k` and `w_k^T (C o C^T) w_k`.
 struct Sums {
     gram: Vec<f64>,
@@ -56,20 +77,30 @@ struct Sums {
 }
 
 /// The pair of the tiles that begin at units `i` and `j >= i`, with its mirror image.
-fn pair(form: &QuadraticForm, i: usize, j: usize) -> Sums {
-    let product = |a: &[f32], b: &[f32]| products(form, a, i, b, j);
-    let times = |a: Vec<f32>, b: &[f32]| -> Vec<f32> { a.iter().zip(b).map(|(a, b)| a * b).collect() };
+fn pair(form: &QuadraticForm, i: usize, j: usize, scratch: &mut Scratch) -> Sums {
+    let Scratch { left, right, half } = scratch;
     let (gate, up) = (&form.gate, form.up());
-    let copies = if i == j { 1.0 } else { 2.0 };
-    let gate_gate = product(gate, gate);
+    let times = |left: &mut [f32], right: &[f32]| left.iter_mut().zip(right).for_each(|(left, right)| *left *= right);
+    products(form, gate, i, gate, j, left);
     if form.up.is_none() {
-        let gram = quadratic(form, &times(gate_gate.clone(), &gate_gate), i, j, copies);
+        left.iter_mut().for_each(|value| *value *= *value);
+        let gram = quadratic(form, left, i, j, half);
         return Sums { cross: gram.clone(), gram };
     }
-    let gram = quadratic(form, &times(gate_gate, &product(up, up)), i, j, copies);
-    // C is not symmetric: its mirror image is a product of its own.
-    let cross = quadratic(form, &times(product(gate, up), &product(up, gate)), i, j, copies);
-    Sums { gram, cross }
+    products(form, up, i, up, j, right);
+    times(left, right);
+    let gram = quadratic(form, left, i, j, half);
+    products(form, gate, i, up, j, left);
+    if i == j {
+        let width = width(form, i);
+        right.clear();
+        right.extend((0..width * width).map(|at| left[at % width * width + at / width]));
+    } else {
+        // C is not symmetric: its mirror image is a product of its own.
+        products(form, up, i, gate, j, right);
+    }
+    times(left, right);
+    Sums { gram, cross: quadratic(form, left, i, j, half) }
 }
 
 fn width(form: &QuadraticForm, tile: usize) -> usize {
@@ -77,25 +108,24 @@ fn width(form: &QuadraticForm, tile: usize) -> usize {
 }
 
 /// Products of the units of tile `i` in `a` with those of tile `j` in `b`.
-fn products(form: &QuadraticForm, a: &[f32], i: usize, b: &[f32], j: usize) -> Vec<f32> {
+fn products(form: &QuadraticForm, a: &[f32], i: usize, b: &[f32], j: usize, out: &mut Vec<f32>) {
     let (d, hidden) = (form.d_model, form.d_ffn);
     let (rows, columns) = (width(form, i), width(form, j));
-    let mut out = vec![0.0; rows * columns];
+    out.resize(rows * columns, 0.0);
     matmul(
-        MatrixMut::new(&mut out, rows, columns),
+        MatrixMut::new(out, rows, columns),
         Matrix::strided(&a[i..], d, rows, hidden, 1).transposed(),
         Matrix::strided(&b[j..], d, columns, hidden, 1),
     );
-    out
 }
 
-/// `copies * sum_{i, j} w_ki M_ij w_kj` over the tile, for every k.
-fn quadratic(form: &QuadraticForm, tile: &[f32], i: usize, j: usize, copies: f64) -> Vec<f64> {
+/// `sum_{i, j} w_ki M_ij w_kj` over the tile and its mirror image, for every k.
+fn quadratic(form: &QuadraticForm, tile: &[f32], i: usize, j: usize, half: &mut Vec<f32>) -> Vec<f64> {
     let d = form.d_model;
     let (rows, columns) = (width(form, i), width(form, j));
-    let mut half = vec![0.0; rows * d];
+    half.resize(rows * d, 0.0);
     matmul(
-        MatrixMut::new(&mut half, rows, d),
+        MatrixMut::new(half, rows, d),
         Matrix::new(tile, rows, columns),
         Matrix::new(&form.down[j * d..(j + columns) * d], columns, d),
     );
@@ -105,6 +135,7 @@ fn quadratic(form: &QuadraticForm, tile: &[f32], i: usize, j: usize, copies: f64
             *sum += f64::from(half * down);
         }
     }
+    let copies = if i == j { 1.0 } else { 2.0 };
     for sum in &mut sums {
         *sum *= copies;
     }
