@@ -5,6 +5,8 @@
 //! Prints one JSON object: the operations a second of each product (rows x inner x columns; the best of five, each long enough
 //! to be measured), and of fused multiply-adds from registers on all cores, the bound.
 
+#![allow(clippy::panic, clippy::print_stdout, reason = "a benchmark")]
+
 use std::time::Instant;
 
 use rayon::prelude::*;

@@ -83,7 +83,9 @@ fn pair(form: &QuadraticForm, i: usize, j: usize, scratch: &mut Scratch) -> Sums
     let times = |left: &mut [f32], right: &[f32]| left.iter_mut().zip(right).for_each(|(left, right)| *left *= right);
     products(form, gate, i, gate, j, left);
     if form.up.is_none() {
-        left.iter_mut().for_each(|value| *value *= *value);
+        for value in left.iter_mut() {
+            *value *= *value;
+        }
         let gram = quadratic(form, left, i, j, half);
         return Sums { cross: gram.clone(), gram };
     }

@@ -8,7 +8,7 @@ use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
 use sinkscope_anatomy::sample::normalisation::{Normalisation, NormalisedTokens};
 
 use super::grid::{Grid, Heading};
-use super::number::{counted, percent, value};
+use super::number::{counted, factor, percent, value};
 use super::style::Style;
 use super::text::token_within;
 
@@ -105,11 +105,11 @@ fn amplifier(blocks: &[Amplifier], size: &SampleSize, style: &Style) -> Option<S
                 kind.to_owned(),
                 format!("{cosine:.3}"),
                 format!("{norm_ratio:.3}"),
-                optional(*bilinear_error, percent),
+                optional(*bilinear_error, error),
                 optional(of.trigger_cosine, |cosine| format!("{cosine:.3}")),
                 optional(*rank_one, value),
                 value(*output),
-                optional(of.rank_one_error, percent),
+                optional(of.rank_one_error, error),
             ]);
         }
     }
@@ -119,6 +119,11 @@ fn amplifier(blocks: &[Amplifier], size: &SampleSize, style: &Style) -> Option<S
         counted(size.seq_len, "token", "tokens")
     );
     Some(style.title("Amplifier", &what) + &grid.render(style))
+}
+
+/// A relative error; a multiple where a share would need many digits.
+fn error(share: f64) -> String {
+    if share < 10.0 { percent(share) } else { factor(share) }
 }
 
 /// Around the steps, and at both ends.

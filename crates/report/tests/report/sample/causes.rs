@@ -63,10 +63,10 @@ pub fn silu(found: bool) -> Silu {
         tokens: 503,
         cosine: 0.41,
         norm_ratio: 0.32,
-        bilinear_error: None,
+        bilinear_error: Some(24.332),
         output: 0.0312,
-        rank_one: None,
-        rank_one_error: None,
+        rank_one: Some(1.5),
+        rank_one_error: Some(9.99),
         trigger_cosine: None,
     };
     let block = |stage, block, eigenvalue, spike| Amplifier {
