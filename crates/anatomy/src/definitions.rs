@@ -97,7 +97,8 @@ pub struct Definition {
 }
 
 impl Definition {
-    fn new(name: &'static str, source: &'static str, formula: impl Into<String>) -> Self {
+    /// A definition of `name` after `source`.
+    pub fn new(name: &'static str, source: &'static str, formula: impl Into<String>) -> Self {
         Self { name, formula: formula.into(), source }
     }
 

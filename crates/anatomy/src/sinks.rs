@@ -130,6 +130,17 @@ impl SinkTap {
         }
     }
 
+    /// Takes what another tap saw of some layers of the same batch: those that a pass left out because they are as they were.
+    pub fn adopt_layers(&mut self, other: &Self, layers: std::ops::Range<usize>) {
+        let width = self.layers * self.heads;
+        let own = layers.start * self.heads..layers.end * self.heads;
+        if width > 0 && self.scans.len() == other.scans.len() {
+            for (ours, theirs) in self.scans.chunks_exact_mut(width).zip(other.scans.chunks_exact(width)) {
+                ours[own.clone()].copy_from_slice(&theirs[own.clone()]);
+            }
+        }
+    }
+
     /// Keys of which the sum is kept: those of the first half, and key 0 in any case.
     fn tracked_keys(&self) -> usize {
         (self.seq_len / 2).max(1)

@@ -6,7 +6,6 @@ use anyhow::Result;
 use sinkscope_anatomy::definitions;
 use sinkscope_anatomy::examination::{self, CensusScope, Examined, Surroundings, examine};
 use sinkscope_anatomy::sinks::SinkDefinition;
-use sinkscope_kernels::peak;
 use sinkscope_report::anatomy_tables::anatomy_tables;
 use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
 use sinkscope_report::terminal;
@@ -36,7 +35,6 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
     progress.stage("hashing");
     let identity = model_identity(&opened.model)?;
     drop(progress);
-    let bound = peak::flops_per_second() * rayon::current_num_threads() as f64;
     let envelope = Envelope {
         sinkscope: VERSION,
         command: request.run.command.clone(),
@@ -46,7 +44,7 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
         timing: Timing {
             passes: PassTiming::list(passes),
             tokens_per_second: first.as_ref().map(|first| first.tokens as f64 / first.seconds),
-            fraction_of_bound: first.as_ref().map(|first| first.flops / first.seconds / bound),
+            fraction_of_bound: first.as_ref().map(machine::fraction_of_bound),
             peak_rss_bytes: machine::peak_memory(),
             seconds: start.elapsed().as_secs_f64(),
         },

@@ -27,7 +27,31 @@ pub enum Command {
     /// Try every vocabulary item at one position and say which spike there
     #[command(after_help = PROBE_EXAMPLES)]
     Probe(ProbeArguments),
+
+    /// Change a model while it runs (its spikes, its sinks, its tokens), and compare with the untouched model
+    #[command(after_help = OPERATE_HELP)]
+    Operate(OperateArguments),
 }
+
+const OPERATE_HELP: &str = "\
+Operations:
+  zero-spikes           spike entries become zero, right after the last step-up block
+  mean-spikes           they become their mean over the other sequences (or --calibration)
+  scale-spikes=F        they become F times what they were
+  zero-rescale-spikes   they become zero, and the row as long as it was
+  skip-block=B          the block adds nothing to the tokens that spike
+  sink-value=zero|mean  the values of the tokens that spike, in every attention block
+  drop-first            the first token is left out
+  repeat-first          the first token comes twice
+  bos=on|off            sequences begin with the beginning-of-sequence token, or do not
+  random-tokens         every token is drawn at random
+
+  The first six can be done elsewhere: @block=B, @position=P (or all), @channels=C,C,...
+
+Examples:
+  sinkscope operate model.gguf zero-spikes mean-spikes
+  sinkscope operate model.gguf zero-spikes@position=17 zero-spikes@channels=1,2,3 --text book.txt
+  sinkscope operate model.gguf drop-first bos=on --sequences 32 --out results";
 
 const PROBE_EXAMPLES: &str = "\
 Examples:
@@ -83,6 +107,27 @@ pub struct ProbeArguments {
     /// Try the items after this text, tokenised without BOS
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct OperateArguments {
+    #[command(flatten)]
+    pub run: RunArguments,
+
+    /// What to do: NAME[=VALUE][@block=B][@position=P][@channels=C,...], any number of them
+    #[arg(value_name = "OPERATION")]
+    pub operations: Vec<String>,
+
+    #[command(flatten)]
+    pub text: TextArguments,
+
+    /// Take means from this text (or file of token ids, .json) instead of the other sequences
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
+
+    /// A head is a sink if a key receives more than this share of its attention
+    #[arg(long, value_name = "E", default_value_t = 0.3, allow_negative_numbers = true)]
+    pub epsilon: f64,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_model::ModelError;
 use sinkscope_report::ReportError;
 use sinkscope_report::terminal::escape_control;
+use sinkscope_surgery::SurgeryError;
 
 /// It failed while running.
 const FAILED: u8 = 1;
@@ -39,6 +40,12 @@ fn status(error: &anyhow::Error) -> u8 {
         }
         // Every one of these is about the request, the model or the text. An examination hands on those it meets.
         if cause.is::<ModelError>() || matches!(cause.downcast_ref(), Some(AnatomyError::Model(_))) {
+            return WRONG;
+        }
+        if let Some(
+            SurgeryError::Anatomy(AnatomyError::Model(_)) | SurgeryError::Operation { .. } | SurgeryError::Model(_),
+        ) = cause.downcast_ref()
+        {
             return WRONG;
         }
     }
@@ -80,6 +87,12 @@ mod tests {
         assert_eq!(status(&missing().into()), WRONG);
         assert_eq!(status(&anyhow!(missing()).context("while reading")), WRONG);
         assert_eq!(status(&AnatomyError::Model(missing()).into()), WRONG);
+        assert_eq!(status(&SurgeryError::Model(missing()).into()), WRONG);
+        assert_eq!(status(&SurgeryError::Anatomy(AnatomyError::Model(missing())).into()), WRONG);
+        let operation = SurgeryError::Operation { operation: "o".into(), reason: "r".into() };
+        assert_eq!(status(&operation.into()), WRONG);
+        let broken = AnatomyError::NonFiniteResidual { block: 1, values: 1 };
+        assert_eq!(status(&SurgeryError::Anatomy(broken).into()), FAILED);
         assert_eq!(status(&AnatomyError::NonFiniteResidual { block: 1, values: 1 }.into()), FAILED);
         assert_eq!(status(&ReportError::Unusable { path: path.clone(), source: full() }.into()), WRONG);
         assert_eq!(status(&ReportError::Write { path, source: io() }.into()), FAILED);

@@ -3,6 +3,9 @@
 use std::fs;
 use std::io::{self, IsTerminal};
 
+use sinkscope_kernels::peak;
+use sinkscope_model::pass::PassReport;
+
 /// Where the system does not say how much memory it has.
 const ASSUMED_RAM: u64 = 8 << 30;
 /// Columns where there is no terminal.
@@ -21,6 +24,11 @@ pub fn default_memory() -> u64 {
 /// /proc.
 pub fn peak_memory() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// Share of the arithmetic bound of the current threads that a pass reached.
+pub fn fraction_of_bound(pass: &PassReport) -> f64 {
+    pass.flops / pass.seconds / (peak::flops_per_second() * rayon::current_num_threads() as f64)
 }
 
 /// Columns for results on stdout.

@@ -8,6 +8,7 @@ mod failure;
 mod logging;
 mod machine;
 mod opened;
+mod operate;
 mod output;
 mod part;
 mod probe;
@@ -45,6 +46,11 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
             let request = raw.resolve()?;
             logging::start(request.run.verbosity);
             request::thread_pool(request.run.threads)?.install(|| probe::run(&request, start))
+        }
+        Command::Operate(raw) => {
+            let request = raw.resolve()?;
+            logging::start(request.run.verbosity);
+            request::thread_pool(request.run.threads)?.install(|| operate::run(&request, start))
         }
     }
 }

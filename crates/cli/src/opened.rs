@@ -79,7 +79,8 @@ fn tokenizer(model: &Model, options: &TextOptions) -> Result<Option<Tokenizer>, 
     }
 }
 
-fn text_request(options: &TextOptions) -> TextRequest<'_> {
+/// What is wanted of a text.
+pub fn text_request(options: &TextOptions) -> TextRequest<'_> {
     TextRequest {
         text: options.text.as_deref(),
         tokens: options.tokens.as_deref(),

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use sinkscope_model::ModelError;
+use sinkscope_surgery::SurgeryError;
+use sinkscope_surgery::operation::Operation;
 
-use crate::arguments::{AnatomyArguments, Bos, CensusArguments, ProbeArguments, RunArguments, TextArguments};
+use crate::arguments::{
+    AnatomyArguments, Bos, CensusArguments, OperateArguments, ProbeArguments, RunArguments, TextArguments,
+};
 use crate::logging::Verbosity;
 use crate::part::{self, Part};
 use crate::{byte_size, machine};
@@ -54,6 +58,21 @@ pub struct CensusRequest {
     pub full: bool,
 }
 
+/// A request to operate on a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperateRequest {
+    /// How to run, on which model.
+    pub run: RunOptions,
+    /// What to run on it.
+    pub text: TextOptions,
+    /// What to do to it; at least one.
+    pub operations: Vec<Operation>,
+    /// Where means come from; from the other sequences if `None`.
+    pub calibration: Option<PathBuf>,
+    /// From 0 to below 1.
+    pub epsilon: f64,
+}
+
 /// The tokens, and when one of them spikes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextOptions {
@@ -96,9 +115,7 @@ impl AnatomyArguments {
     /// # Errors
     /// [`ModelError::Request`], naming the option at fault and what would be right.
     pub fn resolve(&self) -> Result<AnatomyRequest, ModelError> {
-        if !(0.0..1.0).contains(&self.epsilon) {
-            return Err(wrong("--epsilon", self.epsilon, "is not a number from 0 to below 1"));
-        }
+        check_epsilon(self.epsilon)?;
         let parts = part::parse(&self.only).map_err(|reason| ModelError::Request(format!("--only: {reason}")))?;
         if !self.tsne.is_empty() && !parts.contains(&Part::Geometry) {
             return Err(ModelError::Request("--tsne draws what the geometry looks at; add it to --only".into()));
@@ -112,6 +129,13 @@ impl AnatomyArguments {
             pictures: self.tsne.iter().map(|name| head(name)).collect::<Result<_, _>>()?,
         })
     }
+}
+
+fn check_epsilon(epsilon: f64) -> Result<(), ModelError> {
+    if (0.0..1.0).contains(&epsilon) {
+        return Ok(());
+    }
+    Err(wrong("--epsilon", epsilon, "is not a number from 0 to below 1"))
 }
 
 /// A head by layer and number.
@@ -131,6 +155,28 @@ impl ProbeArguments {
             text: self.text.resolve()?,
             position: self.position,
             prefix: self.prefix.clone(),
+        })
+    }
+}
+
+impl OperateArguments {
+    /// Checks every value that can be checked without the model.
+    ///
+    /// # Errors
+    /// As [`AnatomyArguments::resolve`]; [`SurgeryError::Operation`] of an operation that means nothing.
+    pub fn resolve(&self) -> Result<OperateRequest, SurgeryError> {
+        let run = self.run.resolve()?;
+        check_epsilon(self.epsilon)?;
+        if self.operations.is_empty() {
+            let reason = "no operation was named; `sinkscope operate --help` lists them".to_owned();
+            return Err(ModelError::Request(reason).into());
+        }
+        Ok(OperateRequest {
+            run,
+            text: self.text.resolve()?,
+            operations: self.operations.iter().map(|typed| typed.parse()).collect::<Result<_, _>>()?,
+            calibration: self.calibration.clone(),
+            epsilon: self.epsilon,
         })
     }
 }

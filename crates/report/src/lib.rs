@@ -3,8 +3,8 @@
 //!
 //! - [`envelope`] is the frame of every JSON file: which model, which data, which definitions, how long it took.
 //! - [`files`] puts files on disk whole or not at all.
-//! - [`tidy`] writes one table as both Parquet and CSV; [`anatomy_tables`], [`causes_tables`], [`census_tables`] and
-//!   [`probe_tables`] lay out the tables of a command.
+//! - [`tidy`] writes one table as both Parquet and CSV; [`anatomy_tables`], [`causes_tables`], [`census_tables`],
+//!   [`probe_tables`] and [`operate_tables`] lay out the tables of a command.
 //! - [`terminal`] turns an envelope into text for people.
 //!
 //! Nothing here knows how a result was computed.
@@ -25,6 +25,7 @@ pub mod causes_tables;
 pub mod census_tables;
 pub mod envelope;
 pub mod files;
+pub mod operate_tables;
 pub mod probe_tables;
 pub mod terminal;
 pub mod tidy;

@@ -37,6 +37,10 @@ pub struct Pass<'a> {
     memory: u64,
     edits: Vec<&'a dyn Edit>,
     progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+    /// The block after which it begins, and the residual there.
+    start: Option<(usize, &'a [f32])>,
+    /// The block after which it ends, the output head left out.
+    end: Option<usize>,
 }
 
 /// What a pass did.
@@ -78,13 +82,31 @@ struct Task<'s> {
 impl<'a> Pass<'a> {
     /// A pass that keeps its activations and weights within `memory` bytes, as far as one tile of sequences allows.
     pub fn new(model: &'a Model, memory: u64) -> Self {
-        Self { model, memory, edits: Vec::new(), progress: None }
+        Self { model, memory, edits: Vec::new(), progress: None, start: None, end: None }
     }
 
     /// Calls `progress(done, total)` after each block.
     #[must_use]
     pub fn with_progress(mut self, progress: &'a (dyn Fn(u64, u64) + Sync)) -> Self {
         self.progress = Some(progress);
+        self
+    }
+
+    /// Begins with the residual after a block, as another pass over the same batch showed it, instead of the embedding.
+    /// Edits and taps see it as that block's residual. Only between layers: `block` is even.
+    ///
+    /// # Shapes
+    /// `residual`: tokens of the batch x d_model.
+    #[must_use]
+    pub fn starting_after(mut self, block: usize, residual: &'a [f32]) -> Self {
+        self.start = Some((block, residual));
+        self
+    }
+
+    /// Ends after a block; there are no logits then. Only between layers: `block` is even.
+    #[must_use]
+    pub fn ending_after(mut self, block: usize) -> Self {
+        self.end = Some(block);
         self
     }
 
@@ -98,8 +120,8 @@ impl<'a> Pass<'a> {
     /// Runs the batch past the taps.
     ///
     /// # Errors
-    /// If a token id lies beyond the vocabulary, a sequence is longer than learned positions reach, or a weight is not
-    /// finite.
+    /// If a token id lies beyond the vocabulary, a sequence is longer than learned positions reach, the blocks to begin or
+    /// end after are not those of whole layers, or a weight is not finite.
     pub fn run(&self, batch: &TokenBatch, taps: &mut [&mut dyn ErasedTap]) -> Result<PassReport, ModelError> {
         let start = Instant::now();
         let a = self.model.architecture();
@@ -107,25 +129,29 @@ impl<'a> Pass<'a> {
         let mut observers = Observers { taps, edits: &self.edits };
         let keeps_output = (1..=a.blocks()).any(|block| observers.any_wants(Point::BlockDone, block));
         let groups = groups(batch.sequences, batch.seq_len, self.fitting(batch, keeps_output));
-        let with_head = head::wanted(&observers, a.blocks() + 1);
+        let layers = self.layers(batch)?;
+        let with_head = self.end.is_none() && head::wanted(&observers, a.blocks() + 1);
         let mut run = Run {
             pass: self,
             batch,
             ropes: ropes(a, batch.seq_len),
             scratch: ScratchPool::default(),
             decoding: Duration::ZERO,
-            steps: (0, (groups.len() * (a.blocks() + usize::from(with_head))) as u64),
+            steps: (0, (groups.len() * (2 * layers.len() + usize::from(with_head))) as u64),
         };
         for group in &groups {
-            run.group(group.clone(), keeps_output, with_head, &mut observers)?;
+            run.group(group.clone(), layers.clone(), keeps_output, with_head, &mut observers)?;
         }
         let tokens = batch.tokens.len();
+        let body = a.flops_per_token(batch.seq_len, false);
+        let head = if with_head { a.flops_per_token(batch.seq_len, true) - body } else { 0.0 };
+        let per_token = body * layers.len() as f64 / a.layers.len() as f64 + head;
         Ok(PassReport {
             seconds: start.elapsed().as_secs_f64(),
             decode_seconds: run.decoding.as_secs_f64(),
             tokens,
             groups: groups.len(),
-            flops: a.flops_per_token(batch.seq_len, with_head) * tokens as f64,
+            flops: per_token * tokens as f64,
         })
     }
 
@@ -144,6 +170,35 @@ impl<'a> Pass<'a> {
                 at % batch.seq_len,
                 a.vocabulary
             ))),
+        }
+    }
+
+    /// The layers to run.
+    fn layers(&self, batch: &TokenBatch) -> Result<Range<usize>, ModelError> {
+        let a = self.model.architecture();
+        let wrong = |reason: String| Err(ModelError::Request(reason));
+        let start = self.start.map_or(0, |(block, _)| block);
+        let end = self.end.unwrap_or(a.blocks());
+        for block in [start, end] {
+            if block > a.blocks() || !block.is_multiple_of(2) {
+                return wrong(format!(
+                    "a pass cannot begin or end after block {block}: give an even one up to {}",
+                    a.blocks()
+                ));
+            }
+        }
+        if start > end {
+            return wrong(format!("a pass cannot begin after block {start} and end after block {end}"));
+        }
+        match self.start {
+            Some((_, residual)) if residual.len() != batch.tokens.len() * a.d_model => wrong(format!(
+                "the residual to begin with has {} values; {} tokens of width {} have {}",
+                residual.len(),
+                batch.tokens.len(),
+                a.d_model,
+                batch.tokens.len() * a.d_model
+            )),
+            _ => Ok(start / 2..end / 2),
         }
     }
 
@@ -188,30 +243,32 @@ impl Run<'_> {
     fn group(
         &mut self,
         sequences: Range<usize>,
+        layers: Range<usize>,
         keeps_output: bool,
         with_head: bool,
         observers: &mut Observers<'_, '_>,
     ) -> Result<(), ModelError> {
         let a = self.pass.model.architecture();
         let tiles = tiles(sequences.clone(), self.batch.seq_len);
-        let rows = sequences.len() * self.batch.seq_len;
+        let tokens = sequences.start * self.batch.seq_len..sequences.end * self.batch.seq_len;
+        let rows = tokens.len();
         let mut state = State {
-            residual: embed(
-                self.pass.model,
-                &self.batch.tokens[sequences.start * self.batch.seq_len..sequences.end * self.batch.seq_len],
-                0..self.batch.seq_len,
-            )?,
+            residual: match self.pass.start {
+                Some((_, residual)) => residual[tokens.start * a.d_model..tokens.end * a.d_model].to_vec(),
+                None => embed(self.pass.model, &self.batch.tokens[tokens], 0..self.batch.seq_len)?,
+            },
             output: vec![0.0; if keeps_output { rows * a.d_model } else { 0 }],
             layer_input: Vec::new(),
             queries: vec![0.0; rows * a.query_width()],
             keys: vec![0.0; rows * a.key_width()],
             values: vec![0.0; rows * a.key_width()],
         };
+        let first = 2 * layers.start;
         observers.in_waves(state.tasks(&tiles, a.d_model), |task, observer| {
-            observer.edit_and_show(Point::Residual, &places(task.tile, 0), task.residual);
+            observer.edit_and_show(Point::Residual, &places(task.tile, first), task.residual);
         });
-        self.done(0, &sequences, &state, observers);
-        for layer in 0..a.layers.len() {
+        self.done(first, &sequences, &state, observers);
+        for layer in layers {
             if a.residual == ResidualLayout::Parallel {
                 state.layer_input.clone_from(&state.residual);
             }
@@ -241,7 +298,9 @@ impl Run<'_> {
             seq_len: self.batch.seq_len,
             d_model: self.pass.model.architecture().d_model,
             residual: &state.residual,
-            output: (block > 0 && !state.output.is_empty()).then_some(&state.output),
+            // Nothing has been added yet where the pass begins.
+            output: (block > self.pass.start.map_or(0, |(block, _)| block) && !state.output.is_empty())
+                .then_some(&state.output),
         });
     }
 

@@ -9,6 +9,7 @@ mod census;
 mod grid;
 mod lifecycle;
 mod number;
+mod operate;
 mod probe;
 mod sinks;
 mod stages;
@@ -19,6 +20,7 @@ mod text;
 use sinkscope_anatomy::census::Census;
 use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::Anatomy;
+use sinkscope_surgery::results::Comparison;
 
 use crate::envelope::Envelope;
 
@@ -81,5 +83,16 @@ pub fn probe<A>(envelope: &Envelope<Probe, A>, style: &Style) -> String {
     let mut sections = vec![summary::model(envelope, &[], style) + &probe::finding(results, style)];
     sections.extend(probe::ends(results, style));
     sections.push(summary::timing(envelope, style));
+    sections.join("\n")
+}
+
+/// The report of `sinkscope operate`. Ends in a newline.
+pub fn operate<A>(envelope: &Envelope<Comparison, A>, style: &Style) -> String {
+    let results = &envelope.results;
+    let sections = [
+        summary::model(envelope, &[], style) + "\n" + &operate::baseline(results, style),
+        operate::variants(results, style),
+        summary::timing(envelope, style),
+    ];
     sections.join("\n")
 }

@@ -162,6 +162,47 @@ fn an_edit_is_what_taps_see_and_what_later_blocks_read() {
     }
 }
 
+/// In one piece, and in two: the second begins with the residual that the first showed.
+#[test]
+fn a_pass_can_be_taken_up_where_another_ended() {
+    for name in ["llama3", "gemma3", "olmo2", "gpt2", "gpt-neox"] {
+        let (model, _) = family(name);
+        for shape in SHAPES.iter().take(if name == "gpt2" { 2 } else { 3 }) {
+            let batch = batch(&model, *shape);
+            let whole = record(&model, &batch);
+            for (cut, memory) in [(0, PLENTY), (2, PLENTY), (2, 1), (model.architecture().blocks(), PLENTY)] {
+                let mut parts = Recording::new(model.architecture(), &batch);
+                let mut first = Recording::new(model.architecture(), &batch);
+                Pass::new(&model, memory).ending_after(cut).run(&batch, &mut [&mut first]).expect("a pass");
+                let report = Pass::new(&model, memory)
+                    .starting_after(cut, &whole.residual[cut])
+                    .run(&batch, &mut [&mut parts])
+                    .expect("a pass");
+                assert!(report.flops > 0.0 || cut == model.architecture().blocks());
+                assert!(first.residual[..=cut] == whole.residual[..=cut], "{name}: up to block {cut}");
+                assert!(first.nll.is_empty() && first.residual[cut + 1..].iter().flatten().all(|value| *value == 0.0));
+                assert!(parts.residual[cut..] == whole.residual[cut..], "{name}: from block {cut}");
+                assert!(parts.logits == whole.logits && parts.nll == whole.nll, "{name}: from block {cut}");
+                assert!(parts.alpha[cut / 2..] == whole.alpha[cut / 2..]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pass_begins_and_ends_between_layers() {
+    let (model, _) = family("llama");
+    let batch = batch(&model, (2, 8));
+    let residual = vec![0.0; batch.tokens.len() * model.architecture().d_model];
+    let refused = |pass: Pass<'_>| pass.run(&batch, &mut []).expect_err("refused").to_string();
+    assert!(refused(Pass::new(&model, PLENTY).ending_after(3)).contains("after block 3"));
+    assert!(refused(Pass::new(&model, PLENTY).ending_after(6)).contains("an even one up to 4"));
+    assert!(
+        refused(Pass::new(&model, PLENTY).starting_after(4, &residual).ending_after(2)).contains("end after block 2")
+    );
+    assert!(refused(Pass::new(&model, PLENTY).starting_after(2, &residual[1..])).contains("values"));
+}
+
 /// The residual of one short sequence after the last block, block by block in `F`.
 fn residual_in<F: Float>(model: &Model, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
     let a = model.architecture();

@@ -1,0 +1,77 @@
+//! `sinkscope operate`: change a model and compare.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use sinkscope_anatomy::definitions;
+use sinkscope_anatomy::examination::Surroundings;
+use sinkscope_model::ModelError;
+use sinkscope_model::data::{self, TextRequest, TokenBatch};
+use sinkscope_model::tokenizer::Tokenizer;
+use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
+use sinkscope_report::operate_tables::operate_tables;
+use sinkscope_report::terminal;
+use sinkscope_surgery::compare::{Request, compare};
+
+use crate::machine;
+use crate::opened::{Opened, show, text_request};
+use crate::output::{Output, by_name, model_identity};
+use crate::progress::Progress;
+use crate::request::OperateRequest;
+
+/// Runs the command; `start` is when the program started.
+///
+/// # Errors
+/// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
+pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
+    let output = Output::prepare(&request.run)?;
+    let progress = Progress::new(request.run.verbosity);
+    let opened = Opened::new(&request.run, &request.text, &progress)?;
+    let calibration = request.calibration.as_deref().map(|file| calibration(file, request, &opened)).transpose()?;
+    let wanted = Request {
+        operations: request.operations.clone(),
+        spike_ratio: request.text.spike_ratio,
+        epsilon: request.epsilon,
+        seed: request.run.seed,
+        bos: opened.tokenizer.as_ref().and_then(Tokenizer::bos),
+        calibration,
+    };
+    let text = |id| opened.text(id);
+    let around = Surroundings { memory: request.run.memory, text: &text, progress: &|step| show(&progress, step) };
+    let compared = compare(&opened.model, &opened.batch, &wanted, around)?;
+    progress.stage("hashing");
+    let identity = model_identity(&opened.model)?;
+    drop(progress);
+    let first = &compared.first;
+    let mut defined = definitions::all(request.text.spike_ratio, request.epsilon);
+    defined.extend(sinkscope_surgery::definitions::definitions());
+    let envelope = Envelope {
+        sinkscope: VERSION,
+        command: request.run.command.clone(),
+        model: identity,
+        data: Some(opened.data),
+        definitions: by_name(&defined),
+        timing: Timing {
+            passes: PassTiming::list(compared.passes.iter().map(|(name, seconds)| (name.as_str(), *seconds))),
+            tokens_per_second: Some(first.tokens as f64 / first.seconds),
+            fraction_of_bound: Some(machine::fraction_of_bound(first)),
+            peak_rss_bytes: machine::peak_memory(),
+            seconds: start.elapsed().as_secs_f64(),
+        },
+        seed: request.run.seed,
+        results: compared.comparison,
+    };
+    output.write("operate.json", &envelope, &operate_tables(&envelope.results)?)?;
+    Output::print(|style| terminal::operate(&envelope, style))
+}
+
+/// The tokens that means are taken of; a `.json` file holds token ids, any other text.
+fn calibration(file: &Path, request: &OperateRequest, opened: &Opened) -> Result<TokenBatch, ModelError> {
+    let ids = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
+    let (text, tokens) = if ids { (None, Some(file)) } else { (Some(file), None) };
+    let seq_len = if ids { None } else { Some(opened.batch.seq_len) };
+    let wanted = TextRequest { text, tokens, seq_len, sequences: None, ..text_request(&request.text) };
+    let vocabulary = opened.model.architecture().vocabulary;
+    Ok(data::load(&wanted, opened.tokenizer.as_ref(), vocabulary)?.batch)
+}

@@ -1,0 +1,70 @@
+//! A comparison: the untouched model in a sentence, and a line for every operation.
+
+use sinkscope_surgery::results::{Comparison, Variant};
+
+use super::grid::{Grid, Heading};
+use super::number::{counted, list, percent, value};
+use super::style::Style;
+use super::text::{escape_control, wrap};
+
+/// Channels named of the default place.
+const MOST_CHANNELS: usize = 8;
+
+/// The untouched model, and where operations on spikes are done.
+pub(super) fn baseline(comparison: &Comparison, style: &Style) -> String {
+    let baseline = &comparison.baseline;
+    let mut text = wrap(
+        &format!(
+            "Untouched: perplexity {} ({:.4} nats a token over {}), {} of the heads are sinks, the largest activation is {}.",
+            value(baseline.perplexity),
+            baseline.nll,
+            counted(baseline.tokens, "predicted token", "predicted tokens"),
+            percent(baseline.sink_ratio),
+            value(baseline.largest),
+        ),
+        style.width(),
+    );
+    if let Some(spike) = &comparison.spike {
+        let named = &spike.channels[..spike.channels.len().min(MOST_CHANNELS)];
+        let more = spike.channels.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text += &wrap(
+            &format!(
+                "Its spikes stand after block {}, at {}, in {} {}{more}.",
+                spike.block,
+                counted(spike.tokens, "token", "tokens"),
+                if spike.channels.len() == 1 { "channel" } else { "channels" },
+                list(named),
+            ),
+            style.width(),
+        );
+    }
+    text
+}
+
+/// A line for every operation.
+pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
+    let mut grid = Grid::new([
+        Heading::text("operation"),
+        Heading::number("perplexity"),
+        Heading::number("nats"),
+        Heading::text("95 % interval").expendable(1),
+        Heading::number("sinks").expendable(2),
+        Heading::number("largest").expendable(3),
+        Heading::number("tokens changed").expendable(4),
+    ]);
+    for variant in &comparison.variants {
+        let Variant { perplexity, delta_nll, delta_ci95, .. } = variant;
+        grid.row(vec![
+            escape_control(&variant.name),
+            perplexity.map_or_else(|| "none".to_owned(), value),
+            delta_nll.map_or_else(String::new, |delta| format!("{delta:+.4}")),
+            delta_ci95.map_or_else(String::new, |[low, high]| format!("{low:+.4} to {high:+.4}")),
+            percent(variant.sink_ratio),
+            variant.largest.map_or_else(|| "infinite".to_owned(), value),
+            variant.changed_tokens.map_or_else(String::new, |count| count.to_string()),
+        ]);
+    }
+    let what = "perplexity over the targets that both predict, and the difference in nats a token";
+    style.title("Operations", what) + &grid.render(style)
+}

@@ -1,0 +1,15 @@
+//! What a trained model needs: change it while it runs, and compare with the untouched model on the same tokens.
+//!
+//! An [`operation::Operation`] is parsed from what a user types. [`compare::compare`] runs the untouched model once, finds
+//! where its spikes are, and then runs the model once for every operation, from the first layer that the operation changes.
+
+pub mod compare;
+pub mod definitions;
+pub mod edits;
+pub mod error;
+pub mod operation;
+pub mod results;
+pub mod taps;
+pub mod tokens;
+
+pub use error::SurgeryError;

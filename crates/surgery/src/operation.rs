@@ -1,0 +1,304 @@
+//! Operations as users type them: `NAME[=VALUE][@block=B][@position=P][@channels=C,C,...]`.
+
+use std::str::FromStr;
+
+use crate::error::SurgeryError;
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operation {
+    /// As typed.
+    pub typed: String,
+    /// What it does.
+    pub kind: Kind,
+}
+
+/// What an operation does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// Changes the residual.
+    Spikes {
+        /// How.
+        change: SpikeChange,
+        /// After which block; after the last step-up block of the strongest stage if `None`.
+        block: Option<usize>,
+        /// Of which tokens.
+        tokens: Tokens,
+        /// In which channels; in those that spike if `None`.
+        channels: Option<Vec<usize>>,
+    },
+    /// Leaves out what a block adds.
+    SkipBlock {
+        /// Block.
+        block: usize,
+        /// For which tokens.
+        tokens: Tokens,
+    },
+    /// Changes the values of tokens in every attention block.
+    SinkValue {
+        /// How.
+        change: ValueChange,
+        /// In which attention block; in all if `None`.
+        block: Option<usize>,
+        /// Of which tokens.
+        tokens: Tokens,
+    },
+    /// Changes the tokens.
+    Tokens(TokenChange),
+}
+
+/// What becomes of the residual in some channels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SpikeChange {
+    /// Zero.
+    Zero,
+    /// The mean over the same tokens of all other sequences.
+    Mean,
+    /// A multiple of what it was.
+    Scale(f32),
+    /// Zero, and the whole row as long as it was.
+    ZeroRescale,
+}
+
+/// What becomes of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueChange {
+    /// Zero.
+    Zero,
+    /// The mean over the same tokens of all other sequences.
+    Mean,
+}
+
+/// Which tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tokens {
+    /// Those of the strongest stage.
+    Spikes,
+    /// One position of every sequence.
+    Position(usize),
+    /// All.
+    All,
+}
+
+/// What becomes of the tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenChange {
+    /// The first is left out.
+    DropFirst,
+    /// The first comes twice.
+    RepeatFirst,
+    /// Sequences begin with the beginning-of-sequence token, or do not.
+    Bos(bool),
+    /// All become random ids.
+    Random,
+}
+
+/// Names and what they take, as messages show them.
+const FORMS: [&str; 10] = [
+    "zero-spikes",
+    "mean-spikes",
+    "scale-spikes=F",
+    "zero-rescale-spikes",
+    "skip-block=B",
+    "sink-value=zero|mean",
+    "drop-first",
+    "repeat-first",
+    "bos=on|off",
+    "random-tokens",
+];
+
+/// Least likeness of two names for one to be a slip of the other.
+const ALIKE: f64 = 0.75;
+
+/// An operation's parts, before they mean anything.
+struct Parts<'a> {
+    typed: &'a str,
+    name: &'a str,
+    value: Option<&'a str>,
+    block: Option<usize>,
+    tokens: Option<Tokens>,
+    channels: Option<Vec<usize>>,
+}
+
+impl FromStr for Operation {
+    type Err = SurgeryError;
+
+    fn from_str(typed: &str) -> Result<Self, SurgeryError> {
+        let mut parts = Parts::new(typed)?;
+        let kind = match parts.name {
+            "zero-spikes" => parts.spikes(SpikeChange::Zero)?,
+            "mean-spikes" => parts.spikes(SpikeChange::Mean)?,
+            "zero-rescale-spikes" => parts.spikes(SpikeChange::ZeroRescale)?,
+            "scale-spikes" => {
+                let factor: f32 = parts.number("a factor", "scale-spikes=0.5")?;
+                if !factor.is_finite() {
+                    return Err(parts.wrong(format!("{factor} is not a finite factor")));
+                }
+                parts.spikes(SpikeChange::Scale(factor))?
+            }
+            "skip-block" => {
+                let block = parts.number("a block", "skip-block=24")?;
+                if parts.block.is_some() {
+                    return Err(parts.wrong("names its block already; @block says nothing more".into()));
+                }
+                Kind::SkipBlock { block, tokens: parts.take_tokens() }
+            }
+            "sink-value" => {
+                let change = parts.choice(&[("zero", ValueChange::Zero), ("mean", ValueChange::Mean)])?;
+                Kind::SinkValue { change, block: parts.block.take(), tokens: parts.take_tokens() }
+            }
+            "drop-first" => Kind::Tokens(TokenChange::DropFirst),
+            "repeat-first" => Kind::Tokens(TokenChange::RepeatFirst),
+            "bos" => Kind::Tokens(TokenChange::Bos(parts.choice(&[("on", true), ("off", false)])?)),
+            "random-tokens" => Kind::Tokens(TokenChange::Random),
+            _ => return Err(parts.unknown()),
+        };
+        parts.finish()?;
+        Ok(Self { typed: typed.to_owned(), kind })
+    }
+}
+
+impl<'a> Parts<'a> {
+    fn new(typed: &'a str) -> Result<Self, SurgeryError> {
+        let (head, places) = typed.split_once('@').map_or((typed, None), |(head, places)| (head, Some(places)));
+        let (name, value) = head.split_once('=').map_or((head, None), |(name, value)| (name, Some(value)));
+        let mut parts = Self { typed, name, value, block: None, tokens: None, channels: None };
+        for place in places.into_iter().flat_map(|places| places.split('@')) {
+            let (key, value) = place.split_once('=').unwrap_or((place, ""));
+            let number = |what: &str| -> Result<usize, SurgeryError> {
+                value.parse().map_err(|_| parts.wrong(format!("@{key}={value} is not {what}; give a whole number")))
+            };
+            match key {
+                "block" => parts.block = Some(number("a block")?),
+                "position" if value == "all" => parts.tokens = Some(Tokens::All),
+                "position" => parts.tokens = Some(Tokens::Position(number("a position or `all`")?)),
+                "channels" => {
+                    let list: Result<Vec<usize>, _> = value.split(',').map(str::parse).collect();
+                    let list = list.map_err(|_| {
+                        parts
+                            .wrong(format!("@channels={value} is not a list of channels; give numbers such as 507,247"))
+                    })?;
+                    parts.channels = Some(list);
+                }
+                _ => {
+                    return Err(
+                        parts.wrong(format!("@{place} is not a place; there are @block=, @position= and @channels="))
+                    );
+                }
+            }
+        }
+        Ok(parts)
+    }
+
+    fn wrong(&self, reason: String) -> SurgeryError {
+        SurgeryError::Operation { operation: self.typed.to_owned(), reason }
+    }
+
+    fn unknown(&self) -> SurgeryError {
+        let likeness = |form: &&str| strsim::jaro_winkler(self.name, form.split('=').next().unwrap_or(form));
+        let nearest = FORMS.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let hint = match nearest.filter(|form| likeness(form) >= ALIKE) {
+            Some(nearest) => format!("did you mean {nearest}?"),
+            None => format!("there are {}", FORMS.join(", ")),
+        };
+        self.wrong(format!("there is no operation {:?}; {hint}", self.name))
+    }
+
+    fn number<T: FromStr>(&mut self, what: &str, example: &str) -> Result<T, SurgeryError> {
+        let value = self.value.take();
+        value.and_then(|value| value.parse().ok()).ok_or_else(|| self.wrong(format!("needs {what}, as in {example}")))
+    }
+
+    fn choice<T: Copy>(&mut self, choices: &[(&str, T)]) -> Result<T, SurgeryError> {
+        let value = self.value.take().unwrap_or("");
+        choices.iter().find(|(name, _)| *name == value).map(|choice| choice.1).ok_or_else(|| {
+            let names: Vec<String> = choices.iter().map(|choice| format!("{}={}", self.name, choice.0)).collect();
+            self.wrong(format!("needs a value: {}", names.join(" or ")))
+        })
+    }
+
+    fn take_tokens(&mut self) -> Tokens {
+        self.tokens.take().unwrap_or(Tokens::Spikes)
+    }
+
+    fn spikes(&mut self, change: SpikeChange) -> Result<Kind, SurgeryError> {
+        if self.channels.as_ref().is_some_and(Vec::is_empty) {
+            return Err(self.wrong("@channels names none".into()));
+        }
+        let (block, channels) = (self.block.take(), self.channels.take());
+        Ok(Kind::Spikes { change, block, tokens: self.take_tokens(), channels })
+    }
+
+    /// Nothing may be left over.
+    fn finish(self) -> Result<(), SurgeryError> {
+        let left = [
+            (self.value.is_some(), "a value"),
+            (self.block.is_some(), "@block"),
+            (self.tokens.is_some(), "@position"),
+            (self.channels.is_some(), "@channels"),
+        ];
+        match left.iter().find(|(is_left, _)| *is_left) {
+            Some((_, what)) => Err(self.wrong(format!("takes no {}", what.trim_start_matches("a ")))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(typed: &str) -> Kind {
+        let operation: Operation = typed.parse().expect(typed);
+        assert_eq!(operation.typed, typed);
+        operation.kind
+    }
+
+    #[test]
+    fn operations_mean_what_they_say() {
+        let usual = |change| Kind::Spikes { change, block: None, tokens: Tokens::Spikes, channels: None };
+        assert_eq!(kind("zero-spikes"), usual(SpikeChange::Zero));
+        assert_eq!(kind("mean-spikes"), usual(SpikeChange::Mean));
+        assert_eq!(kind("scale-spikes=-0.5"), usual(SpikeChange::Scale(-0.5)));
+        let elsewhere = Kind::Spikes {
+            change: SpikeChange::ZeroRescale,
+            block: Some(24),
+            tokens: Tokens::Position(3),
+            channels: Some(vec![507, 14]),
+        };
+        assert_eq!(kind("zero-rescale-spikes@position=3@channels=507,14@block=24"), elsewhere);
+        assert_eq!(kind("skip-block=7"), Kind::SkipBlock { block: 7, tokens: Tokens::Spikes });
+        assert_eq!(kind("skip-block=7@position=all"), Kind::SkipBlock { block: 7, tokens: Tokens::All });
+        let value = Kind::SinkValue { change: ValueChange::Mean, block: Some(3), tokens: Tokens::Position(0) };
+        assert_eq!(kind("sink-value=mean@block=3@position=0"), value);
+        assert_eq!(kind("bos=on"), Kind::Tokens(TokenChange::Bos(true)));
+        assert_eq!(kind("random-tokens"), Kind::Tokens(TokenChange::Random));
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused_with_what_would() {
+        for (typed, part) in [
+            ("zero-spike", "did you mean zero-spikes?"),
+            ("skip-blocks=3", "did you mean skip-block=B?"),
+            ("operate", "there are zero-spikes, mean-spikes"),
+            ("", "there is no operation \"\""),
+            ("scale-spikes", "needs a factor, as in scale-spikes=0.5"),
+            ("scale-spikes=two", "needs a factor"),
+            ("scale-spikes=inf", "not a finite factor"),
+            ("skip-block", "needs a block"),
+            ("skip-block=3@block=4", "names its block already"),
+            ("sink-value", "sink-value=zero or sink-value=mean"),
+            ("bos=perhaps", "bos=on or bos=off"),
+            ("drop-first@position=3", "takes no @position"),
+            ("zero-spikes=3", "takes no value"),
+            ("skip-block=3@channels=4", "takes no @channels"),
+            ("zero-spikes@block=last", "@block=last is not a block"),
+            ("zero-spikes@position=first", "@position=first is not a position or `all`"),
+            ("zero-spikes@channels=", "not a list of channels"),
+            ("zero-spikes@head=3", "@head=3 is not a place"),
+        ] {
+            let message = typed.parse::<Operation>().expect_err(typed).to_string();
+            assert!(message.starts_with(&format!("{typed}: ")) && message.contains(part), "{message}");
+        }
+    }
+}

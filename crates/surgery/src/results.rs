@@ -1,0 +1,65 @@
+//! The typed results of `sinkscope operate`, field for field what `operate.json` holds.
+
+use serde::Serialize;
+
+/// The untouched model and every variant, on the same tokens.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The untouched model.
+    pub baseline: Baseline,
+    /// Where its strongest spike is; `None` if it has none.
+    pub spike: Option<SpikePlace>,
+    /// In the order of the operations.
+    pub variants: Vec<Variant>,
+}
+
+/// The untouched model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Baseline {
+    /// exp of `nll`.
+    pub perplexity: f64,
+    /// Mean negative log-likelihood per predicted token, in nats.
+    pub nll: f64,
+    /// Predicted tokens.
+    pub tokens: usize,
+    /// Share of sequences x heads that are sinks.
+    pub sink_ratio: f64,
+    /// Largest magnitude in the residual after any block.
+    pub largest: f64,
+}
+
+/// The default place of operations on spikes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SpikePlace {
+    /// The last step-up block of the strongest stage; its peak block if none steps up.
+    pub block: usize,
+    /// The stage's spike channels.
+    pub channels: Vec<usize>,
+    /// How many tokens are the stage's.
+    pub tokens: usize,
+}
+
+/// The model with one operation done to it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Variant {
+    /// The operation, as typed.
+    pub name: String,
+    /// exp of `nll`.
+    pub perplexity: Option<f64>,
+    /// Mean over the targets that both predict, in nats; `None` if there are none.
+    pub nll: Option<f64>,
+    /// That less the untouched model's over the same targets.
+    pub delta_nll: Option<f64>,
+    /// 95 % bootstrap interval of `delta_nll` over sequences; `None` with fewer than two.
+    pub delta_ci95: Option<[f64; 2]>,
+    /// How many targets both predict.
+    pub tokens: usize,
+    /// Share of sequences x heads that are sinks.
+    pub sink_ratio: f64,
+    /// Largest magnitude in the residual after any block; `None` if it is not finite.
+    pub largest: Option<f64>,
+    /// Tokens whose rows were changed; `None` where the tokens themselves were.
+    pub changed_tokens: Option<usize>,
+    /// The block after which the variant's own computation begins.
+    pub computed_after: usize,
+}

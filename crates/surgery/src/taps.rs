@@ -1,0 +1,188 @@
+//! What a comparison looks at while a model runs.
+
+use std::collections::BTreeMap;
+
+use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
+
+/// The negative log-likelihood of every predicted token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NllTap {
+    head: usize,
+    /// sequences x (T - 1).
+    pub nll: Vec<f32>,
+}
+
+impl NllTap {
+    /// For a model of `layers` layers.
+    pub fn new(layers: usize) -> Self {
+        Self { head: 2 * layers + 1, nll: Vec::new() }
+    }
+}
+
+impl Tap for NllTap {
+    type Partial = Vec<f32>;
+
+    fn wants(&self, point: Point, block: usize) -> bool {
+        point == Point::Prediction && block == self.head
+    }
+
+    fn observe(&self, event: &Event<'_>) -> Vec<f32> {
+        match event.data {
+            EventData::Nll(values) => values.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn merge(&mut self, _point: Point, _place: &Place, partial: Vec<f32>) {
+        // Chunks come in order.
+        self.nll.extend(partial);
+    }
+}
+
+/// The largest magnitude in the residual after every block; infinite if a value is not finite.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LargestTap {
+    /// By block, from 0; 0 where nothing was seen.
+    pub largest: Vec<f32>,
+}
+
+impl LargestTap {
+    /// For a model of `layers` layers.
+    pub fn new(layers: usize) -> Self {
+        Self { largest: vec![0.0; 2 * layers + 1] }
+    }
+}
+
+impl Tap for LargestTap {
+    type Partial = f32;
+
+    fn wants(&self, point: Point, _block: usize) -> bool {
+        point == Point::Residual
+    }
+
+    fn observe(&self, event: &Event<'_>) -> f32 {
+        let EventData::Rows(rows) = event.data else { return 0.0 };
+        let largest = rows.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        if rows.iter().all(|value| value.is_finite()) { largest } else { f32::INFINITY }
+    }
+
+    fn merge(&mut self, _point: Point, place: &Place, partial: f32) {
+        let largest = &mut self.largest[place.block];
+        *largest = largest.max(partial);
+    }
+}
+
+/// Keeps the whole residual after some blocks.
+#[derive(Debug, Clone, Default)]
+pub struct KeepTap {
+    /// By block: tokens x d_model.
+    pub residuals: BTreeMap<usize, Vec<f32>>,
+}
+
+impl KeepTap {
+    /// Of these blocks.
+    pub fn new(blocks: impl IntoIterator<Item = usize>) -> Self {
+        Self { residuals: blocks.into_iter().map(|block| (block, Vec::new())).collect() }
+    }
+}
+
+impl Tap for KeepTap {
+    type Partial = ();
+
+    fn wants(&self, point: Point, block: usize) -> bool {
+        point == Point::BlockDone && self.residuals.contains_key(&block)
+    }
+
+    fn observe(&self, _event: &Event<'_>) {}
+
+    fn merge(&mut self, _point: Point, _place: &Place, (): ()) {}
+
+    fn block_done(&mut self, view: &BlockView<'_>) {
+        // Groups come in order.
+        if let Some(residual) = self.residuals.get_mut(&view.block) {
+            residual.extend_from_slice(view.residual);
+        }
+    }
+}
+
+/// Keeps the rows of some tokens at one point of some blocks.
+#[derive(Debug, Clone)]
+pub struct RowsTap {
+    point: Point,
+    seq_len: usize,
+    /// By token of the batch.
+    tokens: Vec<bool>,
+    /// By block, by token: its row.
+    pub rows: BTreeMap<usize, BTreeMap<usize, Vec<f32>>>,
+}
+
+impl RowsTap {
+    /// Of the tokens marked, in sequences of `seq_len`.
+    pub fn new(point: Point, blocks: impl IntoIterator<Item = usize>, seq_len: usize, tokens: Vec<bool>) -> Self {
+        let rows = blocks.into_iter().map(|block| (block, BTreeMap::new())).collect();
+        Self { point, seq_len, tokens, rows }
+    }
+
+    fn first(&self, place: &Place) -> usize {
+        place.sequence * self.seq_len + place.position
+    }
+
+    /// For every sequence, the mean row over the tokens of all other sequences; over all tokens if `of_others` is not
+    /// asked for. `None` for a sequence without any such token.
+    pub fn means(&self, block: usize, sequences: usize, of_others: bool) -> Vec<Option<Vec<f32>>> {
+        let Some(rows) = self.rows.get(&block) else { return vec![None; sequences] };
+        let mean = |sequence: usize| {
+            let others = rows.iter().filter(|(token, _)| !of_others || *token / self.seq_len != sequence);
+            let (mut sum, mut count) = (Vec::new(), 0.0_f64);
+            for (_, row) in others {
+                sum.resize(row.len(), 0.0_f64);
+                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+                count += 1.0;
+            }
+            (count > 0.0).then(|| sum.into_iter().map(|sum| (sum / count) as f32).collect())
+        };
+        (0..sequences).map(mean).collect()
+    }
+}
+
+impl Tap for RowsTap {
+    type Partial = Vec<(usize, Vec<f32>)>;
+
+    fn wants(&self, point: Point, block: usize) -> bool {
+        point == self.point && self.rows.contains_key(&block)
+    }
+
+    fn observe(&self, event: &Event<'_>) -> Self::Partial {
+        let EventData::Rows(rows) = event.data else { return Vec::new() };
+        let width = rows.len() / event.place.rows;
+        let first = self.first(&event.place);
+        rows.chunks_exact(width)
+            .enumerate()
+            .filter(|(row, _)| self.tokens[first + row])
+            .map(|(row, values)| (first + row, values.to_vec()))
+            .collect()
+    }
+
+    fn merge(&mut self, _point: Point, place: &Place, partial: Self::Partial) {
+        if let Some(rows) = self.rows.get_mut(&place.block) {
+            rows.extend(partial);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_leave_the_sequence_itself_out() {
+        let mut tap = RowsTap::new(Point::Residual, [4], 10, vec![true; 30]);
+        for (token, value) in [(0, 1.0), (3, 3.0), (10, 10.0)] {
+            tap.rows.entry(4).or_default().insert(token, vec![value, -value]);
+        }
+        let row = |value: f32| Some(vec![value, -value]);
+        assert_eq!(tap.means(4, 3, true), [row(10.0), row(2.0), row(14.0 / 3.0)]);
+        assert_eq!(tap.means(4, 2, false), [row(14.0 / 3.0), row(14.0 / 3.0)]);
+        assert_eq!(tap.means(6, 2, true), [None, None]);
+    }
+}
