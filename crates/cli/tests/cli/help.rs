@@ -35,3 +35,10 @@ fn of_probe() {
     assert_eq!((status, stderr.as_str()), (0, ""));
     insta::assert_snapshot!(stdout);
 }
+
+#[test]
+fn of_operate() {
+    let (status, stdout, stderr) = run(&["operate", "--help"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(stdout);
+}

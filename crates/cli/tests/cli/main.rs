@@ -7,6 +7,7 @@ mod examination;
 mod help;
 mod hub;
 mod messages;
+mod operate;
 mod out;
 mod probe;
 mod texts;

@@ -27,14 +27,18 @@ pub(super) fn baseline(comparison: &Comparison, style: &Style) -> String {
     if let Some(spike) = &comparison.spike {
         let named = &spike.channels[..spike.channels.len().min(MOST_CHANNELS)];
         let more = spike.channels.len() - named.len();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let named = if more > 0 {
+            let named: Vec<String> = named.iter().map(usize::to_string).collect();
+            format!("{} and {more} more", named.join(", "))
+        } else {
+            list(named)
+        };
         text += &wrap(
             &format!(
-                "Its spikes stand after block {}, at {}, in {} {}{more}.",
+                "Its spikes stand after block {}, at {}, in {} {named}.",
                 spike.block,
                 counted(spike.tokens, "token", "tokens"),
                 if spike.channels.len() == 1 { "channel" } else { "channels" },
-                list(named),
             ),
             style.width(),
         );

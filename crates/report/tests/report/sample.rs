@@ -10,6 +10,7 @@ use sinkscope_anatomy::results::{
     Sinks, SpikeChannel, SpikeToken, Spikes, Stage, StageOutput, TopChannel,
 };
 use sinkscope_report::envelope::{DataIdentity, Envelope, ModelIdentity, PassTiming, Timing, VERSION};
+use sinkscope_surgery::results::{Baseline, Comparison, SpikePlace, Variant};
 
 const LAYERS: usize = 12;
 const HEADS: usize = 4;
@@ -190,7 +191,32 @@ pub fn nothing() -> Anatomy {
     Anatomy::default()
 }
 
-pub fn envelope(results: Anatomy) -> Envelope<Anatomy, ()> {
+/// A comparison of three operations: one that destroys, one whose tokens have no target in common, a hostile name.
+pub fn comparison() -> Comparison {
+    let variant = |name: &str, nll: Option<f64>, largest| Variant {
+        name: name.to_owned(),
+        perplexity: nll.map(f64::exp),
+        nll,
+        delta_nll: nll.map(|nll| nll - 3.5),
+        delta_ci95: nll.map(|nll| [nll - 3.625, nll - 3.375]),
+        tokens: if nll.is_some() { 4032 } else { 0 },
+        sink_ratio: 0.611,
+        largest,
+        changed_tokens: nll.map(|_| 65),
+        computed_after: 24,
+    };
+    Comparison {
+        baseline: Baseline { perplexity: 33.115, nll: 3.5, tokens: 4032, sink_ratio: 0.744, largest: 28_301.0 },
+        spike: Some(SpikePlace { block: 24, channels: (0..10).collect(), tokens: 65 }),
+        variants: vec![
+            variant("zero-spikes", Some(12.75), Some(5_552.0)),
+            variant("random-tokens", None, Some(27_974.0)),
+            variant(HOSTILE, Some(3.375), None),
+        ],
+    }
+}
+
+pub fn envelope<R>(results: R) -> Envelope<R, ()> {
     Envelope {
         sinkscope: VERSION,
         command: vec!["sinkscope".into(), "anatomy".into(), "made-up.gguf".into()],

@@ -107,3 +107,13 @@ fn intervals_of_one_sequence_are_null() {
     let low = heads.column_by_name("mean_max_alpha_low").expect("there");
     assert_eq!(low.null_count(), heads.num_rows());
 }
+
+#[test]
+fn operations_in_full() {
+    let tables = sinkscope_report::operate_tables::operate_tables(&sample::comparison()).expect("consistent results");
+    let text: Vec<String> = tables
+        .iter()
+        .map(|table| String::from_utf8_lossy(&table.to_csv().expect("text")).replace('\u{1b}', "<ESC>"))
+        .collect();
+    insta::assert_snapshot!(text.concat());
+}

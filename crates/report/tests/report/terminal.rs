@@ -83,3 +83,22 @@ fn many_heads_share_marks() {
     assert!(text.contains("the strongest of 4 heads"), "{text}");
     assert!(text.lines().all(|line| line.width() <= 80), "{text}");
 }
+
+fn comparison(width: usize) -> String {
+    let envelope = sample::envelope(sample::comparison());
+    terminal::operate(&envelope, &Style::new(width, false))
+}
+
+#[test]
+fn operations() {
+    insta::assert_snapshot!(comparison(100));
+}
+
+#[test]
+fn operations_fit_and_move_no_cursor() {
+    for width in [60, 80, 120] {
+        let text = comparison(width);
+        assert!(text.lines().all(|line| line.width() <= width), "{text}");
+        assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text}");
+    }
+}

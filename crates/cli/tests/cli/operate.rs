@@ -1,0 +1,94 @@
+//! `sinkscope operate`: a model changed while it runs.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::tiny::Tiny;
+use crate::{refused, run};
+
+fn arguments(tiny: &Tiny, operations: &[&str], options: &[&str]) -> Vec<String> {
+    let (model, out, tokens) = (tiny.model(), tiny.path("out"), tiny.tokens(4, 12));
+    let model = model.to_str().expect("UTF-8");
+    let out = out.to_str().expect("UTF-8");
+    let line = [&["operate", model][..], operations, &["--out", out, "--tokens", &tokens], options].concat();
+    line.into_iter().map(str::to_owned).collect()
+}
+
+fn operate(tiny: &Tiny, operations: &[&str], options: &[&str]) -> (String, Value) {
+    let line = arguments(tiny, operations, options);
+    let (status, stdout, stderr) = run(&line.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    let path = tiny.path("out/operate.json");
+    (stdout, serde_json::from_slice(&fs::read(path).expect("written")).expect("JSON"))
+}
+
+fn refused_in(tiny: &Tiny, operations: &[&str], options: &[&str]) -> String {
+    let line = arguments(tiny, operations, options);
+    let message = refused(&line.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(!tiny.path("out").exists(), "{message}");
+    message
+}
+
+#[test]
+fn the_file_is_what_was_promised() {
+    let tiny = Tiny::new("llama");
+    let operations = ["zero-spikes@block=2@position=0@channels=3", "drop-first", "random-tokens"];
+    let (stdout, file) = operate(&tiny, &operations, &["--seed", "3"]);
+    assert!(stdout.contains("Untouched: perplexity") && stdout.contains(operations[0]), "{stdout}");
+    let results = &file["results"];
+    for key in ["perplexity", "nll", "tokens", "sink_ratio", "largest"] {
+        assert!(results["baseline"][key].is_number(), "{key}");
+    }
+    assert_eq!(results["baseline"]["tokens"], 4 * 11);
+    assert!(results["spike"].is_null());
+    let variants = results["variants"].as_array().expect("variants");
+    assert_eq!(variants.iter().map(|variant| variant["name"].as_str()).collect::<Vec<_>>(), operations.map(Some));
+    for key in ["perplexity", "nll", "delta_nll", "delta_ci95", "sink_ratio", "largest"] {
+        assert!(!variants[0][key].is_null(), "{key}");
+    }
+    assert_eq!(variants[1]["tokens"], 4 * 10);
+    assert!(variants[2]["perplexity"].is_null() && variants[2]["sink_ratio"].is_number());
+    for name in ["delta_nll", "place", "sink_ratio.paper", "perplexity"] {
+        assert!(file["definitions"][name].is_string(), "{name}");
+    }
+    let passes: Vec<&str> =
+        file["timing"]["passes"].as_array().expect("passes").iter().filter_map(|pass| pass["name"].as_str()).collect();
+    assert_eq!(passes, [&["untouched", "prefix"][..], &operations].concat());
+    let rows = csv::Reader::from_path(tiny.path("out/variants.csv")).expect("written").into_records().count();
+    assert_eq!(rows, 4);
+    assert!(tiny.path("out/variants.parquet").exists());
+}
+
+#[test]
+fn a_calibration_text() {
+    let tiny = Tiny::new("llama");
+    let ids = tiny.write("other.json", "{\"tokens\": [[1, 2, 3, 4], [5, 6, 7, 8]]}");
+    let operation = "mean-spikes@block=2@position=0@channels=3";
+    let nll = |options: &[&str]| operate(&tiny, &[operation], options).1["results"]["variants"][0]["nll"].clone();
+    assert_ne!(nll(&[]), nll(&["--calibration", &ids]));
+    let text = tiny.write("other.txt", "the ship sails at dawn and returns . ".repeat(20));
+    assert_ne!(nll(&["--calibration", &text]), nll(&["--calibration", &ids]));
+    fs::remove_dir_all(tiny.path("out")).expect("there");
+    let message = refused_in(&tiny, &[operation], &["--calibration", "absent.txt"]);
+    assert!(message.contains("absent.txt"), "{message}");
+}
+
+#[test]
+fn what_cannot_be_done() {
+    let tiny = Tiny::new("llama");
+    let messages: Vec<String> = [
+        &[][..],
+        &["zero-spike"],
+        &["zero-spikes"],
+        &["skip-block=7@position=all"],
+        &["zero-spikes@block=2@position=12@channels=1"],
+        &["sink-value=zero@block=4@position=0"],
+        &["bos=off"],
+    ]
+    .into_iter()
+    .map(|operations| refused_in(&tiny, operations, &[]))
+    .collect();
+    insta::assert_snapshot!(messages.concat());
+    assert!(refused_in(&tiny, &["drop-first"], &["--epsilon", "2"]).contains("--epsilon 2 is"));
+}

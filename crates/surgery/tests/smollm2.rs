@@ -1,0 +1,49 @@
+//! What SmolLM2 needs of its spikes, on the built-in text.
+
+use std::path::Path;
+
+use sinkscope_anatomy::examination::Surroundings;
+use sinkscope_model::Model;
+use sinkscope_model::data::{self, TextRequest};
+use sinkscope_model::tokenizer::Tokenizer;
+use sinkscope_surgery::compare::{Request, compare};
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
+
+#[test]
+#[ignore = "needs models/SmolLM2-135M-Instruct.Q4_1.gguf: scripts/fetch-model.sh"]
+fn spikes_must_be_there_and_need_not_vary() {
+    assert!(Path::new(MODEL).exists(), "{MODEL} is missing; scripts/fetch-model.sh fetches it");
+    let model = Model::open(MODEL).expect("the model");
+    let checkpoint = model.checkpoint();
+    let tokenizer = Tokenizer::from_metadata(checkpoint.metadata(), checkpoint.path()).expect("readable");
+    let text = data::load(&TextRequest::default(), tokenizer.as_ref(), model.architecture().vocabulary).expect("text");
+    let typed = [
+        "zero-spikes",
+        "mean-spikes",
+        "zero-spikes@position=17",
+        "mean-spikes@position=17",
+        "zero-spikes@channels=3,99,200",
+        "mean-spikes@channels=3,99,200",
+    ];
+    let request = Request {
+        operations: typed.iter().map(|typed| typed.parse().expect("an operation")).collect(),
+        spike_ratio: 5.0,
+        epsilon: 0.3,
+        seed: 0,
+        bos: None,
+        calibration: None,
+    };
+    let around = Surroundings { memory: 4 << 30, text: &|_| String::new(), progress: &|_| {} };
+    let found = compare(&model, &text.batch, &request, around).expect("a comparison").comparison;
+    let place = found.spike.expect("spikes");
+    assert_eq!((place.block, place.channels[0]), (24, 507));
+    let before = found.baseline.perplexity;
+    let after: Vec<f64> = found.variants.iter().map(|variant| variant.perplexity.expect("targets")).collect();
+    assert!(after[0] > 100_000.0, "zeroed: {}", after[0]);
+    assert!((after[1] / before - 1.0).abs() < 0.01, "mean: {before} {}", after[1]);
+    for (name, after) in typed.iter().zip(&after).skip(2) {
+        assert!((after / before - 1.0).abs() < 0.1, "{name}: {before} {after}");
+    }
+    assert!(found.variants.iter().all(|variant| variant.computed_after == 24));
+}
