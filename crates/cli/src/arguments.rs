@@ -40,13 +40,15 @@ Operations:
   scale-spikes=F        they become F times what they were
   zero-rescale-spikes   they become zero, and the row as long as it was
   skip-block=B          the block adds nothing to the tokens that spike
+  self-only@position=P  the token attends to nothing but itself, in every attention block
+  forbid-sink           no other token attends to the tokens that spike
   sink-value=zero|mean  the values of the tokens that spike, in every attention block
   drop-first            the first token is left out
   repeat-first          the first token comes twice
   bos=on|off            sequences begin with the beginning-of-sequence token, or do not
   random-tokens         every token is drawn at random
 
-  The first six can be done elsewhere: @block=B, @position=P (or all), @channels=C,C,...
+  All but the last four can be done elsewhere: @block=B, @position=P (or all), @channels=C,C,...
 
 Examples:
   sinkscope operate model.gguf zero-spikes mean-spikes

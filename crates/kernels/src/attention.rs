@@ -42,6 +42,27 @@ pub struct Strided<'a, F> {
     pub row_stride: usize,
 }
 
+/// Pairs that do not meet, beside those that causality and windows keep apart. A query always sees itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mask<'a> {
+    /// By position: whether later queries do not see the key there. Empty hides none.
+    pub hidden: &'a [bool],
+    /// By position: whether the query there sees only itself. Empty leaves all as they are.
+    pub alone: &'a [bool],
+}
+
+impl Mask<'_> {
+    fn is_empty(&self) -> bool {
+        self.hidden.is_empty() && self.alone.is_empty()
+    }
+
+    /// Whether the query at `position` sees the key at `key`, if nothing else keeps them apart.
+    fn meet(&self, position: usize, key: usize) -> bool {
+        let marked = |marks: &[bool], at: usize| marks.get(at).copied().unwrap_or(false);
+        key == position || !(marked(self.hidden, key) || marked(self.alone, position))
+    }
+}
+
 /// The scan of a run of query rows of one head group. Lengths are per query head, heads in order.
 #[derive(Debug, Clone, Default)]
 pub struct Scan<F> {
@@ -84,6 +105,7 @@ pub fn attend<F: Float>(
     keys: Strided<'_, F>,
     values: Strided<'_, F>,
     out: (&mut [F], usize),
+    mask: Mask<'_>,
     scan: bool,
 ) -> Option<Scan<F>> {
     let key_count = first_position + rows;
@@ -97,7 +119,7 @@ pub fn attend<F: Float>(
         let tile_rows = tile_rows(group, position).min(rows - row);
         let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
         scratch.gather(group, &tile, queries);
-        attend_tile(group, &tile, &mut scratch, values, scan.as_mut());
+        attend_tile(group, &tile, &mut scratch, values, mask, scan.as_mut());
         scratch.scatter(group, &tile, out, out_stride);
         row += tile_rows;
     }
@@ -155,12 +177,14 @@ struct Scratch<F> {
     keys: Vec<F>,
     queries: Vec<F>,
     scores: Vec<F>,
+    /// The scores of a row that a mask leaves.
+    met: Vec<F>,
     out: Vec<F>,
 }
 
 impl<F> Default for Scratch<F> {
     fn default() -> Self {
-        Self { keys: Vec::new(), queries: Vec::new(), scores: Vec::new(), out: Vec::new() }
+        Self { keys: Vec::new(), queries: Vec::new(), scores: Vec::new(), met: Vec::new(), out: Vec::new() }
     }
 }
 
@@ -193,6 +217,7 @@ fn attend_tile<F: Float>(
     tile: &Tile,
     scratch: &mut Scratch<F>,
     values: Strided<'_, F>,
+    mask: Mask<'_>,
     mut scan: Option<&mut Scan<F>>,
 ) {
     let width = group.head_dim;
@@ -223,8 +248,12 @@ fn attend_tile<F: Float>(
                 if let Some(cap) = group.soft_cap {
                     soft_cap(seen, cap);
                 }
-                let largest = maximum(seen);
-                let (sum, weighted) = exp_shifted(seen, largest);
+                let (largest, (sum, weighted)) = if mask.is_empty() {
+                    let largest = maximum(seen);
+                    (largest, exp_shifted(seen, largest))
+                } else {
+                    exp_of_met(seen, low + first, position, mask, &mut scratch.met)
+                };
                 let inverse = F::ONE / sum;
                 for p in seen.iter_mut() {
                     *p *= inverse;
@@ -247,6 +276,28 @@ fn attend_tile<F: Float>(
         Matrix::new(&scratch.scores, stacked, visible),
         Matrix::strided(values_from, visible, width, values.row_stride, 1),
     );
+}
+
+/// The largest score of the keys that the query at `position` meets, from key `first` on, and what [`exp_shifted`] makes of
+/// them; the others' weights are 0.
+#[inline(always)]
+fn exp_of_met<F: Float>(
+    scores: &mut [F],
+    first: usize,
+    position: usize,
+    mask: Mask<'_>,
+    met: &mut Vec<F>,
+) -> (F, (F, F)) {
+    met.clear();
+    met.extend(scores.iter().enumerate().filter(|(at, _)| mask.meet(position, first + at)).map(|(_, &score)| score));
+    let largest = maximum(met);
+    let sums = exp_shifted(met, largest);
+    let mut weights = met.iter();
+    for (at, score) in scores.iter_mut().enumerate() {
+        let weight = if mask.meet(position, first + at) { weights.next() } else { None };
+        *score = weight.copied().unwrap_or(F::ZERO);
+    }
+    (largest, sums)
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
             ),
             optional("sink_ratio", Some(baseline.sink_ratio), |variant| Some(variant.sink_ratio)),
             optional("largest", Some(baseline.largest), |variant| variant.largest),
+            optional("received_before", None, |variant| variant.received_before),
+            optional("received", None, |variant| variant.received),
         ],
     )?;
     Ok(vec![table])

@@ -33,6 +33,19 @@ pub fn definitions() -> Vec<Definition> {
             "sink-value",
             "the value vectors of the chosen tokens, all heads, in every attention block or the one named",
         ),
+        ours(
+            "received",
+            "attention that the changed tokens receive, divided by the number of queries from them on: mean over those tokens, heads \
+             and layers; received_before in the untouched model",
+        ),
+        ours(
+            "self-only",
+            "the chosen tokens attend to nothing but themselves, in every attention block or the one named",
+        ),
+        ours(
+            "forbid-sink",
+            "no token but themselves attends to the chosen tokens, in every attention block or the one named",
+        ),
         ours("random-tokens", "every token an id drawn uniformly; no target is left to compare"),
     ]
 }

@@ -1,9 +1,11 @@
-//! Edits of the streamed pass.
+//! Edits of the streamed pass: rows that change, and pairs that no longer meet.
 
 use std::collections::BTreeMap;
 
-use sinkscope_model::edit::Edit;
+use sinkscope_model::edit::{Edit, Mask};
 use sinkscope_model::tap::{Place, Point};
+
+use crate::operation::Apart;
 
 /// What becomes of the chosen entries of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +69,35 @@ impl RowEdit {
                 }
             }
         }
+    }
+}
+
+/// Keeps some tokens and all others apart.
+#[derive(Debug, Clone)]
+pub struct MaskEdit {
+    /// Which attention blocks.
+    pub blocks: Vec<usize>,
+    /// Tokens of a sequence.
+    pub seq_len: usize,
+    /// By token of the batch, whether it is one of them.
+    pub tokens: Vec<bool>,
+    /// What they do not meet.
+    pub apart: Apart,
+}
+
+impl Edit for MaskEdit {
+    fn wants(&self, _point: Point, _block: usize) -> bool {
+        false
+    }
+
+    fn apply(&self, _point: Point, _place: &Place, _values: &mut [f32]) {}
+
+    fn mask(&self, block: usize, sequence: usize) -> Option<Mask<'_>> {
+        let marked = &self.tokens[sequence * self.seq_len..][..self.seq_len];
+        self.blocks.contains(&block).then_some(match self.apart {
+            Apart::SelfOnly => Mask { alone: marked, hidden: &[] },
+            Apart::Forbidden => Mask { hidden: marked, alone: &[] },
+        })
     }
 }
 

@@ -8,6 +8,7 @@ pub mod definitions;
 pub mod edits;
 pub mod error;
 pub mod operation;
+pub mod plan;
 pub mod results;
 pub mod taps;
 pub mod tokens;

@@ -43,8 +43,26 @@ pub enum Kind {
         /// Of which tokens.
         tokens: Tokens,
     },
+    /// Keeps queries and keys apart.
+    Apart {
+        /// Which.
+        apart: Apart,
+        /// In which attention block; in all if `None`.
+        block: Option<usize>,
+        /// Of which tokens.
+        tokens: Tokens,
+    },
     /// Changes the tokens.
     Tokens(TokenChange),
+}
+
+/// What the chosen tokens do not meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Apart {
+    /// They attend to nothing but themselves.
+    SelfOnly,
+    /// No other token attends to them.
+    Forbidden,
 }
 
 /// What becomes of the residual in some channels.
@@ -94,12 +112,14 @@ pub enum TokenChange {
 }
 
 /// Names and what they take, as messages show them.
-const FORMS: [&str; 10] = [
+const FORMS: [&str; 12] = [
     "zero-spikes",
     "mean-spikes",
     "scale-spikes=F",
     "zero-rescale-spikes",
     "skip-block=B",
+    "self-only",
+    "forbid-sink",
     "sink-value=zero|mean",
     "drop-first",
     "repeat-first",
@@ -147,6 +167,13 @@ impl FromStr for Operation {
                 let change = parts.choice(&[("zero", ValueChange::Zero), ("mean", ValueChange::Mean)])?;
                 Kind::SinkValue { change, block: parts.block.take(), tokens: parts.take_tokens() }
             }
+            "self-only" if parts.tokens.is_none() => {
+                return Err(parts.wrong(
+                    "needs a token, as in self-only@position=5: the first has nothing but itself anyway".into(),
+                ));
+            }
+            "self-only" => parts.apart(Apart::SelfOnly),
+            "forbid-sink" => parts.apart(Apart::Forbidden),
             "drop-first" => Kind::Tokens(TokenChange::DropFirst),
             "repeat-first" => Kind::Tokens(TokenChange::RepeatFirst),
             "bos" => Kind::Tokens(TokenChange::Bos(parts.choice(&[("on", true), ("off", false)])?)),
@@ -229,6 +256,10 @@ impl<'a> Parts<'a> {
         Ok(Kind::Spikes { change, block, tokens: self.take_tokens(), channels })
     }
 
+    fn apart(&mut self, apart: Apart) -> Kind {
+        Kind::Apart { apart, block: self.block.take(), tokens: self.take_tokens() }
+    }
+
     /// Nothing may be left over.
     fn finish(self) -> Result<(), SurgeryError> {
         let left = [
@@ -271,6 +302,10 @@ mod tests {
         assert_eq!(kind("skip-block=7@position=all"), Kind::SkipBlock { block: 7, tokens: Tokens::All });
         let value = Kind::SinkValue { change: ValueChange::Mean, block: Some(3), tokens: Tokens::Position(0) };
         assert_eq!(kind("sink-value=mean@block=3@position=0"), value);
+        let apart = |apart, block, tokens| Kind::Apart { apart, block, tokens };
+        assert_eq!(kind("self-only@position=5"), apart(Apart::SelfOnly, None, Tokens::Position(5)));
+        assert_eq!(kind("forbid-sink"), apart(Apart::Forbidden, None, Tokens::Spikes));
+        assert_eq!(kind("forbid-sink@block=3@position=0"), apart(Apart::Forbidden, Some(3), Tokens::Position(0)));
         assert_eq!(kind("bos=on"), Kind::Tokens(TokenChange::Bos(true)));
         assert_eq!(kind("random-tokens"), Kind::Tokens(TokenChange::Random));
     }
@@ -288,6 +323,8 @@ mod tests {
             ("skip-block", "needs a block"),
             ("skip-block=3@block=4", "names its block already"),
             ("sink-value", "sink-value=zero or sink-value=mean"),
+            ("self-only", "needs a token, as in self-only@position=5"),
+            ("forbid-sinks", "did you mean forbid-sink?"),
             ("bos=perhaps", "bos=on or bos=off"),
             ("drop-first@position=3", "takes no @position"),
             ("zero-spikes=3", "takes no value"),

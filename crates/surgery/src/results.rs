@@ -60,6 +60,10 @@ pub struct Variant {
     pub largest: Option<f64>,
     /// Tokens whose rows were changed; `None` where the tokens themselves were.
     pub changed_tokens: Option<usize>,
+    /// Attention that those tokens receive in the untouched model: mean over them, layers, heads and the queries from them on.
+    pub received_before: Option<f64>,
+    /// The same in the variant.
+    pub received: Option<f64>,
     /// The block after which the variant's own computation begins.
     pub computed_after: usize,
 }

@@ -7,7 +7,7 @@ use sinkscope_anatomy::results::Stage;
 use sinkscope_anatomy::sinks::{SinkDefinition, SinkTap};
 use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
-use sinkscope_model::edit::Edit;
+use sinkscope_model::edit::{Edit, Mask};
 use sinkscope_model::pass::Pass;
 use sinkscope_model::tap::{Place, Point};
 use sinkscope_surgery::SurgeryError;
@@ -137,7 +137,9 @@ fn changes_of_the_residual() {
                 point: Point::Residual,
                 change: |b, _, position, row: &mut [f32]| {
                     if at(b, position) {
-                        channels.iter().for_each(|&channel| row[channel] = 0.0);
+                        for channel in channels {
+                            row[channel] = 0.0;
+                        }
                     }
                 },
             };
@@ -150,7 +152,9 @@ fn changes_of_the_residual() {
                 point: Point::Residual,
                 change: |b, _, position, row: &mut [f32]| {
                     if at(b, position) {
-                        channels.iter().for_each(|&channel| row[channel] *= -2.5);
+                        for channel in channels {
+                            row[channel] *= -2.5;
+                        }
                     }
                 },
             };
@@ -163,9 +167,13 @@ fn changes_of_the_residual() {
                     if at(b, position) {
                         let length = |row: &[f32]| row.iter().map(|&v| f64::from(v * v)).sum::<f64>().sqrt();
                         let before = length(row);
-                        channels.iter().for_each(|&channel| row[channel] = 0.0);
+                        for channel in channels {
+                            row[channel] = 0.0;
+                        }
                         let factor = before / length(row);
-                        row.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);
+                        for value in row.iter_mut() {
+                            *value = (f64::from(*value) * factor) as f32;
+                        }
                         assert!((length(row) - before).abs() < 1e-5 * before);
                     }
                 },
@@ -179,7 +187,9 @@ fn changes_of_the_residual() {
                 change: |b, sequence, position, row: &mut [f32]| {
                     if at(b, position) {
                         let mean = mean_of_others(&residual, sequence, position);
-                        channels.iter().for_each(|&channel| row[channel] = mean[channel]);
+                        for channel in channels {
+                            row[channel] = mean[channel];
+                        }
                     }
                 },
             };
@@ -227,6 +237,71 @@ fn blocks_left_out_and_values_changed() {
         };
         let name = "sink-value=mean@block=3@position=1";
         agrees(&format!("{family} {name}"), &model, &variant(&model, name), &to_mean);
+    }
+}
+
+/// The same marks in every sequence, in some blocks.
+struct MaskByHand {
+    block: Option<usize>,
+    hidden: Vec<bool>,
+    alone: Vec<bool>,
+}
+
+impl Edit for MaskByHand {
+    fn wants(&self, _point: Point, _block: usize) -> bool {
+        false
+    }
+
+    fn apply(&self, _point: Point, _place: &Place, _values: &mut [f32]) {}
+
+    fn mask(&self, block: usize, _sequence: usize) -> Option<Mask<'_>> {
+        let here = self.block.is_none_or(|wanted| wanted == block);
+        here.then_some(Mask { hidden: &self.hidden, alone: &self.alone })
+    }
+}
+
+#[test]
+fn tokens_kept_apart() {
+    let marks = |position: usize| (0..SEQ_LEN).map(|at| at == position).collect::<Vec<bool>>();
+    for family in FAMILIES {
+        let model = model(family);
+        for (name, block, hidden, alone) in [
+            ("forbid-sink@position=0", None, marks(0), vec![]),
+            ("forbid-sink@position=2@block=3", Some(3), marks(2), vec![]),
+            ("self-only@position=4", None, vec![], marks(4)),
+            ("self-only@position=1@block=1", Some(1), vec![], marks(1)),
+        ] {
+            let by_hand = MaskByHand { block, hidden, alone };
+            let ours = variant(&model, name);
+            agrees(&format!("{family} {name}"), &model, &ours, &by_hand);
+            let start = block.map_or(0, |block| block - 1);
+            assert_eq!((ours.changed_tokens, ours.computed_after), (Some(4), start));
+        }
+    }
+}
+
+/// Attention received, from the sinks' own account of position 0.
+#[test]
+fn received_is_what_the_first_key_gets() {
+    for family in FAMILIES {
+        let model = model(family);
+        let a = model.architecture();
+        let alpha = |edit: Option<&dyn Edit>| {
+            let mut sinks = SinkTap::new(a.layers.len(), a.heads, 4, SEQ_LEN);
+            let mut pass = Pass::new(&model, PLENTY);
+            if let Some(edit) = edit {
+                pass = pass.with_edit(edit);
+            }
+            pass.run(&batch(4), &mut [&mut sinks]).expect("a pass");
+            let grid = sinks.finish(SinkDefinition::Paper, 0.3, 0).position_0;
+            let all: Vec<f64> = grid.into_iter().flatten().collect();
+            all.iter().sum::<f64>() / all.len() as f64
+        };
+        let ours = variant(&model, "forbid-sink@position=0@block=3");
+        let by_hand = MaskByHand { block: Some(3), hidden: (0..SEQ_LEN).map(|at| at == 0).collect(), alone: vec![] };
+        close(family, ours.received_before.expect("tokens"), alpha(None));
+        close(family, ours.received.expect("tokens"), alpha(Some(&by_hand)));
+        assert!(ours.received < ours.received_before, "{family}");
     }
 }
 
@@ -332,6 +407,7 @@ fn company_memory_and_threads_change_nothing() {
         "zero-spikes@block=3@position=0@channels=2",
         "mean-spikes@block=2@position=1@channels=0,1",
         "sink-value=mean@position=0",
+        "forbid-sink@position=1@block=3",
         "skip-block=4@position=all",
         "repeat-first",
     ];
@@ -395,7 +471,9 @@ fn what_cannot_be_done_is_said_and_why() {
         ("zero-spikes@block=2@position=1@channels=16", "channel 16 does not exist: there are 16, from 0"),
         ("skip-block=0", "block 0 does not exist: there are 1 to 4"),
         ("skip-block=6", "block 6 does not exist"),
-        ("sink-value=zero@block=2@position=0", "block 2 has no values: attention blocks are the odd ones up to 3"),
+        ("sink-value=zero@block=2@position=0", "block 2 is no attention block: those are the odd ones up to 3"),
+        ("forbid-sink", "no spikes were found whose tokens could be taken; name @position"),
+        ("self-only@position=3@block=4", "block 4 is no attention block"),
         ("bos=off", "begin without it"),
     ] {
         let message = refused_of("llama", operation, 4);

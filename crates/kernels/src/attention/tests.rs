@@ -9,7 +9,7 @@ struct Naive {
 }
 
 /// Every score of every pair, in f64.
-fn naive(group: &HeadGroup<f64>, positions: usize, q: &[f64], k: &[f64], v: &[f64]) -> Naive {
+fn naive(group: &HeadGroup<f64>, positions: usize, q: &[f64], k: &[f64], v: &[f64], mask: Mask<'_>) -> Naive {
     let (heads, d) = (group.queries_per_key, group.head_dim);
     let mut result = Naive {
         out: vec![0.0; positions * heads * d],
@@ -24,7 +24,8 @@ fn naive(group: &HeadGroup<f64>, positions: usize, q: &[f64], k: &[f64], v: &[f6
                     let score = dot * group.scale;
                     let score = group.soft_cap.map_or(score, |cap| cap * (score / cap).tanh());
                     let seen = s <= t && group.window.is_none_or(|w| s + w > t);
-                    if seen { score } else { f64::NEG_INFINITY }
+                    let apart = s != t && (mask.hidden.get(s) == Some(&true) || mask.alone.get(t) == Some(&true));
+                    if seen && !apart { score } else { f64::NEG_INFINITY }
                 })
                 .collect();
             let sum: f64 = scores.iter().map(|s| s.exp()).sum();
@@ -52,9 +53,13 @@ fn values(n: usize, seed: u64) -> Vec<f64> {
 }
 
 fn check<F: Float>(group: &HeadGroup<f64>, positions: usize, chunk: usize, tolerance: f64) {
+    check_masked::<F>(group, positions, chunk, Mask::default(), tolerance);
+}
+
+fn check_masked<F: Float>(group: &HeadGroup<f64>, positions: usize, chunk: usize, mask: Mask<'_>, tolerance: f64) {
     let (heads, d) = (group.queries_per_key, group.head_dim);
     let (q, k, v) = (values(positions * heads * d, 1), values(positions * d, 2), values(positions * d, 3));
-    let expected = naive(group, positions, &q, &k, &v);
+    let expected = naive(group, positions, &q, &k, &v, mask);
     let convert = |x: &[f64]| x.iter().map(|&v| F::from_f64(v)).collect::<Vec<F>>();
     let (q, k, v) = (convert(&q), convert(&k), convert(&v));
     let group = HeadGroup {
@@ -77,6 +82,7 @@ fn check<F: Float>(group: &HeadGroup<f64>, positions: usize, chunk: usize, toler
             Strided { data: &k, row_stride: d },
             Strided { data: &v, row_stride: d },
             (&mut out, heads * d),
+            mask,
             true,
         )
         .expect("a scan was asked for");
@@ -128,6 +134,21 @@ fn attention_and_scan_agree_with_naive_in_both_precisions() {
 }
 
 #[test]
+fn masks_keep_apart_what_they_should() {
+    for (positions, chunk) in [(1, 1), (67, 256), (150, 64), (300, 256)] {
+        let every = |n: usize| -> Vec<bool> { (0..positions).map(|position| position % n == 0).collect() };
+        let (hidden, alone, none) = (every(3), every(7), Vec::new());
+        for (hidden, alone) in [(&hidden, &none), (&none, &alone), (&hidden, &alone), (&every(1), &none)] {
+            let mask = Mask { hidden, alone };
+            for shape in [group(3, 8), HeadGroup { window: Some(20), soft_cap: Some(2.0), ..group(2, 4) }] {
+                check_masked::<f64>(&shape, positions, chunk, mask, 1e-12);
+                check_masked::<f32>(&shape, positions, chunk, mask, 3e-5);
+            }
+        }
+    }
+}
+
+#[test]
 fn tiles_shrink_with_length_but_never_below_the_least() {
     let shape = group(4, 64);
     let rows: Vec<usize> = [0, 500, 2000, 100_000].iter().map(|&p| tile_rows(&shape, p)).collect();
@@ -142,7 +163,8 @@ fn without_a_scan_the_output_is_the_same() {
     let run = |scan| {
         let mut out = vec![0.0; 40 * 8];
         let strided = |data| Strided { data, row_stride: 8 };
-        let scan = attend(&group(1, 8), 40, 0, strided(&q), strided(&k), strided(&k), (&mut out, 8), scan);
+        let scan =
+            attend(&group(1, 8), 40, 0, strided(&q), strided(&k), strided(&k), (&mut out, 8), Mask::default(), scan);
         (out, scan.is_some())
     };
     let (with, without) = (run(true), run(false));

@@ -1,7 +1,7 @@
 //! The attention block (eq. 6-11).
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::attention::{HeadGroup, Scan, Strided, attend};
+use sinkscope_kernels::attention::{HeadGroup, Mask, Scan, Strided, attend};
 use sinkscope_kernels::rope::RopeTable;
 
 use super::Norm;
@@ -84,6 +84,7 @@ impl<F: Float> AttentionBlock<F> {
         keys: &[F],
         values: &[F],
         out: &mut [F],
+        mask: Mask<'_>,
         scan: bool,
     ) -> Option<Vec<Scan<F>>> {
         let head_dim = self.group.head_dim;
@@ -102,6 +103,7 @@ impl<F: Float> AttentionBlock<F> {
                     Strided { data: &keys[at..], row_stride: key_width },
                     Strided { data: &values[at..], row_stride: key_width },
                     (&mut out[head * group_width..], query_width),
+                    mask,
                     scan,
                 )
             })

@@ -357,6 +357,7 @@ impl Run<'_> {
                         &keys[first_key..],
                         &values[first_key..],
                         slice_rows(heads, &(row..row + chunk.rows), a.query_width()),
+                        observer.mask(number, chunk.sequence),
                         observer.wants(Point::Attention, number),
                     );
                     row += chunk.rows;

@@ -4,7 +4,7 @@ use std::any::Any;
 
 use rayon::prelude::*;
 
-use crate::edit::Edit;
+use crate::edit::{Edit, Mask};
 use crate::tap::{BlockView, Event, EventData, Place, Point, Tap};
 
 /// A tap with its partial's type forgotten, so that taps of different types share a pass. Every [`Tap`] is one.
@@ -104,6 +104,11 @@ pub(super) struct Observer<'o, 'p, 't> {
 impl Observer<'_, '_, '_> {
     pub fn wants(&self, point: Point, block: usize) -> bool {
         self.observers.any_wants(point, block)
+    }
+
+    /// The first mask that an edit has.
+    pub fn mask(&self, block: usize, sequence: usize) -> Mask<'_> {
+        self.observers.edits.iter().find_map(|edit| edit.mask(block, sequence)).unwrap_or_default()
     }
 
     /// Shows one event to every tap that wants it.

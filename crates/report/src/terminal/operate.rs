@@ -55,7 +55,8 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
         Heading::text("95 % interval").expendable(1),
         Heading::number("sinks").expendable(2),
         Heading::number("largest").expendable(3),
-        Heading::number("tokens changed").expendable(4),
+        Heading::text("attention to them").expendable(4),
+        Heading::number("tokens changed").expendable(5),
     ]);
     for variant in &comparison.variants {
         let Variant { perplexity, delta_nll, delta_ci95, .. } = variant;
@@ -66,6 +67,10 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
             delta_ci95.map_or_else(String::new, |[low, high]| format!("{low:+.4} to {high:+.4}")),
             percent(variant.sink_ratio),
             variant.largest.map_or_else(|| "infinite".to_owned(), value),
+            variant
+                .received_before
+                .zip(variant.received)
+                .map_or_else(String::new, |(before, after)| format!("{} to {}", percent(before), percent(after))),
             variant.changed_tokens.map_or_else(String::new, |count| count.to_string()),
         ]);
     }

@@ -203,6 +203,8 @@ pub fn comparison() -> Comparison {
         sink_ratio: 0.611,
         largest,
         changed_tokens: nll.map(|_| 65),
+        received_before: nll.map(|_| 0.477),
+        received: nll.map(|_| 0.0123),
         computed_after: 24,
     };
     Comparison {

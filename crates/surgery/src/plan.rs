@@ -1,0 +1,300 @@
+//! What an operation comes down to: for this model, this batch, and where the untouched model's spikes are.
+
+use std::collections::BTreeMap;
+
+use sinkscope_anatomy::results::Stage;
+use sinkscope_model::Model;
+use sinkscope_model::data::TokenBatch;
+use sinkscope_model::edit::Edit;
+use sinkscope_model::tap::Point;
+
+use crate::edits::{Change, MaskEdit, RowEdit};
+use crate::error::SurgeryError;
+use crate::operation::{Kind, Operation, SpikeChange, Tokens, ValueChange};
+use crate::tokens::{self, Changed};
+
+/// One operation, planned.
+#[derive(Debug, Clone)]
+pub enum Plan {
+    /// Other tokens, from the embedding on.
+    Tokens(Changed),
+    /// The same tokens, changed on their way.
+    Edited {
+        /// How.
+        edited: Edited,
+        /// The even block after which everything is as it was.
+        start: usize,
+    },
+}
+
+/// What changes on the way.
+#[derive(Debug, Clone)]
+pub enum Edited {
+    /// Rows.
+    Rows(RowEdit),
+    /// Rows, to means that are not known yet: the edit's change is to be filled in.
+    ToMeans(RowEdit),
+    /// Who sees whom.
+    Mask(MaskEdit),
+}
+
+impl Edited {
+    /// For a pass.
+    pub fn edit(&self) -> &dyn Edit {
+        match self {
+            Self::Rows(edit) | Self::ToMeans(edit) => edit,
+            Self::Mask(edit) => edit,
+        }
+    }
+
+    /// By token of the batch, whether it is one that the operation is done to.
+    pub fn tokens(&self) -> &[bool] {
+        match self {
+            Self::Rows(edit) | Self::ToMeans(edit) => &edit.tokens,
+            Self::Mask(edit) => &edit.tokens,
+        }
+    }
+}
+
+impl Plan {
+    /// The edit that waits for means, if it is one.
+    pub fn waiting(&self) -> Option<&RowEdit> {
+        match self {
+            Self::Edited { edited: Edited::ToMeans(edit), .. } => Some(edit),
+            _ => None,
+        }
+    }
+
+    /// The even block after which everything is as it was.
+    pub fn start(&self) -> usize {
+        match self {
+            Self::Tokens(_) => 0,
+            Self::Edited { start, .. } => *start,
+        }
+    }
+}
+
+/// What plans depend on.
+#[derive(Clone, Copy)]
+pub struct Planner<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The tokens.
+    pub batch: &'a TokenBatch,
+    /// The beginning-of-sequence token, if there is one.
+    pub bos: Option<u32>,
+    /// Of random tokens.
+    pub seed: u64,
+    /// Whether means come from another text.
+    pub calibrated: bool,
+}
+
+impl Planner<'_> {
+    /// What is wrong without a look at the spikes: blocks, positions and channels that do not exist, tokens that cannot be
+    /// changed.
+    ///
+    /// # Errors
+    /// [`SurgeryError::Operation`]; [`SurgeryError::Model`] if changed sequences are too long for the model.
+    pub fn check(&self, operation: &Operation) -> Result<(), SurgeryError> {
+        let a = self.model.architecture();
+        let (block, tokens, channels) = match &operation.kind {
+            Kind::Spikes { block, tokens, channels, .. } => (*block, *tokens, channels.as_deref().unwrap_or_default()),
+            Kind::SkipBlock { block, tokens } => (Some(*block), *tokens, &[][..]),
+            Kind::SinkValue { block, tokens, .. } | Kind::Apart { block, tokens, .. } => (*block, *tokens, &[][..]),
+            Kind::Tokens(_) => {
+                let changed = self.changed(operation)?;
+                self.model.check_length(changed.map_or(0, |changed| changed.batch.seq_len))?;
+                return Ok(());
+            }
+        };
+        if let Some(block) = block {
+            // The embedding can be changed, but it is no block that could be left out.
+            let first = usize::from(matches!(operation.kind, Kind::SkipBlock { .. }));
+            if block < first || block > a.blocks() {
+                return Err(wrong(
+                    operation,
+                    format!("block {block} does not exist: there are {first} to {}", a.blocks()),
+                ));
+            }
+            let in_attention = matches!(operation.kind, Kind::SinkValue { .. } | Kind::Apart { .. });
+            if in_attention && block.is_multiple_of(2) {
+                let last = a.blocks() - 1;
+                let reason = format!("block {block} is no attention block: those are the odd ones up to {last}");
+                return Err(wrong(operation, reason));
+            }
+        }
+        if let Tokens::Position(position) = tokens
+            && position >= self.batch.seq_len
+        {
+            let reason = format!("position {position} does not exist: sequences have {} tokens", self.batch.seq_len);
+            return Err(wrong(operation, reason));
+        }
+        if let Some(channel) = channels.iter().find(|&&channel| channel >= a.d_model) {
+            let reason = format!("channel {channel} does not exist: there are {}, from 0", a.d_model);
+            return Err(wrong(operation, reason));
+        }
+        Ok(())
+    }
+
+    /// Plans an operation that was checked; `stage` is the untouched model's strongest.
+    ///
+    /// # Errors
+    /// [`SurgeryError::Operation`] if it is to be done where there is nothing.
+    pub fn plan(&self, operation: &Operation, stage: Option<&Stage>) -> Result<Plan, SurgeryError> {
+        if let Some(changed) = self.changed(operation)? {
+            return Ok(Plan::Tokens(changed));
+        }
+        let rows = |point, blocks, tokens, channels, change| {
+            let edit = RowEdit { point, blocks, seq_len: self.batch.seq_len, tokens, channels, change };
+            if matches!(edit.change, Change::Replace(_)) { Edited::ToMeans(edit) } else { Edited::Rows(edit) }
+        };
+        let means = || Change::Replace(BTreeMap::new());
+        let (edited, first) = match &operation.kind {
+            Kind::Spikes { change, block, tokens, channels } => {
+                let block = match block {
+                    Some(block) => *block,
+                    None => block_of(needed(operation, stage, "block")?),
+                };
+                let channels = match channels {
+                    Some(channels) => channels.clone(),
+                    None => channels_of(needed(operation, stage, "channels")?),
+                };
+                let change = match change {
+                    SpikeChange::Zero => Change::Scale(0.0),
+                    SpikeChange::Scale(factor) => Change::Scale(*factor),
+                    SpikeChange::ZeroRescale => Change::ZeroRescale,
+                    SpikeChange::Mean => means(),
+                };
+                let tokens = self.tokens(operation, *tokens, stage)?;
+                (rows(Point::Residual, vec![block], tokens, Some(channels), change), block)
+            }
+            Kind::SkipBlock { block, tokens } => {
+                let tokens = self.tokens(operation, *tokens, stage)?;
+                (rows(Point::Output, vec![*block], tokens, None, Change::Scale(0.0)), block - 1)
+            }
+            Kind::SinkValue { change, block, tokens } => {
+                let change = match change {
+                    ValueChange::Zero => Change::Scale(0.0),
+                    ValueChange::Mean => means(),
+                };
+                let tokens = self.tokens(operation, *tokens, stage)?;
+                (rows(Point::Value, self.attention_blocks(*block), tokens, None, change), block.unwrap_or(1) - 1)
+            }
+            Kind::Apart { apart, block, tokens } => {
+                let edit = MaskEdit {
+                    blocks: self.attention_blocks(*block),
+                    seq_len: self.batch.seq_len,
+                    tokens: self.tokens(operation, *tokens, stage)?,
+                    apart: *apart,
+                };
+                (Edited::Mask(edit), block.unwrap_or(1) - 1)
+            }
+            Kind::Tokens(_) => return Err(wrong(operation, "changes tokens".to_owned())),
+        };
+        // Only between layers can a pass be taken up.
+        let plan = Plan::Edited { edited, start: first / 2 * 2 };
+        self.check_means(operation, &plan)?;
+        Ok(plan)
+    }
+
+    /// The tokens of an operation that changes them.
+    fn changed(&self, operation: &Operation) -> Result<Option<Changed>, SurgeryError> {
+        let Kind::Tokens(change) = operation.kind else { return Ok(None) };
+        let vocabulary = self.model.architecture().vocabulary;
+        tokens::change(self.batch, change, self.bos, vocabulary, self.seed)
+            .map(Some)
+            .map_err(|reason| wrong(operation, reason))
+    }
+
+    fn attention_blocks(&self, block: Option<usize>) -> Vec<usize> {
+        block.map_or_else(|| (1..self.model.architecture().blocks()).step_by(2).collect(), |block| vec![block])
+    }
+
+    fn tokens(&self, operation: &Operation, tokens: Tokens, stage: Option<&Stage>) -> Result<Vec<bool>, SurgeryError> {
+        match tokens {
+            Tokens::Spikes => Ok(marked(needed(operation, stage, "tokens")?, self.batch)),
+            Tokens::Position(position) => Ok(at_position(self.batch, position)),
+            Tokens::All => Ok(vec![true; self.batch.tokens.len()]),
+        }
+    }
+
+    fn check_means(&self, operation: &Operation, plan: &Plan) -> Result<(), SurgeryError> {
+        let Some(edit) = plan.waiting().filter(|_| !self.calibrated) else { return Ok(()) };
+        let with = edit.tokens.chunks_exact(self.batch.seq_len).filter(|tokens| tokens.contains(&true)).count();
+        if with >= 2 {
+            return Ok(());
+        }
+        let reason = format!(
+            "a mean over other sequences needs such tokens in at least two, and {with} of {} has them; give more sequences, \
+             or a calibration text (--calibration)",
+            self.batch.sequences
+        );
+        Err(wrong(operation, reason))
+    }
+
+    /// The tokens of another text that correspond to those an operation is done to.
+    ///
+    /// # Errors
+    /// [`SurgeryError::Operation`] if there are none.
+    pub fn corresponding(
+        &self,
+        operation: &Operation,
+        other: &TokenBatch,
+        stage: Option<&Stage>,
+    ) -> Result<Vec<bool>, SurgeryError> {
+        let tokens = match operation.kind {
+            Kind::Spikes { tokens, .. } | Kind::SinkValue { tokens, .. } => tokens,
+            _ => Tokens::All,
+        };
+        match (tokens, stage) {
+            (Tokens::Spikes, Some(stage)) => Ok(marked(stage, other)),
+            (Tokens::Spikes, None) => {
+                Err(wrong(operation, "the calibration text shows no spikes to take a mean of".to_owned()))
+            }
+            (Tokens::Position(position), _) if position >= other.seq_len => {
+                let reason = format!("the calibration text's sequences of {} tokens do not reach it", other.seq_len);
+                Err(wrong(operation, reason))
+            }
+            (Tokens::Position(position), _) => Ok(at_position(other, position)),
+            (Tokens::All, _) => Ok(vec![true; other.tokens.len()]),
+        }
+    }
+}
+
+fn wrong(operation: &Operation, reason: String) -> SurgeryError {
+    SurgeryError::Operation { operation: operation.typed.clone(), reason }
+}
+
+/// The stage, for want of another place.
+fn needed<'s>(operation: &Operation, stage: Option<&'s Stage>, what: &str) -> Result<&'s Stage, SurgeryError> {
+    stage.ok_or_else(|| {
+        let places = match operation.kind {
+            Kind::Spikes { .. } => "@block, @position and @channels",
+            _ => "@position",
+        };
+        wrong(operation, format!("no spikes were found whose {what} could be taken; name {places}"))
+    })
+}
+
+/// The block after which a spike is whole.
+pub fn block_of(stage: &Stage) -> usize {
+    stage.step_up.last().copied().unwrap_or(stage.peak_block)
+}
+
+/// The channels that spike.
+pub fn channels_of(stage: &Stage) -> Vec<usize> {
+    stage.channels.iter().map(|channel| channel.channel).collect()
+}
+
+/// Whether each token of a batch is the stage's.
+fn marked(stage: &Stage, batch: &TokenBatch) -> Vec<bool> {
+    let mut marked = vec![false; batch.tokens.len()];
+    for token in &stage.tokens {
+        marked[token.sequence * batch.seq_len + token.position] = true;
+    }
+    marked
+}
+
+fn at_position(batch: &TokenBatch, position: usize) -> Vec<bool> {
+    (0..batch.tokens.len()).map(|token| token % batch.seq_len == position).collect()
+}
