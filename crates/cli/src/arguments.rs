@@ -46,9 +46,11 @@ Operations:
   drop-first            the first token is left out
   repeat-first          the first token comes twice
   bos=on|off            sequences begin with the beginning-of-sequence token, or do not
+  window=W[+sinks=S]    attention to the last W keys and the first S, positions those in the cache
+                        (+original-positions: those in the text)
   random-tokens         every token is drawn at random
 
-  All but the last four can be done elsewhere: @block=B, @position=P (or all), @channels=C,C,...
+  Those about spikes, blocks, values and attention to tokens can be done elsewhere: @block=B, @position=P (or all), @channels=C,C,...
 
 Examples:
   sinkscope operate model.gguf zero-spikes mean-spikes

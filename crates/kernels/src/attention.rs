@@ -8,7 +8,7 @@
 
 use crate::Float;
 use crate::activation::soft_cap;
-use crate::matmul::{Matrix, MatrixMut, matmul};
+use crate::matmul::{Matrix, MatrixMut, matmul, matmul_add};
 use crate::simd::{add_scaled, dispatch, exp_shifted, maximum};
 
 /// Most query positions in one tile: matrix products on fewer rows waste the packing of keys and values.
@@ -63,6 +63,15 @@ impl Mask<'_> {
     }
 }
 
+/// The first keys of a sequence, which stay in sight when a window has left them behind.
+#[derive(Debug, Clone, Copy)]
+pub struct Sinks<'a, F> {
+    /// How many.
+    pub count: usize,
+    /// The queries that meet them then: as `queries` of [`attend`], perhaps rotated to another position.
+    pub queries: Strided<'a, F>,
+}
+
 /// The scan of a run of query rows of one head group. Lengths are per query head, heads in order.
 #[derive(Debug, Clone, Default)]
 pub struct Scan<F> {
@@ -106,19 +115,29 @@ pub fn attend<F: Float>(
     values: Strided<'_, F>,
     out: (&mut [F], usize),
     mask: Mask<'_>,
+    sinks: Option<Sinks<'_, F>>,
     scan: bool,
 ) -> Option<Scan<F>> {
     let key_count = first_position + rows;
     let mut scan = scan.then(|| Scan::new(group.queries_per_key, rows, key_count));
     let first_key = first_visible(group, first_position);
     let mut scratch = Scratch { keys: keys_by_dimension(group, keys, first_key, key_count), ..Scratch::default() };
+    // Those that the last query's window has left behind: no other query's has left more.
+    let far = sinks.map_or(0, |sinks| sinks.count.min(first_visible(group, key_count - 1)));
+    if far > 0 {
+        scratch.sink_keys = keys_by_dimension(group, keys, 0, far);
+    }
     let (out, out_stride) = out;
     let mut row = 0;
     while row < rows {
         let position = first_position + row;
         let tile_rows = tile_rows(group, position).min(rows - row);
         let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
-        scratch.gather(group, &tile, queries);
+        gather(&mut scratch.queries, group, &tile, queries);
+        scratch.out.resize(group.queries_per_key * tile.rows * group.head_dim, F::ZERO);
+        if let Some(sinks) = sinks.filter(|_| far > 0) {
+            gather(&mut scratch.sink_queries, group, &tile, sinks.queries);
+        }
         attend_tile(group, &tile, &mut scratch, values, mask, scan.as_mut());
         scratch.scatter(group, &tile, out, out_stride);
         row += tile_rows;
@@ -175,39 +194,52 @@ const KEYS_BY_DIMENSION: usize = 16;
 struct Scratch<F> {
     /// head_dim x visible keys of the whole call.
     keys: Vec<F>,
+    /// head_dim x keys that windows leave behind and that stay in sight.
+    sink_keys: Vec<F>,
     queries: Vec<F>,
+    sink_queries: Vec<F>,
+    /// Far sinks, then the keys from the first visible one on.
     scores: Vec<F>,
-    /// The scores of a row that a mask leaves.
+    sink_scores: Vec<F>,
+    /// The scores of a row that a mask or a window leaves.
     met: Vec<F>,
     out: Vec<F>,
 }
 
 impl<F> Default for Scratch<F> {
     fn default() -> Self {
-        Self { keys: Vec::new(), queries: Vec::new(), scores: Vec::new(), met: Vec::new(), out: Vec::new() }
+        Self {
+            keys: Vec::new(),
+            sink_keys: Vec::new(),
+            queries: Vec::new(),
+            sink_queries: Vec::new(),
+            scores: Vec::new(),
+            sink_scores: Vec::new(),
+            met: Vec::new(),
+            out: Vec::new(),
+        }
     }
 }
 
 impl<F: Float> Scratch<F> {
-    /// Stacks the heads' queries, scaled: (head, row) x head_dim.
-    fn gather(&mut self, group: &HeadGroup<F>, tile: &Tile, queries: Strided<'_, F>) {
-        let width = group.head_dim;
-        self.queries.clear();
-        for head in 0..group.queries_per_key {
-            for row in tile.row..tile.row + tile.rows {
-                let at = row * queries.row_stride + head * width;
-                self.queries.extend(queries.data[at..at + width].iter().map(|&q| q * group.scale));
-            }
-        }
-        self.out.resize(group.queries_per_key * tile.rows * width, F::ZERO);
-    }
-
     fn scatter(&self, group: &HeadGroup<F>, tile: &Tile, out: &mut [F], out_stride: usize) {
         let width = group.head_dim;
         for (stacked, values) in self.out.chunks_exact(width).enumerate() {
             let (head, row) = (stacked / tile.rows, tile.row + stacked % tile.rows);
             let at = row * out_stride + head * width;
             out[at..at + width].copy_from_slice(values);
+        }
+    }
+}
+
+/// Stacks the heads' queries, scaled: (head, row) x head_dim.
+fn gather<F: Float>(stacked: &mut Vec<F>, group: &HeadGroup<F>, tile: &Tile, queries: Strided<'_, F>) {
+    let width = group.head_dim;
+    stacked.clear();
+    for head in 0..group.queries_per_key {
+        for row in tile.row..tile.row + tile.rows {
+            let at = row * queries.row_stride + head * width;
+            stacked.extend(queries.data[at..at + width].iter().map(|&q| q * group.scale));
         }
     }
 }
@@ -222,11 +254,12 @@ fn attend_tile<F: Float>(
 ) {
     let width = group.head_dim;
     let stacked = group.queries_per_key * tile.rows;
-    // Keys `low .. low + visible` are all that any query of this tile may see.
+    // Keys `low .. low + visible` are all that any query of this tile may see, but for far sinks.
     let low = first_visible(group, tile.position);
     let visible = tile.position + tile.rows - low;
     let gathered = tile.keys_in_scan - tile.first_key;
     let values_from = &values.data[low * values.row_stride..];
+    let far = scratch.sink_keys.len() / width;
 
     scratch.scores.resize(stacked * visible, F::ZERO);
     matmul(
@@ -234,9 +267,18 @@ fn attend_tile<F: Float>(
         Matrix::new(&scratch.queries, stacked, width),
         Matrix::strided(&scratch.keys[low - tile.first_key..], width, visible, gathered, 1),
     );
+    scratch.sink_scores.resize(stacked * far, F::ZERO);
+    if far > 0 {
+        matmul(
+            MatrixMut::new(&mut scratch.sink_scores, stacked, far),
+            Matrix::new(&scratch.sink_queries, stacked, width),
+            Matrix::new(&scratch.sink_keys, width, far),
+        );
+    }
     dispatch(
         #[inline(always)]
         || {
+            let mut sink_rows = scratch.sink_scores.chunks_exact_mut(far.max(1));
             for (index, scores) in scratch.scores.chunks_exact_mut(visible).enumerate() {
                 let (head, row) = (index / tile.rows, index % tile.rows);
                 let position = tile.position + row;
@@ -245,28 +287,39 @@ fn attend_tile<F: Float>(
                 scores[..first].fill(F::ZERO);
                 scores[last + 1..].fill(F::ZERO);
                 let seen = &mut scores[first..=last];
+                // Sinks that this query's window has left behind.
+                let (sinks, near) = sink_rows.next().unwrap_or_default().split_at_mut(far.min(low + first));
+                near.fill(F::ZERO);
                 if let Some(cap) = group.soft_cap {
                     soft_cap(seen, cap);
+                    soft_cap(sinks, cap);
                 }
-                let (largest, (sum, weighted)) = if mask.is_empty() {
+                let (largest, (sum, weighted)) = if mask.is_empty() && sinks.is_empty() {
                     let largest = maximum(seen);
                     (largest, exp_shifted(seen, largest))
                 } else {
-                    exp_of_met(seen, low + first, position, mask, &mut scratch.met)
+                    let mut parts = [(0, &mut *sinks), (low + first, &mut *seen)];
+                    exp_of_met(&mut parts, position, mask, &mut scratch.met)
                 };
                 let inverse = F::ONE / sum;
                 for p in seen.iter_mut() {
                     *p *= inverse;
                 }
+                for p in sinks.iter_mut() {
+                    *p *= inverse;
+                }
                 if let Some(scan) = scan.as_deref_mut() {
-                    let at = head * tile.keys_in_scan + low + first;
+                    let at = head * tile.keys_in_scan;
+                    add_scaled(&mut scan.received[at..at + sinks.len()], F::ONE, sinks);
+                    let at = at + low + first;
                     add_scaled(&mut scan.received[at..at + seen.len()], F::ONE, seen);
                     let at = head * tile.rows_in_scan + tile.row + row;
                     let log_sum = sum.ln();
                     scan.log_sum_exp[at] = largest + log_sum;
                     scan.entropy[at] = log_sum - weighted * inverse;
                     scan.to_self[at] = seen[seen.len() - 1];
-                    scan.to_first[at] = if low + first == 0 { seen[0] } else { F::ZERO };
+                    let first_key = if low + first == 0 { seen.first() } else { sinks.first() };
+                    scan.to_first[at] = first_key.copied().unwrap_or(F::ZERO);
                 }
             }
         },
@@ -276,26 +329,37 @@ fn attend_tile<F: Float>(
         Matrix::new(&scratch.scores, stacked, visible),
         Matrix::strided(values_from, visible, width, values.row_stride, 1),
     );
+    if far > 0 {
+        matmul_add(
+            MatrixMut::new(&mut scratch.out, stacked, width),
+            Matrix::new(&scratch.sink_scores, stacked, far),
+            Matrix::strided(values.data, far, width, values.row_stride, 1),
+        );
+    }
 }
 
-/// The largest score of the keys that the query at `position` meets, from key `first` on, and what [`exp_shifted`] makes of
-/// them; the others' weights are 0.
+/// The largest score of the keys that the query at `position` meets, and what [`exp_shifted`] makes of them; the others'
+/// weights are 0. A part is the scores of keys one after the other, and the first of them.
 #[inline(always)]
 fn exp_of_met<F: Float>(
-    scores: &mut [F],
-    first: usize,
+    parts: &mut [(usize, &mut [F])],
     position: usize,
     mask: Mask<'_>,
     met: &mut Vec<F>,
 ) -> (F, (F, F)) {
     met.clear();
-    met.extend(scores.iter().enumerate().filter(|(at, _)| mask.meet(position, first + at)).map(|(_, &score)| score));
+    for (first, scores) in parts.iter() {
+        let meeting = scores.iter().enumerate().filter(|(at, _)| mask.meet(position, first + at));
+        met.extend(meeting.map(|(_, &score)| score));
+    }
     let largest = maximum(met);
     let sums = exp_shifted(met, largest);
     let mut weights = met.iter();
-    for (at, score) in scores.iter_mut().enumerate() {
-        let weight = if mask.meet(position, first + at) { weights.next() } else { None };
-        *score = weight.copied().unwrap_or(F::ZERO);
+    for (first, scores) in parts {
+        for (at, score) in scores.iter_mut().enumerate() {
+            let weight = if mask.meet(position, *first + at) { weights.next() } else { None };
+            *score = weight.copied().unwrap_or(F::ZERO);
+        }
     }
     (largest, sums)
 }

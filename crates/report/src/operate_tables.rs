@@ -1,4 +1,5 @@
-//! The tidy table of `sinkscope operate`: `variants`, one row a run, the untouched model first.
+//! The tidy tables of `sinkscope operate`: `variants`, one row a run, the untouched model first; `positions`, one row a run
+//! and position of the target.
 
 use sinkscope_surgery::results::{Comparison, Variant};
 
@@ -30,9 +31,19 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
             ),
             optional("sink_ratio", Some(baseline.sink_ratio), |variant| Some(variant.sink_ratio)),
             optional("largest", Some(baseline.largest), |variant| variant.largest),
+            optional("perplexity_after", None, |variant| variant.perplexity_after.map(|after| after.value)),
             optional("received_before", None, |variant| variant.received_before),
             optional("received", None, |variant| variant.received),
         ],
     )?;
-    Ok(vec![table])
+    let rows = &comparison.positions;
+    let positions = Table::new(
+        "positions",
+        vec![
+            Column::texts("name", rows.iter().map(|row| row.name.as_str())),
+            Column::counts("position", rows.iter().map(|row| row.position)),
+            Column::floats("nll", rows.iter().map(|row| row.nll)),
+        ],
+    )?;
+    Ok(vec![table, positions])
 }

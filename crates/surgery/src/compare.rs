@@ -19,7 +19,7 @@ use crate::edits::{Change, RowEdit};
 use crate::error::SurgeryError;
 use crate::operation::Operation;
 use crate::plan::{Edited, Plan, Planner, block_of, channels_of};
-use crate::results::{Baseline, Comparison, SpikePlace, Variant};
+use crate::results::{Baseline, Comparison, PerplexityAfter, PositionNll, SpikePlace, Variant};
 use crate::taps::{KeepTap, LargestTap, NllTap, ReceivedTap, RowsTap};
 use crate::tokens;
 
@@ -67,8 +67,9 @@ pub fn compare(
     for operation in &request.operations {
         planner.check(operation)?;
     }
-    let mut run = Run { model, batch, request, around, passes: Vec::new() };
+    let mut run = Run { model, batch, request, around, passes: Vec::new(), positions: Vec::new() };
     let untouched = run.examine(batch)?;
+    run.add_positions(None, &untouched.seen.nll.nll, &unmoved(batch));
     let stage = untouched.stage.as_ref();
     let mut plans: Vec<Plan> =
         request.operations.iter().map(|operation| planner.plan(operation, stage)).collect::<Result<_, _>>()?;
@@ -96,6 +97,7 @@ pub fn compare(
             tokens: stage.tokens.len(),
         }),
         variants,
+        positions: run.positions,
     };
     Ok(Compared { comparison, first: untouched.report, passes: run.passes })
 }
@@ -107,6 +109,7 @@ struct Run<'a> {
     request: &'a Request,
     around: Surroundings<'a>,
     passes: Vec<(String, f64)>,
+    positions: Vec<PositionNll>,
 }
 
 /// What the untouched model shows of a batch.
@@ -258,7 +261,9 @@ impl Run<'_> {
         let start = self.begin("operating");
         let (batch, pairs) = match plan {
             Plan::Tokens(changed) => (&changed.batch, tokens::common(self.batch.seq_len, changed)),
-            Plan::Edited { .. } => (self.batch, (0..self.batch.seq_len - 1).map(|at| (at, at)).collect()),
+            Plan::Edited { .. } | Plan::Window(_) => {
+                (self.batch, (0..self.batch.seq_len - 1).map(|at| (at, at)).collect())
+            }
         };
         let mut seen = Seen::new(self.model, batch);
         let progress = |done, total| (self.around.progress)(Progress::Steps(done, total));
@@ -272,11 +277,16 @@ impl Run<'_> {
                 computed_after = *start;
             }
         }
+        if let Plan::Window(window) = plan {
+            pass = pass.with_window(*window);
+        }
         pass.run(batch, &mut seen.taps())?;
+        let moved: Vec<(usize, usize)> = pairs.iter().map(|&(original, changed)| (original + 1, changed)).collect();
+        self.add_positions(Some(&operation.typed), &seen.nll.nll, &moved);
         let scores = self.scores(&untouched.nll.nll, &seen.nll.nll, batch.seq_len - 1, &pairs);
         self.end(&operation.typed, start);
         let changed = match plan {
-            Plan::Tokens(_) => None,
+            Plan::Tokens(_) | Plan::Window(_) => None,
             Plan::Edited { edited, .. } => Some(edited.tokens()),
         };
         let received = |seen: &Seen| changed.and_then(|changed| seen.received.mean(changed));
@@ -287,6 +297,10 @@ impl Run<'_> {
             delta_nll: scores.as_ref().map(|scores| scores.delta),
             delta_ci95: scores.as_ref().and_then(|scores| scores.interval),
             tokens: self.batch.sequences * pairs.len(),
+            perplexity_after: match plan {
+                Plan::Window(window) => self.after(4 * window.width, &untouched.nll.nll, &seen.nll.nll),
+                _ => None,
+            },
             sink_ratio: self.sink_ratio(&seen),
             largest: Some(seen.largest()).filter(|largest| largest.is_finite()),
             changed_tokens: changed.map(|changed| changed.iter().filter(|changed| **changed).count()),
@@ -294,6 +308,31 @@ impl Run<'_> {
             received: received(&seen),
             computed_after,
         })
+    }
+
+    /// Notes the mean over sequences at every target, given its position in the original and its prediction.
+    fn add_positions(&mut self, name: Option<&str>, nll: &[f32], targets: &[(usize, usize)]) {
+        let predicted = nll.len() / self.batch.sequences;
+        let mean = |at: usize| {
+            nll.iter().skip(at).step_by(predicted).map(|&nll| f64::from(nll)).sum::<f64>() / self.batch.sequences as f64
+        };
+        let noted = targets.iter().map(|&(position, at)| PositionNll {
+            name: name.unwrap_or_default().to_owned(),
+            position,
+            nll: mean(at),
+        });
+        self.positions.extend(noted);
+    }
+
+    /// Over the targets beyond a position.
+    fn after(&self, position: usize, before: &[f32], after: &[f32]) -> Option<PerplexityAfter> {
+        let beyond = |nll: &[f32]| {
+            let rows = nll.chunks_exact(self.batch.seq_len - 1);
+            // The prediction at `at` is of the target one position on.
+            let chosen: Vec<f32> = rows.flat_map(|row| row.iter().skip(position)).copied().collect();
+            (!chosen.is_empty()).then(|| mean(&chosen).exp())
+        };
+        Some(PerplexityAfter { position, value: beyond(after)?, untouched: beyond(before)? })
     }
 
     /// Over pairs of predictions of the same target, in every sequence; `None` if there are none.
@@ -350,6 +389,11 @@ fn fill_in(plan: &mut Plan, rows: &RowsTap, sequences: usize, of_others: bool) {
         let means = rows.rows.keys().map(|&block| (block, rows.means(block, sequences, of_others)));
         edit.change = Change::Replace(means.collect());
     }
+}
+
+/// Every target and its prediction.
+fn unmoved(batch: &TokenBatch) -> Vec<(usize, usize)> {
+    (1..batch.seq_len).map(|position| (position, position - 1)).collect()
 }
 
 fn mean(values: &[f32]) -> f64 {

@@ -46,6 +46,13 @@ pub fn definitions() -> Vec<Definition> {
             "forbid-sink",
             "no token but themselves attends to the chosen tokens, in every attention block or the one named",
         ),
+        Definition::new(
+            "window",
+            "Xiao et al. 2023 (arXiv 2309.17453)",
+            "query i sees keys i - W + 1 to i and 0 to S - 1; a sink outside the window is met by the query rotated to position \
+             min(i, W + S - 1), unless original-positions; a layer's own window stays where it is smaller",
+        ),
+        ours("perplexity_after", "over targets at positions beyond 4 W, of the variant and of the untouched model"),
         ours("random-tokens", "every token an id drawn uniformly; no target is left to compare"),
     ]
 }

@@ -1,6 +1,8 @@
-//! Operations as users type them: `NAME[=VALUE][@block=B][@position=P][@channels=C,C,...]`.
+//! Operations as users type them: `NAME[=VALUE][@block=B][@position=P][@channels=C,C,...][+MODIFIER...]`.
 
 use std::str::FromStr;
+
+use sinkscope_model::pass::Window;
 
 use crate::error::SurgeryError;
 
@@ -52,6 +54,8 @@ pub enum Kind {
         /// Of which tokens.
         tokens: Tokens,
     },
+    /// Narrows attention.
+    Window(Window),
     /// Changes the tokens.
     Tokens(TokenChange),
 }
@@ -112,7 +116,7 @@ pub enum TokenChange {
 }
 
 /// Names and what they take, as messages show them.
-const FORMS: [&str; 12] = [
+const FORMS: [&str; 13] = [
     "zero-spikes",
     "mean-spikes",
     "scale-spikes=F",
@@ -125,6 +129,7 @@ const FORMS: [&str; 12] = [
     "repeat-first",
     "bos=on|off",
     "random-tokens",
+    "window=W",
 ];
 
 /// Least likeness of two names for one to be a slip of the other.
@@ -138,6 +143,7 @@ struct Parts<'a> {
     block: Option<usize>,
     tokens: Option<Tokens>,
     channels: Option<Vec<usize>>,
+    modifiers: Vec<&'a str>,
 }
 
 impl FromStr for Operation {
@@ -178,6 +184,7 @@ impl FromStr for Operation {
             "repeat-first" => Kind::Tokens(TokenChange::RepeatFirst),
             "bos" => Kind::Tokens(TokenChange::Bos(parts.choice(&[("on", true), ("off", false)])?)),
             "random-tokens" => Kind::Tokens(TokenChange::Random),
+            "window" => Kind::Window(parts.window()?),
             _ => return Err(parts.unknown()),
         };
         parts.finish()?;
@@ -187,9 +194,13 @@ impl FromStr for Operation {
 
 impl<'a> Parts<'a> {
     fn new(typed: &'a str) -> Result<Self, SurgeryError> {
-        let (head, places) = typed.split_once('@').map_or((typed, None), |(head, places)| (head, Some(places)));
+        let mut pieces = typed.split('+');
+        let unmodified = pieces.next().unwrap_or_default();
+        let modifiers = pieces.collect();
+        let (head, places) =
+            unmodified.split_once('@').map_or((unmodified, None), |(head, places)| (head, Some(places)));
         let (name, value) = head.split_once('=').map_or((head, None), |(name, value)| (name, Some(value)));
-        let mut parts = Self { typed, name, value, block: None, tokens: None, channels: None };
+        let mut parts = Self { typed, name, value, block: None, tokens: None, channels: None, modifiers };
         for place in places.into_iter().flat_map(|places| places.split('@')) {
             let (key, value) = place.split_once('=').unwrap_or((place, ""));
             let number = |what: &str| -> Result<usize, SurgeryError> {
@@ -260,6 +271,28 @@ impl<'a> Parts<'a> {
         Kind::Apart { apart, block: self.block.take(), tokens: self.take_tokens() }
     }
 
+    fn window(&mut self) -> Result<Window, SurgeryError> {
+        let width = self.number("a width", "window=256+sinks=4")?;
+        if width == 0 {
+            return Err(self.wrong("a window of 0 shows a query nothing; the least is 1, the query itself".into()));
+        }
+        let mut window = Window { width, sinks: 0, original_positions: false };
+        for modifier in std::mem::take(&mut self.modifiers) {
+            match modifier.split_once('=') {
+                Some(("sinks", count)) => {
+                    window.sinks =
+                        count.parse().map_err(|_| self.wrong(format!("+sinks={count} is not a number of keys")))?;
+                }
+                None if modifier == "original-positions" => window.original_positions = true,
+                _ => return Err(self.wrong(format!("+{modifier} is neither +sinks=S nor +original-positions"))),
+            }
+        }
+        if window.original_positions && window.sinks == 0 {
+            return Err(self.wrong("+original-positions is about sinks; add +sinks=S".into()));
+        }
+        Ok(window)
+    }
+
     /// Nothing may be left over.
     fn finish(self) -> Result<(), SurgeryError> {
         let left = [
@@ -267,6 +300,7 @@ impl<'a> Parts<'a> {
             (self.block.is_some(), "@block"),
             (self.tokens.is_some(), "@position"),
             (self.channels.is_some(), "@channels"),
+            (!self.modifiers.is_empty(), "a modifier"),
         ];
         match left.iter().find(|(is_left, _)| *is_left) {
             Some((_, what)) => Err(self.wrong(format!("takes no {}", what.trim_start_matches("a ")))),
@@ -306,6 +340,10 @@ mod tests {
         assert_eq!(kind("self-only@position=5"), apart(Apart::SelfOnly, None, Tokens::Position(5)));
         assert_eq!(kind("forbid-sink"), apart(Apart::Forbidden, None, Tokens::Spikes));
         assert_eq!(kind("forbid-sink@block=3@position=0"), apart(Apart::Forbidden, Some(3), Tokens::Position(0)));
+        let window = |sinks, original_positions| Kind::Window(Window { width: 256, sinks, original_positions });
+        assert_eq!(kind("window=256"), window(0, false));
+        assert_eq!(kind("window=256+sinks=4"), window(4, false));
+        assert_eq!(kind("window=256+original-positions+sinks=4"), window(4, true));
         assert_eq!(kind("bos=on"), Kind::Tokens(TokenChange::Bos(true)));
         assert_eq!(kind("random-tokens"), Kind::Tokens(TokenChange::Random));
     }
@@ -325,6 +363,13 @@ mod tests {
             ("sink-value", "sink-value=zero or sink-value=mean"),
             ("self-only", "needs a token, as in self-only@position=5"),
             ("forbid-sinks", "did you mean forbid-sink?"),
+            ("window", "needs a width, as in window=256+sinks=4"),
+            ("window=0", "a window of 0 shows a query nothing"),
+            ("window=8+sinks=many", "+sinks=many is not a number of keys"),
+            ("window=8+sink=4", "+sink=4 is neither"),
+            ("window=8+original-positions", "add +sinks=S"),
+            ("window=8@block=3", "takes no @block"),
+            ("drop-first+sinks=4", "takes no modifier"),
             ("bos=perhaps", "bos=on or bos=off"),
             ("drop-first@position=3", "takes no @position"),
             ("zero-spikes=3", "takes no value"),

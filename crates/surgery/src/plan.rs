@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use sinkscope_anatomy::results::Stage;
 use sinkscope_model::Model;
+use sinkscope_model::architecture::PositionEncoding;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::edit::Edit;
+use sinkscope_model::pass::Window;
 use sinkscope_model::tap::Point;
 
 use crate::edits::{Change, MaskEdit, RowEdit};
@@ -18,6 +20,8 @@ use crate::tokens::{self, Changed};
 pub enum Plan {
     /// Other tokens, from the embedding on.
     Tokens(Changed),
+    /// Narrower attention.
+    Window(Window),
     /// The same tokens, changed on their way.
     Edited {
         /// How.
@@ -68,7 +72,7 @@ impl Plan {
     /// The even block after which everything is as it was.
     pub fn start(&self) -> usize {
         match self {
-            Self::Tokens(_) => 0,
+            Self::Tokens(_) | Self::Window(_) => 0,
             Self::Edited { start, .. } => *start,
         }
     }
@@ -101,6 +105,12 @@ impl Planner<'_> {
             Kind::Spikes { block, tokens, channels, .. } => (*block, *tokens, channels.as_deref().unwrap_or_default()),
             Kind::SkipBlock { block, tokens } => (Some(*block), *tokens, &[][..]),
             Kind::SinkValue { block, tokens, .. } | Kind::Apart { block, tokens, .. } => (*block, *tokens, &[][..]),
+            Kind::Window(_) if a.position == PositionEncoding::Learned => {
+                let reason =
+                    "positions inside a cache move, and this model learned a vector for each; windows need rotary ones";
+                return Err(wrong(operation, reason.to_owned()));
+            }
+            Kind::Window(_) => return Ok(()),
             Kind::Tokens(_) => {
                 let changed = self.changed(operation)?;
                 self.model.check_length(changed.map_or(0, |changed| changed.batch.seq_len))?;
@@ -189,6 +199,7 @@ impl Planner<'_> {
                 };
                 (Edited::Mask(edit), block.unwrap_or(1) - 1)
             }
+            Kind::Window(window) => return Ok(Plan::Window(*window)),
             Kind::Tokens(_) => return Err(wrong(operation, "changes tokens".to_owned())),
         };
         // Only between layers can a pass be taken up.

@@ -11,6 +11,31 @@ pub struct Comparison {
     pub spike: Option<SpikePlace>,
     /// In the order of the operations.
     pub variants: Vec<Variant>,
+    /// Every run by position; in `positions.parquet`.
+    #[serde(skip)]
+    pub positions: Vec<PositionNll>,
+}
+
+/// How well a run predicts the token at one position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PositionNll {
+    /// The operation as typed; empty for the untouched model.
+    pub name: String,
+    /// Position of the target in the original tokens.
+    pub position: usize,
+    /// Mean over sequences, in nats.
+    pub nll: f64,
+}
+
+/// How well a window predicts when it is long past.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PerplexityAfter {
+    /// Four times the window's width: targets lie beyond this position.
+    pub position: usize,
+    /// Of the variant.
+    pub value: f64,
+    /// Of the untouched model, over the same targets.
+    pub untouched: f64,
 }
 
 /// The untouched model.
@@ -54,6 +79,8 @@ pub struct Variant {
     pub delta_ci95: Option<[f64; 2]>,
     /// How many targets both predict.
     pub tokens: usize,
+    /// Of a window: perplexity over the targets beyond position 4W; `None` if there are none.
+    pub perplexity_after: Option<PerplexityAfter>,
     /// Share of sequences x heads that are sinks.
     pub sink_ratio: f64,
     /// Largest magnitude in the residual after any block; `None` if it is not finite.

@@ -9,7 +9,14 @@ struct Naive {
 }
 
 /// Every score of every pair, in f64.
-fn naive(group: &HeadGroup<f64>, positions: usize, q: &[f64], k: &[f64], v: &[f64], mask: Mask<'_>) -> Naive {
+fn naive(
+    group: &HeadGroup<f64>,
+    positions: usize,
+    (q, sink_q, sinks): (&[f64], &[f64], usize),
+    k: &[f64],
+    v: &[f64],
+    mask: Mask<'_>,
+) -> Naive {
     let (heads, d) = (group.queries_per_key, group.head_dim);
     let mut result = Naive {
         out: vec![0.0; positions * heads * d],
@@ -20,10 +27,12 @@ fn naive(group: &HeadGroup<f64>, positions: usize, q: &[f64], k: &[f64], v: &[f6
         for t in 0..positions {
             let scores: Vec<f64> = (0..positions)
                 .map(|s| {
+                    let inside = group.window.is_none_or(|w| s + w > t);
+                    let q = if inside { q } else { sink_q };
                     let dot: f64 = (0..d).map(|i| q[(t * heads + head) * d + i] * k[s * d + i]).sum();
                     let score = dot * group.scale;
                     let score = group.soft_cap.map_or(score, |cap| cap * (score / cap).tanh());
-                    let seen = s <= t && group.window.is_none_or(|w| s + w > t);
+                    let seen = s <= t && (inside || s < sinks);
                     let apart = s != t && (mask.hidden.get(s) == Some(&true) || mask.alone.get(t) == Some(&true));
                     if seen && !apart { score } else { f64::NEG_INFINITY }
                 })
@@ -53,15 +62,23 @@ fn values(n: usize, seed: u64) -> Vec<f64> {
 }
 
 fn check<F: Float>(group: &HeadGroup<f64>, positions: usize, chunk: usize, tolerance: f64) {
-    check_masked::<F>(group, positions, chunk, Mask::default(), tolerance);
+    check_all::<F>(group, positions, chunk, Mask::default(), 0, tolerance);
 }
 
-fn check_masked<F: Float>(group: &HeadGroup<f64>, positions: usize, chunk: usize, mask: Mask<'_>, tolerance: f64) {
+fn check_all<F: Float>(
+    group: &HeadGroup<f64>,
+    positions: usize,
+    chunk: usize,
+    mask: Mask<'_>,
+    sinks: usize,
+    tolerance: f64,
+) {
     let (heads, d) = (group.queries_per_key, group.head_dim);
     let (q, k, v) = (values(positions * heads * d, 1), values(positions * d, 2), values(positions * d, 3));
-    let expected = naive(group, positions, &q, &k, &v, mask);
+    let sink_q = values(q.len(), 7);
+    let expected = naive(group, positions, (&q, &sink_q, sinks), &k, &v, mask);
     let convert = |x: &[f64]| x.iter().map(|&v| F::from_f64(v)).collect::<Vec<F>>();
-    let (q, k, v) = (convert(&q), convert(&k), convert(&v));
+    let (q, k, v, sink_q) = (convert(&q), convert(&k), convert(&v), convert(&sink_q));
     let group = HeadGroup {
         queries_per_key: heads,
         head_dim: d,
@@ -83,6 +100,10 @@ fn check_masked<F: Float>(group: &HeadGroup<f64>, positions: usize, chunk: usize
             Strided { data: &v, row_stride: d },
             (&mut out, heads * d),
             mask,
+            (sinks > 0).then(|| Sinks {
+                count: sinks,
+                queries: Strided { data: &sink_q[first * heads * d..], row_stride: heads * d },
+            }),
             true,
         )
         .expect("a scan was asked for");
@@ -141,10 +162,24 @@ fn masks_keep_apart_what_they_should() {
         for (hidden, alone) in [(&hidden, &none), (&none, &alone), (&hidden, &alone), (&every(1), &none)] {
             let mask = Mask { hidden, alone };
             for shape in [group(3, 8), HeadGroup { window: Some(20), soft_cap: Some(2.0), ..group(2, 4) }] {
-                check_masked::<f64>(&shape, positions, chunk, mask, 1e-12);
-                check_masked::<f32>(&shape, positions, chunk, mask, 3e-5);
+                check_all::<f64>(&shape, positions, chunk, mask, 0, 1e-12);
+                check_all::<f32>(&shape, positions, chunk, mask, 2, 3e-5);
             }
         }
+    }
+}
+
+#[test]
+fn sinks_stay_in_sight_of_windows() {
+    for (positions, chunk) in [(1, 1), (9, 4), (67, 256), (150, 64), (300, 256)] {
+        for (window, sinks) in [(1, 1), (5, 3), (20, 4), (4, 30), (65, 2), (400, 4)] {
+            for shape in [group(3, 8), HeadGroup { soft_cap: Some(2.0), ..group(1, 5) }] {
+                let shape = HeadGroup { window: Some(window), ..shape };
+                check_all::<f64>(&shape, positions, chunk, Mask::default(), sinks, 1e-12);
+                check_all::<f32>(&shape, positions, chunk, Mask::default(), sinks, 3e-5);
+            }
+        }
+        check_all::<f64>(&group(2, 4), positions, chunk, Mask::default(), 4, 1e-12);
     }
 }
 
@@ -163,8 +198,18 @@ fn without_a_scan_the_output_is_the_same() {
     let run = |scan| {
         let mut out = vec![0.0; 40 * 8];
         let strided = |data| Strided { data, row_stride: 8 };
-        let scan =
-            attend(&group(1, 8), 40, 0, strided(&q), strided(&k), strided(&k), (&mut out, 8), Mask::default(), scan);
+        let scan = attend(
+            &group(1, 8),
+            40,
+            0,
+            strided(&q),
+            strided(&k),
+            strided(&k),
+            (&mut out, 8),
+            Mask::default(),
+            None,
+            scan,
+        );
         (out, scan.is_some())
     };
     let (with, without) = (run(true), run(false));

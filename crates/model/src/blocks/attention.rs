@@ -1,7 +1,7 @@
 //! The attention block (eq. 6-11).
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::attention::{HeadGroup, Mask, Scan, Strided, attend};
+use sinkscope_kernels::attention::{HeadGroup, Mask, Scan, Sinks, Strided, attend};
 use sinkscope_kernels::rope::RopeTable;
 
 use super::Norm;
@@ -71,7 +71,8 @@ impl<F: Float> AttentionBlock<F> {
     }
 
     /// Attention of `rows` query rows of one sequence, the first at `position`, to all keys up to each. Gives the scan
-    /// of each key-value head's group, in order, if `scan`.
+    /// of each key-value head's group, in order, if `scan`. `sinks`: how many keys stay in sight of windows, and the queries
+    /// that meet them.
     ///
     /// # Shapes
     /// `queries`, `out`: rows x (heads * head_dim); `keys`, `values`: from the sequence's position 0 on, at least
@@ -85,6 +86,7 @@ impl<F: Float> AttentionBlock<F> {
         values: &[F],
         out: &mut [F],
         mask: Mask<'_>,
+        sinks: Option<(usize, &[F])>,
         scan: bool,
     ) -> Option<Vec<Scan<F>>> {
         let head_dim = self.group.head_dim;
@@ -104,6 +106,10 @@ impl<F: Float> AttentionBlock<F> {
                     Strided { data: &values[at..], row_stride: key_width },
                     (&mut out[head * group_width..], query_width),
                     mask,
+                    sinks.map(|(count, queries)| Sinks {
+                        count,
+                        queries: Strided { data: &queries[head * group_width..], row_stride: query_width },
+                    }),
                     scan,
                 )
             })

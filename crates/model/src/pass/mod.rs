@@ -41,6 +41,31 @@ pub struct Pass<'a> {
     start: Option<(usize, &'a [f32])>,
     /// The block after which it ends, the output head left out.
     end: Option<usize>,
+    window: Option<Window>,
+}
+
+/// A cache of the last keys and the first ones (Xiao et al. 2023, arXiv 2309.17453), in every layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// A query sees itself and the `width - 1` positions before it, or fewer if the layer's own window is smaller.
+    pub width: usize,
+    /// And the first positions of the sequence.
+    pub sinks: usize,
+    /// Whether a query meets sinks outside the window at its own distance. Otherwise at the distance that they have in the
+    /// cache: its position is then at most `width + sinks - 1`.
+    pub original_positions: bool,
+}
+
+impl Window {
+    /// The window of a layer that has one of its own, or none.
+    fn width_in(&self, own: Option<usize>) -> usize {
+        own.map_or(self.width, |own| own.min(self.width))
+    }
+
+    /// Whether queries that meet far sinks need a rotation of their own.
+    fn rotates(&self) -> bool {
+        self.sinks > 0 && !self.original_positions
+    }
 }
 
 /// What a pass did.
@@ -66,6 +91,8 @@ struct State {
     /// The residual before the layer, for parallel blocks.
     layer_input: Vec<f32>,
     queries: Vec<f32>,
+    /// Queries as they meet far sinks, if they are rotated apart.
+    sink_queries: Vec<f32>,
     keys: Vec<f32>,
     values: Vec<f32>,
 }
@@ -75,6 +102,7 @@ struct Task<'s> {
     tile: &'s Tile,
     residual: &'s mut [f32],
     queries: &'s mut [f32],
+    sink_queries: Option<&'s mut [f32]>,
     keys: &'s mut [f32],
     values: &'s mut [f32],
 }
@@ -82,7 +110,7 @@ struct Task<'s> {
 impl<'a> Pass<'a> {
     /// A pass that keeps its activations and weights within `memory` bytes, as far as one tile of sequences allows.
     pub fn new(model: &'a Model, memory: u64) -> Self {
-        Self { model, memory, edits: Vec::new(), progress: None, start: None, end: None }
+        Self { model, memory, edits: Vec::new(), progress: None, start: None, end: None, window: None }
     }
 
     /// Calls `progress(done, total)` after each block.
@@ -107,6 +135,13 @@ impl<'a> Pass<'a> {
     #[must_use]
     pub fn ending_after(mut self, block: usize) -> Self {
         self.end = Some(block);
+        self
+    }
+
+    /// Narrows attention in every layer. Edits and taps of [`Point::Query`] have no part in what a query is to far sinks.
+    #[must_use]
+    pub fn with_window(mut self, window: Window) -> Self {
+        self.window = Some(window);
         self
     }
 
@@ -208,7 +243,8 @@ impl<'a> Pass<'a> {
         let branches = if a.feed_forward.gated { 3 } else { 2 };
         let weights = (branches * a.d_ffn).max(2 * a.query_width() + 2 * a.key_width()) * a.d_model * 4;
         let copies = 1 + usize::from(keeps_output) + usize::from(a.residual == ResidualLayout::Parallel);
-        let row = 4 * (copies * a.d_model + a.query_width() + 2 * a.key_width());
+        let queries = 1 + usize::from(self.window.is_some_and(|window| window.rotates()));
+        let row = 4 * (copies * a.d_model + queries * a.query_width() + 2 * a.key_width());
         let room = usize::try_from(self.memory).unwrap_or(usize::MAX).saturating_sub(weights);
         room / (row * batch.seq_len)
     }
@@ -260,6 +296,7 @@ impl Run<'_> {
             output: vec![0.0; if keeps_output { rows * a.d_model } else { 0 }],
             layer_input: Vec::new(),
             queries: vec![0.0; rows * a.query_width()],
+            sink_queries: vec![0.0; if self.rotates_for_sinks() { rows * a.query_width() } else { 0 }],
             keys: vec![0.0; rows * a.key_width()],
             values: vec![0.0; rows * a.key_width()],
         };
@@ -272,7 +309,10 @@ impl Run<'_> {
             if a.residual == ResidualLayout::Parallel {
                 state.layer_input.clone_from(&state.residual);
             }
-            let block = self.decode(|model| model.attention_block(layer))?;
+            let mut block = self.decode(|model| model.attention_block(layer))?;
+            if let Some(window) = &self.pass.window {
+                block.group.window = Some(window.width_in(block.group.window));
+            }
             self.attention(layer, &block, &tiles, &mut state, observers);
             drop(block);
             self.done(2 * layer + 1, &sequences, &state, observers);
@@ -288,6 +328,21 @@ impl Run<'_> {
             self.step();
         }
         Ok(())
+    }
+
+    /// Whether queries are rotated apart to meet far sinks.
+    fn rotates_for_sinks(&self) -> bool {
+        !self.ropes.is_empty() && self.pass.window.is_some_and(|window| window.rotates())
+    }
+
+    /// Rotates rows of one sequence, the first at `position`, as if none stood beyond the end of the cache.
+    fn rotate_for_sinks(&self, layer: usize, table: &RopeTable<f32>, queries: &mut [f32], position: usize) {
+        let a = self.pass.model.architecture();
+        let Some(window) = self.pass.window else { return };
+        let last = window.width_in(a.layers[layer].window) + window.sinks - 1;
+        for (row, query) in queries.chunks_exact_mut(a.query_width()).enumerate() {
+            table.rotate(query, a.heads, a.head_dim, (position + row).min(last));
+        }
     }
 
     /// Shows whole blocks to the taps that want them.
@@ -316,7 +371,7 @@ impl Run<'_> {
         let (d, key_width) = (a.d_model, a.key_width());
         let number = 2 * layer + 1;
         let rope = self.ropes.get(a.layers[layer].rope);
-        observers.in_waves(state.tasks(tiles, d), |task, observer| {
+        observers.in_waves(state.tasks(tiles, d), |mut task, observer| {
             let places = places(task.tile, number);
             self.scratch.with(|scratch| {
                 let input = scratch.normalised(block.input_norm.as_ref(), task.residual);
@@ -328,6 +383,11 @@ impl Run<'_> {
                 let mut row = 0;
                 for chunk in &task.tile.chunks {
                     let rows = row..row + chunk.rows;
+                    if let Some(sink_queries) = &mut task.sink_queries {
+                        let own = slice_rows(sink_queries, &rows, a.query_width());
+                        own.copy_from_slice(slice_rows(task.queries, &rows, a.query_width()));
+                        self.rotate_for_sinks(layer, table, own, chunk.position);
+                    }
                     block.rotate(
                         table,
                         slice_rows(task.queries, &rows, a.query_width()),
@@ -342,7 +402,9 @@ impl Run<'_> {
             observer.edit_and_show(Point::Value, &places, task.values);
         });
 
-        let State { residual, output, queries, keys, values, .. } = state;
+        let State { residual, output, queries, sink_queries, keys, values, .. } = state;
+        let sinks = self.pass.window.map(|window| window.sinks).filter(|sinks| *sinks > 0);
+        let sink_queries = if sink_queries.is_empty() { &*queries } else { &*sink_queries };
         let tasks = cut(tiles, residual, d).zip(cut_optional(tiles, output, d)).zip(tiles).collect();
         observers.in_waves(tasks, |((residual, output), tile), observer| {
             self.scratch.with(|scratch| {
@@ -358,6 +420,7 @@ impl Run<'_> {
                         &values[first_key..],
                         slice_rows(heads, &(row..row + chunk.rows), a.query_width()),
                         observer.mask(number, chunk.sequence),
+                        sinks.map(|count| (count, &sink_queries[chunk.first_row * a.query_width()..])),
                         observer.wants(Point::Attention, number),
                     );
                     row += chunk.rows;
@@ -440,14 +503,21 @@ impl State {
         let rows = self.residual.len() / d_model;
         let (query, key) = (self.queries.len() / rows, self.keys.len() / rows);
         let residual = cut(tiles, &mut self.residual, d_model);
-        let queries = cut(tiles, &mut self.queries, query);
+        let queries = cut(tiles, &mut self.queries, query).zip(cut_optional(tiles, &mut self.sink_queries, query));
         let keys = cut(tiles, &mut self.keys, key);
         let values = cut(tiles, &mut self.values, key);
         let rows = residual.zip(queries).zip(keys.zip(values));
         tiles
             .iter()
             .zip(rows)
-            .map(|(tile, ((residual, queries), (keys, values)))| Task { tile, residual, queries, keys, values })
+            .map(|(tile, ((residual, (queries, sink_queries)), (keys, values)))| Task {
+                tile,
+                residual,
+                queries,
+                sink_queries,
+                keys,
+                values,
+            })
             .collect()
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
         Heading::number("perplexity"),
         Heading::number("nats"),
         Heading::text("95 % interval").expendable(1),
+        Heading::text("late perplexity").expendable(6),
         Heading::number("sinks").expendable(2),
         Heading::number("largest").expendable(3),
         Heading::text("attention to them").expendable(4),
@@ -65,6 +66,9 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
             perplexity.map_or_else(|| "none".to_owned(), value),
             delta_nll.map_or_else(String::new, |delta| format!("{delta:+.4}")),
             delta_ci95.map_or_else(String::new, |[low, high]| format!("{low:+.4} to {high:+.4}")),
+            variant.perplexity_after.map_or_else(String::new, |after| {
+                format!("{} (untouched {})", value(after.value), value(after.untouched))
+            }),
             percent(variant.sink_ratio),
             variant.largest.map_or_else(|| "infinite".to_owned(), value),
             variant

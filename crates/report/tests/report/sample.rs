@@ -10,7 +10,7 @@ use sinkscope_anatomy::results::{
     Sinks, SpikeChannel, SpikeToken, Spikes, Stage, StageOutput, TopChannel,
 };
 use sinkscope_report::envelope::{DataIdentity, Envelope, ModelIdentity, PassTiming, Timing, VERSION};
-use sinkscope_surgery::results::{Baseline, Comparison, SpikePlace, Variant};
+use sinkscope_surgery::results::{Baseline, Comparison, PerplexityAfter, PositionNll, SpikePlace, Variant};
 
 const LAYERS: usize = 12;
 const HEADS: usize = 4;
@@ -193,13 +193,18 @@ pub fn nothing() -> Anatomy {
 
 /// A comparison of three operations: one that destroys, one whose tokens have no target in common, a hostile name.
 pub fn comparison() -> Comparison {
-    let variant = |name: &str, nll: Option<f64>, largest| Variant {
+    let variant = |name: &str, nll: Option<f64>, largest: Option<f64>| Variant {
         name: name.to_owned(),
         perplexity: nll.map(f64::exp),
         nll,
         delta_nll: nll.map(|nll| nll - 3.5),
         delta_ci95: nll.map(|nll| [nll - 3.625, nll - 3.375]),
         tokens: if nll.is_some() { 4032 } else { 0 },
+        perplexity_after: largest.is_none().then_some(PerplexityAfter {
+            position: 1024,
+            value: 55.5,
+            untouched: 22.25,
+        }),
         sink_ratio: 0.611,
         largest,
         changed_tokens: nll.map(|_| 65),
@@ -215,6 +220,7 @@ pub fn comparison() -> Comparison {
             variant("random-tokens", None, Some(27_974.0)),
             variant(HOSTILE, Some(3.375), None),
         ],
+        positions: (1..3).map(|position| PositionNll { name: HOSTILE.to_owned(), position, nll: 3.5 }).collect(),
     }
 }
 
