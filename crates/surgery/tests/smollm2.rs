@@ -7,25 +7,18 @@ use sinkscope_model::Model;
 use sinkscope_model::data::{self, TextRequest};
 use sinkscope_model::tokenizer::Tokenizer;
 use sinkscope_surgery::compare::{Request, compare};
+use sinkscope_surgery::results::Comparison;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
 
-#[test]
-#[ignore = "needs models/SmolLM2-135M-Instruct.Q4_1.gguf: scripts/fetch-model.sh"]
-fn spikes_must_be_there_and_need_not_vary() {
+/// The built-in text in sequences of `seq_len` tokens, and what becomes of it.
+fn compare_on_text(typed: &[&str], seq_len: Option<usize>) -> Comparison {
     assert!(Path::new(MODEL).exists(), "{MODEL} is missing; scripts/fetch-model.sh fetches it");
     let model = Model::open(MODEL).expect("the model");
     let checkpoint = model.checkpoint();
     let tokenizer = Tokenizer::from_metadata(checkpoint.metadata(), checkpoint.path()).expect("readable");
-    let text = data::load(&TextRequest::default(), tokenizer.as_ref(), model.architecture().vocabulary).expect("text");
-    let typed = [
-        "zero-spikes",
-        "mean-spikes",
-        "zero-spikes@position=17",
-        "mean-spikes@position=17",
-        "zero-spikes@channels=3,99,200",
-        "mean-spikes@channels=3,99,200",
-    ];
+    let request = TextRequest { seq_len, ..TextRequest::default() };
+    let text = data::load(&request, tokenizer.as_ref(), model.architecture().vocabulary).expect("text");
     let request = Request {
         operations: typed.iter().map(|typed| typed.parse().expect("an operation")).collect(),
         spike_ratio: 5.0,
@@ -35,7 +28,21 @@ fn spikes_must_be_there_and_need_not_vary() {
         calibration: None,
     };
     let around = Surroundings { memory: 4 << 30, text: &|_| String::new(), progress: &|_| {} };
-    let found = compare(&model, &text.batch, &request, around).expect("a comparison").comparison;
+    compare(&model, &text.batch, &request, around).expect("a comparison").comparison
+}
+
+#[test]
+#[ignore = "needs models/SmolLM2-135M-Instruct.Q4_1.gguf: scripts/fetch-model.sh"]
+fn spikes_must_be_there_and_need_not_vary() {
+    let typed = [
+        "zero-spikes",
+        "mean-spikes",
+        "zero-spikes@position=17",
+        "mean-spikes@position=17",
+        "zero-spikes@channels=3,99,200",
+        "mean-spikes@channels=3,99,200",
+    ];
+    let found = compare_on_text(&typed, None);
     let place = found.spike.expect("spikes");
     assert_eq!((place.block, place.channels[0]), (24, 507));
     let before = found.baseline.perplexity;
@@ -46,4 +53,17 @@ fn spikes_must_be_there_and_need_not_vary() {
         assert!((after / before - 1.0).abs() < 0.1, "{name}: {before} {after}");
     }
     assert!(found.variants.iter().all(|variant| variant.computed_after == 24));
+}
+
+#[test]
+#[ignore = "needs models/SmolLM2-135M-Instruct.Q4_1.gguf: scripts/fetch-model.sh"]
+fn a_window_needs_its_sinks() {
+    let found = compare_on_text(&["window=256", "window=256+sinks=4"], Some(2048));
+    let late = |index: usize| {
+        let after = found.variants[index].perplexity_after.expect("a long text");
+        assert_eq!(after.position, 1024);
+        after.value / after.untouched
+    };
+    assert!(late(0) > 2.0, "without sinks {}", late(0));
+    assert!(late(1) < 1.15, "with four {}", late(1));
 }
