@@ -118,8 +118,11 @@ pub struct OperateArguments {
     #[command(flatten)]
     pub run: RunArguments,
 
-    /// What to do: NAME[=VALUE][@block=B][@position=P][@channels=C,...], any number of them
-    #[arg(value_name = "OPERATION")]
+    // Not a doc comment: brackets are links there.
+    #[arg(
+        value_name = "OPERATION",
+        help = "What to do: NAME[=VALUE][@block=B][@position=P][@channels=C,...], any number of them"
+    )]
     pub operations: Vec<String>,
 
     #[command(flatten)]
