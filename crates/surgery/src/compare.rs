@@ -298,7 +298,7 @@ impl Run<'_> {
             delta_ci95: scores.as_ref().and_then(|scores| scores.interval),
             tokens: self.batch.sequences * pairs.len(),
             perplexity_after: match plan {
-                Plan::Window(window) => self.after(4 * window.width, &untouched.nll.nll, &seen.nll.nll),
+                Plan::Window(window) => self.after(window.width.saturating_mul(4), &untouched.nll.nll, &seen.nll.nll),
                 _ => None,
             },
             sink_ratio: self.sink_ratio(&seen),

@@ -185,17 +185,37 @@ impl RowsTap {
     /// asked for. `None` for a sequence without any such token.
     pub fn means(&self, block: usize, sequences: usize, of_others: bool) -> Vec<Option<Vec<f32>>> {
         let Some(rows) = self.rows.get(&block) else { return vec![None; sequences] };
-        let mean = |sequence: usize| {
-            let others = rows.iter().filter(|(token, _)| !of_others || *token / self.seq_len != sequence);
-            let (mut sum, mut count) = (Vec::new(), 0.0_f64);
-            for (_, row) in others {
-                sum.resize(row.len(), 0.0_f64);
-                sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
-                count += 1.0;
-            }
-            (count > 0.0).then(|| sum.into_iter().map(|sum| (sum / count) as f32).collect())
-        };
+        let mut all = Sum::default();
+        let mut own: BTreeMap<usize, Sum> = BTreeMap::new();
+        for (token, row) in rows {
+            all.add(row);
+            own.entry(token / self.seq_len).or_default().add(row);
+        }
+        let none = Sum::default();
+        let mean = |sequence: usize| all.mean_without(own.get(&sequence).filter(|_| of_others).unwrap_or(&none));
         (0..sequences).map(mean).collect()
+    }
+}
+
+/// A sum of rows.
+#[derive(Debug, Default)]
+struct Sum {
+    sum: Vec<f64>,
+    count: usize,
+}
+
+impl Sum {
+    fn add(&mut self, row: &[f32]) {
+        self.sum.resize(row.len(), 0.0);
+        self.sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+        self.count += 1;
+    }
+
+    /// The mean of the rows that are not among `own`; `None` if there are none.
+    fn mean_without(&self, own: &Self) -> Option<Vec<f32>> {
+        let count = (self.count - own.count) as f64;
+        let part = own.sum.iter().copied().chain(std::iter::repeat(0.0));
+        (count > 0.0).then(|| self.sum.iter().zip(part).map(|(sum, own)| ((sum - own) / count) as f32).collect())
     }
 }
 

@@ -9,7 +9,9 @@ use sinkscope_model::blocks::Norm;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{Pass, Window};
 use sinkscope_model::tap::Point;
+use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
+use sinkscope_surgery::results::Comparison;
 use sinkscope_surgery::taps::{NllTap, RowsTap};
 
 const SEQ_LEN: usize = 17;
@@ -135,12 +137,9 @@ fn one_banded_pass_is_a_cache_filled_token_by_token() {
     }
 }
 
-#[test]
-fn windows_as_operations() {
-    let model = model("llama");
-    let operations = ["window=2", "window=2+sinks=1", "window=2+sinks=1+original-positions", "window=17"];
+fn run_operations(model: &Model, typed: &[&str]) -> Result<Comparison, SurgeryError> {
     let request = Request {
-        operations: operations.iter().map(|typed| typed.parse().expect("an operation")).collect(),
+        operations: typed.iter().map(|typed| typed.parse().expect("an operation")).collect(),
         spike_ratio: 5.0,
         epsilon: 0.3,
         seed: 0,
@@ -148,7 +147,14 @@ fn windows_as_operations() {
         calibration: None,
     };
     let around = Surroundings { memory: u64::MAX, text: &|_| String::new(), progress: &|_| {} };
-    let found = compare(&model, &batch(), &request, around).expect("a comparison").comparison;
+    Ok(compare(model, &batch(), &request, around)?.comparison)
+}
+
+#[test]
+fn windows_as_operations() {
+    let model = model("llama");
+    let operations = ["window=2", "window=2+sinks=1", "window=2+sinks=1+original-positions", "window=17"];
+    let found = run_operations(&model, &operations).expect("a comparison");
     let mean = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum::<f64>() / values.len() as f64;
     let late =
         |nll: &[f32]| -> Vec<f32> { nll.chunks_exact(SEQ_LEN - 1).flat_map(|row| row[8..].iter().copied()).collect() };
@@ -186,15 +192,6 @@ fn windows_as_operations() {
 
 #[test]
 fn learned_positions_cannot_move() {
-    let request = Request {
-        operations: vec!["window=4+sinks=1".parse().expect("an operation")],
-        spike_ratio: 5.0,
-        epsilon: 0.3,
-        seed: 0,
-        bos: None,
-        calibration: None,
-    };
-    let around = Surroundings { memory: u64::MAX, text: &|_| String::new(), progress: &|_| {} };
-    let error = compare(&model("gpt2"), &batch(), &request, around).expect_err("refused").to_string();
+    let error = run_operations(&model("gpt2"), &["window=4+sinks=1"]).expect_err("refused").to_string();
     assert!(error.contains("window=4+sinks=1: positions inside a cache move"), "{error}");
 }

@@ -156,7 +156,7 @@ impl<'a> Pass<'a> {
     ///
     /// # Errors
     /// If a token id lies beyond the vocabulary, a sequence is longer than learned positions reach, the blocks to begin or
-    /// end after are not those of whole layers, or a weight is not finite.
+    /// end after are not those of whole layers, a window is 0 wide, or a weight is not finite.
     pub fn run(&self, batch: &TokenBatch, taps: &mut [&mut dyn ErasedTap]) -> Result<PassReport, ModelError> {
         let start = Instant::now();
         let a = self.model.architecture();
@@ -221,6 +221,9 @@ impl<'a> Pass<'a> {
                     a.blocks()
                 ));
             }
+        }
+        if self.window.is_some_and(|window| window.width == 0) {
+            return wrong("a window of 0 shows a query nothing; the least is 1, the query itself".to_owned());
         }
         if start > end {
             return wrong(format!("a pass cannot begin after block {start} and end after block {end}"));
@@ -339,7 +342,7 @@ impl Run<'_> {
     fn rotate_for_sinks(&self, layer: usize, table: &RopeTable<f32>, queries: &mut [f32], position: usize) {
         let a = self.pass.model.architecture();
         let Some(window) = self.pass.window else { return };
-        let last = window.width_in(a.layers[layer].window) + window.sinks - 1;
+        let last = window.width_in(a.layers[layer].window).saturating_add(window.sinks) - 1;
         for (row, query) in queries.chunks_exact_mut(a.query_width()).enumerate() {
             table.rotate(query, a.heads, a.head_dim, (position + row).min(last));
         }

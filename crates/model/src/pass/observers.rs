@@ -73,16 +73,17 @@ impl Observers<'_, '_> {
                 return;
             }
             let observers = &*self;
-            let partials: Vec<Vec<Partial>> = wave
+            let mut partials: Vec<(usize, Vec<Partial>)> = from_both_ends(wave)
                 .into_par_iter()
                 .with_max_len(1)
-                .map(|task| {
+                .map(|(index, task)| {
                     let mut observer = Observer { observers, partials: Vec::new() };
                     work(task, &mut observer);
-                    observer.partials
+                    (index, observer.partials)
                 })
                 .collect();
-            for partial in partials.into_iter().flatten() {
+            partials.sort_unstable_by_key(|(index, _)| *index);
+            for partial in partials.into_iter().flat_map(|(_, partials)| partials) {
                 self.taps[partial.tap].merge(partial.point, &partial.place, partial.value);
             }
         }
@@ -93,6 +94,17 @@ impl Observers<'_, '_> {
             tap.block_done(view);
         }
     }
+}
+
+/// Tasks with their indices, from both ends in turn: later tiles of a long sequence see more keys, and threads take halves.
+fn from_both_ends<T>(tasks: Vec<T>) -> Vec<(usize, T)> {
+    let mut tasks = tasks.into_iter().enumerate();
+    let mut ordered = Vec::with_capacity(tasks.len());
+    while let Some(first) = tasks.next() {
+        ordered.push(first);
+        ordered.extend(tasks.next_back());
+    }
+    ordered
 }
 
 /// The side of the taps and edits that one task sees.

@@ -12,7 +12,7 @@ use crate::data::TokenBatch;
 use crate::edit::Edit;
 use crate::error::ModelError;
 use crate::model::Model;
-use crate::pass::Pass;
+use crate::pass::{Pass, Window};
 use crate::tap::{Event, EventData, Place, Point, Tap};
 
 /// Sequences that make several tiles, and several sequences a tile.
@@ -202,6 +202,12 @@ fn a_pass_begins_and_ends_between_layers() {
         refused(Pass::new(&model, PLENTY).starting_after(4, &residual).ending_after(2)).contains("end after block 2")
     );
     assert!(refused(Pass::new(&model, PLENTY).starting_after(2, &residual[1..])).contains("values"));
+    let nothing = Window { width: 0, sinks: 4, original_positions: false };
+    assert!(refused(Pass::new(&model, PLENTY).with_window(nothing)).contains("a window of 0"));
+    let everything = Window { width: usize::MAX, sinks: usize::MAX, original_positions: false };
+    let mut wide = Recording::new(model.architecture(), &batch);
+    Pass::new(&model, PLENTY).with_window(everything).run(&batch, &mut [&mut wide]).expect("a pass");
+    assert!(wide == record(&model, &batch), "a window over everything is none");
 }
 
 /// The residual of one short sequence after the last block, block by block in `F`.
