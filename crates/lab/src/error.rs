@@ -1,0 +1,44 @@
+//! What can go wrong in the lab.
+
+use std::path::{Path, PathBuf};
+
+use sinkscope_model::ModelError;
+use thiserror::Error;
+
+/// Why data could not be prepared, or a model not trained.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LabError {
+    /// A file or directory could not be read or written.
+    #[error("cannot use {path}: {source}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path}: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, where, and what would be right.
+        reason: String,
+    },
+    /// The request cannot be met.
+    #[error("{0}")]
+    Request(String),
+    /// A model or a text is wrong.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl LabError {
+    pub(crate) fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    pub(crate) fn malformed(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self::Malformed { path: path.as_ref().to_owned(), reason: reason.into() }
+    }
+}
