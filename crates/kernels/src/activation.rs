@@ -1,4 +1,4 @@
-//! Activations of feed-forward blocks, and the soft cap.
+//! Activations of feed-forward blocks, gated and not, and the soft cap.
 
 use crate::Float;
 use crate::simd::dispatch;
@@ -36,6 +36,38 @@ fn gelu_tanh<F: Float>(x: F) -> F {
 #[inline(always)]
 fn relu<F: Float>(x: F) -> F {
     x.maximum(F::ZERO)
+}
+
+/// The activation at x, and its derivative there.
+#[inline(always)]
+fn silu_and_slope<F: Float>(x: F) -> (F, F) {
+    let sigmoid = F::ONE / (F::ONE + (-x).exp());
+    let value = x * sigmoid;
+    (value, (F::ONE - sigmoid).mul_add(value, sigmoid))
+}
+
+#[inline(always)]
+fn gelu_and_slope<F: Float>(x: F) -> (F, F) {
+    let half = F::from_f64(0.5);
+    let cumulative = half * (F::ONE + (x * F::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf());
+    let density = F::from_f64(0.398_942_280_401_432_7) * (-half * x * x).exp();
+    (x * cumulative, x.mul_add(density, cumulative))
+}
+
+#[inline(always)]
+fn gelu_tanh_and_slope<F: Float>(x: F) -> (F, F) {
+    let (root, cubic) = (F::from_f64(0.797_884_560_802_865_4), F::from_f64(0.044_715));
+    let square = cubic * x * x;
+    let bounded = (root * x * (F::ONE + square)).tanh();
+    let half = F::from_f64(0.5);
+    let inner_slope = root * (F::ONE + F::from_f64(3.0) * square);
+    let slope = half * (F::ONE + bounded) + half * x * (F::ONE - bounded * bounded) * inner_slope;
+    (half * x * (F::ONE + bounded), slope)
+}
+
+#[inline(always)]
+fn relu_and_slope<F: Float>(x: F) -> (F, F) {
+    (relu(x), if x > F::ZERO { F::ONE } else { F::ZERO })
 }
 
 /// `x = activation(x)`.
@@ -79,6 +111,138 @@ pub fn activate_gated<F: Float>(activation: Activation, gate: &mut [F], up: &[F]
     }
 }
 
+/// `hidden = activation(gate) * up`, leaving both as they are for the backward.
+pub fn activate_gated_into<F: Float>(activation: Activation, hidden: &mut [F], gate: &[F], up: &[F]) {
+    fn each<F: Float>(hidden: &mut [F], gate: &[F], up: &[F], f: impl Fn(F) -> F) {
+        assert!(hidden.len() == gate.len() && up.len() == gate.len(), "activate_gated_into: lengths differ");
+        dispatch(
+            #[inline(always)]
+            || {
+                for ((hidden, &gate), &up) in hidden.iter_mut().zip(gate).zip(up) {
+                    *hidden = f(gate) * up;
+                }
+            },
+        );
+    }
+    match activation {
+        Activation::Silu => each(hidden, gate, up, silu),
+        Activation::Gelu => each(hidden, gate, up, gelu),
+        Activation::GeluTanh => each(hidden, gate, up, gelu_tanh),
+        Activation::Relu => each(hidden, gate, up, relu),
+    }
+}
+
+/// Gradient of [`activate`]: `dx = dy * activation'(x)`.
+pub fn activate_backward<F: Float>(activation: Activation, dx: &mut [F], dy: &[F], x: &[F]) {
+    fn each<F: Float>(dx: &mut [F], dy: &[F], x: &[F], f: impl Fn(F) -> (F, F)) {
+        assert!(dx.len() == x.len() && dy.len() == x.len(), "activate_backward: lengths differ");
+        dispatch(
+            #[inline(always)]
+            || {
+                for ((dx, &dy), &x) in dx.iter_mut().zip(dy).zip(x) {
+                    *dx = dy * f(x).1;
+                }
+            },
+        );
+    }
+    match activation {
+        Activation::Silu => each(dx, dy, x, silu_and_slope),
+        Activation::Gelu => each(dx, dy, x, gelu_and_slope),
+        Activation::GeluTanh => each(dx, dy, x, gelu_tanh_and_slope),
+        Activation::Relu => each(dx, dy, x, relu_and_slope),
+    }
+}
+
+/// Values that [`activate_gated_backward`] reads before it writes any: with six streams, the compiler cannot make sure that
+/// they do not overlap.
+const BLOCK: usize = 32;
+
+/// Gradients of `hidden = activation(gate) * up`: `d_gate = d_hidden * up * activation'(gate)` and `d_up = d_hidden *
+/// activation(gate)`; and `hidden` once more, which the gradient of W_down needs. One sweep.
+///
+/// # Shapes
+/// All slices have the same length.
+pub fn activate_gated_backward<F: Float>(
+    activation: Activation,
+    d_gate: &mut [F],
+    d_up: &mut [F],
+    hidden: &mut [F],
+    d_hidden: &[F],
+    gate: &[F],
+    up: &[F],
+) {
+    fn each<F: Float>(outputs: [&mut [F]; 3], inputs: [&[F]; 3], f: impl Fn(F) -> (F, F)) {
+        let count = inputs[0].len();
+        let [d_gate, d_up, hidden] = outputs;
+        let [d_hidden, gate, up] = inputs;
+        let lengths = [d_gate.len(), d_up.len(), hidden.len(), gate.len(), up.len()];
+        assert_eq!(lengths, [count; 5], "activate_gated_backward: lengths differ");
+        dispatch(
+            #[inline(always)]
+            || {
+                let outputs = d_gate.chunks_mut(BLOCK).zip(d_up.chunks_mut(BLOCK)).zip(hidden.chunks_mut(BLOCK));
+                let inputs = d_hidden.chunks(BLOCK).zip(gate.chunks(BLOCK)).zip(up.chunks(BLOCK));
+                for (((d_gate, d_up), hidden), ((d_hidden, gate), up)) in outputs.zip(inputs) {
+                    let mut blocks = [[F::ZERO; BLOCK]; 3];
+                    let mut fill = |count: usize| {
+                        for i in 0..count {
+                            let (active, slope) = f(gate[i]);
+                            blocks[0][i] = d_hidden[i] * up[i] * slope;
+                            blocks[1][i] = d_hidden[i] * active;
+                            blocks[2][i] = up[i] * active;
+                        }
+                    };
+                    fill(gate.len());
+                    d_gate.copy_from_slice(&blocks[0][..d_gate.len()]);
+                    d_up.copy_from_slice(&blocks[1][..d_up.len()]);
+                    hidden.copy_from_slice(&blocks[2][..hidden.len()]);
+                }
+            },
+        );
+    }
+    let (outputs, inputs) = ([d_gate, d_up, hidden], [d_hidden, gate, up]);
+    match activation {
+        Activation::Silu => each(outputs, inputs, silu_and_slope),
+        Activation::Gelu => each(outputs, inputs, gelu_and_slope),
+        Activation::GeluTanh => each(outputs, inputs, gelu_tanh_and_slope),
+        Activation::Relu => each(outputs, inputs, relu_and_slope),
+    }
+}
+
+/// The same in place, where the operands are not needed any more: `gate` becomes its gradient, `up` becomes its gradient, and
+/// the gradient of the hidden activations becomes the hidden activations. Half the memory traffic.
+///
+/// # Shapes
+/// All slices have the same length.
+pub fn activate_gated_backward_in_place<F: Float>(
+    activation: Activation,
+    gate: &mut [F],
+    up: &mut [F],
+    d_hidden: &mut [F],
+) {
+    fn each<F: Float>(gate: &mut [F], up: &mut [F], d_hidden: &mut [F], f: impl Fn(F) -> (F, F)) {
+        assert!(up.len() == gate.len() && d_hidden.len() == gate.len(), "activate_gated_backward: lengths differ");
+        dispatch(
+            #[inline(always)]
+            || {
+                for ((gate, up), d_hidden) in gate.iter_mut().zip(up).zip(d_hidden) {
+                    let (active, slope) = f(*gate);
+                    let (u, d) = (*up, *d_hidden);
+                    *gate = d * u * slope;
+                    *up = d * active;
+                    *d_hidden = u * active;
+                }
+            },
+        );
+    }
+    match activation {
+        Activation::Silu => each(gate, up, d_hidden, silu_and_slope),
+        Activation::Gelu => each(gate, up, d_hidden, gelu_and_slope),
+        Activation::GeluTanh => each(gate, up, d_hidden, gelu_tanh_and_slope),
+        Activation::Relu => each(gate, up, d_hidden, relu_and_slope),
+    }
+}
+
 /// `x = cap * tanh(x / cap)`, as Gemma 2 bounds scores and logits.
 #[inline(always)]
 pub fn soft_cap<F: Float>(x: &mut [F], cap: F) {
@@ -91,6 +255,9 @@ pub fn soft_cap<F: Float>(x: &mut [F], cap: F) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::differences::{assert_close, convert, gradient, inner, values};
+
+    const ALL: [Activation; 4] = [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu];
 
     fn exact(activation: Activation, x: f64) -> f64 {
         match activation {
@@ -105,7 +272,7 @@ mod tests {
 
     #[test]
     fn activations_agree_with_their_definitions_in_both_precisions() {
-        for activation in [Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+        for activation in ALL {
             let x: Vec<f64> = (-400..400).map(|i| f64::from(i) / 23.0).collect();
             let mut wide = x.clone();
             activate(activation, &mut wide);
@@ -129,5 +296,71 @@ mod tests {
         soft_cap(&mut x, 5.0);
         assert!((x[0] - 0.01).abs() < 1e-7 && (x[1] + 0.01).abs() < 1e-7);
         assert_eq!((x[2], x[3]), (5.0, -5.0));
+    }
+
+    #[test]
+    fn gradients_agree_with_differences_and_f32_with_f64() {
+        for count in [1, 31, 64, 77] {
+            let x: Vec<f64> = values(count, 1).iter().map(|value| value * 2.0).collect();
+            let dy = values(count, 2);
+            for activation in ALL {
+                let what = format!("{activation:?} {count}");
+                let mut dx = vec![9.0; count];
+                activate_backward(activation, &mut dx, &dy, &x);
+                let expected = gradient(&x, |x| {
+                    let mut y = x.to_vec();
+                    activate(activation, &mut y);
+                    inner(&y, &dy)
+                });
+                assert_close(&what, &dx, &expected, 1e-8);
+                let mut narrow = vec![9.0; count];
+                activate_backward(activation, &mut narrow, &convert::<f32>(&dy), &convert::<f32>(&x));
+                assert_close(&what, &narrow, &dx, 1e-5);
+            }
+        }
+    }
+
+    fn gated_backward<F: Float>(activation: Activation, d_hidden: &[f64], gate: &[f64], up: &[f64]) -> [Vec<F>; 3] {
+        let (mut d_hidden, mut gate, mut up) = (convert::<F>(d_hidden), convert::<F>(gate), convert::<F>(up));
+        let mut out = [vec![F::ONE; gate.len()], vec![F::ONE; gate.len()], vec![F::ONE; gate.len()]];
+        let [d_gate, d_up, hidden] = &mut out;
+        activate_gated_backward(activation, d_gate, d_up, hidden, &d_hidden, &gate, &up);
+        let mut again = vec![F::ONE; gate.len()];
+        activate_gated_into(activation, &mut again, &gate, &up);
+        assert_close("the hidden activations of forward and backward", &again, &convert(&wide(&out[2])), 1e-6);
+        activate_gated_backward_in_place(activation, &mut gate, &mut up, &mut d_hidden);
+        for (in_place, out) in [gate, up, d_hidden].iter().zip(&out) {
+            assert_close("in place", in_place, &wide(out), 1e-6);
+        }
+        out
+    }
+
+    fn wide<F: Float>(values: &[F]) -> Vec<f64> {
+        values.iter().map(|value| value.to_f64()).collect()
+    }
+
+    #[test]
+    fn gradients_through_a_gate_agree_with_differences_and_f32_with_f64() {
+        for count in [1, 31, 64, 77] {
+            let (gate, up, d_hidden) = (values(count, 1), values(count, 2), values(count, 3));
+            for activation in ALL {
+                let what = format!("{activation:?} {count}");
+                let loss = |gate: &[f64], up: &[f64]| {
+                    let mut hidden = gate.to_vec();
+                    activate_gated(activation, &mut hidden, up);
+                    inner(&hidden, &d_hidden)
+                };
+                let out = gated_backward::<f64>(activation, &d_hidden, &gate, &up);
+                assert_close(&what, &out[0], &gradient(&gate, |gate| loss(gate, &up)), 1e-8);
+                assert_close(&what, &out[1], &gradient(&up, |up| loss(&gate, up)), 1e-8);
+                let mut hidden = gate.clone();
+                activate_gated(activation, &mut hidden, &up);
+                assert_close(&what, &out[2], &hidden, 1e-14);
+                let narrow = gated_backward::<f32>(activation, &d_hidden, &gate, &up);
+                for (narrow, out) in narrow.iter().zip(&out) {
+                    assert_close(&what, narrow, out, 1e-5);
+                }
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Log-likelihood over a vocabulary that is seen in pieces: logits of one range of ids at a time, never whole.
+//! Log-likelihood over a vocabulary: seen in pieces, logits of one range of ids at a time, never whole; or, for training,
+//! whole rows that become the gradient in place.
 
 use crate::Float;
 use crate::simd::{dispatch, exp_shifted, maximum};
@@ -53,9 +54,51 @@ pub fn take_in_logits<F: Float>(
     );
 }
 
+/// What the counted rows of a run of logits cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LossSum {
+    /// Sum of the negative log-likelihoods of the targets, in nats.
+    pub nll: f64,
+    /// Rows that count.
+    pub counted: usize,
+}
+
+/// Turns logits in place into the gradient of `weight` times the sum of the negative log-likelihoods of the targets:
+/// `(softmax - onehot) * weight`. A row whose target is no id (`u32::MAX`, say) does not count, and becomes zero.
+///
+/// # Shapes
+/// `logits`: rows x width, all of the vocabulary; `targets`: rows.
+pub fn cross_entropy_backward<F: Float>(logits: &mut [F], width: usize, targets: &[u32], weight: F) -> LossSum {
+    assert_eq!(logits.len(), targets.len() * width, "cross_entropy_backward: one target a row");
+    let mut loss = LossSum::default();
+    dispatch(
+        #[inline(always)]
+        || {
+            for (logits, &target) in logits.chunks_exact_mut(width.max(1)).zip(targets) {
+                let target = target as usize;
+                let Some(&logit) = logits.get(target) else {
+                    logits.fill(F::ZERO);
+                    continue;
+                };
+                let largest = maximum(logits);
+                let (sum, _) = exp_shifted(logits, largest);
+                let factor = weight / sum;
+                for value in logits.iter_mut() {
+                    *value *= factor;
+                }
+                logits[target] -= weight;
+                loss.nll += (largest - logit).to_f64() + sum.to_f64().ln();
+                loss.counted += 1;
+            }
+        },
+    );
+    loss
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::differences::{assert_close, convert, gradient, values};
 
     #[test]
     fn pieces_agree_with_the_whole() {
@@ -78,6 +121,28 @@ mod tests {
                 let exact = all.iter().map(|v| v.exp()).sum::<f64>().ln() - all[targets[row] as usize];
                 assert!((f64::from(running[row].nll()) - exact).abs() < 1e-5, "{piece} {row}");
             }
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_differences_and_f32_with_f64() {
+        for (targets, width) in [(vec![0], 1), (vec![3, u32::MAX, 0, 12, 13], 13), (vec![100, 7, u32::MAX, 32], 101)] {
+            let weight = 0.3;
+            let logits: Vec<f64> = values(targets.len() * width, 1).iter().map(|value| value * 3.0).collect();
+            let nll = |logits: &[f64]| -> f64 {
+                let rows = logits.chunks_exact(width).zip(&targets);
+                let counted = rows.filter(|(_, target)| (**target as usize) < width);
+                counted.map(|(row, &t)| row.iter().map(|v| v.exp()).sum::<f64>().ln() - row[t as usize]).sum()
+            };
+            let mut d = logits.clone();
+            let loss = cross_entropy_backward(&mut d, width, &targets, weight);
+            assert_eq!(loss.counted, targets.iter().filter(|&&target| (target as usize) < width).count());
+            assert!((loss.nll - nll(&logits)).abs() < 1e-12);
+            assert_close("logits", &d, &gradient(&logits, |logits| weight * nll(logits)), 1e-7);
+            let mut narrow = convert::<f32>(&logits);
+            let narrow_loss = cross_entropy_backward(&mut narrow, width, &targets, weight as f32);
+            assert_close("logits in f32", &narrow, &d, 1e-5);
+            assert!((narrow_loss.nll - loss.nll).abs() < 1e-5 && narrow_loss.counted == loss.counted);
         }
     }
 }

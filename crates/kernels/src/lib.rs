@@ -16,9 +16,13 @@
 )]
 
 pub mod activation;
+pub mod adamw;
 pub mod attention;
 pub mod cross_entropy;
+#[cfg(test)]
+mod differences;
 pub mod float;
+pub mod gate;
 pub mod matmul;
 pub mod norm;
 pub mod peak;

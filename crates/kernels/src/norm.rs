@@ -1,7 +1,9 @@
-//! Normalisations of rows: RMSNorm (eq. 5) and LayerNorm.
+//! Normalisations of rows: RMSNorm (eq. 5), LayerNorm, and DynamicTanh, which takes a norm's place.
+//!
+//! A backward writes the gradient of the input and adds to those of the parameters.
 
 use crate::Float;
-use crate::simd::{dispatch, sum, sum_of_squared_deviations, sum_of_squares};
+use crate::simd::{dispatch, dot, sum, sum_of_squared_deviations, sum_of_squares, two_sums};
 
 /// `out = x / sqrt(mean(x^2) + eps) * gamma`, row by row.
 ///
@@ -73,9 +75,155 @@ pub fn layer_norm<F: Float>(out: &mut [F], x: &[F], gamma: &[F], beta: &[F], eps
     );
 }
 
+/// Gradients of [`rms_norm`]. With `r = 1 / sqrt(mean(x^2) + eps)`: `dx = r (gamma dy) - x r^3 mean(gamma dy x)`, and
+/// `dgamma += dy x r`.
+///
+/// # Shapes
+/// `dx`, `dy`, `x`: rows x gamma.len(); `dgamma`: gamma.len().
+pub fn rms_norm_backward<F: Float>(dx: &mut [F], dgamma: &mut [F], dy: &[F], x: &[F], gamma: &[F], eps: F) {
+    let width = gamma.len();
+    assert_eq!(dgamma.len(), width, "rms_norm_backward: gamma and its gradient differ in length");
+    assert!(dx.len() == x.len() && dy.len() == x.len(), "rms_norm_backward: lengths differ");
+    assert_eq!(x.len() % width, 0, "rms_norm_backward: rows of another length");
+    let count = F::from_f64(width as f64);
+    dispatch(
+        #[inline(always)]
+        || {
+            let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
+            for ((dx, dy), x) in rows {
+                let (squares, along) = two_sums(
+                    x,
+                    dy,
+                    gamma,
+                    |x, _, _, sum| x.mul_add(x, sum),
+                    |x, dy, gamma, sum| (x * dy).mul_add(gamma, sum),
+                );
+                let scale = F::ONE / (squares / count + eps).sqrt();
+                let pull = -(scale * scale * scale * along / count);
+                let parameters = gamma.iter().zip(dgamma.iter_mut());
+                for (((dx, &dy), &x), (&gamma, dgamma)) in dx.iter_mut().zip(dy).zip(x).zip(parameters) {
+                    let scaled = dy * scale;
+                    *dx = scaled.mul_add(gamma, x * pull);
+                    *dgamma = scaled.mul_add(x, *dgamma);
+                }
+            }
+        },
+    );
+}
+
+/// Gradients of [`layer_norm`]. With `h = (x - mean) s` and `s = 1 / sqrt(variance + eps)`:
+/// `dx = s (gamma dy - mean(gamma dy) - h mean(gamma dy h))`, `dgamma += dy h`, `dbeta += dy`.
+///
+/// # Shapes
+/// `dx`, `dy`, `x`: rows x gamma.len(); `dgamma`, `dbeta`: gamma.len().
+pub fn layer_norm_backward<F: Float>(
+    dx: &mut [F],
+    dgamma: &mut [F],
+    dbeta: &mut [F],
+    dy: &[F],
+    x: &[F],
+    gamma: &[F],
+    eps: F,
+) {
+    let width = gamma.len();
+    assert!(dgamma.len() == width && dbeta.len() == width, "layer_norm_backward: parameters differ in length");
+    assert!(dx.len() == x.len() && dy.len() == x.len(), "layer_norm_backward: lengths differ");
+    assert_eq!(x.len() % width, 0, "layer_norm_backward: rows of another length");
+    let count = F::from_f64(width as f64);
+    dispatch(
+        #[inline(always)]
+        || {
+            let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
+            for ((dx, dy), x) in rows {
+                let mean = sum(x) / count;
+                let scale = F::ONE / (sum_of_squared_deviations(x, mean) / count + eps).sqrt();
+                let (level, along) = two_sums(
+                    x,
+                    dy,
+                    gamma,
+                    |_, dy, gamma, sum| dy.mul_add(gamma, sum),
+                    |x, dy, gamma, sum| ((x - mean) * dy).mul_add(gamma, sum),
+                );
+                let (level, along) = (level / count, along * scale / count);
+                let parameters = gamma.iter().zip(dgamma.iter_mut().zip(dbeta.iter_mut()));
+                for (((dx, &dy), &x), (&gamma, (dgamma, dbeta))) in dx.iter_mut().zip(dy).zip(x).zip(parameters) {
+                    let normalised = (x - mean) * scale;
+                    *dx = scale * (dy.mul_add(gamma, -level) - normalised * along);
+                    *dgamma = normalised.mul_add(dy, *dgamma);
+                    *dbeta += dy;
+                }
+            }
+        },
+    );
+}
+
+/// DynamicTanh (Zhu et al. 2025): `out = tanh(alpha x) * gamma + beta`. It mixes no values of a row and bounds them all.
+///
+/// # Shapes
+/// `x`, `out`: rows x gamma.len(); `beta`: gamma.len().
+pub fn dynamic_tanh<F: Float>(out: &mut [F], x: &[F], alpha: F, gamma: &[F], beta: &[F]) {
+    let width = gamma.len();
+    assert_eq!(beta.len(), width, "dynamic_tanh: gamma and beta differ in length");
+    assert_eq!(x.len(), out.len(), "dynamic_tanh: output has another length");
+    assert_eq!(x.len() % width, 0, "dynamic_tanh: rows of another length");
+    dispatch(
+        #[inline(always)]
+        || {
+            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                for (((out, &x), &gamma), &beta) in out.iter_mut().zip(x).zip(gamma).zip(beta) {
+                    *out = (alpha * x).tanh().mul_add(gamma, beta);
+                }
+            }
+        },
+    );
+}
+
+/// Gradients of [`dynamic_tanh`]. With `t = tanh(alpha x)` and `s = gamma dy (1 - t^2)`: `dx = alpha s`,
+/// `dalpha += sum(s x)`, `dgamma += dy t`, `dbeta += dy`.
+///
+/// # Shapes
+/// `dx`, `dy`, `x`: rows x gamma.len(); `dgamma`, `dbeta`: gamma.len().
+pub fn dynamic_tanh_backward<F: Float>(
+    dx: &mut [F],
+    dalpha: &mut F,
+    dgamma: &mut [F],
+    dbeta: &mut [F],
+    dy: &[F],
+    x: &[F],
+    alpha: F,
+    gamma: &[F],
+) {
+    let width = gamma.len();
+    assert!(dgamma.len() == width && dbeta.len() == width, "dynamic_tanh_backward: parameters differ in length");
+    assert!(dx.len() == x.len() && dy.len() == x.len(), "dynamic_tanh_backward: lengths differ");
+    assert_eq!(x.len() % width, 0, "dynamic_tanh_backward: rows of another length");
+    let mut steepness = 0.0;
+    dispatch(
+        #[inline(always)]
+        || {
+            let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
+            for ((dx, dy), x) in rows {
+                let parameters = gamma.iter().zip(dgamma.iter_mut().zip(dbeta.iter_mut()));
+                for (((dx, &dy), &x), (&gamma, (dgamma, dbeta))) in dx.iter_mut().zip(dy).zip(x).zip(parameters) {
+                    let bounded = (alpha * x).tanh();
+                    *dx = dy * gamma * (F::ONE - bounded * bounded);
+                    *dgamma = bounded.mul_add(dy, *dgamma);
+                    *dbeta += dy;
+                }
+                steepness += dot(dx, x).to_f64();
+                for dx in dx.iter_mut() {
+                    *dx *= alpha;
+                }
+            }
+        },
+    );
+    *dalpha += F::from_f64(steepness);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::differences::{assert_close, convert, gradient, inner};
 
     fn values(n: usize) -> Vec<f64> {
         (0..n).map(|i| ((i * 31 % 97) as f64 - 48.0) / 11.0).collect()
@@ -113,5 +261,97 @@ mod tests {
     fn norms_agree_with_naive_in_both_precisions() {
         check::<f32>(1e-5);
         check::<f64>(1e-12);
+    }
+
+    const EPS: f64 = 1e-3;
+
+    /// Operands of one backward: x, dy, gamma, beta.
+    struct Case {
+        x: Vec<f64>,
+        dy: Vec<f64>,
+        gamma: Vec<f64>,
+        beta: Vec<f64>,
+    }
+
+    impl Case {
+        fn new(rows: usize, width: usize) -> Self {
+            use crate::differences::values;
+            Self {
+                x: values(rows * width, 1),
+                dy: values(rows * width, 2),
+                gamma: values(width, 3),
+                beta: values(width, 4),
+            }
+        }
+
+        fn loss(&self, operation: impl Fn(&mut [f64])) -> f64 {
+            let mut out = vec![0.0; self.x.len()];
+            operation(&mut out);
+            inner(&out, &self.dy)
+        }
+    }
+
+    /// Gradients as (dx, parameters one after the other), parameters starting from `1`.
+    fn backward<F: Float>(which: usize, case: &Case) -> (Vec<F>, Vec<F>) {
+        let (x, dy, gamma) = (convert::<F>(&case.x), convert::<F>(&case.dy), convert::<F>(&case.gamma));
+        let eps = F::from_f64(EPS);
+        let mut dx = vec![F::from_f64(9.0); x.len()];
+        let (mut dgamma, mut dbeta) = (vec![F::ONE; gamma.len()], vec![F::ONE; gamma.len()]);
+        let mut dalpha = vec![F::ONE];
+        match which {
+            0 => rms_norm_backward(&mut dx, &mut dgamma, &dy, &x, &gamma, eps),
+            1 => layer_norm_backward(&mut dx, &mut dgamma, &mut dbeta, &dy, &x, &gamma, eps),
+            _ => {
+                let alpha = F::from_f64(0.5);
+                dynamic_tanh_backward(&mut dx, &mut dalpha[0], &mut dgamma, &mut dbeta, &dy, &x, alpha, &gamma);
+            }
+        }
+        dgamma.append(&mut dbeta);
+        dgamma.append(&mut dalpha);
+        (dx, dgamma)
+    }
+
+    fn forward(which: usize, out: &mut [f64], x: &[f64], gamma: &[f64], beta: &[f64], alpha: f64) {
+        match which {
+            0 => rms_norm(out, x, gamma, EPS),
+            1 => layer_norm(out, x, gamma, beta, EPS),
+            _ => dynamic_tanh(out, x, alpha, gamma, beta),
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_differences_and_f32_with_f64() {
+        for (rows, width) in [(1, 2), (3, 7), (5, 33), (4, 130)] {
+            let case = Case::new(rows, width);
+            let Case { x, gamma, beta, .. } = &case;
+            for which in 0..3 {
+                let (dx, parameters) = backward::<f64>(which, &case);
+                let what = format!("norm {which}, {rows} x {width}");
+                let expected = gradient(x, |x| case.loss(|out| forward(which, out, x, gamma, beta, 0.5)));
+                assert_close(&what, &dx, &expected, 1e-7);
+                let mut expected = gradient(gamma, |gamma| case.loss(|out| forward(which, out, x, gamma, beta, 0.5)));
+                expected.extend(gradient(beta, |beta| case.loss(|out| forward(which, out, x, gamma, beta, 0.5))));
+                expected.extend(gradient(&[0.5], |a| case.loss(|out| forward(which, out, x, gamma, beta, a[0]))));
+                for gradient in &mut expected {
+                    *gradient += 1.0;
+                }
+                assert_close(&what, &parameters, &expected, 1e-7);
+                let (narrow_dx, narrow) = backward::<f32>(which, &case);
+                // A norm of two values has next to no slope: what is left is cancellation.
+                assert_close(&what, &narrow_dx, &dx, 1e-4);
+                assert_close(&what, &narrow, &parameters, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn dynamic_tanh_is_what_its_name_says() {
+        let (x, gamma, beta) = (values(3 * 45), values(45), values(45));
+        let mut out = vec![0.0f32; x.len()];
+        dynamic_tanh(&mut out, &convert::<f32>(&x), 0.5, &convert::<f32>(&gamma), &convert::<f32>(&beta));
+        for (at, out) in out.iter().enumerate() {
+            let expected = (0.5 * x[at]).tanh() * gamma[at % 45] + beta[at % 45];
+            assert!((f64::from(*out) - expected).abs() < 1e-5);
+        }
     }
 }

@@ -29,6 +29,26 @@ impl<F: Float> RopeTable<F> {
     /// # Shapes
     /// `x`: rows x (heads * head_dim).
     pub fn rotate(&self, x: &mut [F], heads: usize, head_dim: usize, first_position: usize) {
+        self.turn(x, heads, head_dim, first_position, |a, b, cos, sin| (a * cos - b * sin, b * cos + a * sin));
+    }
+
+    /// The transpose of [`rotate`](Self::rotate), which makes the gradient of its input of that of its output: rotates the
+    /// other way, and multiplies by the magnitude as the rotation does.
+    ///
+    /// # Shapes
+    /// `x`: rows x (heads * head_dim).
+    pub fn rotate_back(&self, x: &mut [F], heads: usize, head_dim: usize, first_position: usize) {
+        self.turn(x, heads, head_dim, first_position, |a, b, cos, sin| (a * cos + b * sin, b * cos - a * sin));
+    }
+
+    fn turn(
+        &self,
+        x: &mut [F],
+        heads: usize,
+        head_dim: usize,
+        first_position: usize,
+        pair: impl Fn(F, F, F, F) -> (F, F),
+    ) {
         let half = self.half;
         assert!(2 * half <= head_dim, "rope: more frequencies than pairs");
         assert_eq!(x.len() % (heads * head_dim), 0, "rope: rows of another length");
@@ -43,7 +63,7 @@ impl<F: Float> RopeTable<F> {
                     for head in x.chunks_exact_mut(head_dim) {
                         let (a, b) = head[..2 * half].split_at_mut(half);
                         for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
-                            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                            (*a, *b) = pair(*a, *b, cos, sin);
                         }
                     }
                 }
@@ -76,5 +96,23 @@ mod tests {
                 assert_eq!(y[at + 6..at + head_dim], x[at + 6..at + head_dim]);
             }
         }
+    }
+
+    #[test]
+    fn rotating_back_is_the_transpose() {
+        use crate::differences::{assert_close, gradient, inner, values};
+        let (heads, head_dim, rows, first) = (2, 7, 3, 4);
+        let table = RopeTable::<f64>::new(&[1.0, 0.3, 0.01], 1.5, 20);
+        let (x, mut dy) = (values(rows * heads * head_dim, 1), values(rows * heads * head_dim, 2));
+        let expected = gradient(&x, |x| {
+            let mut y = x.to_vec();
+            table.rotate(&mut y, heads, head_dim, first);
+            inner(&y, &dy)
+        });
+        let mut narrow = crate::differences::convert::<f32>(&dy);
+        table.rotate_back(&mut dy, heads, head_dim, first);
+        assert_close("rotate_back", &dy, &expected, 1e-8);
+        RopeTable::<f32>::new(&[1.0, 0.3, 0.01], 1.5, 20).rotate_back(&mut narrow, heads, head_dim, first);
+        assert_close("rotate_back in f32", &narrow, &dy, 1e-6);
     }
 }

@@ -39,6 +39,31 @@ fn lanes2<F: Float>(x: &[F], y: &[F], f: impl Fn(F, F, F) -> F) -> F {
     fold(lanes)
 }
 
+/// `(sum_i f(x_i, y_i, z_i), sum_i g(x_i, y_i, z_i))` with fixed lanes, in one sweep.
+#[inline(always)]
+pub(crate) fn two_sums<F: Float>(
+    x: &[F],
+    y: &[F],
+    z: &[F],
+    f: impl Fn(F, F, F, F) -> F,
+    g: impl Fn(F, F, F, F) -> F,
+) -> (F, F) {
+    let (mut fs, mut gs) = ([F::ZERO; LANES], [F::ZERO; LANES]);
+    let (xs, ys, zs) = (x.chunks_exact(LANES), y.chunks_exact(LANES), z.chunks_exact(LANES));
+    let rest = xs.remainder().iter().zip(ys.remainder()).zip(zs.remainder());
+    for ((x, y), z) in xs.zip(ys).zip(zs) {
+        for i in 0..LANES {
+            fs[i] = f(x[i], y[i], z[i], fs[i]);
+            gs[i] = g(x[i], y[i], z[i], gs[i]);
+        }
+    }
+    for (i, ((&x, &y), &z)) in rest.enumerate() {
+        fs[i] = f(x, y, z, fs[i]);
+        gs[i] = g(x, y, z, gs[i]);
+    }
+    (fold(fs), fold(gs))
+}
+
 /// Adds lanes pairwise, in a fixed order.
 #[inline(always)]
 fn fold<F: Float>(mut lanes: [F; LANES]) -> F {
@@ -174,6 +199,35 @@ pub fn add_to_rows<F: Float>(y: &mut [F], bias: &[F]) {
     );
 }
 
+/// Adds each row of `rows` to `sum`: the gradient of a bias, from that of the rows it was added to.
+///
+/// # Shapes
+/// `rows`: any number x sum.len().
+pub fn add_columns<F: Float>(sum: &mut [F], rows: &[F]) {
+    assert_eq!(rows.len() % sum.len(), 0, "add_columns: rows of another length");
+    dispatch(
+        #[inline(always)]
+        || {
+            for row in rows.chunks_exact(sum.len()) {
+                for (sum, &value) in sum.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+        },
+    );
+}
+
+/// Values that are squared in f32 and added in lanes before they join a sum in f64.
+const SQUARES_AT_ONCE: usize = 1024;
+
+/// Sum of squares over as many values as a model has parameters: short runs in `F`, their sums in f64.
+pub fn sum_of_squares_wide<F: Float>(x: &[F]) -> f64 {
+    dispatch(
+        #[inline(always)]
+        || x.chunks(SQUARES_AT_ONCE).map(|run| sum_of_squares(run).to_f64()).sum(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,5 +265,23 @@ mod tests {
             assert!((f64::from(weighted) - exact_weighted).abs() < 1e-4);
             assert!(p.iter().zip(&exact).all(|(&a, &b)| (f64::from(a) - b).abs() < 1e-6));
         }
+    }
+
+    #[test]
+    fn columns_add_up() {
+        let rows: Vec<f64> = (0..7 * 37).map(f64::from).collect();
+        let mut sum = vec![1.0; 37];
+        add_columns(&mut sum, &rows);
+        for (column, sum) in sum.iter().enumerate() {
+            assert_eq!(*sum, 1.0 + (0..7).map(|row| rows[row * 37 + column]).sum::<f64>());
+        }
+    }
+
+    #[test]
+    fn squares_of_many_values_lose_nothing() {
+        let x = vec![1.1f32; 3_000_001];
+        let exact = f64::from(1.1f32).powi(2) * x.len() as f64;
+        assert!((sum_of_squares_wide(&x) / exact - 1.0).abs() < 1e-6);
+        assert_eq!(sum_of_squares_wide::<f32>(&[]), 0.0);
     }
 }
