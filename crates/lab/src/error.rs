@@ -25,6 +25,14 @@ pub enum LabError {
         /// What is wrong, where, and what would be right.
         reason: String,
     },
+    /// The loss of a run is no longer a number.
+    #[error("the loss is {loss} at step {step}: the run diverged; a lower learning rate may hold it")]
+    Diverged {
+        /// The step, from 0.
+        step: u64,
+        /// What became of it.
+        loss: f64,
+    },
     /// The request cannot be met.
     #[error("{0}")]
     Request(String),

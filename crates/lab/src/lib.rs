@@ -5,6 +5,11 @@ pub mod data;
 pub mod error;
 pub mod interrupt;
 pub mod metrics;
+pub mod network;
+pub mod optimizer;
+pub mod recipe;
 pub mod recipe_file;
+pub mod trainer;
+pub mod watch;
 
 pub use error::LabError;

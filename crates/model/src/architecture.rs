@@ -1,10 +1,11 @@
 //! One architecture type, many models: plain data, a point in the space that the paper varies.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 pub use sinkscope_kernels::activation::Activation;
 
 /// The shape and the design choices of a decoder-only transformer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Architecture {
     /// The family's name as its checkpoints spell it, such as `llama` or `gemma2`.
     pub family: String,
@@ -40,6 +41,12 @@ pub struct Architecture {
     pub layers: Vec<Layer>,
     /// Factor on attention scores.
     pub attention_scale: f64,
+    /// How scores become weights.
+    pub weighting: Weighting,
+    /// Whether every head also meets a learned key and value that stand at no position (Sun et al. 2024).
+    pub key_value_bias: bool,
+    /// What multiplies the heads' outputs before W_O (Qiu et al. 2025, Table 7).
+    pub gate: Option<AttentionGate>,
     /// `cap * tanh(score / cap)` on attention scores.
     pub attention_soft_cap: Option<f64>,
     /// The same on the logits.
@@ -50,8 +57,71 @@ pub struct Architecture {
     pub tied_embeddings: bool,
 }
 
+/// How attention scores become weights.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weighting {
+    /// Softmax over the visible keys.
+    Softmax,
+    /// Softmax over the visible keys and one more score of 0 that stands for no key.
+    SoftmaxPlusOne,
+    /// The same with a learned score a head, as gpt-oss has it.
+    SinkLogit,
+    /// The sigmoid of every score plus a bias; weights need not sum to 1 (Ramapuram et al. 2024).
+    Sigmoid {
+        /// Added to every score, usually `-ln` of the context length.
+        bias: f64,
+    },
+}
+
+/// A gate on the heads' outputs: they are multiplied by a sigmoid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionGate {
+    /// What the sigmoid is of.
+    pub signal: GateSignal,
+    /// How many gates there are.
+    pub granularity: Granularity,
+}
+
+/// What a gate depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateSignal {
+    /// A projection of the block's normalised input: conditional.
+    Input,
+    /// Free parameters: unconditional.
+    Free,
+    /// Free parameters for each position: static.
+    Position,
+    /// A projection of the token's embedding: static.
+    Embedding,
+}
+
+/// How many gates there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Granularity {
+    /// One for every channel of every head.
+    Channel,
+    /// One for every head.
+    Head,
+    /// One for all heads.
+    Single,
+}
+
+impl From<Granularity> for sinkscope_kernels::gate::Granularity {
+    fn from(granularity: Granularity) -> Self {
+        match granularity {
+            Granularity::Channel => Self::Channel,
+            Granularity::Head => Self::Head,
+            Granularity::Single => Self::Single,
+        }
+    }
+}
+
 /// What differs between layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     /// A query sees itself and the `window - 1` positions before it; all before it if `None`.
     pub window: Option<usize>,
@@ -60,17 +130,19 @@ pub struct Layer {
 }
 
 /// The kind of a norm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormKind {
     /// RMSNorm (eq. 5) with a scale.
     RmsNorm,
     /// LayerNorm with scale and bias.
     LayerNorm,
+    /// `tanh(alpha x) * gamma + beta` in place of a norm (Zhu et al. 2025).
+    DynamicTanh,
 }
 
 /// Where a block normalises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormPlacement {
     /// On its input (eq. 4).
@@ -79,10 +151,30 @@ pub enum NormPlacement {
     Sandwich,
     /// On its output only, as OLMo 2 does.
     Output,
+    /// On its output, and on what queries and keys are made of; values and feed-forward blocks read the residual as it is.
+    SandwichQkInput,
+    /// On the residual after the block's output was added, as the first transformers did.
+    Post,
+}
+
+impl NormPlacement {
+    /// Whether a block (attention if `attention`) normalises its input, or part of it.
+    pub fn on_input(self, attention: bool) -> bool {
+        match self {
+            Self::Pre | Self::Sandwich => true,
+            Self::SandwichQkInput => attention,
+            Self::Output | Self::Post => false,
+        }
+    }
+
+    /// Whether a block normalises what it adds.
+    pub fn on_output(self) -> bool {
+        matches!(self, Self::Sandwich | Self::Output | Self::SandwichQkInput)
+    }
 }
 
 /// How the two blocks of a layer are wired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResidualLayout {
     /// Feed-forward reads the residual after attention.
@@ -92,7 +184,7 @@ pub enum ResidualLayout {
 }
 
 /// RMSNorm on queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QkNorm {
     /// None.
@@ -103,38 +195,72 @@ pub enum QkNorm {
     Projection,
 }
 
-/// The kind of the feed-forward blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// The feed-forward blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FeedForward {
+    /// What they are made of.
+    pub kind: FeedForwardKind,
     /// The nonlinearity.
-    #[serde(serialize_with = "activation_name")]
+    #[serde(with = "activation_name")]
     pub activation: Activation,
     /// Whether a second, linear branch multiplies it (SwiGLU, GeGLU).
     pub gated: bool,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
-fn activation_name<S: serde::Serializer>(activation: &Activation, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match activation {
-        Activation::Silu => "silu",
-        Activation::Gelu => "gelu",
-        Activation::GeluTanh => "gelu-tanh",
-        Activation::Relu => "relu",
-    })
+/// What feed-forward blocks are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FeedForwardKind {
+    /// Two layers with a nonlinearity between them.
+    TwoLayer,
+    /// One matrix.
+    Linear,
+    /// Nothing: even blocks add zero. Attention in place of every feed-forward block is twice as many layers of this kind.
+    Absent,
+}
+
+mod activation_name {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Activation;
+
+    const NAMES: [(&str, Activation); 4] = [
+        ("silu", Activation::Silu),
+        ("gelu", Activation::Gelu),
+        ("gelu-tanh", Activation::GeluTanh),
+        ("relu", Activation::Relu),
+    ];
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    pub fn serialize<S: Serializer>(activation: &Activation, serializer: S) -> Result<S::Ok, S::Error> {
+        let name = NAMES.iter().find(|(_, other)| other == activation).map_or("silu", |(name, _)| name);
+        serializer.serialize_str(name)
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Activation, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let found = NAMES.iter().find(|(other, _)| *other == name).map(|(_, activation)| *activation);
+        found.ok_or_else(|| serde::de::Error::unknown_variant(&name, &["silu", "gelu", "gelu-tanh", "relu"]))
+    }
 }
 
 /// How positions enter the model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PositionEncoding {
     /// A learned vector per position, added to the embedding: cannot extend.
     Learned,
     /// Rotary embedding of queries and keys; layers choose among these.
     Rotary(Vec<Rope>),
+    /// A penalty on scores, linear in distance, with a slope a head (Press et al. 2022).
+    Alibi,
+    /// Nothing but causality (NoPE).
+    None,
 }
 
 /// One rotary embedding.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rope {
     /// Base of the geometric series of wavelengths.
     pub theta: f64,
@@ -145,7 +271,7 @@ pub struct Rope {
 }
 
 /// Changes to the frequencies for contexts longer than those first trained on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum RopeScaling {
     /// None.
@@ -194,11 +320,37 @@ impl Architecture {
     /// `longer` tokens.
     pub fn encodes_differently(&self, seq_len: usize, longer: usize) -> bool {
         match &self.position {
-            PositionEncoding::Learned => false,
+            PositionEncoding::Learned | PositionEncoding::Alibi | PositionEncoding::None => false,
             PositionEncoding::Rotary(ropes) => {
                 ropes.iter().any(|rope| rope.frequencies(seq_len) != rope.frequencies(longer))
             }
         }
+    }
+
+    /// Whether a position beyond `max_positions` has no meaning: it has parameters of its own.
+    pub fn has_parameters_by_position(&self) -> bool {
+        let gated = self.gate.is_some_and(|gate| gate.signal == GateSignal::Position);
+        self.position == PositionEncoding::Learned || gated
+    }
+
+    /// The slope of every head's penalty on distance (Press et al. 2022): `2^(-8 (h + 1) / heads)`; none without ALiBi.
+    pub fn alibi_slopes(&self) -> Vec<f64> {
+        let count = if self.position == PositionEncoding::Alibi { self.heads } else { 0 };
+        (0..count).map(|head| (-8.0 * (head + 1) as f64 / self.heads as f64).exp2()).collect()
+    }
+
+    /// Number of gates on a row of heads' outputs; 0 without.
+    pub fn gate_width(&self) -> usize {
+        self.gate.map_or(0, |gate| match gate.granularity {
+            Granularity::Channel => self.query_width(),
+            Granularity::Head => self.heads,
+            Granularity::Single => 1,
+        })
+    }
+
+    /// Whether something that is no key takes part in every softmax.
+    pub fn has_entry(&self) -> bool {
+        self.key_value_bias || matches!(self.weighting, Weighting::SoftmaxPlusOne | Weighting::SinkLogit)
     }
 
     /// Query heads that share a key-value head.
@@ -248,6 +400,17 @@ impl Architecture {
                 return Err(format!("a soft cap of {cap} is not positive"));
             }
         }
+        if let Weighting::Sigmoid { bias } = self.weighting {
+            if !bias.is_finite() {
+                return Err(format!("the sigmoid's bias is {bias}; it must be finite"));
+            }
+            if self.key_value_bias {
+                return Err("a key-value bias takes part in a softmax; sigmoid attention has none".into());
+            }
+        }
+        if self.key_value_bias && self.weighting != Weighting::Softmax {
+            return Err("a key-value bias and a sink logit are both one more entry of the softmax; choose one".into());
+        }
         if self.residual == ResidualLayout::Parallel && self.norm_placement != NormPlacement::Pre {
             return Err("parallel blocks are only defined with norms on the block's input".into());
         }
@@ -271,8 +434,19 @@ impl Architecture {
     pub fn flops_per_token(&self, seq_len: usize, with_head: bool) -> f64 {
         let d = self.d_model as f64;
         let (query, key) = (self.query_width() as f64, self.key_width() as f64);
-        let branches = if self.feed_forward.gated { 3.0 } else { 2.0 };
-        let linear = d * (2.0 * query + 2.0 * key) + branches * d * self.d_ffn as f64;
+        let feed_forward = match self.feed_forward {
+            FeedForward { kind: FeedForwardKind::Absent, .. } => 0.0,
+            FeedForward { kind: FeedForwardKind::Linear, .. } => d * d,
+            FeedForward { gated: true, .. } => 3.0 * d * self.d_ffn as f64,
+            FeedForward { gated: false, .. } => 2.0 * d * self.d_ffn as f64,
+        };
+        let gate = match self.gate {
+            Some(AttentionGate { signal: GateSignal::Input | GateSignal::Embedding, .. }) => {
+                d * self.gate_width() as f64
+            }
+            _ => 0.0,
+        };
+        let linear = d * (2.0 * query + 2.0 * key) + feed_forward + gate;
         let pairs: f64 = self
             .layers
             .iter()

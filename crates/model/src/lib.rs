@@ -13,8 +13,10 @@ pub mod tokenizer;
 mod error;
 mod family;
 mod model;
+pub mod parameters;
 mod weights;
 
 pub use error::ModelError;
 pub use model::{LengthFit, Model};
+pub use parameters::{ParameterInfo, ParameterKind, Parameters};
 pub use weights::Linear;

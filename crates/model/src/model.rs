@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use sinkscope_kernels::Float;
 
-use crate::architecture::{Architecture, NormKind, NormPlacement, PositionEncoding, QkNorm};
-use crate::blocks::{AttentionBlock, FeedForwardBlock, Norm};
+use crate::architecture::{
+    Architecture, AttentionGate, FeedForwardKind, GateSignal, NormKind, NormPlacement, PositionEncoding, QkNorm, Weighting,
+};
+use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
-use crate::family::{Role, identify};
+use crate::family::{Role, down_inputs, gate_inputs, identify, inventory};
 use crate::weights::{Linear, Weights};
 
 /// A checkpoint understood: every weight the architecture needs is there, in the right shape.
@@ -67,10 +69,10 @@ impl Model {
     /// If positions are learned and there are fewer.
     pub fn check_length(&self, seq_len: usize) -> Result<LengthFit, ModelError> {
         let a = &self.architecture;
-        match a.position {
-            _ if seq_len <= a.max_positions => Ok(LengthFit::Within),
-            PositionEncoding::Rotary(_) => Ok(LengthFit::Beyond { max_positions: a.max_positions }),
-            PositionEncoding::Learned => Err(ModelError::Request(format!(
+        match () {
+            () if seq_len <= a.max_positions => Ok(LengthFit::Within),
+            () if !a.has_parameters_by_position() => Ok(LengthFit::Beyond { max_positions: a.max_positions }),
+            () => Err(ModelError::Request(format!(
                 "sequences of {seq_len} tokens exceed the {} learned positions of {}; ask for at most that many",
                 a.max_positions,
                 self.checkpoint().name()
@@ -81,36 +83,7 @@ impl Model {
     /// Every weight in its place.
     fn check(&self) -> Result<(), ModelError> {
         let a = &self.architecture;
-        let d = a.d_model;
-        let check = |role, layer, inputs| self.weights.check(role, layer, inputs, a);
-        check(Role::Embedding, 0, d)?;
-        check(Role::FinalNorm, 0, 1)?;
-        if a.position == PositionEncoding::Learned {
-            check(Role::Positions, 0, d)?;
-        }
-        if !a.tied_embeddings {
-            check(Role::Head, 0, d)?;
-        }
-        for layer in 0..a.layers.len() {
-            for role in [Role::Query, Role::Key, Role::Value, Role::Gate] {
-                check(role, layer, d)?;
-            }
-            if a.feed_forward.gated {
-                check(Role::Up, layer, d)?;
-            }
-            check(Role::AttentionOutput, layer, a.query_width())?;
-            check(Role::Down, layer, a.d_ffn)?;
-            for (norms, present) in [
-                ([Role::AttentionInputNorm, Role::FeedForwardInputNorm], a.norm_placement != NormPlacement::Output),
-                ([Role::AttentionOutputNorm, Role::FeedForwardOutputNorm], a.norm_placement != NormPlacement::Pre),
-                ([Role::QueryNorm, Role::KeyNorm], a.qk_norm != QkNorm::None),
-            ] {
-                for role in norms.into_iter().filter(|_| present) {
-                    check(role, layer, 1)?;
-                }
-            }
-        }
-        Ok(())
+        inventory(a).into_iter().try_for_each(|place| self.weights.check(place.role, place.layer, place.inputs, a))
     }
 
     /// The embedding of one token id, before any scale. Length d_model.
@@ -118,8 +91,15 @@ impl Model {
     /// # Errors
     /// If a value is not finite.
     pub fn embedding<F: Float>(&self, id: u32) -> Result<Vec<F>, ModelError> {
-        let id = id as usize;
-        self.weights.rows(Role::Embedding, id..id + 1, self.architecture.d_model, &self.architecture)
+        self.embeddings(id as usize..id as usize + 1)
+    }
+
+    /// The embeddings of a range of token ids, before any scale: ids x d_model.
+    ///
+    /// # Errors
+    /// If a value is not finite.
+    pub fn embeddings<F: Float>(&self, ids: Range<usize>) -> Result<Vec<F>, ModelError> {
+        self.weights.rows(Role::Embedding, ids, self.architecture.d_model, &self.architecture)
     }
 
     /// Learned positions `0 .. count`, count x d_model; `None` if the model has none.
@@ -157,7 +137,8 @@ impl Model {
     /// If a value is not finite.
     pub fn input_norm<F: Float>(&self, block: usize) -> Result<Option<Norm<F>>, ModelError> {
         let role = if block.is_multiple_of(2) { Role::FeedForwardInputNorm } else { Role::AttentionInputNorm };
-        self.optional_norm(self.architecture.norm_placement != NormPlacement::Output, role, (block - 1) / 2)
+        let present = self.architecture.norm_placement.on_input(!block.is_multiple_of(2));
+        self.optional_norm(present, role, (block - 1) / 2)
     }
 
     fn norm<F: Float>(&self, role: Role, layer: usize) -> Result<Norm<F>, ModelError> {
@@ -165,11 +146,12 @@ impl Model {
         let gamma: Vec<F> = self.weights.gamma(role, layer, a)?;
         let beta = match a.norm {
             NormKind::RmsNorm => None,
-            NormKind::LayerNorm => {
+            NormKind::LayerNorm | NormKind::DynamicTanh => {
                 Some(self.weights.bias(role, layer, a)?.unwrap_or_else(|| vec![F::ZERO; gamma.len()]))
             }
         };
-        Ok(Norm { gamma, beta, epsilon: F::from_f64(a.norm_epsilon) })
+        let alpha = (a.norm == NormKind::DynamicTanh).then(|| self.weights.alpha(role, layer, a)).transpose()?;
+        Ok(Norm { gamma, beta, alpha, epsilon: F::from_f64(a.norm_epsilon) })
     }
 
     fn optional_norm<F: Float>(&self, present: bool, role: Role, layer: usize) -> Result<Option<Norm<F>>, ModelError> {
@@ -183,27 +165,45 @@ impl Model {
     pub fn attention_block<F: Float>(&self, layer: usize) -> Result<AttentionBlock<F>, ModelError> {
         let a = &self.architecture;
         let linear = |role, inputs| self.weights.linear(role, layer, inputs, a);
+        let values = |role| self.weights.values(role, layer, a);
         let qk = a.qk_norm != QkNorm::None;
+        let after = a.norm_placement.on_output() || a.norm_placement == NormPlacement::Post;
         Ok(AttentionBlock {
-            input_norm: self.optional_norm(
-                a.norm_placement != NormPlacement::Output,
-                Role::AttentionInputNorm,
-                layer,
-            )?,
+            input_norm: self.input_norm(2 * layer + 1)?,
+            value_reads_residual: a.norm_placement == NormPlacement::SandwichQkInput,
             query: linear(Role::Query, a.d_model)?,
             key: linear(Role::Key, a.d_model)?,
             value: linear(Role::Value, a.d_model)?,
             query_norm: self.optional_norm(qk, Role::QueryNorm, layer)?,
             key_norm: self.optional_norm(qk, Role::KeyNorm, layer)?,
+            gate: a.gate.map(|gate| self.gate(gate, layer)).transpose()?,
+            sink_logits: match a.weighting {
+                Weighting::SinkLogit => SinkLogits::Learned(values(Role::SinkLogit)?),
+                Weighting::SoftmaxPlusOne => SinkLogits::Zero,
+                Weighting::Softmax | Weighting::Sigmoid { .. } => SinkLogits::None,
+            },
+            key_value_bias: a
+                .key_value_bias
+                .then(|| Ok::<_, ModelError>((values(Role::BiasKey)?, values(Role::BiasValue)?)))
+                .transpose()?,
+            slopes: a.alibi_slopes().into_iter().map(F::from_f64).collect(),
             output: linear(Role::AttentionOutput, a.query_width())?,
-            output_norm: self.optional_norm(
-                a.norm_placement != NormPlacement::Pre,
-                Role::AttentionOutputNorm,
-                layer,
-            )?,
+            output_norm: self.optional_norm(after, Role::AttentionOutputNorm, layer)?,
+            post_norm: a.norm_placement == NormPlacement::Post,
             group: a.head_group(layer),
             kv_heads: a.kv_heads,
         })
+    }
+
+    fn gate<F: Float>(&self, gate: AttentionGate, layer: usize) -> Result<Gate<F>, ModelError> {
+        let a = &self.architecture;
+        let inputs = gate_inputs(a, gate.signal);
+        let weight = if gate.signal == GateSignal::Free {
+            Linear { weight: self.weights.values(Role::AttentionGate, layer, a)?, bias: None, inputs, outputs: a.gate_width() }
+        } else {
+            self.weights.linear(Role::AttentionGate, layer, inputs, a)?
+        };
+        Ok(Gate { signal: gate.signal, granularity: gate.granularity, weight })
     }
 
     /// Decodes the feed-forward block of a layer.
@@ -213,20 +213,17 @@ impl Model {
     pub fn feed_forward_block<F: Float>(&self, layer: usize) -> Result<FeedForwardBlock<F>, ModelError> {
         let a = &self.architecture;
         let linear = |role, inputs| self.weights.linear(role, layer, inputs, a);
+        let kind = a.feed_forward.kind;
+        let hidden = kind == FeedForwardKind::TwoLayer;
+        let present = kind != FeedForwardKind::Absent;
+        let after = a.norm_placement.on_output() || a.norm_placement == NormPlacement::Post;
         Ok(FeedForwardBlock {
-            input_norm: self.optional_norm(
-                a.norm_placement != NormPlacement::Output,
-                Role::FeedForwardInputNorm,
-                layer,
-            )?,
-            gate: linear(Role::Gate, a.d_model)?,
-            up: a.feed_forward.gated.then(|| linear(Role::Up, a.d_model)).transpose()?,
-            down: linear(Role::Down, a.d_ffn)?,
-            output_norm: self.optional_norm(
-                a.norm_placement != NormPlacement::Pre,
-                Role::FeedForwardOutputNorm,
-                layer,
-            )?,
+            input_norm: if present { self.input_norm(2 * layer + 2)? } else { None },
+            gate: hidden.then(|| linear(Role::Gate, a.d_model)).transpose()?,
+            up: (hidden && a.feed_forward.gated).then(|| linear(Role::Up, a.d_model)).transpose()?,
+            down: present.then(|| linear(Role::Down, down_inputs(a))).transpose()?,
+            output_norm: self.optional_norm(present && after, Role::FeedForwardOutputNorm, layer)?,
+            post_norm: a.norm_placement == NormPlacement::Post,
             activation: a.feed_forward.activation,
         })
     }

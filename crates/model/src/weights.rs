@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::transpose;
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, NormKind};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::ModelError;
 use crate::family::{Location, Naming, Role, RowOrder, rows};
@@ -53,8 +53,11 @@ impl Weights {
         self.check_shape(&location, if inputs == 1 { None } else { Some(inputs) }, outputs)?;
         let bias = self.naming.bias(role, layer, a);
         let norm = inputs == 1;
+        if norm && role.is_norm() && a.norm == NormKind::DynamicTanh {
+            self.check_shape(&self.naming.alpha(role, layer, a), None, 1)?;
+        }
         let wanted = self.naming.requires_bias(role)
-            && !(norm && a.norm == crate::architecture::NormKind::RmsNorm)
+            && !(norm && a.norm == NormKind::RmsNorm)
             && !matches!(role, Role::Embedding | Role::Positions);
         if wanted || self.checkpoint.tensor(&bias.tensor).is_some() {
             self.check_shape(&bias, None, outputs)?;
@@ -136,6 +139,19 @@ impl Weights {
     /// The bias of `role`, if there is one.
     pub fn bias<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<Option<Vec<F>>, ModelError> {
         self.optional_vector(&self.naming.bias(role, layer, a), rows(role, a))
+    }
+
+    /// The alpha of a dynamic tanh.
+    pub fn alpha<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<F, ModelError> {
+        let location = self.naming.alpha(role, layer, a);
+        let alpha: Vec<F> = self.vector(self.tensor(&location)?, location.order, 1)?;
+        Ok(alpha[0])
+    }
+
+    /// A role that is a vector.
+    pub fn values<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<Vec<F>, ModelError> {
+        let location = self.naming.weight(role, layer, a);
+        self.vector(self.tensor(&location)?, location.order, rows(role, a))
     }
 
     /// The scale of a norm, with whatever the family leaves out of its checkpoints added.

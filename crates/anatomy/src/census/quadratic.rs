@@ -11,12 +11,14 @@
 //! second-order term at all. Biases, and the bias of a LayerNorm, add linear terms and are left out.
 
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
-use sinkscope_model::architecture::{Activation, FeedForward};
+use sinkscope_model::architecture::{Activation, FeedForward, FeedForwardKind};
 use sinkscope_model::blocks::FeedForwardBlock;
 
-/// The coefficient of `x^T U_k x` in a block of this kind; `None` if its nonlinearity has no quadratic term.
+/// The coefficient of `x^T U_k x` in a block of this kind; `None` if it has no nonlinearity, or one without a quadratic
+/// term.
 pub fn coefficient(kind: FeedForward) -> Option<f64> {
     match (kind.gated, kind.activation) {
+        _ if kind.kind != FeedForwardKind::TwoLayer => None,
         (true, _) => Some(1.0),
         (false, Activation::Gelu | Activation::GeluTanh) => Some((2.0 * std::f64::consts::PI).sqrt().recip()),
         (false, Activation::Silu) => Some(0.25),
@@ -42,12 +44,13 @@ pub struct QuadraticForm {
 }
 
 impl QuadraticForm {
-    /// Takes a block's weights and folds gamma in. `None` if its nonlinearity has no quadratic term.
+    /// Takes a block's weights and folds gamma in. `None` if it has no nonlinearity, or one without a quadratic term.
     pub fn new(block: FeedForwardBlock<f32>) -> Option<Self> {
-        let kind = FeedForward { activation: block.activation, gated: block.up.is_some() };
-        let coefficient = coefficient(kind)?;
-        let (d_model, d_ffn) = (block.gate.inputs, block.gate.outputs);
-        let mut gate = block.gate.weight;
+        let (inner, down) = (block.gate?, block.down?);
+        let kind = FeedForwardKind::TwoLayer;
+        let coefficient = coefficient(FeedForward { kind, activation: block.activation, gated: block.up.is_some() })?;
+        let (d_model, d_ffn) = (inner.inputs, inner.outputs);
+        let mut gate = inner.weight;
         let mut up = block.up.map(|up| up.weight);
         if let Some(norm) = &block.input_norm {
             for weight in [Some(&mut gate), up.as_mut()].into_iter().flatten() {
@@ -58,7 +61,7 @@ impl QuadraticForm {
                 }
             }
         }
-        Some(Self { d_model, d_ffn, gate, up, down: block.down.weight, coefficient })
+        Some(Self { d_model, d_ffn, gate, up, down: down.weight, coefficient })
     }
 
     /// W_up, or what stands for it.

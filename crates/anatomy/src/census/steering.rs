@@ -11,7 +11,7 @@ use rand::seq::index;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use sinkscope_kernels::simd::add;
-use sinkscope_model::architecture::{NormKind, NormPlacement, ResidualLayout};
+use sinkscope_model::architecture::{NormKind, ResidualLayout};
 use sinkscope_model::blocks::AttentionBlock;
 use sinkscope_model::pass::{Continuations, Step};
 use sinkscope_model::{Model, ModelError};
@@ -94,15 +94,16 @@ pub fn reach(model: &Model, ids: &[u32], triggers: &[Trigger]) -> Result<Reached
     let mut reached = Reached::default();
     let Some(last) = triggers.iter().map(|trigger| trigger.block).max() else { return Ok(reached) };
     let source = |trigger: &Trigger| input_of(model, trigger.block);
+    let alphas = alphas(model, triggers)?;
     walk(model, ids, last, &mut |block, residual| {
         for trigger in triggers.iter().filter(|trigger| source(trigger) == block) {
-            reached.walk.insert((trigger.block, trigger.channel), mean_square(model, residual, &trigger.direction));
+            reached.walk.insert((trigger.block, trigger.channel), mean_square(model, residual, trigger, &alphas));
             reached.typical.entry(trigger.block).or_insert_with(|| typical_largest(model, residual));
         }
     })?;
     attention_alone(model, ids, last, &mut |_, block, residual| {
         for trigger in triggers.iter().filter(|trigger| source(trigger) == block) {
-            let reach = mean_square(model, residual, &trigger.direction);
+            let reach = mean_square(model, residual, trigger, &alphas);
             reached.attention_alone.insert((trigger.block, trigger.channel), reach);
         }
     })?;
@@ -120,6 +121,7 @@ pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steerin
     let last = trigger.block - 1;
     let mut cosines = Vec::new();
     let mut heads = Vec::new();
+    let mut embedding: Vec<f32> = Vec::new();
     let mut before: Vec<f32> = Vec::new();
     let mut failure = None;
     let mut signs = vec![1.0; ids.len()];
@@ -127,9 +129,12 @@ pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steerin
         cosines.push(mean_absolute_cosine(model, residual, &trigger.direction));
         if !block.is_multiple_of(2) {
             match model.attention_block((block - 1) / 2) {
-                Ok(attention) => heads.push(head_contributions(model, &attention, &before, &s)),
+                Ok(attention) => heads.push(head_contributions(model, &attention, &before, &embedding, &s)),
                 Err(error) => failure = Some(error),
             }
+        }
+        if block == 0 {
+            embedding = residual.to_vec();
         }
         before.clear();
         before.extend_from_slice(residual);
@@ -190,36 +195,50 @@ fn attention_alone(
     let mut residual = Vec::new();
     walk(model, ids, 0, &mut |_, embedding| residual = embedding.to_vec())?;
     show(false, 0, &residual);
+    let embedding = residual.clone();
     for layer in 0..last.div_ceil(2) {
         let attention = model.attention_block(layer)?;
-        let out = attend(model, &attention, &residual).1;
+        let out = attend(model, &attention, &residual, &embedding).1;
         add(&mut residual, &out);
+        if let Some(norm) = attention.residual_norm() {
+            norm.forward_in_place(&mut residual);
+        }
         show(true, 2 * layer + 1, &residual);
         show(false, 2 * layer + 2, &residual);
     }
     Ok(())
 }
 
-/// The heads' outputs for tokens at position 0 (rows x heads * head_dim), and what the block adds.
-fn attend(model: &Model, block: &AttentionBlock<f32>, residual: &[f32]) -> (Vec<f32>, Vec<f32>) {
+/// The heads' outputs for tokens at position 0 (rows x heads * head_dim), and what the block adds. `embedding`: the
+/// residual before the first block.
+fn attend(
+    model: &Model,
+    block: &AttentionBlock<f32>,
+    residual: &[f32],
+    embedding: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
     let a = model.architecture();
     let rows = residual.len() / a.d_model;
     let mut input = residual.to_vec();
     if let Some(norm) = &block.input_norm {
         norm.forward(&mut input, residual);
     }
-    let mut values = vec![0.0; rows * a.key_width()];
-    block.value.forward(&mut values, &input);
     let mut heads = vec![0.0; rows * a.query_width()];
-    block.attend_to_self(&values, &mut heads);
+    block.attend_first(&input, residual, embedding, &mut heads);
     block.project_output(&heads, &mut input);
     (heads, input)
 }
 
 /// By head and token: what the head adds along `s`, as a share of the residual's length. Before any output norm.
-fn head_contributions(model: &Model, block: &AttentionBlock<f32>, residual: &[f32], s: &[f32]) -> Vec<Vec<f64>> {
+fn head_contributions(
+    model: &Model,
+    block: &AttentionBlock<f32>,
+    residual: &[f32],
+    embedding: &[f32],
+    s: &[f32],
+) -> Vec<Vec<f64>> {
     let a = model.architecture();
-    let (heads, _) = attend(model, block, residual);
+    let (heads, _) = attend(model, block, residual, embedding);
     // W_O s: what a unit of each head's output adds along s.
     let along: Vec<f64> = block.output.weight.chunks_exact(a.d_model).map(|row| dot(row, s)).collect();
     let share = |head: usize, token: usize| {
@@ -233,14 +252,28 @@ fn head_contributions(model: &Model, block: &AttentionBlock<f32>, residual: &[f3
     (0..a.heads).map(|head| (0..tokens).map(|token| share(head, token)).collect()).collect()
 }
 
+/// By block of a trigger: the alpha of the dynamic tanh that it reads through, if it does.
+type Alphas = BTreeMap<usize, f32>;
+
+fn alphas(model: &Model, triggers: &[Trigger]) -> Result<Alphas, ModelError> {
+    let mut alphas = Alphas::new();
+    for trigger in triggers {
+        if let Some(alpha) = model.input_norm::<f32>(trigger.block)?.and_then(|norm| norm.alpha) {
+            alphas.insert(trigger.block, alpha);
+        }
+    }
+    Ok(alphas)
+}
+
 /// Mean over rows of `(s . x)^2`, x the input that a feed-forward block makes of the row, without gamma.
-fn mean_square(model: &Model, residual: &[f32], s: &[f64]) -> f64 {
-    let a = model.architecture();
+fn mean_square(model: &Model, residual: &[f32], trigger: &Trigger, alphas: &Alphas) -> f64 {
+    let (a, s) = (model.architecture(), &trigger.direction);
     let rows = residual.chunks_exact(a.d_model);
     let count = rows.len() as f64;
-    let square = |row: &[f32]| match a.norm_placement {
-        NormPlacement::Output => project(row, s).powi(2),
-        NormPlacement::Pre | NormPlacement::Sandwich => a.d_model as f64 * cosine(model, row, s).powi(2),
+    let square = |row: &[f32]| match alphas.get(&trigger.block) {
+        _ if !a.norm_placement.on_input(false) => project(row, s).powi(2),
+        Some(alpha) => row.iter().zip(s).map(|(&h, s)| f64::from((alpha * h).tanh()) * s).sum::<f64>().powi(2),
+        None => a.d_model as f64 * cosine(model, row, s).powi(2),
     };
     rows.map(square).sum::<f64>() / count
 }
@@ -260,7 +293,7 @@ fn mean_absolute_cosine(model: &Model, residual: &[f32], s: &[f64]) -> f64 {
 /// Cosine of a residual to s: that of the normalised input too, as normalisation only scales (a LayerNorm centres first).
 fn cosine(model: &Model, row: &[f32], s: &[f64]) -> f64 {
     let mean = match model.architecture().norm {
-        NormKind::RmsNorm => 0.0,
+        NormKind::RmsNorm | NormKind::DynamicTanh => 0.0,
         NormKind::LayerNorm => row.iter().map(|&value| f64::from(value)).sum::<f64>() / row.len() as f64,
     };
     let (mut product, mut square) = (0.0, 0.0);

@@ -4,6 +4,7 @@
 use serde::Serialize;
 use sinkscope_kernels::activation::{Activation, activate};
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
+use sinkscope_model::architecture::FeedForwardKind;
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_model::{Model, ModelError};
 
@@ -111,6 +112,8 @@ impl AmplifierTap {
     /// If a weight is not finite.
     pub fn new(model: &Model, stages: &[Stage], spikes: &[Vec<bool>], seq_len: usize) -> Result<Self, ModelError> {
         let mut blocks = Vec::new();
+        // One matrix amplifies nothing.
+        let stages = if model.architecture().feed_forward.kind == FeedForwardKind::TwoLayer { stages } else { &[] };
         for (index, (stage, spikes)) in stages.iter().zip(spikes).enumerate() {
             let steps = stage.step_up.iter().chain(&stage.step_down).filter(|block| block.is_multiple_of(2));
             for &block in steps {
@@ -140,8 +143,8 @@ impl Watched {
         let mut channels = vec![stage.channel];
         channels
             .extend(stage.channels.iter().map(|channel| channel.channel).filter(|&channel| channel != stage.channel));
-        let rows = feed_forward.down.weight.chunks_exact(d_model);
-        let down = rows.flat_map(|row| channels.iter().map(|&channel| row[channel])).collect();
+        let weight = feed_forward.down.as_ref().map(|down| &down.weight[..]).unwrap_or_default();
+        let down = weight.chunks_exact(d_model).flat_map(|row| channels.iter().map(|&channel| row[channel])).collect();
         let norm = feed_forward.input_norm.clone();
         let wide = |values: Option<Vec<f32>>, missing: f64| {
             values.map_or_else(|| vec![missing; d_model], |values| values.into_iter().map(f64::from).collect())

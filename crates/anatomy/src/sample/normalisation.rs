@@ -88,6 +88,7 @@ impl NormalisationTap {
             plain: Norm {
                 gamma: vec![1.0; a.d_model],
                 beta: (a.norm == NormKind::LayerNorm).then(|| vec![0.0; a.d_model]),
+                alpha: None,
                 epsilon: a.norm_epsilon as f32,
             },
             readers: (0..=a.blocks()).map(reader).collect::<Result<_, _>>()?,
@@ -109,10 +110,17 @@ impl NormalisationTap {
         let d = view.d_model;
         let rows: Vec<f32> = tokens.iter().flat_map(|token| &view.residual[token * d..][..d]).copied().collect();
         let mut x = vec![0.0; rows.len()];
-        self.plain.forward(&mut x, &rows);
+        let reader = self.readers[view.block].as_ref();
+        match reader.and_then(|norm| norm.alpha) {
+            // Each dynamic tanh has an alpha of its own.
+            Some(alpha) => {
+                Norm { alpha: Some(alpha), beta: Some(vec![0.0; d]), ..self.plain.clone() }.forward(&mut x, &rows);
+            }
+            None => self.plain.forward(&mut x, &rows),
+        }
         let largest = x.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         let plain = sparsity(&x, d);
-        let with_gamma = self.readers[view.block].as_ref().map(|norm| {
+        let with_gamma = reader.map(|norm| {
             norm.forward(&mut x, &rows);
             sparsity(&x, d)
         });

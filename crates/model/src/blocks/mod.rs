@@ -1,71 +1,105 @@
 //! Blocks: an attention or feed-forward block with its weights, composed of operations, step by step, so that whoever
-//! runs one (the streamed pass, a training step) can look and intervene between the steps.
+//! runs one (the streamed pass, a training step) can look and intervene between the steps. Beside the steps stands each
+//! block's own backward: `forward` keeps a trace of a tile of whole sequences, `backward` turns the gradient of what the
+//! block left into that of what it read, and `weight_gradients` adds up what the matrices get from all tiles, in order.
 
 mod attention;
+mod attention_training;
 mod feed_forward;
+mod feed_forward_training;
+mod linear;
+mod norm;
+
+pub use attention::{AttendOptions, AttentionBlock, Gate, SinkLogits};
+pub use attention_training::{AttentionGradients, AttentionTrace};
+pub use feed_forward::FeedForwardBlock;
+pub use feed_forward_training::{FeedForwardGradients, FeedForwardTrace};
+pub use linear::GradientTask;
+pub use norm::Norm;
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
-use sinkscope_kernels::norm::{layer_norm, rms_norm, rms_norm_in_place};
-use sinkscope_kernels::simd::add_to_rows;
+use sinkscope_kernels::rope::RopeTable;
+use sinkscope_kernels::simd::add;
 
-pub use attention::AttentionBlock;
-pub use feed_forward::FeedForwardBlock;
-
-use crate::weights::Linear;
-
-/// A norm with its weights: LayerNorm if it has a bias, else RMSNorm (eq. 5).
-#[derive(Debug, Clone)]
-pub struct Norm<F> {
-    /// The scale, with anything the checkpoint leaves out added.
-    pub gamma: Vec<F>,
-    /// The bias of a LayerNorm.
-    pub beta: Option<Vec<F>>,
-    /// Added to the mean square or the variance.
-    pub epsilon: F,
+/// What a tile of whole sequences has beside its rows.
+#[derive(Debug, Clone, Copy)]
+pub struct TileContext<'a, F> {
+    /// Tokens of each sequence.
+    pub seq_len: usize,
+    /// The layer's rotary table, if it has one.
+    pub rope: Option<&'a RopeTable<F>>,
+    /// The residual before the first block, if gates depend on it, else empty: rows x d_model.
+    pub embedding: &'a [F],
 }
 
-impl<F: Float> Norm<F> {
-    /// Normalises rows.
-    ///
-    /// # Shapes
-    /// `x`, `out`: rows x gamma.len().
-    pub fn forward(&self, out: &mut [F], x: &[F]) {
-        match &self.beta {
-            None => rms_norm(out, x, &self.gamma, self.epsilon),
-            Some(beta) => layer_norm(out, x, &self.gamma, beta, self.epsilon),
-        }
-    }
+/// Makes a buffer as long as `len`; what it holds is left over.
+fn fit<F: Float>(buffer: &mut Vec<F>, len: usize) -> &mut [F] {
+    buffer.resize(len, F::ZERO);
+    buffer
+}
 
-    /// Normalises rows in place.
-    ///
-    /// # Shapes
-    /// `x`: rows x gamma.len().
-    pub fn forward_in_place(&self, x: &mut [F]) {
-        match &self.beta {
-            None => rms_norm_in_place(x, &self.gamma, self.epsilon),
-            Some(beta) => {
-                let input = x.to_vec();
-                layer_norm(x, &input, &self.gamma, beta, self.epsilon);
+/// Where a block normalises what it leaves.
+struct Finish<'a, F> {
+    norm: Option<&'a Norm<F>>,
+    /// Whether the norm is of the residual after the block's output was added.
+    post: bool,
+}
+
+impl<F: Float> Finish<'_, F> {
+    /// Adds a block's output to the residual; `out` becomes what the norm read.
+    fn forward(&self, residual: &mut [F], out: &mut [F]) {
+        match self.norm {
+            None => add(residual, out),
+            Some(norm) if self.post => {
+                add(residual, out);
+                out.copy_from_slice(residual);
+                norm.forward(residual, out);
+            }
+            Some(norm) => {
+                let mut normalised = vec![F::ZERO; out.len()];
+                norm.forward(&mut normalised, out);
+                add(residual, &normalised);
             }
         }
     }
+
+    /// From the gradient of the residual after the block, `d_out`, that of the block's output, and in `d_residual` what
+    /// passes the block by. `read` is what the norm read.
+    fn backward(&self, d_residual: &mut [F], d_out: &mut [F], gradient: Option<&mut Norm<F>>, read: &[F]) {
+        match (self.norm, gradient) {
+            (Some(norm), Some(gradient)) => {
+                norm.backward(d_out, gradient, d_residual, read);
+                if self.post {
+                    d_residual.copy_from_slice(d_out);
+                }
+            }
+            _ => d_out.copy_from_slice(d_residual),
+        }
+    }
 }
 
-impl<F: Float> Linear<F> {
-    /// `out = x W + b`.
-    ///
-    /// # Shapes
-    /// `x`: rows x inputs, `out`: rows x outputs.
-    pub fn forward(&self, out: &mut [F], x: &[F]) {
-        let rows = x.len() / self.inputs;
-        matmul(
-            MatrixMut::new(out, rows, self.outputs),
-            Matrix::new(x, rows, self.inputs),
-            Matrix::new(&self.weight, self.inputs, self.outputs),
-        );
-        if let Some(bias) = &self.bias {
-            add_to_rows(out, bias);
+/// Adds to `d_residual` the gradient of what a block read through `norm`, given that of its input.
+fn input_backward<F: Float>(
+    norm: Option<&Norm<F>>,
+    gradient: Option<&mut Norm<F>>,
+    d_residual: &mut [F],
+    d_input: &[F],
+    residual: &[F],
+    scratch: &mut Vec<F>,
+) {
+    match (norm, gradient) {
+        (Some(norm), Some(gradient)) => {
+            let through = fit(scratch, d_input.len());
+            norm.backward(through, gradient, d_input, residual);
+            add(d_residual, through);
         }
+        _ => add(d_residual, d_input),
+    }
+}
+
+/// Adds the gradient of a norm's weights, if both are there.
+fn add_norm<F: Float>(gradient: &mut Option<Norm<F>>, tile: Option<&Norm<F>>) {
+    if let (Some(gradient), Some(tile)) = (gradient, tile) {
+        gradient.add(tile);
     }
 }

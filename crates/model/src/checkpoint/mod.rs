@@ -32,14 +32,39 @@ pub struct Checkpoint {
     path: PathBuf,
     name: String,
     metadata: Metadata,
-    /// The weight files, in name order.
-    files: Vec<PathBuf>,
+    weights: WeightFiles,
     tensors: BTreeMap<String, Tensor>,
     /// Tensors of integers and booleans, which are not decoded, with their types.
     buffers: BTreeMap<String, String>,
 }
 
+/// Where the bytes of the weights are.
+#[derive(Debug, Clone)]
+enum WeightFiles {
+    /// In these files, in name order.
+    Files(Vec<PathBuf>),
+    /// In memory; their SHA-256.
+    Memory(String),
+}
+
 impl Checkpoint {
+    /// A checkpoint that is in memory: the content of a `config.json` and of a safetensors file. `name` stands for its path.
+    ///
+    /// # Errors
+    /// If the content is damaged.
+    pub fn from_memory(name: &str, config: serde_json::Value, safetensors: Vec<u8>) -> Result<Self, ModelError> {
+        let sha256 = digest::of_bytes(&safetensors);
+        let contents = safetensors::read(mapping::Mapping::from_memory(name, safetensors))?;
+        Ok(Self {
+            path: name.into(),
+            name: name.to_owned(),
+            metadata: Metadata::HuggingFace { folder: name.into(), config },
+            weights: WeightFiles::Memory(sha256),
+            tensors: contents.tensors,
+            buffers: contents.buffers,
+        })
+    }
+
     /// Opens what a user calls a model: a path to a `.gguf` file, a path to a Hugging Face directory, or, where there is
     /// nothing at that path and it has the form `owner/name`, a hub id.
     ///
@@ -90,7 +115,7 @@ impl Checkpoint {
             path: path.to_owned(),
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             metadata: Metadata::Gguf(metadata),
-            files: vec![path.to_owned()],
+            weights: WeightFiles::Files(vec![path.to_owned()]),
             tensors,
             buffers: BTreeMap::new(),
         })
@@ -102,7 +127,7 @@ impl Checkpoint {
             path: path.to_owned(),
             name,
             metadata: Metadata::HuggingFace { folder: path.to_owned(), config: folder.config },
-            files: folder.files,
+            weights: WeightFiles::Files(folder.files),
             tensors: folder.contents.tensors,
             buffers: folder.contents.buffers,
         })
@@ -159,7 +184,10 @@ impl Checkpoint {
     /// # Errors
     /// If a file can no longer be read.
     pub fn sha256(&self) -> Result<String, ModelError> {
-        digest::sha256(&self.files)
+        match &self.weights {
+            WeightFiles::Files(files) => digest::sha256(files),
+            WeightFiles::Memory(sha256) => Ok(sha256.clone()),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::naming::{Naming, Scheme};
 use super::{Identity, unsupported_family};
 use crate::architecture::{
-    Activation, Architecture, FeedForward, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
-    Rope, RopeScaling,
+    Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
+    Rope, RopeScaling, Weighting,
 };
 use crate::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
 use crate::error::ModelError;
@@ -87,6 +87,7 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
         residual: ResidualLayout::Sequential,
         qk_norm: if matches!(family, "qwen3" | "gemma3") { QkNorm::PerHead } else { QkNorm::None },
         feed_forward: FeedForward {
+            kind: FeedForwardKind::TwoLayer,
             activation: if gemma || gpt2 { Activation::GeluTanh } else { Activation::Silu },
             gated: !gpt2,
         },
@@ -98,6 +99,9 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
         layers: layers(&keys, layer_count)?,
         attention_scale: attention_scale(family, layer_count, d_model, heads, head_dim),
         // Files of before these keys are Gemma 2's as released.
+        weighting: Weighting::Softmax,
+        key_value_bias: false,
+        gate: None,
         attention_soft_cap: (family == "gemma2").then(|| keys.number("attn_logit_softcapping").unwrap_or(50.0)),
         logit_soft_cap: match family {
             "gemma2" => Some(keys.number("final_logit_softcapping").unwrap_or(30.0)),

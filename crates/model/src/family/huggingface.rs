@@ -7,15 +7,28 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::naming::{Naming, Scheme};
+use super::own;
 use super::{Identity, unsupported_family};
 use crate::architecture::{
-    Activation, Architecture, FeedForward, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
-    Rope, RopeScaling,
+    Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
+    Rope, RopeScaling, Weighting,
 };
 use crate::error::ModelError;
 
-const SUPPORTED: &[&str] =
-    &["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gemma3_text", "olmo2", "phi3", "gpt2", "gpt_neox"];
+const SUPPORTED: &[&str] = &[
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "gemma3_text",
+    "olmo2",
+    "phi3",
+    "gpt2",
+    "gpt_neox",
+    own::FAMILY,
+];
 
 pub(super) fn identify(config: &Value, path: &Path, has_tensor: &dyn Fn(&str) -> bool) -> Result<Identity, ModelError> {
     let fields = Fields { value: config, path };
@@ -26,6 +39,7 @@ pub(super) fn identify(config: &Value, path: &Path, has_tensor: &dyn Fn(&str) ->
     match family {
         "gpt2" => gpt2(fields, has_tensor),
         "gpt_neox" => gpt_neox(fields),
+        own::FAMILY => own::identify(config, path),
         family if SUPPORTED.contains(&family) => llama_like(family, fields, has_tensor),
         family => Err(unsupported_family(path, family, SUPPORTED)),
     }
@@ -84,6 +98,7 @@ fn llama_like(family: &str, fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> boo
             _ => QkNorm::None,
         },
         feed_forward: FeedForward {
+            kind: FeedForwardKind::TwoLayer,
             activation: if gemma {
                 activation(fields, "hidden_activation", "gelu_pytorch_tanh")?
             } else {
@@ -94,6 +109,9 @@ fn llama_like(family: &str, fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> boo
         position: PositionEncoding::Rotary(ropes),
         layers,
         attention_scale: scalar.powf(-0.5),
+        weighting: Weighting::Softmax,
+        key_value_bias: false,
+        gate: None,
         attention_soft_cap: caps.0,
         logit_soft_cap: caps.1,
         embedding_scale: if gemma { (d_model as f64).sqrt() } else { 1.0 },
@@ -294,10 +312,13 @@ fn gpt2(fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> bool) -> Result<Identit
         norm_placement: NormPlacement::Pre,
         residual: ResidualLayout::Sequential,
         qk_norm: QkNorm::None,
-        feed_forward: FeedForward { activation: activation(fields, "activation_function", "gelu_new")?, gated: false },
+        feed_forward: FeedForward { kind: FeedForwardKind::TwoLayer, activation: activation(fields, "activation_function", "gelu_new")?, gated: false },
         position: PositionEncoding::Learned,
         layers: vec![Layer { window: None, rope: 0 }; fields.required_size("n_layer")?],
         attention_scale: if scaled { (head_dim as f64).powf(-0.5) } else { 1.0 },
+        weighting: Weighting::Softmax,
+        key_value_bias: false,
+        gate: None,
         attention_soft_cap: None,
         logit_soft_cap: None,
         embedding_scale: 1.0,
@@ -341,7 +362,7 @@ fn gpt_neox(fields: Fields<'_>) -> Result<Identity, ModelError> {
             ResidualLayout::Sequential
         },
         qk_norm: QkNorm::None,
-        feed_forward: FeedForward { activation: activation(fields, "hidden_act", "gelu")?, gated: false },
+        feed_forward: FeedForward { kind: FeedForwardKind::TwoLayer, activation: activation(fields, "hidden_act", "gelu")?, gated: false },
         position: PositionEncoding::Rotary(vec![Rope {
             theta,
             rotary_dim: (head_dim as f64 * share) as usize,
@@ -349,6 +370,9 @@ fn gpt_neox(fields: Fields<'_>) -> Result<Identity, ModelError> {
         }]),
         layers: vec![Layer { window: None, rope: 0 }; fields.required_size("num_hidden_layers")?],
         attention_scale: (head_dim as f64).powf(-0.5),
+        weighting: Weighting::Softmax,
+        key_value_bias: false,
+        gate: None,
         attention_soft_cap: None,
         logit_soft_cap: None,
         embedding_scale: 1.0,

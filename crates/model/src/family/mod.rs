@@ -7,7 +7,9 @@
 mod fields;
 mod gguf;
 mod huggingface;
+mod inventory;
 mod naming;
+mod own;
 
 use std::path::Path;
 
@@ -15,6 +17,8 @@ use crate::architecture::Architecture;
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::error::ModelError;
 
+pub(crate) use inventory::{Place, down_inputs, gate_inputs, inventory};
+pub(crate) use own::describe;
 pub(crate) use naming::{Location, Naming, Role, RowOrder, rows};
 
 /// What a checkpoint is: its architecture and how its tensors are named and laid out.

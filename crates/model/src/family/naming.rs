@@ -15,6 +15,12 @@ pub(crate) enum Role {
     Value,
     QueryNorm,
     KeyNorm,
+    /// A score a head.
+    SinkLogit,
+    /// The key and the value that stand at no position.
+    BiasKey,
+    BiasValue,
+    AttentionGate,
     AttentionOutput,
     AttentionOutputNorm,
     FeedForwardInputNorm,
@@ -22,6 +28,22 @@ pub(crate) enum Role {
     Up,
     Down,
     FeedForwardOutputNorm,
+}
+
+impl Role {
+    /// Whether it is the scale of a norm.
+    pub fn is_norm(self) -> bool {
+        matches!(
+            self,
+            Self::FinalNorm
+                | Self::AttentionInputNorm
+                | Self::AttentionOutputNorm
+                | Self::FeedForwardInputNorm
+                | Self::FeedForwardOutputNorm
+                | Self::QueryNorm
+                | Self::KeyNorm
+        )
+    }
 }
 
 /// How tensors are named and fused.
@@ -154,6 +176,13 @@ impl Naming {
         Location { tensor, transposed: false, ..weight }
     }
 
+    /// Where the alpha of a dynamic tanh is: beside its gamma.
+    pub fn alpha(&self, role: Role, layer: usize, architecture: &Architecture) -> Location {
+        let weight = self.weight(role, layer, architecture);
+        let tensor = format!("{}alpha", weight.tensor.strip_suffix("weight").unwrap_or(&weight.tensor));
+        Location { tensor, order: RowOrder::From { start: 0, total: 1 }, transposed: false }
+    }
+
     fn order(&self, role: Role, a: &Architecture) -> RowOrder {
         let (query, key) = (a.query_width(), a.key_width());
         let fused_qkv = matches!(self.scheme, Scheme::Phi3 | Scheme::Gpt2 | Scheme::GgufFused);
@@ -190,6 +219,10 @@ impl Naming {
                 R::Value => "self_attn.v_proj",
                 R::QueryNorm => "self_attn.q_norm",
                 R::KeyNorm => "self_attn.k_norm",
+                R::SinkLogit => "self_attn.sinks",
+                R::BiasKey => "self_attn.bias_k",
+                R::BiasValue => "self_attn.bias_v",
+                R::AttentionGate => "self_attn.gate",
                 R::AttentionOutput => "self_attn.o_proj",
                 R::AttentionOutputNorm => "post_attention_layernorm",
                 R::FeedForwardInputNorm if self.scheme == Scheme::Gemma => "pre_feedforward_layernorm",
@@ -243,6 +276,11 @@ impl Naming {
                 R::Up => "ffn_up",
                 R::Down => "ffn_down",
                 R::FeedForwardOutputNorm => "post_ffw_norm",
+                // No GGUF family has these.
+                R::SinkLogit => "attn_sinks",
+                R::BiasKey => "attn_bias_k",
+                R::BiasValue => "attn_bias_v",
+                R::AttentionGate => "attn_gate",
             },
         };
         (name, true)
@@ -255,7 +293,9 @@ pub(crate) fn rows(role: Role, a: &Architecture) -> usize {
         Role::Embedding | Role::Head => a.vocabulary,
         Role::Positions => a.max_positions,
         Role::Query => a.query_width(),
-        Role::Key | Role::Value => a.key_width(),
+        Role::Key | Role::Value | Role::BiasKey | Role::BiasValue => a.key_width(),
+        Role::SinkLogit => a.heads,
+        Role::AttentionGate => a.gate_width(),
         Role::Gate | Role::Up => a.d_ffn,
         Role::QueryNorm | Role::KeyNorm => match a.qk_norm {
             crate::architecture::QkNorm::Projection if role == Role::QueryNorm => a.query_width(),

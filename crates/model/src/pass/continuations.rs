@@ -7,14 +7,13 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use sinkscope_kernels::attention::Mask;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::add;
 
 use super::scratch::ScratchPool;
 use super::{embed, ropes};
-use crate::architecture::{Architecture, ResidualLayout};
-use crate::blocks::{AttentionBlock, FeedForwardBlock};
+use crate::architecture::{Architecture, GateSignal, ResidualLayout};
+use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm};
 use crate::error::ModelError;
 use crate::model::Model;
 
@@ -43,6 +42,8 @@ pub struct Step<'a> {
 /// The rows of the prefix on their way through the model.
 struct Prefix {
     residual: Vec<f32>,
+    /// The residual before the first block, if gates depend on it.
+    embedding: Vec<f32>,
     keys: Vec<f32>,
     values: Vec<f32>,
 }
@@ -111,12 +112,17 @@ impl<'a> Continuations<'a> {
         let a = self.model.architecture();
         let length = self.prefix.len();
         let scratch = ScratchPool::default();
+        let keeps_embedding = a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding);
+        let kept = |residual: &Vec<f32>| if keeps_embedding { residual.clone() } else { Vec::new() };
+        let prefix_residual = embed(self.model, self.prefix, 0..length.max(1))?;
         let mut prefix = Prefix {
-            residual: embed(self.model, self.prefix, 0..length.max(1))?,
+            embedding: kept(&prefix_residual),
+            residual: prefix_residual,
             keys: vec![0.0; length * a.key_width()],
             values: vec![0.0; length * a.key_width()],
         };
         let mut residual = embed(self.model, ids, length..length + 1)?;
+        let embedding = kept(&residual);
         show(0, &residual);
         // Of prefix and candidates before the layer, where both of its blocks read that.
         let mut inputs = None;
@@ -133,7 +139,7 @@ impl<'a> Continuations<'a> {
                 let attention: AttentionBlock<f32> = self.model.attention_block(layer)?;
                 let rope = ropes.get(a.layers[layer].rope);
                 prefix.attend(&attention, rope, a, &scratch);
-                attend_all(&attention, rope, &prefix, a, &scratch, &mut residual);
+                attend_all(&attention, rope, &prefix, &embedding, a, &scratch, &mut residual);
             }
             show(block, &residual);
         }
@@ -157,20 +163,31 @@ impl Prefix {
         scratch.with(|scratch| {
             let mut queries = vec![0.0; rows * a.query_width()];
             let input = scratch.normalised(block.input_norm.as_ref(), &self.residual);
-            block.project(input, &mut queries, &mut self.keys, &mut self.values);
+            block.project(input, &self.residual, &mut queries, &mut self.keys, &mut self.values);
+            let entry = block.entry_scores(&queries);
             if let Some(table) = rope {
                 block.rotate(table, &mut queries, &mut self.keys, 0);
             }
+            let gates = block.gate.as_ref().map(|gate| {
+                let mut gates = vec![0.0; rows * a.gate_width()];
+                gate.project(&mut gates, input, &self.embedding, 0);
+                (gate, gates)
+            });
             let (heads, out) = scratch.heads_and_output(queries.len(), self.residual.len());
             for first in (0..rows).step_by(TILE_ROWS) {
                 let width = a.query_width();
                 let count = TILE_ROWS.min(rows - first);
                 let own = first * width..(first + count) * width;
                 let (queries, heads) = (&queries[own.clone()], &mut heads[own]);
-                block.attend(count, first, queries, &self.keys, &self.values, heads, Mask::default(), None, false);
+                let entry = entry.get(first * a.heads..(first + count) * a.heads).unwrap_or_default();
+                let options = AttendOptions { entry, ..AttendOptions::default() };
+                block.attend(count, first, queries, &self.keys, &self.values, heads, &options);
+            }
+            if let Some((gate, gates)) = gates {
+                gate.apply(heads, &gates, a.head_dim);
             }
             block.project_output(heads, out);
-            add(&mut self.residual, out);
+            finish(&mut self.residual, out, block.residual_norm());
         });
     }
 }
@@ -180,46 +197,62 @@ fn attend_all(
     block: &AttentionBlock<f32>,
     rope: Option<&RopeTable<f32>>,
     prefix: &Prefix,
+    embedding: &[f32],
     a: &Architecture,
     scratch: &ScratchPool,
     residual: &mut [f32],
 ) {
     let (d, query_width, key_width) = (a.d_model, a.query_width(), a.key_width());
     let position = prefix.keys.len() / key_width;
-    residual.par_chunks_mut(TILE_ROWS * d).for_each(|residual| {
+    residual.par_chunks_mut(TILE_ROWS * d).enumerate().for_each(|(tile, residual)| {
         let rows = residual.len() / d;
+        let first = tile * TILE_ROWS * d;
+        let embedding = embedding.get(first..first + residual.len()).unwrap_or_default();
         scratch.with(|scratch| {
-            let input = scratch.normalised(block.input_norm.as_ref(), residual);
-            let mut values = vec![0.0; rows * key_width];
+            let input = scratch.normalised(block.input_norm.as_ref(), residual).to_vec();
+            let (heads, out) = scratch.heads_and_output(rows * query_width, residual.len());
             if position == 0 {
-                block.value.forward(&mut values, input);
-                let (heads, out) = scratch.heads_and_output(rows * query_width, residual.len());
-                block.attend_to_self(&values, heads);
+                block.attend_first(&input, residual, embedding, heads);
                 block.project_output(heads, out);
-                add(residual, out);
+                finish(residual, out, block.residual_norm());
                 return;
             }
+            let mut values = vec![0.0; rows * key_width];
             let (mut queries, mut keys) = (vec![0.0; rows * query_width], vec![0.0; rows * key_width]);
-            block.project(input, &mut queries, &mut keys, &mut values);
-            let (heads, out) = scratch.heads_and_output(rows * query_width, residual.len());
+            block.project(&input, residual, &mut queries, &mut keys, &mut values);
             // The prefix, and behind it the candidate of the moment.
             let mut all_keys = [&prefix.keys[..], &vec![0.0; key_width]].concat();
             let mut all_values = [&prefix.values[..], &vec![0.0; key_width]].concat();
             for row in 0..rows {
                 let query = &mut queries[row * query_width..(row + 1) * query_width];
                 let own = row * key_width..(row + 1) * key_width;
+                let entry = block.entry_scores(query);
                 if let Some(table) = rope {
                     block.rotate(table, query, &mut keys[own.clone()], position);
                 }
                 all_keys[position * key_width..].copy_from_slice(&keys[own.clone()]);
                 all_values[position * key_width..].copy_from_slice(&values[own]);
                 let heads = &mut heads[row * query_width..(row + 1) * query_width];
-                block.attend(1, position, query, &all_keys, &all_values, heads, Mask::default(), None, false);
+                let options = AttendOptions { entry: &entry, ..AttendOptions::default() };
+                block.attend(1, position, query, &all_keys, &all_values, heads, &options);
+            }
+            if let Some(gate) = &block.gate {
+                let mut gates = vec![0.0; rows * a.gate_width()];
+                gate.project_at(&mut gates, &input, embedding, position);
+                gate.apply(heads, &gates, a.head_dim);
             }
             block.project_output(heads, out);
-            add(residual, out);
+            finish(residual, out, block.residual_norm());
         });
     });
+}
+
+/// Adds what a block computed to the residual.
+fn finish(residual: &mut [f32], out: &[f32], norm: Option<&Norm<f32>>) {
+    add(residual, out);
+    if let Some(norm) = norm {
+        norm.forward_in_place(residual);
+    }
 }
 
 /// The feed-forward block, on `input` if that is another residual.
@@ -236,10 +269,11 @@ fn feed_forward_all(
         scratch.with(|scratch| {
             scratch.normalised(block.input_norm.as_ref(), source.unwrap_or(residual));
             let rows = residual.len() / a.d_model;
-            let (input, gate, up, out) = scratch.feed_forward(rows * a.d_ffn, a.feed_forward.gated, residual.len());
+            let hidden = rows * block.hidden();
+            let (input, gate, up, out) = scratch.feed_forward(hidden, block.up.is_some(), residual.len());
             block.project(input, gate, up);
-            block.project_output(gate, up, out);
-            add(residual, out);
+            block.project_output(input, gate, up, out);
+            finish(residual, out, block.residual_norm());
         });
     });
 }

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
+use sinkscope_kernels::attention::Look;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::{add, scale};
 
@@ -23,8 +24,8 @@ pub use observers::ErasedTap;
 use self::observers::{Observer, Observers};
 use self::schedule::{Tile, groups, tiles};
 use self::scratch::ScratchPool;
-use crate::architecture::{Architecture, PositionEncoding, ResidualLayout, Rope};
-use crate::blocks::{AttentionBlock, FeedForwardBlock};
+use crate::architecture::{Architecture, GateSignal, PositionEncoding, ResidualLayout, Rope};
+use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm};
 use crate::data::TokenBatch;
 use crate::edit::Edit;
 use crate::error::ModelError;
@@ -95,6 +96,12 @@ struct State {
     sink_queries: Vec<f32>,
     keys: Vec<f32>,
     values: Vec<f32>,
+    /// What gates on the heads' outputs are the sigmoid of, if there are gates.
+    gates: Vec<f32>,
+    /// The scores of the entry of every softmax that stands for no key, if there is one.
+    entry: Vec<f32>,
+    /// The residual before the first block, if gates depend on it.
+    embedding: Vec<f32>,
 }
 
 /// The rows of one task, cut from the state.
@@ -105,6 +112,9 @@ struct Task<'s> {
     sink_queries: Option<&'s mut [f32]>,
     keys: &'s mut [f32],
     values: &'s mut [f32],
+    gates: Option<&'s mut [f32]>,
+    entry: Option<&'s mut [f32]>,
+    embedding: &'s [f32],
 }
 
 impl<'a> Pass<'a> {
@@ -247,7 +257,8 @@ impl<'a> Pass<'a> {
         let weights = (branches * a.d_ffn).max(2 * a.query_width() + 2 * a.key_width()) * a.d_model * 4;
         let copies = 1 + usize::from(keeps_output) + usize::from(a.residual == ResidualLayout::Parallel);
         let queries = 1 + usize::from(self.window.is_some_and(|window| window.rotates()));
-        let row = 4 * (copies * a.d_model + queries * a.query_width() + 2 * a.key_width());
+        let gates = a.gate_width() + if a.gate.is_some() { a.d_model } else { 0 };
+        let row = 4 * (copies * a.d_model + queries * a.query_width() + 2 * a.key_width() + gates);
         let room = usize::try_from(self.memory).unwrap_or(usize::MAX).saturating_sub(weights);
         room / (row * batch.seq_len)
     }
@@ -294,7 +305,7 @@ impl Run<'_> {
         let mut state = State {
             residual: match self.pass.start {
                 Some((_, residual)) => residual[tokens.start * a.d_model..tokens.end * a.d_model].to_vec(),
-                None => embed(self.pass.model, &self.batch.tokens[tokens], 0..self.batch.seq_len)?,
+                None => embed(self.pass.model, &self.batch.tokens[tokens.clone()], 0..self.batch.seq_len)?,
             },
             output: vec![0.0; if keeps_output { rows * a.d_model } else { 0 }],
             layer_input: Vec::new(),
@@ -302,6 +313,13 @@ impl Run<'_> {
             sink_queries: vec![0.0; if self.rotates_for_sinks() { rows * a.query_width() } else { 0 }],
             keys: vec![0.0; rows * a.key_width()],
             values: vec![0.0; rows * a.key_width()],
+            gates: vec![0.0; rows * a.gate_width()],
+            entry: vec![0.0; if a.has_entry() { rows * a.heads } else { 0 }],
+            embedding: if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
+                embed(self.pass.model, &self.batch.tokens[tokens], 0..self.batch.seq_len)?
+            } else {
+                Vec::new()
+            },
         };
         let first = 2 * layers.start;
         observers.in_waves(state.tasks(&tiles, a.d_model), |task, observer| {
@@ -379,9 +397,22 @@ impl Run<'_> {
             self.scratch.with(|scratch| {
                 let input = scratch.normalised(block.input_norm.as_ref(), task.residual);
                 observer.edit_and_show(Point::NormalisedInput, &places, input);
-                block.project(input, task.queries, task.keys, task.values);
+                block.project(input, task.residual, task.queries, task.keys, task.values);
+                if let (Some(gate), Some(gates)) = (&block.gate, &mut task.gates) {
+                    let mut row = 0;
+                    for chunk in &task.tile.chunks {
+                        let rows = row..row + chunk.rows;
+                        let embedding = task.embedding.get(rows.start * d..rows.end * d).unwrap_or_default();
+                        let input = &input[rows.start * d..rows.end * d];
+                        gate.project(slice_rows(gates, &rows, a.gate_width()), input, embedding, chunk.position);
+                        row = rows.end;
+                    }
+                }
             });
             observer.edit_and_show(Point::UnrotatedKey, &places, task.keys);
+            if let Some(entry) = &mut task.entry {
+                entry.copy_from_slice(&block.entry_scores(task.queries));
+            }
             if let Some(table) = rope {
                 let mut row = 0;
                 for chunk in &task.tile.chunks {
@@ -405,7 +436,7 @@ impl Run<'_> {
             observer.edit_and_show(Point::Value, &places, task.values);
         });
 
-        let State { residual, output, queries, sink_queries, keys, values, .. } = state;
+        let State { residual, output, queries, sink_queries, keys, values, gates, entry, .. } = state;
         let sinks = self.pass.window.map(|window| window.sinks).filter(|sinks| *sinks > 0);
         let sink_queries = if sink_queries.is_empty() { &*queries } else { &*sink_queries };
         let tasks = cut(tiles, residual, d).zip(cut_optional(tiles, output, d)).zip(tiles).collect();
@@ -422,17 +453,24 @@ impl Run<'_> {
                         &keys[first_key..],
                         &values[first_key..],
                         slice_rows(heads, &(row..row + chunk.rows), a.query_width()),
-                        observer.mask(number, chunk.sequence),
-                        sinks.map(|count| (count, &sink_queries[chunk.first_row * a.query_width()..])),
-                        observer.wants(Point::Attention, number),
+                        &AttendOptions {
+                            mask: observer.mask(number, chunk.sequence),
+                            sinks: sinks.map(|count| (count, &sink_queries[chunk.first_row * a.query_width()..])),
+                            entry: entry.get(chunk.first_row * a.heads..).unwrap_or_default(),
+                            look: if observer.wants(Point::Attention, number) { Look::Scan } else { Look::Nothing },
+                        },
                     );
                     row += chunk.rows;
                     if let Some(scan) = scan {
                         show_scan(&scan, a.heads, place, observer);
                     }
                 }
+                if let Some(gate) = &block.gate {
+                    let first = tile.first_row() * a.gate_width();
+                    gate.apply(heads, &gates[first..first + tile.rows * a.gate_width()], a.head_dim);
+                }
                 block.project_output(heads, out);
-                finish_block(number, tile, out, residual, output, observer);
+                finish_block(number, tile, out, residual, output, block.residual_norm(), observer);
             });
         });
     }
@@ -459,12 +497,14 @@ impl Run<'_> {
                     if layer_input.is_empty() { &*residual } else { &layer_input[first..first + residual.len()] };
                 let input = scratch.normalised(block.input_norm.as_ref(), source);
                 observer.edit_and_show(Point::NormalisedInput, &places, input);
-                let hidden = tile.rows * a.d_ffn;
+                let hidden = tile.rows * block.hidden();
                 let (input, gate, up, out) = scratch.feed_forward(hidden, block.up.is_some(), residual.len());
                 block.project(input, gate, up);
-                show_pre_activations(block.up.is_some(), &places, a.d_ffn, (gate, up), observer);
-                block.project_output(gate, up, out);
-                finish_block(number, tile, out, residual, output, observer);
+                if block.gate.is_some() {
+                    show_pre_activations(block.up.is_some(), &places, a.d_ffn, (gate, up), observer);
+                }
+                block.project_output(input, gate, up, out);
+                finish_block(number, tile, out, residual, output, block.residual_norm(), observer);
             });
         });
     }
@@ -509,17 +549,26 @@ impl State {
         let queries = cut(tiles, &mut self.queries, query).zip(cut_optional(tiles, &mut self.sink_queries, query));
         let keys = cut(tiles, &mut self.keys, key);
         let values = cut(tiles, &mut self.values, key);
-        let rows = residual.zip(queries).zip(keys.zip(values));
+        let gates = self.gates.len() / rows;
+        let entry = self.entry.len() / rows;
+        let gates = cut_optional(tiles, &mut self.gates, gates).zip(cut_optional(tiles, &mut self.entry, entry));
+        let embedding = &self.embedding;
+        let rows = residual.zip(queries).zip(keys.zip(values)).zip(gates);
         tiles
             .iter()
             .zip(rows)
-            .map(|(tile, ((residual, (queries, sink_queries)), (keys, values)))| Task {
+            .map(|(tile, (((residual, (queries, sink_queries)), (keys, values)), (gates, entry)))| Task {
                 tile,
                 residual,
                 queries,
                 sink_queries,
                 keys,
                 values,
+                gates,
+                entry,
+                embedding: embedding
+                    .get(tile.first_row() * d_model..(tile.first_row() + tile.rows) * d_model)
+                    .unwrap_or_default(),
             })
             .collect()
     }
@@ -584,6 +633,7 @@ fn finish_block(
     out: &mut [f32],
     residual: &mut [f32],
     output: Option<&mut [f32]>,
+    residual_norm: Option<&Norm<f32>>,
     observer: &mut Observer<'_, '_, '_>,
 ) {
     let places = places(tile, number);
@@ -592,6 +642,9 @@ fn finish_block(
         output.copy_from_slice(out);
     }
     add(residual, out);
+    if let Some(norm) = residual_norm {
+        norm.forward_in_place(residual);
+    }
     observer.edit_and_show(Point::Residual, &places, residual);
 }
 

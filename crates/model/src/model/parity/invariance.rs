@@ -2,12 +2,12 @@
 //! And what must: edits.
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::attention::Mask;
 use sinkscope_kernels::rope::RopeTable;
 
 use super::recording::Recording;
 use super::{PLENTY, family, record, row_difference};
 use crate::architecture::PositionEncoding;
+use crate::blocks::{AttentionTrace, FeedForwardTrace, TileContext};
 use crate::data::TokenBatch;
 use crate::edit::Edit;
 use crate::error::ModelError;
@@ -213,37 +213,18 @@ fn a_pass_begins_and_ends_between_layers() {
 /// The residual of one short sequence after the last block, block by block in `F`.
 fn residual_in<F: Float>(model: &Model, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
     let a = model.architecture();
-    let (rows, d) = (ids.len(), a.d_model);
+    let rows = ids.len();
     let mut x: Vec<F> = Vec::new();
     for &id in ids {
         x.extend(model.embedding::<F>(id)?.into_iter().map(|value| value * F::from_f64(a.embedding_scale)));
     }
     let PositionEncoding::Rotary(ropes) = &a.position else { panic!("a rotary model") };
-    let input = |norm: Option<&crate::blocks::Norm<F>>, x: &[F]| {
-        let mut normalised = x.to_vec();
-        if let Some(norm) = norm {
-            norm.forward(&mut normalised, x);
-        }
-        normalised
-    };
     for layer in 0..a.layers.len() {
-        let block = model.attention_block::<F>(layer)?;
-        let of_width = |width: usize| vec![F::ZERO; rows * width];
-        let (mut queries, mut keys, mut values) =
-            (of_width(a.query_width()), of_width(a.key_width()), of_width(a.key_width()));
-        block.project(&input(block.input_norm.as_ref(), &x), &mut queries, &mut keys, &mut values);
         let (frequencies, magnitude) = ropes[a.layers[layer].rope].frequencies(rows);
-        block.rotate(&RopeTable::new(&frequencies, magnitude, rows), &mut queries, &mut keys, 0);
-        let (mut heads, mut out) = (of_width(a.query_width()), of_width(d));
-        block.attend(rows, 0, &queries, &keys, &values, &mut heads, Mask::default(), None, false);
-        block.project_output(&heads, &mut out);
-        x.iter_mut().zip(&out).for_each(|(x, out)| *x += *out);
-
-        let block = model.feed_forward_block::<F>(layer)?;
-        let (mut gate, mut up) = (of_width(a.d_ffn), of_width(a.d_ffn));
-        block.project(&input(block.input_norm.as_ref(), &x), &mut gate, &mut up);
-        block.project_output(&mut gate, &up, &mut out);
-        x.iter_mut().zip(&out).for_each(|(x, out)| *x += *out);
+        let table = RopeTable::new(&frequencies, magnitude, rows);
+        let context = TileContext { seq_len: rows, rope: Some(&table), embedding: &[] };
+        model.attention_block::<F>(layer)?.forward(&context, &mut x, &mut AttentionTrace::default());
+        model.feed_forward_block::<F>(layer)?.forward(&mut x, &mut FeedForwardTrace::default());
     }
     Ok(x.into_iter().map(|value| value.to_f64() as f32).collect())
 }

@@ -1,0 +1,112 @@
+//! The output head in training: logits of some rows at a time, their loss, and both gradients.
+
+use rayon::prelude::*;
+use sinkscope_kernels::Float;
+use sinkscope_kernels::cross_entropy::{LossSum, cross_entropy_backward};
+use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul, matmul_add};
+use sinkscope_model::Linear;
+
+use super::{Loss, Network, Workspace};
+use crate::data::Batch;
+
+/// Logits held at once, as far as one chunk of rows allows.
+const LOGITS: usize = 1 << 22;
+/// Rows of a task.
+const CHUNK_ROWS: usize = 64;
+/// Rows of a matrix whose gradient one task adds up.
+const GRADIENT_ROWS: usize = 128;
+
+/// What the head reads and leaves, kept from one step to the next.
+#[derive(Debug)]
+pub(super) struct Buffers<F> {
+    normed: Vec<F>,
+    d_normed: Vec<F>,
+    logits: Vec<F>,
+}
+
+impl<F> Default for Buffers<F> {
+    fn default() -> Self {
+        Self { normed: Vec::new(), d_normed: Vec::new(), logits: Vec::new() }
+    }
+}
+
+impl<F: Float> Buffers<F> {
+    /// The rows of each tile, to be filled.
+    pub fn normed(&mut self, len: usize, tile: usize) -> rayon::slice::ChunksMut<'_, F> {
+        self.normed.resize(len, F::ZERO);
+        self.normed.par_chunks_mut(tile)
+    }
+
+    /// The gradient of the rows of each tile.
+    pub fn d_normed(&self, tile: usize) -> rayon::slice::Chunks<'_, F> {
+        self.d_normed.par_chunks(tile)
+    }
+}
+
+impl<F: Float> Network<F> {
+    /// The loss, the gradient of the head's input, and that of its matrix, times `weight`.
+    pub(super) fn head(&self, batch: &Batch, weight: F, workspace: &mut Workspace<F>) -> Loss {
+        let (d, vocabulary) = (self.architecture.d_model, self.architecture.vocabulary);
+        let Buffers { normed, d_normed, logits } = &mut workspace.head;
+        d_normed.resize(normed.len(), F::ZERO);
+        let group = (LOGITS / vocabulary / CHUNK_ROWS).max(1) * CHUNK_ROWS;
+        let mut loss = Loss::default();
+        for ((normed, d_normed), targets) in
+            normed.chunks(group * d).zip(d_normed.chunks_mut(group * d)).zip(batch.targets.chunks(group))
+        {
+            let rows = targets.len();
+            logits.resize(rows * vocabulary, F::ZERO);
+            let chunks = logits.par_chunks_mut(CHUNK_ROWS * vocabulary).zip(targets.par_chunks(CHUNK_ROWS));
+            let inputs = normed.par_chunks(CHUNK_ROWS * d).zip(d_normed.par_chunks_mut(CHUNK_ROWS * d));
+            let losses: Vec<LossSum> = chunks
+                .zip(inputs)
+                .with_max_len(1)
+                .map(|((logits, targets), (x, dx))| {
+                    let rows = targets.len();
+                    let matrix = self.head_matrix();
+                    let x = Matrix::new(x, rows, d);
+                    matmul(MatrixMut::new(logits, rows, vocabulary), x, matrix);
+                    let loss = cross_entropy_backward(logits, vocabulary, targets, weight);
+                    let d_logits = Matrix::new(logits, rows, vocabulary);
+                    matmul(MatrixMut::new(dx, rows, d), d_logits, matrix.transposed());
+                    loss
+                })
+                .collect();
+            for part in losses {
+                loss.sum += part.nll;
+                loss.count += part.counted;
+            }
+            let gradient = &mut workspace.gradient;
+            match &mut gradient.head {
+                Some(Linear { weight, .. }) => add_product(weight, normed, logits, rows),
+                None => add_product(&mut gradient.embedding, logits, normed, rows),
+            }
+        }
+        loss
+    }
+
+    /// d_model x vocabulary.
+    fn head_matrix(&self) -> Matrix<'_, F> {
+        let (d, vocabulary) = (self.architecture.d_model, self.architecture.vocabulary);
+        match &self.parameters.head {
+            Some(head) => Matrix::new(&head.weight, d, vocabulary),
+            None => Matrix::new(&self.parameters.embedding, vocabulary, d).transposed(),
+        }
+    }
+}
+
+/// `out += a^T b`.
+///
+/// # Shapes
+/// `a`: rows x m, `b`: rows x columns, `out`: m x columns.
+fn add_product<F: Float>(out: &mut [F], a: &[F], b: &[F], rows: usize) {
+    let (m, columns) = (a.len() / rows, b.len() / rows);
+    out.par_chunks_mut(GRADIENT_ROWS * columns).enumerate().with_max_len(1).for_each(|(block, out)| {
+        let count = out.len() / columns;
+        matmul_add(
+            MatrixMut::new(out, count, columns),
+            Matrix::strided(&a[block * GRADIENT_ROWS..], count, rows, 1, m),
+            Matrix::new(b, rows, columns),
+        );
+    });
+}

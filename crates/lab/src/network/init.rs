@@ -1,0 +1,133 @@
+//! Weights to begin with.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+use sinkscope_kernels::Float;
+use sinkscope_model::architecture::{
+    Architecture, FeedForwardKind, GateSignal, NormKind, NormPlacement, PositionEncoding, QkNorm, Weighting,
+};
+use sinkscope_model::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
+use sinkscope_model::{Linear, ParameterKind, Parameters};
+use serde::{Deserialize, Serialize};
+
+use crate::error::LabError;
+
+/// How weights begin: matrices and tables normal, norms at 1, biases, gates that are free and sink logits at 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Initialisation {
+    /// Standard deviation of matrices and tables.
+    pub deviation: f64,
+    /// Whether matrices that write to the residual begin smaller, by the root of the number of blocks (GPT-2).
+    pub scale_residual: bool,
+    /// Alpha of every dynamic tanh.
+    pub dynamic_tanh_alpha: f64,
+}
+
+impl Default for Initialisation {
+    fn default() -> Self {
+        Self { deviation: 0.02, scale_residual: false, dynamic_tanh_alpha: 0.5 }
+    }
+}
+
+/// Weights of this architecture, drawn with a seed: each parameter from a stream of its own, in f64, so that no draw depends
+/// on another parameter's size.
+///
+/// # Errors
+/// [`LabError::Request`] if the architecture contradicts itself or the deviation is no positive number.
+pub fn initialise<F: Float>(a: &Architecture, how: &Initialisation, seed: u64) -> Result<Parameters<F>, LabError> {
+    a.validate().map_err(LabError::Request)?;
+    let wrong = || LabError::Request(format!("a deviation of {} is not a positive number", how.deviation));
+    let normal = Normal::new(0.0, how.deviation).ok().filter(|_| how.deviation > 0.0).ok_or_else(wrong)?;
+    let mut parameters = blank(a, how);
+    let inventory = parameters.inventory(a);
+    let smaller = (a.blocks() as f64).sqrt().recip();
+    for (stream, (values, info)) in parameters.values_mut().into_iter().zip(inventory).enumerate() {
+        let factor = match info.kind {
+            ParameterKind::Matrix { writes_residual: true, .. } if how.scale_residual => smaller,
+            ParameterKind::Matrix { .. } | ParameterKind::Table { .. } => 1.0,
+            ParameterKind::Vector if info.name.contains(".bias_") => 1.0,
+            ParameterKind::Vector | ParameterKind::Scale | ParameterKind::Alpha => continue,
+        };
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        random.set_stream(stream as u64 + 1);
+        for value in values {
+            *value = F::from_f64(factor * normal.sample(&mut random));
+        }
+    }
+    Ok(parameters)
+}
+
+/// Weights of the right shapes; norms as they begin, everything else zero.
+fn blank<F: Float>(a: &Architecture, how: &Initialisation) -> Parameters<F> {
+    let d = a.d_model;
+    let norm = |kind: NormKind, width: usize| Norm {
+        gamma: vec![F::ONE; width],
+        beta: (kind != NormKind::RmsNorm).then(|| vec![F::ZERO; width]),
+        alpha: (kind == NormKind::DynamicTanh).then(|| F::from_f64(how.dynamic_tanh_alpha)),
+        epsilon: F::from_f64(a.norm_epsilon),
+    };
+    let linear = |inputs: usize, outputs: usize| Linear {
+        weight: vec![F::ZERO; inputs * outputs],
+        bias: None,
+        inputs,
+        outputs,
+    };
+    let (query, key) = (a.query_width(), a.key_width());
+    let (query_norm, key_norm) = match a.qk_norm {
+        QkNorm::None => (None, None),
+        QkNorm::PerHead => (Some(a.head_dim), Some(a.head_dim)),
+        QkNorm::Projection => (Some(query), Some(key)),
+    };
+    let after = a.norm_placement.on_output() || a.norm_placement == NormPlacement::Post;
+    let post_norm = a.norm_placement == NormPlacement::Post;
+    let attention = |layer: usize| AttentionBlock {
+        input_norm: a.norm_placement.on_input(true).then(|| norm(a.norm, d)),
+        value_reads_residual: a.norm_placement == NormPlacement::SandwichQkInput,
+        query: linear(d, query),
+        key: linear(d, key),
+        value: linear(d, key),
+        query_norm: query_norm.map(|width| norm(a.norm, width)),
+        key_norm: key_norm.map(|width| norm(a.norm, width)),
+        gate: a.gate.map(|gate| Gate {
+            signal: gate.signal,
+            granularity: gate.granularity,
+            weight: match gate.signal {
+                GateSignal::Input | GateSignal::Embedding => linear(d, a.gate_width()),
+                GateSignal::Free => linear(1, a.gate_width()),
+                GateSignal::Position => linear(a.max_positions, a.gate_width()),
+            },
+        }),
+        sink_logits: match a.weighting {
+            Weighting::SinkLogit => SinkLogits::Learned(vec![F::ZERO; a.heads]),
+            Weighting::SoftmaxPlusOne => SinkLogits::Zero,
+            Weighting::Softmax | Weighting::Sigmoid { .. } => SinkLogits::None,
+        },
+        key_value_bias: a.key_value_bias.then(|| (vec![F::ZERO; key], vec![F::ZERO; key])),
+        slopes: a.alibi_slopes().into_iter().map(F::from_f64).collect(),
+        output: linear(query, d),
+        output_norm: after.then(|| norm(a.norm, d)),
+        post_norm,
+        group: a.head_group(layer),
+        kv_heads: a.kv_heads,
+    };
+    let kind = a.feed_forward.kind;
+    let (hidden, present) = (kind == FeedForwardKind::TwoLayer, kind != FeedForwardKind::Absent);
+    let feed_forward = || FeedForwardBlock {
+        input_norm: (present && a.norm_placement.on_input(false)).then(|| norm(a.norm, d)),
+        gate: hidden.then(|| linear(d, a.d_ffn)),
+        up: (hidden && a.feed_forward.gated).then(|| linear(d, a.d_ffn)),
+        down: present.then(|| linear(if hidden { a.d_ffn } else { d }, d)),
+        output_norm: (present && after).then(|| norm(a.norm, d)),
+        post_norm,
+        activation: a.feed_forward.activation,
+    };
+    Parameters {
+        embedding: vec![F::ZERO; a.vocabulary * d],
+        positions: (a.position == PositionEncoding::Learned).then(|| vec![F::ZERO; a.max_positions * d]),
+        layers: (0..a.layers.len()).map(|layer| (attention(layer), feed_forward())).collect(),
+        final_norm: norm(a.norm, d),
+        head: (!a.tied_embeddings).then(|| linear(d, a.vocabulary)),
+    }
+}

@@ -1,0 +1,288 @@
+//! A model in training: all its weights, the forward of a batch with its trace, and the backward that fills a gradient.
+//!
+//! A batch is cut into tiles of whole sequences, some 256 rows each. Attention does not reach beyond a sequence, so a tile
+//! goes through the whole model by itself, and threads take tiles. Backwards, a layer is done for all tiles, then the
+//! gradients of its matrices, in tasks over blocks of their rows that add up the tiles in order. Tiles and blocks depend on
+//! shapes alone, so no bit depends on the number of threads.
+
+mod head;
+mod init;
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use sinkscope_kernels::Float;
+use sinkscope_kernels::rope::RopeTable;
+use sinkscope_kernels::simd::{add, scale};
+use sinkscope_model::Parameters;
+use sinkscope_model::architecture::{Architecture, GateSignal, PositionEncoding, ResidualLayout};
+use sinkscope_model::blocks::{
+    AttentionGradients, AttentionTrace, FeedForwardGradients, FeedForwardTrace, Norm, TileContext,
+};
+
+use crate::data::Batch;
+use crate::error::LabError;
+
+pub use self::init::{Initialisation, initialise};
+
+/// Rows of a tile, where sequences are shorter.
+const TILE_ROWS: usize = 256;
+
+/// A model in training.
+#[derive(Debug, Clone)]
+pub struct Network<F> {
+    architecture: Architecture,
+    /// The weights.
+    pub parameters: Parameters<F>,
+}
+
+/// The loss of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Loss {
+    /// Sum of the negative log-likelihoods of the counted targets, in nats.
+    pub sum: f64,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Loss {
+    /// Mean over the counted targets, in nats.
+    pub fn mean(self) -> f64 {
+        self.sum / self.count.max(1) as f64
+    }
+}
+
+/// The buffers of a training step, kept from one step to the next, and the gradient.
+#[derive(Debug)]
+pub struct Workspace<F> {
+    /// The gradient, shaped as the weights.
+    pub gradient: Parameters<F>,
+    shape: (usize, usize),
+    ropes: Vec<RopeTable<F>>,
+    tiles: Vec<Tile<F>>,
+    head: head::Buffers<F>,
+}
+
+/// Whole sequences of a batch on their way.
+#[derive(Debug)]
+struct Tile<F> {
+    rows: Range<usize>,
+    residual: Vec<F>,
+    /// The residual before the first block, if gates depend on it, and its gradient from them.
+    embedding: Vec<F>,
+    d_embedding: Vec<F>,
+    traces: Vec<(AttentionTrace<F>, FeedForwardTrace<F>)>,
+    attention: AttentionGradients<F>,
+    feed_forward: FeedForwardGradients<F>,
+    d_residual: Vec<F>,
+    final_norm: Norm<F>,
+}
+
+impl<F: Float> Network<F> {
+    /// A model of these weights.
+    ///
+    /// # Errors
+    /// [`LabError::Request`] if the architecture has something that has no backward.
+    pub fn new(architecture: Architecture, parameters: Parameters<F>) -> Result<Self, LabError> {
+        check(&architecture)?;
+        Ok(Self { architecture, parameters })
+    }
+
+    /// The shape and design choices.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// Buffers for batches of this shape.
+    pub fn workspace(&self, sequences: usize, seq_len: usize) -> Workspace<F> {
+        let per_tile = (TILE_ROWS / seq_len.max(1)).max(1);
+        let starts = (0..sequences).step_by(per_tile);
+        let (attention, feed_forward) = &self.parameters.layers[0];
+        let tile = |first: usize| Tile {
+            rows: first * seq_len..(first + per_tile).min(sequences) * seq_len,
+            residual: Vec::new(),
+            embedding: Vec::new(),
+            d_embedding: Vec::new(),
+            traces: vec![Default::default(); self.architecture.layers.len()],
+            attention: attention.gradients(),
+            feed_forward: feed_forward.gradients(),
+            d_residual: Vec::new(),
+            final_norm: self.parameters.final_norm.zeros_like(),
+        };
+        Workspace {
+            gradient: zeros_like(&self.parameters),
+            shape: (sequences, seq_len),
+            ropes: ropes(&self.architecture, seq_len),
+            tiles: starts.map(tile).collect(),
+            head: head::Buffers::default(),
+        }
+    }
+
+    /// Adds the gradient of `weight` times the summed loss of a batch to the workspace's gradient.
+    ///
+    /// # Errors
+    /// [`LabError::Request`] if the batch has another shape than the workspace, or a token beyond the vocabulary.
+    pub fn add_gradient(&self, batch: &Batch, weight: F, workspace: &mut Workspace<F>) -> Result<Loss, LabError> {
+        if (batch.sequences, batch.seq_len) != workspace.shape || batch.inputs.len() != batch.sequences * batch.seq_len {
+            return Err(LabError::Request("a batch has another shape than the one prepared for".into()));
+        }
+        if let Some(id) = batch.inputs.iter().find(|&&id| id as usize >= self.architecture.vocabulary) {
+            let vocabulary = self.architecture.vocabulary;
+            return Err(LabError::Request(format!("token id {id} lies beyond the vocabulary of {vocabulary}")));
+        }
+        self.forward(batch, workspace);
+        let loss = self.head(batch, weight, workspace);
+        self.backward(batch, workspace);
+        Ok(loss)
+    }
+
+    /// Pushes every tile through all layers and the final norm.
+    fn forward(&self, batch: &Batch, workspace: &mut Workspace<F>) {
+        let d = self.architecture.d_model;
+        let Workspace { tiles, ropes, head, .. } = workspace;
+        let rows_of_tiles = head.normed(batch.inputs.len() * d, tiles.first().map_or(1, |tile| tile.rows.len() * d));
+        tiles.par_iter_mut().zip(rows_of_tiles).with_max_len(1).for_each(|(tile, normed)| {
+            self.embed(batch, tile);
+            let Tile { residual, embedding, traces, .. } = tile;
+            for (layer, (trace, (attention, feed_forward))) in traces.iter_mut().zip(&self.parameters.layers).enumerate()
+            {
+                let context = self.context(layer, batch.seq_len, ropes, embedding);
+                attention.forward(&context, residual, &mut trace.0);
+                feed_forward.forward(residual, &mut trace.1);
+            }
+            self.parameters.final_norm.forward(normed, residual);
+        });
+    }
+
+    fn context<'a>(
+        &self,
+        layer: usize,
+        seq_len: usize,
+        ropes: &'a [RopeTable<F>],
+        embedding: &'a [F],
+    ) -> TileContext<'a, F> {
+        TileContext { seq_len, rope: ropes.get(self.architecture.layers[layer].rope), embedding }
+    }
+
+    fn embed(&self, batch: &Batch, tile: &mut Tile<F>) {
+        let a = &self.architecture;
+        let d = a.d_model;
+        tile.residual.clear();
+        for row in tile.rows.clone() {
+            let at = batch.inputs[row] as usize * d;
+            tile.residual.extend_from_slice(&self.parameters.embedding[at..at + d]);
+        }
+        if a.embedding_scale != 1.0 {
+            scale(&mut tile.residual, F::from_f64(a.embedding_scale));
+        }
+        if let Some(positions) = &self.parameters.positions {
+            for sequence in tile.residual.chunks_exact_mut(batch.seq_len * d) {
+                add(sequence, &positions[..batch.seq_len * d]);
+            }
+        }
+        if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
+            tile.embedding.clone_from(&tile.residual);
+            tile.d_embedding.clear();
+            tile.d_embedding.resize(tile.residual.len(), F::ZERO);
+        }
+    }
+
+    /// From the gradient of the normalised residual back to the embedding.
+    fn backward(&self, batch: &Batch, workspace: &mut Workspace<F>) {
+        let d = self.architecture.d_model;
+        let Workspace { tiles, ropes, head, gradient, .. } = workspace;
+        let rows = tiles.first().map_or(1, |tile| tile.rows.len() * d);
+        tiles.par_iter_mut().zip(head.d_normed(rows)).with_max_len(1).for_each(|(tile, d_normed)| {
+            tile.final_norm = tile.final_norm.zeros_like();
+            tile.d_residual.resize(d_normed.len(), F::ZERO);
+            let norm = &self.parameters.final_norm;
+            norm.backward(&mut tile.d_residual, &mut tile.final_norm, d_normed, &tile.residual);
+        });
+        for tile in tiles.iter() {
+            gradient.final_norm.add(&tile.final_norm);
+        }
+        for layer in (0..self.parameters.layers.len()).rev() {
+            let (attention, feed_forward) = &self.parameters.layers[layer];
+            tiles.par_iter_mut().with_max_len(1).for_each(|tile| {
+                let context = self.context(layer, batch.seq_len, ropes, &tile.embedding);
+                let trace = &tile.traces[layer];
+                tile.feed_forward.clear();
+                tile.attention.clear();
+                feed_forward.backward(&mut tile.d_residual, &trace.1, &mut tile.feed_forward);
+                let (d_residual, d_embedding) = (&mut tile.d_residual, &mut tile.d_embedding);
+                attention.backward(&context, d_residual, d_embedding, &trace.0, &mut tile.attention);
+            });
+            let (attention, feed_forward) = &mut gradient.layers[layer];
+            let of_attention: Vec<_> = tiles
+                .iter()
+                .map(|tile| {
+                    let context = self.context(layer, batch.seq_len, ropes, &tile.embedding);
+                    (context, &tile.traces[layer].0, &tile.attention)
+                })
+                .collect();
+            let of_feed_forward: Vec<_> = tiles.iter().map(|tile| (&tile.traces[layer].1, &tile.feed_forward)).collect();
+            let mut tasks = feed_forward.gradient_tasks(&of_feed_forward);
+            tasks.extend(attention.gradient_tasks(&of_attention));
+            tasks.into_par_iter().with_max_len(1).for_each(sinkscope_model::blocks::GradientTask::run);
+        }
+        self.add_embedding_gradient(batch, workspace);
+    }
+
+    fn add_embedding_gradient(&self, batch: &Batch, workspace: &mut Workspace<F>) {
+        let d = self.architecture.d_model;
+        let factor = F::from_f64(self.architecture.embedding_scale);
+        let Workspace { tiles, gradient, .. } = workspace;
+        for tile in tiles {
+            if !tile.d_embedding.is_empty() {
+                add(&mut tile.d_residual, &tile.d_embedding);
+            }
+            if let Some(positions) = &mut gradient.positions {
+                for sequence in tile.d_residual.chunks_exact(batch.seq_len * d) {
+                    add(&mut positions[..batch.seq_len * d], sequence);
+                }
+            }
+            for (row, d_row) in tile.rows.clone().zip(tile.d_residual.chunks_exact(d)) {
+                let at = batch.inputs[row] as usize * d;
+                for (sum, &value) in gradient.embedding[at..at + d].iter_mut().zip(d_row) {
+                    *sum = value.mul_add(factor, *sum);
+                }
+            }
+        }
+    }
+}
+
+/// Something of the shape of these weights, all zero.
+pub fn zeros_like<F: Float>(parameters: &Parameters<F>) -> Parameters<F> {
+    let layers = &parameters.layers;
+    Parameters {
+        embedding: vec![F::ZERO; parameters.embedding.len()],
+        positions: parameters.positions.as_ref().map(|positions| vec![F::ZERO; positions.len()]),
+        layers: layers.iter().map(|(attention, mlp)| (attention.zeros_like(), mlp.zeros_like())).collect(),
+        final_norm: parameters.final_norm.zeros_like(),
+        head: parameters.head.as_ref().map(sinkscope_model::Linear::zeros_like),
+    }
+}
+
+fn ropes<F: Float>(a: &Architecture, seq_len: usize) -> Vec<RopeTable<F>> {
+    let PositionEncoding::Rotary(ropes) = &a.position else { return Vec::new() };
+    let table = |rope: &sinkscope_model::architecture::Rope| {
+        let (frequencies, magnitude) = rope.frequencies(seq_len);
+        RopeTable::new(&frequencies, magnitude, seq_len)
+    };
+    ropes.iter().map(table).collect()
+}
+
+/// What has no backward.
+fn check(a: &Architecture) -> Result<(), LabError> {
+    a.validate().map_err(LabError::Request)?;
+    if a.residual == ResidualLayout::Parallel {
+        return Err(LabError::Request("parallel blocks have no backward; train sequential ones".into()));
+    }
+    if a.logit_soft_cap.is_some() {
+        return Err(LabError::Request("a soft cap on logits has no backward; train without".into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

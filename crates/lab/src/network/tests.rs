@@ -1,0 +1,160 @@
+//! The gradient of whole models, every variant, against central differences in f64, and f32 against f64.
+
+use sinkscope_model::architecture::{
+    Activation, Architecture, AttentionGate, FeedForward, FeedForwardKind, GateSignal, Granularity, Layer, NormKind,
+    NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting,
+};
+use sinkscope_kernels::Float;
+
+use super::*;
+use crate::data::IGNORED;
+
+fn base() -> Architecture {
+    Architecture {
+        family: "sinkscope".into(),
+        d_model: 12,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 4,
+        d_ffn: 10,
+        vocabulary: 11,
+        max_positions: 9,
+        norm: NormKind::RmsNorm,
+        norm_epsilon: 1e-5,
+        norm_placement: NormPlacement::Pre,
+        residual: ResidualLayout::Sequential,
+        qk_norm: QkNorm::None,
+        feed_forward: FeedForward { kind: FeedForwardKind::TwoLayer, activation: Activation::Silu, gated: true },
+        position: PositionEncoding::Rotary(vec![Rope {
+            theta: 100.0,
+            rotary_dim: 4,
+            scaling: RopeScaling::None,
+        }]),
+        layers: vec![Layer { window: None, rope: 0 }; 2],
+        attention_scale: 0.5,
+        weighting: Weighting::Softmax,
+        key_value_bias: false,
+        gate: None,
+        attention_soft_cap: None,
+        logit_soft_cap: None,
+        embedding_scale: 1.0,
+        tied_embeddings: false,
+    }
+}
+
+fn variants() -> Vec<(&'static str, Architecture)> {
+    let feed_forward = |kind, activation, gated| FeedForward { kind, activation, gated };
+    let gate = |signal, granularity| Some(AttentionGate { signal, granularity });
+    let a = base;
+    vec![
+        ("baseline", a()),
+        ("tied, scaled embedding", Architecture { tied_embeddings: true, embedding_scale: 1.7, ..a() }),
+        ("gelu", Architecture { feed_forward: feed_forward(FeedForwardKind::TwoLayer, Activation::Gelu, false), ..a() }),
+        ("linear", Architecture { feed_forward: feed_forward(FeedForwardKind::Linear, Activation::Silu, false), ..a() }),
+        ("attention", Architecture { feed_forward: feed_forward(FeedForwardKind::Absent, Activation::Silu, false), ..a() }),
+        ("sandwich", Architecture { norm_placement: NormPlacement::Sandwich, ..a() }),
+        ("sandwich-qk-input", Architecture { norm_placement: NormPlacement::SandwichQkInput, ..a() }),
+        ("sandwich-qk-head", Architecture { norm_placement: NormPlacement::Output, qk_norm: QkNorm::PerHead, ..a() }),
+        ("olmo 2", Architecture { norm_placement: NormPlacement::Output, qk_norm: QkNorm::Projection, ..a() }),
+        ("qk-norm alone", Architecture { qk_norm: QkNorm::PerHead, ..a() }),
+        ("post-norm", Architecture { norm_placement: NormPlacement::Post, ..a() }),
+        ("post-norm of LayerNorms", Architecture { norm_placement: NormPlacement::Post, norm: NormKind::LayerNorm, ..a() }),
+        ("dynamic tanh", Architecture { norm: NormKind::DynamicTanh, ..a() }),
+        ("dynamic tanh sandwich", Architecture { norm: NormKind::DynamicTanh, norm_placement: NormPlacement::Sandwich, ..a() }),
+        ("layer norm", Architecture { norm: NormKind::LayerNorm, ..a() }),
+        ("learned positions", Architecture { position: PositionEncoding::Learned, ..a() }),
+        ("alibi", Architecture { position: PositionEncoding::Alibi, ..a() }),
+        ("nope", Architecture { position: PositionEncoding::None, ..a() }),
+        ("window", Architecture { layers: vec![Layer { window: Some(3), rope: 0 }; 2], ..a() }),
+        ("soft cap", Architecture { attention_soft_cap: Some(0.7), ..a() }),
+        ("softmax plus one", Architecture { weighting: Weighting::SoftmaxPlusOne, ..a() }),
+        ("sink logit", Architecture { weighting: Weighting::SinkLogit, ..a() }),
+        ("sigmoid", Architecture { weighting: Weighting::Sigmoid { bias: -1.5 }, ..a() }),
+        ("key-value bias", Architecture { key_value_bias: true, ..a() }),
+        ("gate: input, channel", Architecture { gate: gate(GateSignal::Input, Granularity::Channel), ..a() }),
+        ("gate: input, head", Architecture { gate: gate(GateSignal::Input, Granularity::Head), ..a() }),
+        ("gate: input, single", Architecture { gate: gate(GateSignal::Input, Granularity::Single), ..a() }),
+        ("gate: free, channel", Architecture { gate: gate(GateSignal::Free, Granularity::Channel), ..a() }),
+        ("gate: free, head", Architecture { gate: gate(GateSignal::Free, Granularity::Head), ..a() }),
+        ("gate: free, single", Architecture { gate: gate(GateSignal::Free, Granularity::Single), ..a() }),
+        ("gate: position, channel", Architecture { gate: gate(GateSignal::Position, Granularity::Channel), ..a() }),
+        ("gate: embedding, head", Architecture { gate: gate(GateSignal::Embedding, Granularity::Head), ..a() }),
+    ]
+}
+
+fn batch(a: &Architecture) -> Batch {
+    let (sequences, seq_len) = (3, 7);
+    let count = sequences * seq_len;
+    let id = |i: usize, by: usize| ((i * i * by + 3 * i + by) % a.vocabulary) as u32;
+    let mut targets: Vec<u32> = (0..count).map(|i| id(i, 5)).collect();
+    // Some positions do not count.
+    for ignored in [0, 6, 13, 20] {
+        targets[ignored] = IGNORED;
+    }
+    Batch { sequences, seq_len, inputs: (0..count).map(|i| id(i, 2)).collect(), targets }
+}
+
+/// Weights large enough that everything is far from linear, and none, not even of norms, at a special value.
+fn network<F: Float>(a: &Architecture) -> Network<F> {
+    let how = Initialisation { deviation: 0.4, ..Initialisation::default() };
+    let mut parameters: Parameters<F> = initialise(a, &how, 3).expect("an architecture");
+    for (index, values) in parameters.values_mut().into_iter().enumerate() {
+        for (at, value) in values.iter_mut().enumerate() {
+            *value += F::from_f64(0.1 * ((7 * index + 3 * at) % 11) as f64 - 0.5);
+        }
+    }
+    Network::new(a.clone(), parameters).expect("an architecture that can be trained")
+}
+
+fn gradient<F: Float>(network: &Network<F>, batch: &Batch) -> (f64, Vec<Vec<f64>>) {
+    let mut workspace = network.workspace(batch.sequences, batch.seq_len);
+    let loss = network.add_gradient(batch, F::from_f64(0.5), &mut workspace).expect("a batch that fits");
+    let gradient = workspace.gradient.values_mut();
+    (0.5 * loss.sum, gradient.iter().map(|values| values.iter().map(|value| value.to_f64()).collect()).collect())
+}
+
+fn length(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|value| value * value).sum::<f64>().sqrt()
+}
+
+#[test]
+fn gradients_of_every_variant_agree_with_central_differences() {
+    const STEP: f64 = 1e-5;
+    for (name, a) in variants() {
+        let batch = batch(&a);
+        let mut network: Network<f64> = network(&a);
+        let (_, ours) = gradient(&network, &batch);
+        let inventory = network.parameters.inventory(&a);
+        for (tensor, info) in inventory.iter().enumerate() {
+            let mut differences = Vec::new();
+            for at in 0..ours[tensor].len() {
+                let mut loss_at = |shift: f64| {
+                    network.parameters.values_mut()[tensor][at] += shift;
+                    let loss = gradient(&network, &batch).0;
+                    network.parameters.values_mut()[tensor][at] -= shift;
+                    loss
+                };
+                differences.push((loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP));
+            }
+            let error = length(ours[tensor].iter().zip(&differences).map(|(a, b)| a - b));
+            let size = length(differences.iter().copied());
+            assert!(error <= 1e-5 * size + 1e-8, "{name}: {}: {error:e} of {size:e}", info.name);
+            assert!(size > 1e-6, "{name}: {}: nothing depends on it", info.name);
+        }
+    }
+}
+
+#[test]
+fn gradients_in_f32_agree_with_f64() {
+    for (name, a) in variants() {
+        let batch = batch(&a);
+        let mut wide: Network<f64> = network(&a);
+        let (_, exact) = gradient(&wide, &batch);
+        let (_, ours) = gradient(&network::<f32>(&a), &batch);
+        for (info, (ours, exact)) in wide.parameters.inventory(&a).iter().zip(ours.iter().zip(&exact)) {
+            let error = length(ours.iter().zip(exact).map(|(a, b)| a - b));
+            let size = length(exact.iter().copied());
+            assert!(error <= 1e-4 * size, "{name}: {}: {error:e} of {size:e}", info.name);
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! One run: steps, looks and checkpoints, from a recipe.
+//!
+//! Everything is f32: weights, gradients and moments. What a step does depends on the recipe, the step's number and the
+//! weights alone, so a run that was stopped and resumed leaves the bits of one that was not.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use sinkscope_anatomy::error::AnatomyError;
+use sinkscope_model::architecture::Architecture;
+use sinkscope_model::data::TokenBatch;
+use sinkscope_model::parameters::{StoredTensor, config, in_memory};
+use sinkscope_model::Parameters;
+
+use crate::checkpoint::{Checkpoints, NamedTensor, Resume, Snapshot};
+use crate::data::{Batch, IGNORED, Source};
+use crate::error::LabError;
+use crate::metrics::Metrics;
+use crate::network::{Loss, Network, Workspace, initialise};
+use crate::optimizer::AdamW;
+use crate::recipe::Recipe;
+use crate::watch::{Watched, look};
+
+/// A run under way.
+#[derive(Debug)]
+pub struct Trainer {
+    recipe: Recipe,
+    source: Source,
+    network: Network<f32>,
+    workspace: Workspace<f32>,
+    optimizer: AdamW<f32>,
+    held_out: TokenBatch,
+    state: State,
+}
+
+/// What the next step depends on, beside weights and moments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct State {
+    recipe: Recipe,
+    /// SHA-256 of the data.
+    data: String,
+    step: u64,
+    /// The step of the last look.
+    looked: Option<u64>,
+    /// Of the training losses since then.
+    loss_sum: f64,
+    loss_steps: u64,
+    /// The least held-out loss of a saved look.
+    best: Option<f64>,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Mean loss over the counted targets of its batch, in nats, before the step.
+    pub loss: f64,
+    /// Length of the gradient before it was shortened.
+    pub gradient_norm: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Record {
+    /// Tokens trained on so far.
+    pub tokens: u64,
+    /// Mean training loss over the steps since the last record; `None` before the first step.
+    pub loss: Option<f64>,
+    /// Of the last step.
+    pub gradient_norm: Option<f64>,
+    /// Of the last step.
+    pub learning_rate: Option<f64>,
+    /// The look.
+    #[serde(flatten)]
+    pub watched: Watched,
+}
+
+#[derive(Debug, Serialize)]
+struct Timing {
+    tokens_per_second: Option<f64>,
+    seconds: f64,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A step was done.
+    Step(&'a StepReport),
+    /// The model was looked at, so many steps in.
+    Look(u64, &'a Record),
+    /// A checkpoint was written after so many steps.
+    Saved(u64),
+    /// A damaged checkpoint was passed over.
+    Damaged(&'a LabError),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ended {
+    /// All steps are done; the last look.
+    Finished(Box<Record>),
+    /// It was asked to stop, and saved, after so many steps.
+    Stopped(u64),
+}
+
+impl Trainer {
+    /// Weights and moments at the beginning.
+    ///
+    /// # Errors
+    /// If the recipe contradicts itself or its data cannot be read.
+    pub fn new(recipe: Recipe) -> Result<Self, LabError> {
+        let source = Source::open(&recipe.source())?;
+        let architecture = recipe.architecture(source.vocabulary())?;
+        let parameters = initialise(&architecture, &recipe.model.initialisation, recipe.seed)?;
+        let network = Network::new(architecture, parameters)?;
+        let training = &recipe.training;
+        let workspace = network.workspace(training.sequences / training.accumulation, training.seq_len);
+        let mut shape = network.parameters.clone();
+        let lengths: Vec<usize> = shape.values_mut().iter().map(|values| values.len()).collect();
+        let inventory = shape.inventory(network.architecture());
+        let optimizer = AdamW::new(&inventory, &lengths, &recipe.optimizer);
+        let held_out = held_out(&source.held_out(recipe.watch.sequences, recipe.watch.seq_len)?);
+        let state = State {
+            recipe: recipe.clone(),
+            data: source.identity().sha256.clone(),
+            step: 0,
+            looked: None,
+            loss_sum: 0.0,
+            loss_steps: 0,
+            best: None,
+        };
+        Ok(Self { recipe, source, network, workspace, optimizer, held_out, state })
+    }
+
+    /// What is trained.
+    pub fn architecture(&self) -> &Architecture {
+        self.network.architecture()
+    }
+
+    /// The weights.
+    pub fn parameters(&mut self) -> &mut Parameters<f32> {
+        &mut self.network.parameters
+    }
+
+    /// Steps done.
+    pub fn steps_done(&self) -> u64 {
+        self.state.step
+    }
+
+    /// Number of weights.
+    pub fn parameter_count(&mut self) -> usize {
+        self.network.parameters.values_mut().iter().map(|values| values.len()).sum()
+    }
+
+    /// One step of the optimiser.
+    ///
+    /// # Errors
+    /// If data cannot be read, or the loss is no longer finite.
+    pub fn step(&mut self) -> Result<StepReport, LabError> {
+        let training = self.recipe.training;
+        let step = self.state.step;
+        let mut batch = self.source.training(step, training.sequences, training.seq_len)?;
+        restrict(&mut batch, training.loss_from, training.loss_to.unwrap_or(training.seq_len));
+        let loss = self.add_gradients(&batch)?;
+        if !loss.mean().is_finite() {
+            return Err(LabError::Diverged { step, loss: loss.mean() });
+        }
+        let learning_rate = self.recipe.optimizer.learning_rate_at(step, training.steps);
+        let mut gradients = self.workspace.gradient.values_mut();
+        let parameters = self.network.parameters.values_mut();
+        let gradient_norm =
+            self.optimizer.step(parameters, &gradients, &self.recipe.optimizer, learning_rate, step);
+        for gradient in &mut gradients {
+            gradient.fill(0.0);
+        }
+        self.state.step += 1;
+        self.state.loss_sum += loss.mean();
+        self.state.loss_steps += 1;
+        Ok(StepReport { step: self.state.step, loss: loss.mean(), gradient_norm, learning_rate })
+    }
+
+    /// The gradient of the mean loss of a batch, part by part.
+    fn add_gradients(&mut self, batch: &Batch) -> Result<Loss, LabError> {
+        let parts = self.recipe.training.accumulation;
+        let weight = (batch.predicted().max(1) as f32).recip();
+        let (sequences, len) = (batch.sequences / parts, batch.inputs.len() / parts);
+        let mut loss = Loss::default();
+        for (inputs, targets) in batch.inputs.chunks(len).zip(batch.targets.chunks(len)) {
+            let part =
+                Batch { sequences, seq_len: batch.seq_len, inputs: inputs.to_vec(), targets: targets.to_vec() };
+            let of_part = self.network.add_gradient(&part, weight, &mut self.workspace)?;
+            loss.sum += of_part.sum;
+            loss.count += of_part.count;
+        }
+        Ok(loss)
+    }
+
+    /// Looks at the model as it is.
+    ///
+    /// # Errors
+    /// If a weight or an activation is not finite.
+    pub fn look(&mut self) -> Result<Watched, LabError> {
+        let architecture = self.network.architecture().clone();
+        let model = in_memory("the model in training", &architecture, &mut self.network.parameters)?;
+        look(&model, &self.held_out, self.recipe.seed).map_err(|error| match error {
+            AnatomyError::Model(error) => LabError::Model(error),
+            other => LabError::Request(other.to_string()),
+        })
+    }
+
+    /// Runs to the end, or until asked to stop: records in `run/metrics.jsonl` and TensorBoard's files, checkpoints beside
+    /// them. With `resume`, goes on from the newest whole checkpoint.
+    ///
+    /// # Errors
+    /// If the directory cannot be used or holds another run, a file cannot be written, or the run diverges. Checkpoints
+    /// written before stay.
+    pub fn run(
+        &mut self,
+        run: &Path,
+        resume: Resume,
+        stop: &dyn Fn() -> bool,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Ended, LabError> {
+        let mut checkpoints = Checkpoints::open(run, resume)?;
+        let resumed = self.resume(&checkpoints, tell)?;
+        let mut metrics = Metrics::open(run, resumed)?;
+        let steps = self.recipe.training.steps;
+        let watch = self.recipe.watch;
+        let start = Instant::now();
+        let mut since = (Instant::now(), self.state.step);
+        let mut last: Option<StepReport> = None;
+        loop {
+            let step = self.state.step;
+            let saves = step == steps || step.is_multiple_of(watch.checkpoint_every);
+            if stop() && step < steps {
+                metrics.sync()?;
+                self.save(&mut checkpoints, None)?;
+                tell(Event::Saved(step));
+                return Ok(Ended::Stopped(step));
+            }
+            let mut looked = None;
+            if self.state.looked != Some(step) && (saves || step.is_multiple_of(watch.every)) {
+                let seconds = since.0.elapsed().as_secs_f64();
+                let tokens = (step - since.1) as usize * self.tokens_per_step();
+                let record = self.record(last)?;
+                let timing = Timing {
+                    tokens_per_second: (tokens > 0).then(|| tokens as f64 / seconds),
+                    seconds: start.elapsed().as_secs_f64(),
+                };
+                metrics.record(step, &record, &timing)?;
+                tell(Event::Look(step, &record));
+                since = (Instant::now(), step);
+                looked = Some(record);
+            }
+            if step > 0 && saves && resumed != Some(step) {
+                metrics.sync()?;
+                self.save(&mut checkpoints, looked.as_ref().map(|record| record.watched.nll))?;
+                tell(Event::Saved(step));
+            }
+            if step == steps {
+                let record = match looked {
+                    Some(record) => record,
+                    None => self.record(last)?,
+                };
+                return Ok(Ended::Finished(Box::new(record)));
+            }
+            let report = self.step()?;
+            tell(Event::Step(&report));
+            last = Some(report);
+        }
+    }
+
+    fn tokens_per_step(&self) -> usize {
+        self.recipe.training.sequences * self.recipe.training.seq_len
+    }
+
+    /// Looks, and begins to sum up anew.
+    fn record(&mut self, last: Option<StepReport>) -> Result<Record, LabError> {
+        let watched = self.look()?;
+        let state = &mut self.state;
+        let record = Record {
+            tokens: state.step * (self.recipe.training.sequences * self.recipe.training.seq_len) as u64,
+            loss: (state.loss_steps > 0).then(|| state.loss_sum / state.loss_steps as f64),
+            gradient_norm: last.map(|last| last.gradient_norm),
+            learning_rate: last.map(|last| last.learning_rate),
+            watched,
+        };
+        state.looked = Some(state.step);
+        (state.loss_sum, state.loss_steps) = (0.0, 0);
+        Ok(record)
+    }
+
+    /// Takes weights, moments and state from the newest whole checkpoint, if there is one; gives its step.
+    fn resume(&mut self, checkpoints: &Checkpoints, tell: &mut dyn FnMut(Event<'_>)) -> Result<Option<u64>, LabError> {
+        let Some(loaded) = checkpoints.load::<State>()? else { return Ok(None) };
+        for damaged in &loaded.damaged {
+            tell(Event::Damaged(damaged));
+        }
+        let place = loaded.directory.display();
+        if loaded.state.recipe != self.recipe {
+            let reason = format!("{place}: was begun with another recipe; resume with that one, or begin another run");
+            return Err(LabError::Request(reason));
+        }
+        if loaded.state.data != self.state.data {
+            return Err(LabError::Request(format!("{place}: was begun on other data than the recipe's source holds now")));
+        }
+        let find = |tensors: &'_ [NamedTensor<'static>], name: &str| {
+            tensors.iter().position(|tensor| tensor.name == name)
+        };
+        let architecture = self.network.architecture().clone();
+        self.network.parameters.set_tensors(&architecture, |name| {
+            let tensor = &loaded.model[find(&loaded.model, name)?];
+            Some((&tensor.shape[..], &tensor.values[..]))
+        })?;
+        let names = self.network.parameters.inventory(&architecture);
+        for (which, moments) in [("mean", &mut self.optimizer.mean), ("square", &mut self.optimizer.square)] {
+            for (moment, info) in moments.iter_mut().zip(&names) {
+                let name = format!("{which}.{}", info.name);
+                match find(&loaded.optimizer, &name).map(|at| &loaded.optimizer[at].values) {
+                    Some(values) if values.len() == moment.len() => moment.copy_from_slice(values),
+                    _ => return Err(LabError::Request(format!("{place}: the optimiser's tensor {name} is not there"))),
+                }
+            }
+        }
+        self.state = loaded.state;
+        Ok(Some(self.state.step))
+    }
+
+    /// Writes a checkpoint; `nll` of a look just taken decides whether it is the best.
+    fn save(&mut self, checkpoints: &mut Checkpoints, nll: Option<f64>) -> Result<(), LabError> {
+        let best = nll.is_some_and(|nll| self.state.best.is_none_or(|best| nll < best));
+        if best {
+            self.state.best = nll;
+        }
+        let architecture = self.network.architecture().clone();
+        let names = self.network.parameters.inventory(&architecture);
+        let tensors = self.network.parameters.tensors(&architecture);
+        let model: Vec<NamedTensor<'_>> = tensors
+            .iter()
+            .map(|StoredTensor { name, shape, values }| NamedTensor::new(name.as_str(), shape.as_slice(), values.as_slice()))
+            .collect();
+        let moments = |which: &str, moments: &'_ [Vec<f32>]| -> Vec<NamedTensor<'static>> {
+            let named = moments.iter().zip(&names);
+            named
+                .map(|(values, info)| NamedTensor::new(format!("{which}.{}", info.name), vec![values.len()], values.clone()))
+                .collect()
+        };
+        let optimizer = [moments("mean", &self.optimizer.mean), moments("square", &self.optimizer.square)].concat();
+        let config = serde_json::to_vec_pretty(&config(&architecture))
+            .map_err(|error| LabError::Request(format!("the configuration cannot be written: {error}")))?;
+        let mut files: Vec<(&str, &[u8])> = vec![("config.json", &config)];
+        let tokenizer = self.source.tokenizer();
+        files.extend(tokenizer.map(|tokenizer| ("tokenizer.json", tokenizer.as_bytes())));
+        let snapshot =
+            Snapshot { step: self.state.step, model: &model, optimizer: &optimizer, state: &self.state, files: &files };
+        checkpoints.save(&snapshot, best)
+    }
+}
+
+/// Leaves only the targets of positions `from` to `to`, from 1, in the loss (Table 8).
+fn restrict(batch: &mut Batch, from: usize, to: usize) {
+    for (index, target) in batch.targets.iter_mut().enumerate() {
+        let position = index % batch.seq_len + 1;
+        if position < from || position > to {
+            *target = IGNORED;
+        }
+    }
+}
+
+/// The sequences of a batch as an examination takes them.
+fn held_out(batch: &Batch) -> TokenBatch {
+    TokenBatch { sequences: batch.sequences, seq_len: batch.seq_len, tokens: batch.inputs.clone() }
+}

@@ -1,0 +1,414 @@
+//! The attention block in training.
+
+use sinkscope_kernels::Float;
+use sinkscope_kernels::attention::{Gradients, Look, Strided, attend_backward};
+use sinkscope_kernels::gate::gate_heads_backward;
+use sinkscope_kernels::simd::{add, add_columns};
+
+use super::{AttendOptions, AttentionBlock, Finish, Gate, GradientTask, Norm, SinkLogits, TileContext, add_norm, fit, input_backward};
+use crate::architecture::GateSignal;
+
+/// What the backward needs of a tile's forward.
+#[derive(Debug, Clone, Default)]
+pub struct AttentionTrace<F> {
+    /// The residual before the block.
+    residual: Vec<F>,
+    /// What queries and keys are made of: the residual after the input norm.
+    input: Vec<F>,
+    /// Queries and keys before their norms.
+    raw_queries: Vec<F>,
+    raw_keys: Vec<F>,
+    /// Queries before rotation, where something reads them.
+    unrotated: Vec<F>,
+    queries: Vec<F>,
+    keys: Vec<F>,
+    values: Vec<F>,
+    /// rows x heads: the scores of the entry that stands for no key.
+    entry: Vec<F>,
+    /// By sequence, head and row.
+    log_sum_exp: Vec<F>,
+    gates: Vec<F>,
+    heads: Vec<F>,
+    /// The heads' outputs times their gates.
+    gated: Vec<F>,
+    /// What the norm of the output or of the residual read.
+    before_norm: Vec<F>,
+}
+
+impl<F> AttentionTrace<F> {
+    /// What W_O read.
+    fn output_input(&self) -> &[F] {
+        if self.gated.is_empty() { &self.heads } else { &self.gated }
+    }
+}
+
+/// What a tile's backward leaves for the gradients of weights, and its buffers.
+#[derive(Debug, Clone)]
+pub struct AttentionGradients<F> {
+    d_out: Vec<F>,
+    d_heads: Vec<F>,
+    d_gates: Vec<F>,
+    d_gated: Vec<F>,
+    d_queries: Vec<F>,
+    d_keys: Vec<F>,
+    d_values: Vec<F>,
+    /// rows x heads.
+    d_entry: Vec<F>,
+    d_input: Vec<F>,
+    scratch: Vec<F>,
+    input_norm: Option<Norm<F>>,
+    query_norm: Option<Norm<F>>,
+    key_norm: Option<Norm<F>>,
+    output_norm: Option<Norm<F>>,
+    bias: Option<(Vec<F>, Vec<F>)>,
+}
+
+impl<F: Float> AttentionBlock<F> {
+    fn finish(&self) -> Finish<'_, F> {
+        Finish { norm: self.output_norm.as_ref(), post: self.post_norm }
+    }
+
+    /// A gradient of nothing yet.
+    #[must_use]
+    pub fn zeros_like(&self) -> Self {
+        let zeros = |values: &Vec<F>| vec![F::ZERO; values.len()];
+        Self {
+            input_norm: self.input_norm.as_ref().map(Norm::zeros_like),
+            query: self.query.zeros_like(),
+            key: self.key.zeros_like(),
+            value: self.value.zeros_like(),
+            query_norm: self.query_norm.as_ref().map(Norm::zeros_like),
+            key_norm: self.key_norm.as_ref().map(Norm::zeros_like),
+            gate: self.gate.as_ref().map(|gate| Gate { weight: gate.weight.zeros_like(), ..*gate }),
+            sink_logits: match &self.sink_logits {
+                SinkLogits::Learned(logits) => SinkLogits::Learned(zeros(logits)),
+                other => other.clone(),
+            },
+            key_value_bias: self.key_value_bias.as_ref().map(|(key, value)| (zeros(key), zeros(value))),
+            slopes: self.slopes.clone(),
+            output: self.output.zeros_like(),
+            output_norm: self.output_norm.as_ref().map(Norm::zeros_like),
+            ..*self
+        }
+    }
+
+    /// Buffers for the backward of a tile.
+    pub fn gradients(&self) -> AttentionGradients<F> {
+        let zeros = |values: &Vec<F>| vec![F::ZERO; values.len()];
+        AttentionGradients {
+            d_out: Vec::new(),
+            d_heads: Vec::new(),
+            d_gates: Vec::new(),
+            d_gated: Vec::new(),
+            d_queries: Vec::new(),
+            d_keys: Vec::new(),
+            d_values: Vec::new(),
+            d_entry: Vec::new(),
+            d_input: Vec::new(),
+            scratch: Vec::new(),
+            input_norm: self.input_norm.as_ref().map(Norm::zeros_like),
+            query_norm: self.query_norm.as_ref().map(Norm::zeros_like),
+            key_norm: self.key_norm.as_ref().map(Norm::zeros_like),
+            output_norm: self.output_norm.as_ref().map(Norm::zeros_like),
+            bias: self.key_value_bias.as_ref().map(|(key, value)| (zeros(key), zeros(value))),
+        }
+    }
+
+    /// Adds the block's output to the residual of a tile.
+    ///
+    /// # Shapes
+    /// `residual`: rows x d_model, whole sequences.
+    pub fn forward(&self, context: &TileContext<'_, F>, residual: &mut [F], trace: &mut AttentionTrace<F>) {
+        let len = residual.len();
+        let rows = len / self.output.outputs;
+        let (query_width, key_width) = (self.query.outputs, self.key.outputs);
+        fit(&mut trace.residual, len).copy_from_slice(residual);
+        let input = fit(&mut trace.input, len);
+        match &self.input_norm {
+            Some(norm) => norm.forward(input, residual),
+            None => input.copy_from_slice(residual),
+        }
+        let (queries, keys) = (fit(&mut trace.queries, rows * query_width), fit(&mut trace.keys, rows * key_width));
+        self.query.forward(queries, input);
+        self.key.forward(keys, input);
+        self.project_values(input, residual, fit(&mut trace.values, rows * key_width));
+        for (norm, raw, values) in [
+            (&self.query_norm, &mut trace.raw_queries, &mut *queries),
+            (&self.key_norm, &mut trace.raw_keys, &mut *keys),
+        ] {
+            if let Some(norm) = norm {
+                fit(raw, values.len()).copy_from_slice(values);
+                norm.forward(values, raw);
+            }
+        }
+        if self.key_value_bias.is_some() {
+            fit(&mut trace.unrotated, queries.len()).copy_from_slice(queries);
+        }
+        trace.entry = self.entry_scores(queries);
+        let sequences = rows / context.seq_len;
+        let (query_rows, key_rows) = (context.seq_len * query_width, context.seq_len * key_width);
+        if let Some(table) = context.rope {
+            for (queries, keys) in queries.chunks_exact_mut(query_rows).zip(keys.chunks_exact_mut(key_rows)) {
+                self.rotate(table, queries, keys, 0);
+            }
+        }
+        if let Some(gate) = &self.gate {
+            let width = gate.weight.outputs * context.seq_len;
+            let gates = fit(&mut trace.gates, sequences * width);
+            for (sequence, gates) in gates.chunks_exact_mut(width).enumerate() {
+                let own = sequence * len / sequences..(sequence + 1) * len / sequences;
+                let embedding = context.embedding.get(own.clone()).unwrap_or_default();
+                gate.project(gates, &input[own], embedding, 0);
+            }
+        }
+        self.attend_whole(context.seq_len, trace);
+        if let Some(gate) = &self.gate {
+            fit(&mut trace.gated, trace.heads.len()).copy_from_slice(&trace.heads);
+            gate.apply(&mut trace.gated, &trace.gates, self.group.head_dim);
+        }
+        let mut out = std::mem::take(&mut trace.before_norm);
+        self.output.forward(fit(&mut out, len), trace.output_input());
+        self.finish().forward(residual, &mut out);
+        trace.before_norm = out;
+    }
+
+    /// Turns the gradient of the residual after the block into that of the residual before it. What gates leave for the
+    /// embedding is added to `d_embedding`.
+    ///
+    /// # Shapes
+    /// `d_residual`, `d_embedding`: rows x d_model, as in the forward; `d_embedding` empty if no gate depends on it.
+    pub fn backward(
+        &self,
+        context: &TileContext<'_, F>,
+        d_residual: &mut [F],
+        d_embedding: &mut [F],
+        trace: &AttentionTrace<F>,
+        gradients: &mut AttentionGradients<F>,
+    ) {
+        let len = d_residual.len();
+        let d_out = fit(&mut gradients.d_out, len);
+        self.finish().backward(d_residual, d_out, gradients.output_norm.as_mut(), &trace.before_norm);
+        let d_heads = fit(&mut gradients.d_heads, trace.heads.len());
+        if let Some(gate) = &self.gate {
+            let d_gated = fit(&mut gradients.d_gated, trace.heads.len());
+            self.output.backward(d_gated, d_out, false);
+            let d_gates = fit(&mut gradients.d_gates, trace.gates.len());
+            let (width, head_dim, granularity) = (self.query.outputs, self.group.head_dim, gate.granularity.into());
+            gate_heads_backward(d_heads, d_gates, d_gated, &trace.heads, &trace.gates, width, head_dim, granularity);
+        } else {
+            self.output.backward(d_heads, d_out, false);
+        }
+        self.attend_whole_backward(context.seq_len, trace, gradients);
+        if let Some(table) = context.rope {
+            let (query_rows, key_rows) = (context.seq_len * self.query.outputs, context.seq_len * self.key.outputs);
+            let sequences = gradients.d_queries.chunks_exact_mut(query_rows);
+            for (queries, keys) in sequences.zip(gradients.d_keys.chunks_exact_mut(key_rows)) {
+                self.rotate_back(table, queries, keys, 0);
+            }
+        }
+        self.entry_backward(trace, gradients);
+        let AttentionGradients { d_queries, d_keys, d_values, d_gates, d_input, scratch, .. } = gradients;
+        for (norm, gradient, values, raw) in [
+            (&self.query_norm, &mut gradients.query_norm, &mut *d_queries, &trace.raw_queries),
+            (&self.key_norm, &mut gradients.key_norm, &mut *d_keys, &trace.raw_keys),
+        ] {
+            if let (Some(norm), Some(gradient)) = (norm, gradient) {
+                norm.backward(fit(scratch, values.len()), gradient, values, raw);
+                std::mem::swap(scratch, values);
+            }
+        }
+        let d_input = fit(d_input, len);
+        self.query.backward(d_input, d_queries, false);
+        self.key.backward(d_input, d_keys, true);
+        if self.value_reads_residual {
+            self.value.backward(d_residual, d_values, true);
+        } else {
+            self.value.backward(d_input, d_values, true);
+        }
+        match &self.gate {
+            Some(Gate { signal: GateSignal::Input, weight, .. }) => weight.backward(d_input, d_gates, true),
+            Some(Gate { signal: GateSignal::Embedding, weight, .. }) => weight.backward(d_embedding, d_gates, true),
+            _ => {}
+        }
+        let gradient = gradients.input_norm.as_mut();
+        input_backward(self.input_norm.as_ref(), gradient, d_residual, d_input, &trace.residual, scratch);
+    }
+
+    /// From the gradient of the entry's scores to those of queries and of its key. Those of sink logits wait.
+    fn entry_backward(&self, trace: &AttentionTrace<F>, gradients: &mut AttentionGradients<F>) {
+        let (Some((keys, _)), Some((d_keys, _))) = (&self.key_value_bias, &mut gradients.bias) else { return };
+        let heads = self.kv_heads * self.group.queries_per_key;
+        let head_dim = self.group.head_dim;
+        let queries = trace.unrotated.chunks_exact(head_dim).zip(gradients.d_queries.chunks_exact_mut(head_dim));
+        for (index, ((query, d_query), &d_score)) in queries.zip(&gradients.d_entry).enumerate() {
+            let group = index % heads / self.group.queries_per_key;
+            let own = group * head_dim..(group + 1) * head_dim;
+            let d_dot = d_score * self.group.scale;
+            for (((d_query, &query), d_key), &key) in
+                d_query.iter_mut().zip(query).zip(&mut d_keys[own.clone()]).zip(&keys[own])
+            {
+                *d_query = d_dot.mul_add(key, *d_query);
+                *d_key = d_dot.mul_add(query, *d_key);
+            }
+        }
+    }
+
+    /// What of the weights' gradient takes work, in tasks that may run at once; the rest is added at once. `self` is the
+    /// gradient. Tiles contribute in the order given.
+    pub fn gradient_tasks<'a>(
+        &'a mut self,
+        tiles: &'a [(TileContext<'a, F>, &'a AttentionTrace<F>, &'a AttentionGradients<F>)],
+    ) -> Vec<GradientTask<'a, F>> {
+        for (context, _, gradients) in tiles {
+            add_norm(&mut self.input_norm, gradients.input_norm.as_ref());
+            add_norm(&mut self.query_norm, gradients.query_norm.as_ref());
+            add_norm(&mut self.key_norm, gradients.key_norm.as_ref());
+            add_norm(&mut self.output_norm, gradients.output_norm.as_ref());
+            if let SinkLogits::Learned(logits) = &mut self.sink_logits {
+                add_columns(logits, &gradients.d_entry);
+            }
+            if let (Some((key, value)), Some((d_key, d_value))) = (&mut self.key_value_bias, &gradients.bias) {
+                add(key, d_key);
+                add(value, d_value);
+            }
+            if let Some(gate) = &mut self.gate {
+                gate.add_looked_up(&gradients.d_gates, context.seq_len);
+            }
+        }
+        let of = |x: fn(&'a AttentionTrace<F>, &'a AttentionGradients<F>) -> (&'a [F], &'a [F])| -> Vec<_> {
+            tiles.iter().map(|(_, trace, gradients)| x(trace, gradients)).collect()
+        };
+        let mut tasks = Vec::new();
+        tasks.extend(self.query.gradient_tasks(&of(|trace, gradients| (&trace.input, &gradients.d_queries))));
+        tasks.extend(self.key.gradient_tasks(&of(|trace, gradients| (&trace.input, &gradients.d_keys))));
+        let of_values = if self.value_reads_residual {
+            of(|trace, gradients| (&trace.residual, &gradients.d_values))
+        } else {
+            of(|trace, gradients| (&trace.input, &gradients.d_values))
+        };
+        tasks.extend(self.value.gradient_tasks(&of_values));
+        tasks.extend(self.output.gradient_tasks(&of(|trace, gradients| (trace.output_input(), &gradients.d_out))));
+        match &mut self.gate {
+            Some(Gate { signal: GateSignal::Input, weight, .. }) => {
+                tasks.extend(weight.gradient_tasks(&of(|trace, gradients| (&trace.input, &gradients.d_gates))));
+            }
+            Some(Gate { signal: GateSignal::Embedding, weight, .. }) => {
+                let tiles: Vec<(&'a [F], &'a [F])> =
+                    tiles.iter().map(|(context, _, gradients)| (context.embedding, &gradients.d_gates[..])).collect();
+                tasks.extend(weight.gradient_tasks(&tiles));
+            }
+            _ => {}
+        }
+        tasks
+    }
+}
+
+impl<F: Float> Gate<F> {
+    /// Adds the gradient of gates that are looked up and not projected.
+    fn add_looked_up(&mut self, d_gates: &[F], seq_len: usize) {
+        let width = self.weight.outputs;
+        match self.signal {
+            GateSignal::Free => add_columns(&mut self.weight.weight, d_gates),
+            GateSignal::Position => {
+                for sequence in d_gates.chunks_exact(seq_len * width) {
+                    add(&mut self.weight.weight[..seq_len * width], sequence);
+                }
+            }
+            GateSignal::Input | GateSignal::Embedding => {}
+        }
+    }
+}
+
+impl<F: Float> AttentionGradients<F> {
+    /// Forgets what was added to the vectors' gradients.
+    pub fn clear(&mut self) {
+        for norm in [&mut self.input_norm, &mut self.query_norm, &mut self.key_norm, &mut self.output_norm] {
+            if let Some(norm) = norm {
+                *norm = norm.zeros_like();
+            }
+        }
+        if let Some((key, value)) = &mut self.bias {
+            key.fill(F::ZERO);
+            value.fill(F::ZERO);
+        }
+    }
+}
+
+/// Attention of the whole sequences of a tile.
+impl<F: Float> AttentionBlock<F> {
+    fn attend_whole(&self, seq_len: usize, trace: &mut AttentionTrace<F>) {
+        let (query_width, key_width) = (self.query.outputs, self.key.outputs);
+        let heads = self.kv_heads * self.group.queries_per_key;
+        let rows = trace.queries.len() / query_width;
+        fit(&mut trace.heads, rows * query_width);
+        trace.log_sum_exp.clear();
+        for first in (0..rows).step_by(seq_len) {
+            let (query, key) = (first * query_width, first * key_width);
+            let options = AttendOptions {
+                entry: trace.entry.get(first * heads..(first + seq_len) * heads).unwrap_or_default(),
+                look: Look::LogSumExp,
+                ..AttendOptions::default()
+            };
+            let scans = self.attend(
+                seq_len,
+                0,
+                &trace.queries[query..query + seq_len * query_width],
+                &trace.keys[key..key + seq_len * key_width],
+                &trace.values[key..key + seq_len * key_width],
+                &mut trace.heads[query..query + seq_len * query_width],
+                &options,
+            );
+            for scan in scans.unwrap_or_default() {
+                trace.log_sum_exp.extend(scan.log_sum_exp);
+            }
+        }
+    }
+
+    fn attend_whole_backward(
+        &self,
+        seq_len: usize,
+        trace: &AttentionTrace<F>,
+        gradients: &mut AttentionGradients<F>,
+    ) {
+        let (query_width, key_width) = (self.query.outputs, self.key.outputs);
+        let (head_dim, grouped) = (self.group.head_dim, self.group.queries_per_key);
+        let heads = self.kv_heads * grouped;
+        let rows = trace.queries.len() / query_width;
+        let d_queries = fit(&mut gradients.d_queries, trace.queries.len());
+        let d_keys = fit(&mut gradients.d_keys, trace.keys.len());
+        let d_values = fit(&mut gradients.d_values, trace.values.len());
+        let d_entry = fit(&mut gradients.d_entry, trace.entry.len());
+        let mut bias = gradients.bias.as_mut();
+        for first in (0..rows).step_by(seq_len) {
+            let options = AttendOptions {
+                entry: trace.entry.get(first * heads..(first + seq_len) * heads).unwrap_or_default(),
+                ..AttendOptions::default()
+            };
+            for head in 0..self.kv_heads {
+                let query = first * query_width + head * grouped * head_dim;
+                let key = first * key_width + head * head_dim;
+                let log_sum_exp = first * heads + head * grouped * seq_len;
+                let of_queries = |data| Strided { data, row_stride: query_width };
+                let of_keys = |data| Strided { data, row_stride: key_width };
+                attend_backward(
+                    &self.group,
+                    seq_len,
+                    of_queries(&trace.queries[query..]),
+                    of_keys(&trace.keys[key..]),
+                    of_keys(&trace.values[key..]),
+                    of_queries(&trace.heads[query..]),
+                    of_queries(&gradients.d_heads[query..]),
+                    &trace.log_sum_exp[log_sum_exp..log_sum_exp + grouped * seq_len],
+                    &self.options(head, &options),
+                    Gradients {
+                        queries: (&mut d_queries[query..], query_width),
+                        keys: (&mut d_keys[key..], key_width),
+                        values: (&mut d_values[key..], key_width),
+                        entry_scores: d_entry.get_mut(first * heads + head * grouped..).map(|rows| (rows, heads)),
+                        entry_value: bias.as_mut().map(|(_, value)| &mut value[head * head_dim..(head + 1) * head_dim]),
+                    },
+                );
+            }
+        }
+    }
+}

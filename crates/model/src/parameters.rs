@@ -1,0 +1,317 @@
+//! All weights of a model in memory at once: what training changes and checkpoints are written from.
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::Value;
+use sinkscope_kernels::Float;
+use sinkscope_kernels::matmul::transpose;
+
+use crate::architecture::Architecture;
+use crate::checkpoint::Checkpoint;
+use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
+use crate::error::ModelError;
+use crate::family::{Naming, Place, Role, describe, rows};
+use crate::model::Model;
+use crate::weights::Linear;
+
+/// The weights of a model, or something of the same shape for each of them: gradients, moments.
+#[derive(Debug, Clone)]
+pub struct Parameters<F> {
+    /// Vocabulary x d_model.
+    pub embedding: Vec<F>,
+    /// Positions x d_model, if they are learned.
+    pub positions: Option<Vec<F>>,
+    /// One entry per layer.
+    pub layers: Vec<(AttentionBlock<F>, FeedForwardBlock<F>)>,
+    /// The norm before the output head.
+    pub final_norm: Norm<F>,
+    /// The output head; the embedding if `None`.
+    pub head: Option<Linear<F>>,
+}
+
+/// What a parameter is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParameterInfo {
+    /// The name of its tensor in a checkpoint.
+    pub name: String,
+    /// What its values are.
+    pub kind: ParameterKind,
+}
+
+/// What the values of a parameter are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// The matrix of a linear layer: inputs x outputs here, outputs x inputs in a checkpoint.
+    Matrix {
+        /// Width of what goes in.
+        inputs: usize,
+        /// Width of what comes out.
+        outputs: usize,
+        /// Whether what comes out is added to the residual.
+        writes_residual: bool,
+    },
+    /// Rows that are looked up: rows x width, here and in a checkpoint.
+    Table {
+        /// How many.
+        rows: usize,
+        /// Values in each.
+        width: usize,
+    },
+    /// The scale of a norm.
+    Scale,
+    /// The alpha of a dynamic tanh.
+    Alpha,
+    /// Any other vector.
+    Vector,
+}
+
+impl ParameterKind {
+    fn shape(self, len: usize) -> Vec<usize> {
+        match self {
+            Self::Matrix { inputs, outputs, .. } => vec![outputs, inputs],
+            Self::Table { rows, width } => vec![rows, width],
+            Self::Scale | Self::Alpha | Self::Vector => vec![len],
+        }
+    }
+}
+
+/// Which part of a role's weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Weight,
+    Bias,
+    Alpha,
+}
+
+/// A part of the weight of a role, and its values.
+type Parts<'a, F> = Vec<(Place, Part, &'a mut [F])>;
+
+impl<F: Float> Parameters<F> {
+    /// Decodes all weights of a model.
+    ///
+    /// # Errors
+    /// If a value is not finite.
+    pub fn load(model: &Model) -> Result<Self, ModelError> {
+        let a = model.architecture();
+        let layer = |layer| Ok((model.attention_block(layer)?, model.feed_forward_block(layer)?));
+        Ok(Self {
+            embedding: model.embeddings(0..a.vocabulary)?,
+            positions: model.positions(a.max_positions)?,
+            layers: (0..a.layers.len()).map(layer).collect::<Result<_, ModelError>>()?,
+            final_norm: model.final_norm()?,
+            head: if a.tied_embeddings { None } else { Some(model.head(0..a.vocabulary)?) },
+        })
+    }
+
+    /// Every parameter, in an order that depends on the architecture alone.
+    pub fn values_mut(&mut self) -> Vec<&mut [F]> {
+        self.parts_mut().into_iter().map(|(_, _, values)| values).collect()
+    }
+
+    /// What [`Parameters::values_mut`] gives, in the same order.
+    pub fn inventory(&mut self, architecture: &Architecture) -> Vec<ParameterInfo> {
+        let (_, naming) = describe(architecture);
+        self.parts_mut().into_iter().map(|(place, part, _)| info(architecture, &naming, place, part)).collect()
+    }
+
+    fn parts_mut(&mut self) -> Parts<'_, F> {
+        let Self { embedding, positions, layers, final_norm, head } = self;
+        let mut parts: Parts<'_, F> = Vec::new();
+        let of = |role, layer| Place { role, layer, inputs: 0 };
+        parts.push((of(Role::Embedding, 0), Part::Weight, embedding));
+        if let Some(positions) = positions {
+            parts.push((of(Role::Positions, 0), Part::Weight, positions));
+        }
+        for (layer, (attention, feed_forward)) in layers.iter_mut().enumerate() {
+            attention_parts(attention, layer, &mut parts);
+            feed_forward_parts(feed_forward, layer, &mut parts);
+        }
+        norm_parts(final_norm, of(Role::FinalNorm, 0), &mut parts);
+        if let Some(head) = head {
+            linear_parts(head, of(Role::Head, 0), &mut parts);
+        }
+        parts
+    }
+}
+
+fn attention_parts<'a, F: Float>(
+    block: &'a mut AttentionBlock<F>,
+    layer: usize,
+    parts: &mut Parts<'a, F>,
+) {
+    let of = |role| Place { role, layer, inputs: 0 };
+    for (norm, role) in [
+        (&mut block.input_norm, Role::AttentionInputNorm),
+        (&mut block.query_norm, Role::QueryNorm),
+        (&mut block.key_norm, Role::KeyNorm),
+        (&mut block.output_norm, Role::AttentionOutputNorm),
+    ] {
+        if let Some(norm) = norm {
+            norm_parts(norm, of(role), parts);
+        }
+    }
+    for (linear, role) in [
+        (&mut block.query, Role::Query),
+        (&mut block.key, Role::Key),
+        (&mut block.value, Role::Value),
+        (&mut block.output, Role::AttentionOutput),
+    ] {
+        linear_parts(linear, of(role), parts);
+    }
+    if let Some(Gate { weight, .. }) = &mut block.gate {
+        linear_parts(weight, of(Role::AttentionGate), parts);
+    }
+    if let SinkLogits::Learned(logits) = &mut block.sink_logits {
+        parts.push((of(Role::SinkLogit), Part::Weight, logits));
+    }
+    if let Some((key, value)) = &mut block.key_value_bias {
+        parts.push((of(Role::BiasKey), Part::Weight, key));
+        parts.push((of(Role::BiasValue), Part::Weight, value));
+    }
+}
+
+fn feed_forward_parts<'a, F: Float>(
+    block: &'a mut FeedForwardBlock<F>,
+    layer: usize,
+    parts: &mut Parts<'a, F>,
+) {
+    let of = |role| Place { role, layer, inputs: 0 };
+    for (norm, role) in [
+        (&mut block.input_norm, Role::FeedForwardInputNorm),
+        (&mut block.output_norm, Role::FeedForwardOutputNorm),
+    ] {
+        if let Some(norm) = norm {
+            norm_parts(norm, of(role), parts);
+        }
+    }
+    for (linear, role) in
+        [(&mut block.gate, Role::Gate), (&mut block.up, Role::Up), (&mut block.down, Role::Down)]
+    {
+        if let Some(linear) = linear {
+            linear_parts(linear, of(role), parts);
+        }
+    }
+}
+
+fn norm_parts<'a, F: Float>(norm: &'a mut Norm<F>, place: Place, parts: &mut Parts<'a, F>) {
+    parts.push((place, Part::Weight, &mut norm.gamma));
+    if let Some(beta) = &mut norm.beta {
+        parts.push((place, Part::Bias, beta));
+    }
+    if let Some(alpha) = &mut norm.alpha {
+        parts.push((place, Part::Alpha, std::slice::from_mut(alpha)));
+    }
+}
+
+fn linear_parts<'a, F: Float>(linear: &'a mut Linear<F>, place: Place, parts: &mut Parts<'a, F>) {
+    parts.push((Place { inputs: linear.inputs, ..place }, Part::Weight, &mut linear.weight));
+    if let Some(bias) = &mut linear.bias {
+        parts.push((place, Part::Bias, bias));
+    }
+}
+
+fn info(a: &Architecture, naming: &Naming, place: Place, part: Part) -> ParameterInfo {
+    let Place { role, layer, inputs } = place;
+    let name = match part {
+        Part::Weight => naming.weight(role, layer, a).tensor,
+        Part::Bias => naming.bias(role, layer, a).tensor,
+        Part::Alpha => naming.alpha(role, layer, a).tensor,
+    };
+    let kind = match (part, role) {
+        (Part::Alpha, _) => ParameterKind::Alpha,
+        (Part::Weight, Role::Embedding) => ParameterKind::Table { rows: a.vocabulary, width: a.d_model },
+        (Part::Weight, Role::Positions) => ParameterKind::Table { rows: a.max_positions, width: a.d_model },
+        (Part::Weight, role) if role.is_norm() => ParameterKind::Scale,
+        // Free gates have no signal to be multiplied by.
+        (Part::Weight, _) if inputs > 1 => ParameterKind::Matrix {
+            inputs,
+            outputs: rows(role, a),
+            writes_residual: matches!(role, Role::AttentionOutput | Role::Down),
+        },
+        _ => ParameterKind::Vector,
+    };
+    ParameterInfo { name, kind }
+}
+
+/// A tensor as a checkpoint holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredTensor {
+    /// Its name.
+    pub name: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub values: Vec<f32>,
+}
+
+impl Parameters<f32> {
+    /// All weights as a checkpoint of this architecture holds them.
+    pub fn tensors(&mut self, architecture: &Architecture) -> Vec<StoredTensor> {
+        let inventory = self.inventory(architecture);
+        let stored = |(values, info): (&mut [f32], ParameterInfo)| {
+            let mut turned = values.to_vec();
+            if let ParameterKind::Matrix { inputs, outputs, .. } = info.kind {
+                transpose(&mut turned, values, inputs, outputs, 0);
+            }
+            StoredTensor { name: info.name, shape: info.kind.shape(values.len()), values: turned }
+        };
+        self.values_mut().into_iter().zip(inventory).map(stored).collect()
+    }
+
+    /// Takes all weights from tensors that [`Parameters::tensors`] gave.
+    ///
+    /// # Errors
+    /// [`ModelError::Request`] if one is missing or has another shape.
+    pub fn set_tensors<'t>(
+        &mut self,
+        architecture: &Architecture,
+        find: impl Fn(&str) -> Option<(&'t [usize], &'t [f32])>,
+    ) -> Result<(), ModelError> {
+        let inventory = self.inventory(architecture);
+        for (values, info) in self.values_mut().into_iter().zip(inventory) {
+            let expected = info.kind.shape(values.len());
+            let stored = match find(&info.name) {
+                Some((shape, stored)) if shape == expected && stored.len() == values.len() => stored,
+                Some((shape, _)) => {
+                    let reason = format!("tensor {} has shape {shape:?}; the model asks for {expected:?}", info.name);
+                    return Err(ModelError::Request(reason));
+                }
+                None => return Err(ModelError::Request(format!("tensor {} is missing", info.name))),
+            };
+            match info.kind {
+                ParameterKind::Matrix { inputs, outputs, .. } => transpose(values, stored, outputs, inputs, 0),
+                _ => values.copy_from_slice(stored),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The content of a `config.json`, with which a directory that holds tensors of this architecture is read as a model: as a
+/// `LlamaForCausalLM` where that says everything.
+pub fn config(architecture: &Architecture) -> Value {
+    describe(architecture).0
+}
+
+/// A model of weights in memory, to be run and examined as any other.
+///
+/// # Errors
+/// If a weight is not finite, or the tensors cannot be stored.
+pub fn in_memory(
+    name: &str,
+    architecture: &Architecture,
+    parameters: &mut Parameters<f32>,
+) -> Result<Model, ModelError> {
+    let tensors = parameters.tensors(architecture);
+    let wrong = |error: safetensors::SafeTensorError| ModelError::Request(format!("the weights cannot be stored: {error}"));
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|tensor| tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|(tensor, bytes)| Ok((tensor.name.as_str(), TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(wrong)?;
+    let bytes = safetensors::serialize(views, None).map_err(wrong)?;
+    Model::from_checkpoint(Checkpoint::from_memory(name, config(architecture), bytes)?)
+}
