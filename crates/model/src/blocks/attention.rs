@@ -1,7 +1,7 @@
 //! The attention block (eq. 6-11).
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::attention::{HeadGroup, Mask, Scan, Sinks, Strided, attend};
+use sinkscope_kernels::attention::{Extras, HeadGroup, Look, Mask, Scan, Sinks, Strided, Weighting, attend};
 use sinkscope_kernels::rope::RopeTable;
 
 use super::Norm;
@@ -42,6 +42,7 @@ impl Architecture {
             scale: F::from_f64(self.attention_scale),
             soft_cap: self.attention_soft_cap.map(F::from_f64),
             window: self.layers[layer].window,
+            weighting: Weighting::Softmax,
         }
     }
 }
@@ -70,8 +71,8 @@ impl<F: Float> AttentionBlock<F> {
         table.rotate(keys, self.kv_heads, head_dim, position);
     }
 
-    /// Attention of `rows` query rows of one sequence, the first at `position`, to all keys up to each. Gives the scan
-    /// of each key-value head's group, in order, if `scan`. `sinks`: how many keys stay in sight of windows, and the queries
+    /// Attention of `rows` query rows of one sequence, the first at `position`, to all keys up to each. Gives what
+    /// `look` asks for of each key-value head's group, in order. `sinks`: how many keys stay in sight of windows, and the queries
     /// that meet them.
     ///
     /// # Shapes
@@ -87,7 +88,7 @@ impl<F: Float> AttentionBlock<F> {
         out: &mut [F],
         mask: Mask<'_>,
         sinks: Option<(usize, &[F])>,
-        scan: bool,
+        look: Look,
     ) -> Option<Vec<Scan<F>>> {
         let head_dim = self.group.head_dim;
         let key_width = self.kv_heads * head_dim;
@@ -105,12 +106,15 @@ impl<F: Float> AttentionBlock<F> {
                     Strided { data: &keys[at..], row_stride: key_width },
                     Strided { data: &values[at..], row_stride: key_width },
                     (&mut out[head * group_width..], query_width),
-                    mask,
-                    sinks.map(|(count, queries)| Sinks {
-                        count,
-                        queries: Strided { data: &queries[head * group_width..], row_stride: query_width },
-                    }),
-                    scan,
+                    Extras {
+                        mask,
+                        sinks: sinks.map(|(count, queries)| Sinks {
+                            count,
+                            queries: Strided { data: &queries[head * group_width..], row_stride: query_width },
+                        }),
+                        ..Extras::default()
+                    },
+                    look,
                 )
             })
             .collect();

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use sinkscope_kernels::attention::Mask;
+use sinkscope_kernels::attention::{Look, Mask};
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::add;
 
@@ -167,7 +167,17 @@ impl Prefix {
                 let count = TILE_ROWS.min(rows - first);
                 let own = first * width..(first + count) * width;
                 let (queries, heads) = (&queries[own.clone()], &mut heads[own]);
-                block.attend(count, first, queries, &self.keys, &self.values, heads, Mask::default(), None, false);
+                block.attend(
+                    count,
+                    first,
+                    queries,
+                    &self.keys,
+                    &self.values,
+                    heads,
+                    Mask::default(),
+                    None,
+                    Look::Nothing,
+                );
             }
             block.project_output(heads, out);
             add(&mut self.residual, out);
@@ -214,7 +224,7 @@ fn attend_all(
                 all_keys[position * key_width..].copy_from_slice(&keys[own.clone()]);
                 all_values[position * key_width..].copy_from_slice(&values[own]);
                 let heads = &mut heads[row * query_width..(row + 1) * query_width];
-                block.attend(1, position, query, &all_keys, &all_values, heads, Mask::default(), None, false);
+                block.attend(1, position, query, &all_keys, &all_values, heads, Mask::default(), None, Look::Nothing);
             }
             block.project_output(heads, out);
             add(residual, out);

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
+use sinkscope_kernels::attention::Look;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::{add, scale};
 
@@ -424,7 +425,7 @@ impl Run<'_> {
                         slice_rows(heads, &(row..row + chunk.rows), a.query_width()),
                         observer.mask(number, chunk.sequence),
                         sinks.map(|count| (count, &sink_queries[chunk.first_row * a.query_width()..])),
-                        observer.wants(Point::Attention, number),
+                        if observer.wants(Point::Attention, number) { Look::Scan } else { Look::Nothing },
                     );
                     row += chunk.rows;
                     if let Some(scan) = scan {

@@ -2,7 +2,7 @@
 //! And what must: edits.
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::attention::Mask;
+use sinkscope_kernels::attention::{Look, Mask};
 use sinkscope_kernels::rope::RopeTable;
 
 use super::recording::Recording;
@@ -235,7 +235,7 @@ fn residual_in<F: Float>(model: &Model, ids: &[u32]) -> Result<Vec<f32>, ModelEr
         let (frequencies, magnitude) = ropes[a.layers[layer].rope].frequencies(rows);
         block.rotate(&RopeTable::new(&frequencies, magnitude, rows), &mut queries, &mut keys, 0);
         let (mut heads, mut out) = (of_width(a.query_width()), of_width(d));
-        block.attend(rows, 0, &queries, &keys, &values, &mut heads, Mask::default(), None, false);
+        block.attend(rows, 0, &queries, &keys, &values, &mut heads, Mask::default(), None, Look::Nothing);
         block.project_output(&heads, &mut out);
         x.iter_mut().zip(&out).for_each(|(x, out)| *x += *out);
 
