@@ -38,7 +38,6 @@ fn relu<F: Float>(x: F) -> F {
     x.maximum(F::ZERO)
 }
 
-/// The activation at x, and its derivative there.
 #[inline(always)]
 fn silu_and_slope<F: Float>(x: F) -> (F, F) {
     let sigmoid = F::ONE / (F::ONE + (-x).exp());
@@ -70,86 +69,145 @@ fn relu_and_slope<F: Float>(x: F) -> (F, F) {
     (relu(x), if x > F::ZERO { F::ONE } else { F::ZERO })
 }
 
+/// An activation as a type: a function that is passed as a value is not always inlined, and then not vectorised.
+trait Curve {
+    fn value<F: Float>(x: F) -> F;
+    /// The activation at x, and its derivative there.
+    fn value_and_slope<F: Float>(x: F) -> (F, F);
+}
+
+struct Silu;
+
+impl Curve for Silu {
+    #[inline(always)]
+    fn value<F: Float>(x: F) -> F {
+        silu(x)
+    }
+    #[inline(always)]
+    fn value_and_slope<F: Float>(x: F) -> (F, F) {
+        silu_and_slope(x)
+    }
+}
+
+struct Gelu;
+
+impl Curve for Gelu {
+    #[inline(always)]
+    fn value<F: Float>(x: F) -> F {
+        gelu(x)
+    }
+    #[inline(always)]
+    fn value_and_slope<F: Float>(x: F) -> (F, F) {
+        gelu_and_slope(x)
+    }
+}
+
+struct GeluTanh;
+
+impl Curve for GeluTanh {
+    #[inline(always)]
+    fn value<F: Float>(x: F) -> F {
+        gelu_tanh(x)
+    }
+    #[inline(always)]
+    fn value_and_slope<F: Float>(x: F) -> (F, F) {
+        gelu_tanh_and_slope(x)
+    }
+}
+
+struct Relu;
+
+impl Curve for Relu {
+    #[inline(always)]
+    fn value<F: Float>(x: F) -> F {
+        relu(x)
+    }
+    #[inline(always)]
+    fn value_and_slope<F: Float>(x: F) -> (F, F) {
+        relu_and_slope(x)
+    }
+}
+
 /// `x = activation(x)`.
 pub fn activate<F: Float>(activation: Activation, x: &mut [F]) {
-    fn each<F: Float>(x: &mut [F], f: impl Fn(F) -> F) {
+    fn each<F: Float, C: Curve>(x: &mut [F]) {
         dispatch(
             #[inline(always)]
             || {
                 for x in x.iter_mut() {
-                    *x = f(*x);
+                    *x = C::value(*x);
                 }
             },
         );
     }
     match activation {
-        Activation::Silu => each(x, silu),
-        Activation::Gelu => each(x, gelu),
-        Activation::GeluTanh => each(x, gelu_tanh),
-        Activation::Relu => each(x, relu),
+        Activation::Silu => each::<F, Silu>(x),
+        Activation::Gelu => each::<F, Gelu>(x),
+        Activation::GeluTanh => each::<F, GeluTanh>(x),
+        Activation::Relu => each::<F, Relu>(x),
     }
 }
 
 /// `gate = activation(gate) * up`: the inside of SwiGLU (eq. 12) and GeGLU.
 pub fn activate_gated<F: Float>(activation: Activation, gate: &mut [F], up: &[F]) {
-    fn each<F: Float>(gate: &mut [F], up: &[F], f: impl Fn(F) -> F) {
+    fn each<F: Float, C: Curve>(gate: &mut [F], up: &[F]) {
         assert_eq!(gate.len(), up.len(), "activate_gated: lengths differ");
         dispatch(
             #[inline(always)]
             || {
                 for (gate, &up) in gate.iter_mut().zip(up) {
-                    *gate = f(*gate) * up;
+                    *gate = C::value(*gate) * up;
                 }
             },
         );
     }
     match activation {
-        Activation::Silu => each(gate, up, silu),
-        Activation::Gelu => each(gate, up, gelu),
-        Activation::GeluTanh => each(gate, up, gelu_tanh),
-        Activation::Relu => each(gate, up, relu),
+        Activation::Silu => each::<F, Silu>(gate, up),
+        Activation::Gelu => each::<F, Gelu>(gate, up),
+        Activation::GeluTanh => each::<F, GeluTanh>(gate, up),
+        Activation::Relu => each::<F, Relu>(gate, up),
     }
 }
 
 /// `hidden = activation(gate) * up`, leaving both as they are for the backward.
 pub fn activate_gated_into<F: Float>(activation: Activation, hidden: &mut [F], gate: &[F], up: &[F]) {
-    fn each<F: Float>(hidden: &mut [F], gate: &[F], up: &[F], f: impl Fn(F) -> F) {
+    fn each<F: Float, C: Curve>(hidden: &mut [F], gate: &[F], up: &[F]) {
         assert!(hidden.len() == gate.len() && up.len() == gate.len(), "activate_gated_into: lengths differ");
         dispatch(
             #[inline(always)]
             || {
                 for ((hidden, &gate), &up) in hidden.iter_mut().zip(gate).zip(up) {
-                    *hidden = f(gate) * up;
+                    *hidden = C::value(gate) * up;
                 }
             },
         );
     }
     match activation {
-        Activation::Silu => each(hidden, gate, up, silu),
-        Activation::Gelu => each(hidden, gate, up, gelu),
-        Activation::GeluTanh => each(hidden, gate, up, gelu_tanh),
-        Activation::Relu => each(hidden, gate, up, relu),
+        Activation::Silu => each::<F, Silu>(hidden, gate, up),
+        Activation::Gelu => each::<F, Gelu>(hidden, gate, up),
+        Activation::GeluTanh => each::<F, GeluTanh>(hidden, gate, up),
+        Activation::Relu => each::<F, Relu>(hidden, gate, up),
     }
 }
 
 /// Gradient of [`activate`]: `dx = dy * activation'(x)`.
 pub fn activate_backward<F: Float>(activation: Activation, dx: &mut [F], dy: &[F], x: &[F]) {
-    fn each<F: Float>(dx: &mut [F], dy: &[F], x: &[F], f: impl Fn(F) -> (F, F)) {
+    fn each<F: Float, C: Curve>(dx: &mut [F], dy: &[F], x: &[F]) {
         assert!(dx.len() == x.len() && dy.len() == x.len(), "activate_backward: lengths differ");
         dispatch(
             #[inline(always)]
             || {
                 for ((dx, &dy), &x) in dx.iter_mut().zip(dy).zip(x) {
-                    *dx = dy * f(x).1;
+                    *dx = dy * C::value_and_slope(x).1;
                 }
             },
         );
     }
     match activation {
-        Activation::Silu => each(dx, dy, x, silu_and_slope),
-        Activation::Gelu => each(dx, dy, x, gelu_and_slope),
-        Activation::GeluTanh => each(dx, dy, x, gelu_tanh_and_slope),
-        Activation::Relu => each(dx, dy, x, relu_and_slope),
+        Activation::Silu => each::<F, Silu>(dx, dy, x),
+        Activation::Gelu => each::<F, Gelu>(dx, dy, x),
+        Activation::GeluTanh => each::<F, GeluTanh>(dx, dy, x),
+        Activation::Relu => each::<F, Relu>(dx, dy, x),
     }
 }
 
@@ -171,7 +229,7 @@ pub fn activate_gated_backward<F: Float>(
     gate: &[F],
     up: &[F],
 ) {
-    fn each<F: Float>(outputs: [&mut [F]; 3], inputs: [&[F]; 3], f: impl Fn(F) -> (F, F)) {
+    fn each<F: Float, C: Curve>(outputs: [&mut [F]; 3], inputs: [&[F]; 3]) {
         let count = inputs[0].len();
         let [d_gate, d_up, hidden] = outputs;
         let [d_hidden, gate, up] = inputs;
@@ -180,32 +238,37 @@ pub fn activate_gated_backward<F: Float>(
         dispatch(
             #[inline(always)]
             || {
-                let outputs = d_gate.chunks_mut(BLOCK).zip(d_up.chunks_mut(BLOCK)).zip(hidden.chunks_mut(BLOCK));
-                let inputs = d_hidden.chunks(BLOCK).zip(gate.chunks(BLOCK)).zip(up.chunks(BLOCK));
-                for (((d_gate, d_up), hidden), ((d_hidden, gate), up)) in outputs.zip(inputs) {
-                    let mut blocks = [[F::ZERO; BLOCK]; 3];
-                    let mut fill = |count: usize| {
-                        for i in 0..count {
-                            let (active, slope) = f(gate[i]);
-                            blocks[0][i] = d_hidden[i] * up[i] * slope;
-                            blocks[1][i] = d_hidden[i] * active;
-                            blocks[2][i] = up[i] * active;
-                        }
-                    };
-                    fill(gate.len());
-                    d_gate.copy_from_slice(&blocks[0][..d_gate.len()]);
-                    d_up.copy_from_slice(&blocks[1][..d_up.len()]);
-                    hidden.copy_from_slice(&blocks[2][..hidden.len()]);
+                let ((d_gates, d_gate), (d_ups, d_up)) =
+                    (d_gate.as_chunks_mut::<BLOCK>(), d_up.as_chunks_mut::<BLOCK>());
+                let ((hiddens, hidden), (d_hiddens, d_hidden)) =
+                    (hidden.as_chunks_mut::<BLOCK>(), d_hidden.as_chunks::<BLOCK>());
+                let ((gates, gate), (ups, up)) = (gate.as_chunks::<BLOCK>(), up.as_chunks::<BLOCK>());
+                let blocks = d_gates.iter_mut().zip(d_ups).zip(hiddens).zip(d_hiddens.iter().zip(gates).zip(ups));
+                for (((d_gate, d_up), hidden), ((d_hidden, gate), up)) in blocks {
+                    let mut new = ([F::ZERO; BLOCK], [F::ZERO; BLOCK], [F::ZERO; BLOCK]);
+                    for i in 0..BLOCK {
+                        let (active, slope) = C::value_and_slope(gate[i]);
+                        new.0[i] = d_hidden[i] * up[i] * slope;
+                        new.1[i] = d_hidden[i] * active;
+                        new.2[i] = up[i] * active;
+                    }
+                    (*d_gate, *d_up, *hidden) = new;
+                }
+                for i in 0..gate.len() {
+                    let (active, slope) = C::value_and_slope(gate[i]);
+                    d_gate[i] = d_hidden[i] * up[i] * slope;
+                    d_up[i] = d_hidden[i] * active;
+                    hidden[i] = up[i] * active;
                 }
             },
         );
     }
     let (outputs, inputs) = ([d_gate, d_up, hidden], [d_hidden, gate, up]);
     match activation {
-        Activation::Silu => each(outputs, inputs, silu_and_slope),
-        Activation::Gelu => each(outputs, inputs, gelu_and_slope),
-        Activation::GeluTanh => each(outputs, inputs, gelu_tanh_and_slope),
-        Activation::Relu => each(outputs, inputs, relu_and_slope),
+        Activation::Silu => each::<F, Silu>(outputs, inputs),
+        Activation::Gelu => each::<F, Gelu>(outputs, inputs),
+        Activation::GeluTanh => each::<F, GeluTanh>(outputs, inputs),
+        Activation::Relu => each::<F, Relu>(outputs, inputs),
     }
 }
 
@@ -220,13 +283,13 @@ pub fn activate_gated_backward_in_place<F: Float>(
     up: &mut [F],
     d_hidden: &mut [F],
 ) {
-    fn each<F: Float>(gate: &mut [F], up: &mut [F], d_hidden: &mut [F], f: impl Fn(F) -> (F, F)) {
+    fn each<F: Float, C: Curve>(gate: &mut [F], up: &mut [F], d_hidden: &mut [F]) {
         assert!(up.len() == gate.len() && d_hidden.len() == gate.len(), "activate_gated_backward: lengths differ");
         dispatch(
             #[inline(always)]
             || {
                 for ((gate, up), d_hidden) in gate.iter_mut().zip(up).zip(d_hidden) {
-                    let (active, slope) = f(*gate);
+                    let (active, slope) = C::value_and_slope(*gate);
                     let (u, d) = (*up, *d_hidden);
                     *gate = d * u * slope;
                     *up = d * active;
@@ -236,10 +299,10 @@ pub fn activate_gated_backward_in_place<F: Float>(
         );
     }
     match activation {
-        Activation::Silu => each(gate, up, d_hidden, silu_and_slope),
-        Activation::Gelu => each(gate, up, d_hidden, gelu_and_slope),
-        Activation::GeluTanh => each(gate, up, d_hidden, gelu_tanh_and_slope),
-        Activation::Relu => each(gate, up, d_hidden, relu_and_slope),
+        Activation::Silu => each::<F, Silu>(gate, up, d_hidden),
+        Activation::Gelu => each::<F, Gelu>(gate, up, d_hidden),
+        Activation::GeluTanh => each::<F, GeluTanh>(gate, up, d_hidden),
+        Activation::Relu => each::<F, Relu>(gate, up, d_hidden),
     }
 }
 

@@ -9,7 +9,16 @@
 use crate::Float;
 use crate::activation::soft_cap;
 use crate::matmul::{Matrix, MatrixMut, matmul, matmul_add};
-use crate::simd::{add_scaled, dispatch, exp_shifted, maximum};
+use crate::simd::{add_scaled, dispatch};
+
+mod backward;
+mod extras;
+mod weights;
+
+use weights::weigh;
+
+pub use backward::{EntryGradients, Forward, Gradients, StridedMut, attend_backward};
+pub use extras::{Entry, Extras, Look, Mask, Sinks, Weighting};
 
 /// Most query positions in one tile: matrix products on fewer rows waste the packing of keys and values.
 const TILE_ROWS: usize = 64;
@@ -31,6 +40,8 @@ pub struct HeadGroup<F> {
     pub soft_cap: Option<F>,
     /// A query sees itself and the `window - 1` positions before it.
     pub window: Option<usize>,
+    /// How scores become weights.
+    pub weighting: Weighting<F>,
 }
 
 /// Where one head group's values lie in a row-major matrix of several heads.
@@ -42,66 +53,44 @@ pub struct Strided<'a, F> {
     pub row_stride: usize,
 }
 
-/// Pairs that do not meet, beside those that causality and windows keep apart. A query always sees itself.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Mask<'a> {
-    /// By position: whether later queries do not see the key there. Empty hides none.
-    pub hidden: &'a [bool],
-    /// By position: whether the query there sees only itself. Empty leaves all as they are.
-    pub alone: &'a [bool],
-}
-
-impl Mask<'_> {
-    fn is_empty(&self) -> bool {
-        self.hidden.is_empty() && self.alone.is_empty()
-    }
-
-    /// Whether the query at `position` sees the key at `key`, if nothing else keeps them apart.
-    fn meet(&self, position: usize, key: usize) -> bool {
-        let marked = |marks: &[bool], at: usize| marks.get(at).copied().unwrap_or(false);
-        key == position || !(marked(self.hidden, key) || marked(self.alone, position))
-    }
-}
-
-/// The first keys of a sequence, which stay in sight when a window has left them behind.
-#[derive(Debug, Clone, Copy)]
-pub struct Sinks<'a, F> {
-    /// How many.
-    pub count: usize,
-    /// The queries that meet them then: as `queries` of [`attend`], perhaps rotated to another position.
-    pub queries: Strided<'a, F>,
-}
-
-/// The scan of a run of query rows of one head group. Lengths are per query head, heads in order.
+/// The scan of a run of query rows of one head group. Lengths are per query head, heads in order. All but the log-sum-exp is
+/// empty unless [`Look::Scan`] was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Scan<F> {
     /// queries_per_key x keys: attention received by each key from these queries in total.
     pub received: Vec<F>,
-    /// queries_per_key x rows: log of the sum of exponentials of the scores.
+    /// queries_per_key x rows: log of the sum of exponentials of the scores, of an entry that is no key too; for sigmoids, log
+    /// of the sum of weights.
     pub log_sum_exp: Vec<F>,
     /// queries_per_key x rows: weight of each query on itself.
     pub to_self: Vec<F>,
     /// queries_per_key x rows: weight of each query on position 0.
     pub to_first: Vec<F>,
-    /// queries_per_key x rows: entropy of each query's weights, in nats.
+    /// queries_per_key x rows: entropy of each query's weights, in nats; normalised first for sigmoids, and with an entry that
+    /// is no key as one more outcome.
     pub entropy: Vec<F>,
 }
 
 impl<F: Float> Scan<F> {
-    fn new(group: usize, rows: usize, keys: usize) -> Self {
-        let per_row = || vec![F::ZERO; group * rows];
-        Self {
-            received: vec![F::ZERO; group * keys],
-            log_sum_exp: per_row(),
-            to_self: per_row(),
-            to_first: per_row(),
-            entropy: per_row(),
+    fn new(look: Look, group: usize, rows: usize, keys: usize) -> Option<Self> {
+        let of_length = |length: usize| vec![F::ZERO; group * length];
+        let log_sum_exp = of_length(rows);
+        match look {
+            Look::Nothing => None,
+            Look::LogSumExp => Some(Self { log_sum_exp, ..Self::default() }),
+            Look::Scan => Some(Self {
+                received: of_length(keys),
+                log_sum_exp,
+                to_self: of_length(rows),
+                to_first: of_length(rows),
+                entropy: of_length(rows),
+            }),
         }
     }
 }
 
 /// Attention of `rows` query rows, at positions `first_position ..` of a sequence, to the keys at positions
-/// `0 .. first_position + rows`. Gives the scan if `scan`.
+/// `0 .. first_position + rows`. Gives what `look` asks for.
 ///
 /// # Shapes
 /// `queries`, `out`: rows x (queries_per_key * head_dim), strided; `keys`, `values`: (first_position + rows) x head_dim,
@@ -114,18 +103,22 @@ pub fn attend<F: Float>(
     keys: Strided<'_, F>,
     values: Strided<'_, F>,
     out: (&mut [F], usize),
-    mask: Mask<'_>,
-    sinks: Option<Sinks<'_, F>>,
-    scan: bool,
+    extras: Extras<'_, F>,
+    look: Look,
 ) -> Option<Scan<F>> {
+    let slopes = extras.slopes.len();
+    assert!(slopes == 0 || slopes == group.queries_per_key, "attend: one slope for each query head");
     let key_count = first_position + rows;
-    let mut scan = scan.then(|| Scan::new(group.queries_per_key, rows, key_count));
+    let mut scan = Scan::new(look, group.queries_per_key, rows, key_count);
     let first_key = first_visible(group, first_position);
-    let mut scratch = Scratch { keys: keys_by_dimension(group, keys, first_key, key_count), ..Scratch::default() };
+    let mut scratch = Scratch { keys: by_dimension(group, keys, first_key, key_count), ..Scratch::default() };
+    if slopes > 0 {
+        scratch.ramp = ramp(key_count);
+    }
     // Those that the last query's window has left behind: no other query's has left more.
-    let far = sinks.map_or(0, |sinks| sinks.count.min(first_visible(group, key_count - 1)));
+    let far = extras.sinks.map_or(0, |sinks| sinks.count.min(first_visible(group, key_count - 1)));
     if far > 0 {
-        scratch.sink_keys = keys_by_dimension(group, keys, 0, far);
+        scratch.sink_keys = by_dimension(group, keys, 0, far);
     }
     let (out, out_stride) = out;
     let mut row = 0;
@@ -133,16 +126,30 @@ pub fn attend<F: Float>(
         let position = first_position + row;
         let tile_rows = tile_rows(group, position).min(rows - row);
         let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
-        gather(&mut scratch.queries, group, &tile, queries);
+        gather(&mut scratch.queries, group, &tile, queries, group.scale);
         scratch.out.resize(group.queries_per_key * tile.rows * group.head_dim, F::ZERO);
-        if let Some(sinks) = sinks.filter(|_| far > 0) {
-            gather(&mut scratch.sink_queries, group, &tile, sinks.queries);
+        if let Some(sinks) = extras.sinks.filter(|_| far > 0) {
+            gather(&mut scratch.sink_queries, group, &tile, sinks.queries, group.scale);
         }
-        attend_tile(group, &tile, &mut scratch, values, mask, scan.as_mut());
-        scratch.scatter(group, &tile, out, out_stride);
+        attend_tile(group, &tile, &mut scratch, values, &extras, scan.as_mut());
+        scatter(&scratch.out, group, &tile, out, out_stride, F::ONE);
         row += tile_rows;
     }
     scan
+}
+
+/// 0, 1, 2 ..
+fn ramp<F: Float>(count: usize) -> Vec<F> {
+    (0..count).map(|at| F::from_f64(at as f64)).collect()
+}
+
+/// Takes from the scores of keys one after the other what ALiBi does: `slope * distance`, the first key `distance` away.
+#[inline(always)]
+fn subtract_distances<F: Float>(scores: &mut [F], slope: F, ramp: &[F], distance: usize) {
+    let distance = F::from_f64(distance as f64);
+    for (score, &at) in scores.iter_mut().zip(ramp) {
+        *score = (at - distance).mul_add(slope, *score);
+    }
 }
 
 /// Rows of the tile that begins at `position`: a function of shapes alone.
@@ -170,13 +177,13 @@ fn first_visible<F>(group: &HeadGroup<F>, position: usize) -> usize {
     group.window.map_or(0, |window| (position + 1).saturating_sub(window))
 }
 
-/// Keys `from .. to`, one dimension of the head after the other: the layout that products pack without a transposition,
+/// Keys (or values) `from .. to`, one dimension of the head after the other: the layout that products pack without a transposition,
 /// made once for all tiles. head_dim x (to - from).
-fn keys_by_dimension<F: Float>(group: &HeadGroup<F>, keys: Strided<'_, F>, from: usize, to: usize) -> Vec<F> {
+fn by_dimension<F: Float>(group: &HeadGroup<F>, keys: Strided<'_, F>, from: usize, to: usize) -> Vec<F> {
     let count = to - from;
     let mut gathered = vec![F::ZERO; group.head_dim * count];
-    for (block_index, block) in gathered.chunks_mut(KEYS_BY_DIMENSION * count).enumerate() {
-        let first = block_index * KEYS_BY_DIMENSION;
+    for (block_index, block) in gathered.chunks_mut(DIMENSIONS_AT_ONCE * count).enumerate() {
+        let first = block_index * DIMENSIONS_AT_ONCE;
         let dimensions = block.len() / count;
         for key in 0..count {
             let at = (from + key) * keys.row_stride + first;
@@ -189,7 +196,7 @@ fn keys_by_dimension<F: Float>(group: &HeadGroup<F>, keys: Strided<'_, F>, from:
 }
 
 /// Dimensions gathered together: a cache line of f32.
-const KEYS_BY_DIMENSION: usize = 16;
+const DIMENSIONS_AT_ONCE: usize = 16;
 
 struct Scratch<F> {
     /// head_dim x visible keys of the whole call.
@@ -203,6 +210,8 @@ struct Scratch<F> {
     sink_scores: Vec<F>,
     /// The scores of a row that a mask or a window leaves.
     met: Vec<F>,
+    /// 0, 1, 2 .. for ALiBi.
+    ramp: Vec<F>,
     out: Vec<F>,
 }
 
@@ -216,30 +225,32 @@ impl<F> Default for Scratch<F> {
             scores: Vec::new(),
             sink_scores: Vec::new(),
             met: Vec::new(),
+            ramp: Vec::new(),
             out: Vec::new(),
         }
     }
 }
 
-impl<F: Float> Scratch<F> {
-    fn scatter(&self, group: &HeadGroup<F>, tile: &Tile, out: &mut [F], out_stride: usize) {
-        let width = group.head_dim;
-        for (stacked, values) in self.out.chunks_exact(width).enumerate() {
-            let (head, row) = (stacked / tile.rows, tile.row + stacked % tile.rows);
-            let at = row * out_stride + head * width;
-            out[at..at + width].copy_from_slice(values);
+/// Puts the heads' rows back beside each other, times `factor`.
+fn scatter<F: Float>(stacked: &[F], group: &HeadGroup<F>, tile: &Tile, out: &mut [F], out_stride: usize, factor: F) {
+    let width = group.head_dim;
+    for (stacked, values) in stacked.chunks_exact(width).enumerate() {
+        let (head, row) = (stacked / tile.rows, tile.row + stacked % tile.rows);
+        let at = row * out_stride + head * width;
+        for (out, &value) in out[at..at + width].iter_mut().zip(values) {
+            *out = value * factor;
         }
     }
 }
 
-/// Stacks the heads' queries, scaled: (head, row) x head_dim.
-fn gather<F: Float>(stacked: &mut Vec<F>, group: &HeadGroup<F>, tile: &Tile, queries: Strided<'_, F>) {
+/// Stacks the heads' rows, times `factor`: (head, row) x head_dim.
+fn gather<F: Float>(stacked: &mut Vec<F>, group: &HeadGroup<F>, tile: &Tile, rows: Strided<'_, F>, factor: F) {
     let width = group.head_dim;
     stacked.clear();
     for head in 0..group.queries_per_key {
         for row in tile.row..tile.row + tile.rows {
-            let at = row * queries.row_stride + head * width;
-            stacked.extend(queries.data[at..at + width].iter().map(|&q| q * group.scale));
+            let at = row * rows.row_stride + head * width;
+            stacked.extend(rows.data[at..at + width].iter().map(|&value| value * factor));
         }
     }
 }
@@ -249,7 +260,7 @@ fn attend_tile<F: Float>(
     tile: &Tile,
     scratch: &mut Scratch<F>,
     values: Strided<'_, F>,
-    mask: Mask<'_>,
+    extras: &Extras<'_, F>,
     mut scan: Option<&mut Scan<F>>,
 ) {
     let width = group.head_dim;
@@ -294,37 +305,42 @@ fn attend_tile<F: Float>(
                     soft_cap(seen, cap);
                     soft_cap(sinks, cap);
                 }
-                let (largest, (sum, weighted)) = if mask.is_empty() && sinks.is_empty() {
-                    let largest = maximum(seen);
-                    (largest, exp_shifted(seen, largest))
-                } else {
-                    let mut parts = [(0, &mut *sinks), (low + first, &mut *seen)];
-                    exp_of_met(&mut parts, position, mask, &mut scratch.met)
-                };
-                let inverse = F::ONE / sum;
-                for p in seen.iter_mut() {
-                    *p *= inverse;
+                if let Some(&slope) = extras.slopes.get(head) {
+                    subtract_distances(seen, slope, &scratch.ramp, last - first);
+                    subtract_distances(sinks, slope, &scratch.ramp, position);
                 }
-                for p in sinks.iter_mut() {
-                    *p *= inverse;
+                let entry = extras.entry.map(|entry| entry.score(tile.row + row, head));
+                let (far_part, near_part) = ((0, &mut *sinks), (low + first, &mut *seen));
+                let pairs = (position, extras.mask);
+                let entropy = scan.as_ref().is_some_and(|scan| !scan.entropy.is_empty());
+                let sums = weigh(group.weighting, far_part, near_part, entry, pairs, &mut scratch.met, entropy);
+                if let Some(value) = extras.entry.and_then(|entry| entry.value) {
+                    let out = &mut scratch.out[index * width..(index + 1) * width];
+                    for (out, &value) in out.iter_mut().zip(value) {
+                        *out = sums.entry * value;
+                    }
                 }
-                if let Some(scan) = scan.as_deref_mut() {
-                    let at = head * tile.keys_in_scan;
-                    add_scaled(&mut scan.received[at..at + sinks.len()], F::ONE, sinks);
-                    let at = at + low + first;
-                    add_scaled(&mut scan.received[at..at + seen.len()], F::ONE, seen);
-                    let at = head * tile.rows_in_scan + tile.row + row;
-                    let log_sum = sum.ln();
-                    scan.log_sum_exp[at] = largest + log_sum;
-                    scan.entropy[at] = log_sum - weighted * inverse;
-                    scan.to_self[at] = seen[seen.len() - 1];
-                    let first_key = if low + first == 0 { seen.first() } else { sinks.first() };
-                    scan.to_first[at] = first_key.copied().unwrap_or(F::ZERO);
+                let Some(scan) = scan.as_deref_mut() else { continue };
+                let at = head * tile.rows_in_scan + tile.row + row;
+                let log_sum = sums.sum.ln();
+                scan.log_sum_exp[at] = sums.shift + log_sum;
+                if scan.entropy.is_empty() {
+                    continue;
                 }
+                scan.entropy[at] = log_sum - sums.weighted / sums.sum;
+                scan.to_self[at] = seen[seen.len() - 1];
+                let first_key = if low + first == 0 { seen.first() } else { sinks.first() };
+                scan.to_first[at] = first_key.copied().unwrap_or(F::ZERO);
+                let at = head * tile.keys_in_scan;
+                add_scaled(&mut scan.received[at..at + sinks.len()], F::ONE, sinks);
+                let at = at + low + first;
+                add_scaled(&mut scan.received[at..at + seen.len()], F::ONE, seen);
             }
         },
     );
-    matmul(
+    // Where the entry has a value, its share is there already.
+    let multiply = if extras.entry.is_some_and(|entry| entry.value.is_some()) { matmul_add } else { matmul };
+    multiply(
         MatrixMut::new(&mut scratch.out, stacked, width),
         Matrix::new(&scratch.scores, stacked, visible),
         Matrix::strided(values_from, visible, width, values.row_stride, 1),
@@ -336,32 +352,6 @@ fn attend_tile<F: Float>(
             Matrix::strided(values.data, far, width, values.row_stride, 1),
         );
     }
-}
-
-/// The largest score of the keys that the query at `position` meets, and what [`exp_shifted`] makes of them; the others'
-/// weights are 0. A part is the scores of keys one after the other, and the first of them.
-#[inline(always)]
-fn exp_of_met<F: Float>(
-    parts: &mut [(usize, &mut [F])],
-    position: usize,
-    mask: Mask<'_>,
-    met: &mut Vec<F>,
-) -> (F, (F, F)) {
-    met.clear();
-    for (first, scores) in parts.iter() {
-        let meeting = scores.iter().enumerate().filter(|(at, _)| mask.meet(position, first + at));
-        met.extend(meeting.map(|(_, &score)| score));
-    }
-    let largest = maximum(met);
-    let sums = exp_shifted(met, largest);
-    let mut weights = met.iter();
-    for (first, scores) in parts {
-        for (at, score) in scores.iter_mut().enumerate() {
-            let weight = if mask.meet(position, *first + at) { weights.next() } else { None };
-            *score = weight.copied().unwrap_or(F::ZERO);
-        }
-    }
-    (largest, sums)
 }
 
 #[cfg(test)]

@@ -68,10 +68,17 @@ pub trait Float:
     fn erf(self) -> Self;
 }
 
-/// Evaluates a polynomial, highest power first.
+/// Evaluates a polynomial, highest power first. Counted by hand, so that it unrolls into the loop that calls it whatever its
+/// degree, and calls nothing that might not be inlined.
 #[inline(always)]
-fn polynomial(x: f32, coefficients: &[f32]) -> f32 {
-    coefficients.iter().fold(0.0, |sum, &c| sum.mul_add(x, c))
+fn polynomial<const TERMS: usize>(x: f32, coefficients: [f32; TERMS]) -> f32 {
+    let mut sum = coefficients[0];
+    let mut at = 1;
+    while at < TERMS {
+        sum = f32::mul_add(sum, x, coefficients[at]);
+        at += 1;
+    }
+    sum
 }
 
 impl Float for f32 {
@@ -124,7 +131,7 @@ impl Float for f32 {
         let r = n.mul_add(2.121_944_4e-4, r);
         let p = polynomial(
             r,
-            &[1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0],
+            [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5, 1.0, 1.0],
         );
         // 2^n in two factors: n reaches 128, which is no exponent of a finite number.
         let half = (n * 0.5 + ROUND) - ROUND;
@@ -142,8 +149,7 @@ impl Float for f32 {
     fn tanh(self) -> Self {
         let magnitude = f32::abs(self);
         let square = self * self;
-        let small =
-            polynomial(square, &[-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]);
+        let small = polynomial(square, [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]);
         let small = (small * square).mul_add(self, self);
         let large = 1.0 - 2.0 / (Float::exp(2.0 * magnitude) + 1.0);
         if magnitude < 0.625 { small } else { large.copysign(self) }
@@ -155,7 +161,7 @@ impl Float for f32 {
         let small = self
             * polynomial(
                 square,
-                &[
+                [
                     7.853_861_4e-5,
                     -8.010_194e-4,
                     5.188_327_7e-3,
@@ -168,7 +174,7 @@ impl Float for f32 {
         let inverse = 1.0 / if square < 1.0 { 1.0 } else { square };
         let middle = polynomial(
             inverse,
-            &[
+            [
                 2.326_82e-2,
                 -1.387_039_4e-1,
                 3.687_424_8e-1,
@@ -182,7 +188,7 @@ impl Float for f32 {
         );
         let far = polynomial(
             inverse,
-            &[
+            [
                 -10.477_664,
                 12.977_2,
                 -7.495_518_7,

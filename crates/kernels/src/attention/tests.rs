@@ -1,11 +1,20 @@
 //! The tiles against attention written out in full.
 
 use super::*;
+use crate::differences::{convert, values};
+
+/// The optional operands, owned: positions x queries_per_key scores of an entry, and its value.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Owned {
+    pub slopes: Vec<f64>,
+    pub entry: Option<(Vec<f64>, Option<Vec<f64>>)>,
+}
 
 struct Naive {
     out: Vec<f64>,
     weights: Vec<Vec<Vec<f64>>>,
     log_sum_exp: Vec<Vec<f64>>,
+    entropy: Vec<Vec<f64>>,
 }
 
 /// Every score of every pair, in f64.
@@ -16,12 +25,14 @@ fn naive(
     k: &[f64],
     v: &[f64],
     mask: Mask<'_>,
+    owned: &Owned,
 ) -> Naive {
     let (heads, d) = (group.queries_per_key, group.head_dim);
     let mut result = Naive {
         out: vec![0.0; positions * heads * d],
         weights: vec![Vec::new(); heads],
         log_sum_exp: vec![Vec::new(); heads],
+        entropy: vec![Vec::new(); heads],
     };
     for head in 0..heads {
         for t in 0..positions {
@@ -32,16 +43,29 @@ fn naive(
                     let dot: f64 = (0..d).map(|i| q[(t * heads + head) * d + i] * k[s * d + i]).sum();
                     let score = dot * group.scale;
                     let score = group.soft_cap.map_or(score, |cap| cap * (score / cap).tanh());
+                    let slope = owned.slopes.get(head).copied().unwrap_or(0.0);
+                    let score = score - slope * (t as f64 - s as f64);
                     let seen = s <= t && (inside || s < sinks);
                     let apart = s != t && (mask.hidden.get(s) == Some(&true) || mask.alone.get(t) == Some(&true));
                     if seen && !apart { score } else { f64::NEG_INFINITY }
                 })
                 .collect();
-            let sum: f64 = scores.iter().map(|s| s.exp()).sum();
-            let weights: Vec<f64> = scores.iter().map(|s| s.exp() / sum).collect();
+            let exponential = |score: f64| match group.weighting {
+                Weighting::Softmax => score.exp(),
+                Weighting::Sigmoid { bias } => 1.0 / (1.0 + (-score - bias).exp()),
+            };
+            let entry = owned.entry.as_ref().map_or(0.0, |(scores, _)| exponential(scores[t * heads + head]));
+            let sum = scores.iter().map(|&score| exponential(score)).sum::<f64>() + entry;
+            let norm = if group.weighting == Weighting::Softmax { sum } else { 1.0 };
+            let weights: Vec<f64> = scores.iter().map(|&score| exponential(score) / norm).collect();
+            let value = owned.entry.as_ref().and_then(|(_, value)| value.as_ref());
             for i in 0..d {
-                result.out[(t * heads + head) * d + i] = (0..positions).map(|s| weights[s] * v[s * d + i]).sum();
+                let from_entry = value.map_or(0.0, |value| value[i]) * entry / norm;
+                result.out[(t * heads + head) * d + i] =
+                    (0..positions).map(|s| weights[s] * v[s * d + i]).sum::<f64>() + from_entry;
             }
+            let shares = weights.iter().map(|weight| weight * norm / sum).chain([entry / sum]);
+            result.entropy[head].push(-shares.filter(|&w| w > 0.0).map(|w| w * w.ln()).sum::<f64>());
             result.weights[head].push(weights);
             result.log_sum_exp[head].push(sum.ln());
         }
@@ -49,20 +73,23 @@ fn naive(
     result
 }
 
-fn values(n: usize, seed: u64) -> Vec<f64> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..n)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) as f64 / (1u64 << 53) as f64 * 4.0 - 2.0
-        })
-        .collect()
+/// The same group in another precision.
+pub(super) fn narrow<F: Float>(group: &HeadGroup<f64>) -> HeadGroup<F> {
+    HeadGroup {
+        queries_per_key: group.queries_per_key,
+        head_dim: group.head_dim,
+        scale: F::from_f64(group.scale),
+        soft_cap: group.soft_cap.map(F::from_f64),
+        window: group.window,
+        weighting: match group.weighting {
+            Weighting::Softmax => Weighting::Softmax,
+            Weighting::Sigmoid { bias } => Weighting::Sigmoid { bias: F::from_f64(bias) },
+        },
+    }
 }
 
 fn check<F: Float>(group: &HeadGroup<f64>, positions: usize, chunk: usize, tolerance: f64) {
-    check_all::<F>(group, positions, chunk, Mask::default(), 0, tolerance);
+    check_all::<F>(group, positions, chunk, Mask::default(), 0, &Owned::default(), tolerance);
 }
 
 fn check_all<F: Float>(
@@ -71,21 +98,17 @@ fn check_all<F: Float>(
     chunk: usize,
     mask: Mask<'_>,
     sinks: usize,
+    owned: &Owned,
     tolerance: f64,
 ) {
     let (heads, d) = (group.queries_per_key, group.head_dim);
     let (q, k, v) = (values(positions * heads * d, 1), values(positions * d, 2), values(positions * d, 3));
     let sink_q = values(q.len(), 7);
-    let expected = naive(group, positions, (&q, &sink_q, sinks), &k, &v, mask);
-    let convert = |x: &[f64]| x.iter().map(|&v| F::from_f64(v)).collect::<Vec<F>>();
-    let (q, k, v, sink_q) = (convert(&q), convert(&k), convert(&v), convert(&sink_q));
-    let group = HeadGroup {
-        queries_per_key: heads,
-        head_dim: d,
-        scale: F::from_f64(group.scale),
-        soft_cap: group.soft_cap.map(F::from_f64),
-        window: group.window,
-    };
+    let expected = naive(group, positions, (&q, &sink_q, sinks), &k, &v, mask, owned);
+    let (q, k, v, sink_q) = (convert::<F>(&q), convert::<F>(&k), convert::<F>(&v), convert::<F>(&sink_q));
+    let group = narrow::<F>(group);
+    let slopes = convert::<F>(&owned.slopes);
+    let entry = owned.entry.as_ref().map(|(scores, value)| (convert::<F>(scores), value.as_deref().map(convert::<F>)));
     let close = |a: F, b: f64| assert!((a.to_f64() - b).abs() < tolerance * (1.0 + b.abs()), "{a:?} {b}");
     let mut received = vec![vec![0.0; positions]; heads];
     for first in (0..positions).step_by(chunk) {
@@ -99,12 +122,19 @@ fn check_all<F: Float>(
             Strided { data: &k, row_stride: d },
             Strided { data: &v, row_stride: d },
             (&mut out, heads * d),
-            mask,
-            (sinks > 0).then(|| Sinks {
-                count: sinks,
-                queries: Strided { data: &sink_q[first * heads * d..], row_stride: heads * d },
-            }),
-            true,
+            Extras {
+                mask,
+                sinks: (sinks > 0).then(|| Sinks {
+                    count: sinks,
+                    queries: Strided { data: &sink_q[first * heads * d..], row_stride: heads * d },
+                }),
+                slopes: &slopes,
+                entry: entry.as_ref().map(|(scores, value)| Entry {
+                    scores: Strided { data: &scores[first * heads..], row_stride: heads },
+                    value: value.as_deref(),
+                }),
+            },
+            Look::Scan,
         )
         .expect("a scan was asked for");
         for (i, &o) in out.iter().enumerate() {
@@ -120,7 +150,7 @@ fn check_all<F: Float>(
                 close(scan.log_sum_exp[at], expected.log_sum_exp[head][t]);
                 close(scan.to_self[at], weights[t]);
                 close(scan.to_first[at], weights[0]);
-                close(scan.entropy[at], -weights.iter().filter(|&&w| w > 0.0).map(|w| w * w.ln()).sum::<f64>());
+                close(scan.entropy[at], expected.entropy[head][t]);
             }
         }
     }
@@ -132,8 +162,8 @@ fn check_all<F: Float>(
     }
 }
 
-fn group(queries_per_key: usize, head_dim: usize) -> HeadGroup<f64> {
-    HeadGroup { queries_per_key, head_dim, scale: 0.9, soft_cap: None, window: None }
+pub(super) fn group(queries_per_key: usize, head_dim: usize) -> HeadGroup<f64> {
+    HeadGroup { queries_per_key, head_dim, scale: 0.9, soft_cap: None, window: None, weighting: Weighting::Softmax }
 }
 
 #[test]
@@ -162,8 +192,8 @@ fn masks_keep_apart_what_they_should() {
         for (hidden, alone) in [(&hidden, &none), (&none, &alone), (&hidden, &alone), (&every(1), &none)] {
             let mask = Mask { hidden, alone };
             for shape in [group(3, 8), HeadGroup { window: Some(20), soft_cap: Some(2.0), ..group(2, 4) }] {
-                check_all::<f64>(&shape, positions, chunk, mask, 0, 1e-12);
-                check_all::<f32>(&shape, positions, chunk, mask, 2, 3e-5);
+                check_all::<f64>(&shape, positions, chunk, mask, 0, &Owned::default(), 1e-12);
+                check_all::<f32>(&shape, positions, chunk, mask, 2, &Owned::default(), 3e-5);
             }
         }
     }
@@ -175,11 +205,11 @@ fn sinks_stay_in_sight_of_windows() {
         for (window, sinks) in [(1, 1), (5, 3), (20, 4), (4, 30), (65, 2), (400, 4)] {
             for shape in [group(3, 8), HeadGroup { soft_cap: Some(2.0), ..group(1, 5) }] {
                 let shape = HeadGroup { window: Some(window), ..shape };
-                check_all::<f64>(&shape, positions, chunk, Mask::default(), sinks, 1e-12);
-                check_all::<f32>(&shape, positions, chunk, Mask::default(), sinks, 3e-5);
+                check_all::<f64>(&shape, positions, chunk, Mask::default(), sinks, &Owned::default(), 1e-12);
+                check_all::<f32>(&shape, positions, chunk, Mask::default(), sinks, &Owned::default(), 3e-5);
             }
         }
-        check_all::<f64>(&group(2, 4), positions, chunk, Mask::default(), 4, 1e-12);
+        check_all::<f64>(&group(2, 4), positions, chunk, Mask::default(), 4, &Owned::default(), 1e-12);
     }
 }
 
@@ -193,26 +223,46 @@ fn tiles_shrink_with_length_but_never_below_the_least() {
 }
 
 #[test]
-fn without_a_scan_the_output_is_the_same() {
+fn alibi_entries_and_sigmoids_agree_with_naive() {
+    for (positions, chunk) in [(1, 1), (67, 256), (150, 64)] {
+        let marks: Vec<bool> = (0..positions).map(|position| position % 5 == 0).collect();
+        for shape in [group(3, 7), HeadGroup { window: Some(20), soft_cap: Some(2.0), ..group(2, 4) }] {
+            let heads = shape.queries_per_key;
+            let scores = values(positions * heads, 11);
+            for slopes in [Vec::new(), vec![0.3; heads]] {
+                let value = values(shape.head_dim, 12);
+                for entry in [None, Some((scores.clone(), None)), Some((scores.clone(), Some(value)))] {
+                    let owned = Owned { slopes: slopes.clone(), entry };
+                    for weighting in [Weighting::Softmax, Weighting::Sigmoid { bias: -1.5 }] {
+                        let shape = HeadGroup { weighting, ..shape };
+                        for mask in [Mask::default(), Mask { hidden: &marks, alone: &marks }] {
+                            for sinks in [0, 2] {
+                                check_all::<f64>(&shape, positions, chunk, mask, sinks, &owned, 1e-12);
+                                check_all::<f32>(&shape, positions, chunk, mask, sinks, &owned, 5e-5);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_look_changes_neither_output_nor_log_sum_exp() {
     let (q, k) = (values(40 * 8, 4), values(40 * 8, 5));
-    let run = |scan| {
+    let run = |look| {
         let mut out = vec![0.0; 40 * 8];
         let strided = |data| Strided { data, row_stride: 8 };
-        let scan = attend(
-            &group(1, 8),
-            40,
-            0,
-            strided(&q),
-            strided(&k),
-            strided(&k),
-            (&mut out, 8),
-            Mask::default(),
-            None,
-            scan,
-        );
-        (out, scan.is_some())
+        let (q, k) = (strided(&q), strided(&k));
+        let scan = attend(&group(1, 8), 40, 0, q, k, k, (&mut out, 8), Extras::default(), look);
+        (out, scan)
     };
-    let (with, without) = (run(true), run(false));
-    assert_eq!(with.0, without.0);
-    assert!(with.1 && !without.1);
+    let (out, scan) = run(Look::Scan);
+    let (same, none) = run(Look::Nothing);
+    let (also, sums) = run(Look::LogSumExp);
+    assert!(same == out && also == out && none.is_none());
+    let (scan, sums) = (scan.expect("asked for"), sums.expect("asked for"));
+    assert_eq!(scan.log_sum_exp, sums.log_sum_exp);
+    assert!(sums.received.is_empty() && sums.entropy.is_empty() && scan.entropy.len() == 40);
 }

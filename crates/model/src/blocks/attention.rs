@@ -1,7 +1,7 @@
 //! The attention block (eq. 6-11).
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::attention::{Entry, HeadGroup, Look, Mask, Options, Scan, Sinks, Strided, Weighting, attend};
+use sinkscope_kernels::attention::{Entry, Extras, HeadGroup, Look, Mask, Scan, Sinks, Strided, Weighting, attend};
 use sinkscope_kernels::gate::gate_heads;
 use sinkscope_kernels::rope::RopeTable;
 
@@ -149,7 +149,7 @@ impl<F: Float> AttentionBlock<F> {
                     strided(&keys[at..], key_width),
                     strided(&values[at..], key_width),
                     (&mut out[group..], query_width),
-                    &self.options(head, options),
+                    self.extras(head, options),
                     options.look,
                 )
             })
@@ -157,11 +157,11 @@ impl<F: Float> AttentionBlock<F> {
         scans.into_iter().collect()
     }
 
-    /// The options of one key-value head's group.
-    pub(super) fn options<'a>(&'a self, head: usize, options: &AttendOptions<'a, F>) -> Options<'a, F> {
+    /// What one key-value head's group is asked.
+    pub(super) fn extras<'a>(&'a self, head: usize, options: &AttendOptions<'a, F>) -> Extras<'a, F> {
         let (head_dim, heads) = (self.group.head_dim, self.group.queries_per_key);
         let query_width = self.kv_heads * heads * head_dim;
-        Options {
+        Extras {
             mask: options.mask,
             sinks: options.sinks.map(|(count, queries)| Sinks {
                 count,

@@ -1,7 +1,9 @@
 //! The attention block in training.
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::attention::{Gradients, Look, Strided, attend_backward};
+use sinkscope_kernels::attention::{
+    EntryGradients, Forward, Gradients, Look, Strided, StridedMut, attend_backward,
+};
 use sinkscope_kernels::gate::gate_heads_backward;
 use sinkscope_kernels::simd::{add, add_columns};
 
@@ -390,24 +392,25 @@ impl<F: Float> AttentionBlock<F> {
                 let log_sum_exp = first * heads + head * grouped * seq_len;
                 let of_queries = |data| Strided { data, row_stride: query_width };
                 let of_keys = |data| Strided { data, row_stride: key_width };
-                attend_backward(
-                    &self.group,
-                    seq_len,
-                    of_queries(&trace.queries[query..]),
-                    of_keys(&trace.keys[key..]),
-                    of_keys(&trace.values[key..]),
-                    of_queries(&trace.heads[query..]),
-                    of_queries(&gradients.d_heads[query..]),
-                    &trace.log_sum_exp[log_sum_exp..log_sum_exp + grouped * seq_len],
-                    &self.options(head, &options),
-                    Gradients {
-                        queries: (&mut d_queries[query..], query_width),
-                        keys: (&mut d_keys[key..], key_width),
-                        values: (&mut d_values[key..], key_width),
-                        entry_scores: d_entry.get_mut(first * heads + head * grouped..).map(|rows| (rows, heads)),
-                        entry_value: bias.as_mut().map(|(_, value)| &mut value[head * head_dim..(head + 1) * head_dim]),
-                    },
-                );
+                let forward = Forward {
+                    queries: of_queries(&trace.queries[query..]),
+                    keys: of_keys(&trace.keys[key..]),
+                    values: of_keys(&trace.values[key..]),
+                    out: of_queries(&trace.heads[query..]),
+                    log_sum_exp: &trace.log_sum_exp[log_sum_exp..log_sum_exp + grouped * seq_len],
+                };
+                let entry = d_entry.get_mut(first * heads + head * grouped..).filter(|rows| !rows.is_empty());
+                let mut into = Gradients {
+                    queries: StridedMut { data: &mut d_queries[query..], row_stride: query_width },
+                    keys: StridedMut { data: &mut d_keys[key..], row_stride: key_width },
+                    values: StridedMut { data: &mut d_values[key..], row_stride: key_width },
+                    entry: entry.map(|scores| EntryGradients {
+                        scores: StridedMut { data: scores, row_stride: heads },
+                        value: bias.as_mut().map(|(_, value)| &mut value[head * head_dim..(head + 1) * head_dim]),
+                    }),
+                };
+                let d_out = of_queries(&gradients.d_heads[query..]);
+                attend_backward(&self.group, seq_len, &forward, d_out, &self.extras(head, &options), &mut into);
             }
         }
     }

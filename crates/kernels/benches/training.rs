@@ -1,0 +1,81 @@
+//! What a training step spends its time on beside products: attention forward and backward, and the sweeps over memory.
+//!
+//!     cargo bench -p sinkscope-kernels --bench training
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sinkscope_kernels::activation::{Activation, activate_backward, activate_gated_backward, activate_gated_into};
+use sinkscope_kernels::adamw::{Step, adamw};
+use sinkscope_kernels::cross_entropy::cross_entropy_backward;
+use sinkscope_kernels::gate::{Granularity, gate_heads_backward};
+use sinkscope_kernels::norm::{dynamic_tanh_backward, layer_norm_backward, rms_norm, rms_norm_backward};
+
+fn values(count: usize) -> Vec<f32> {
+    (0..count).map(|index| (index * 37 % 101) as f32 / 50.0 - 1.0).collect()
+}
+
+/// Rows x width of every sweep: in the second-level cache, so that arithmetic counts too.
+const ROWS: usize = 64;
+const WIDTH: usize = 256;
+
+fn sweeps(criterion: &mut Criterion) {
+    let count = ROWS * WIDTH;
+    let mut group = criterion.benchmark_group("sweeps");
+    group.throughput(Throughput::Elements(count as u64));
+    let (x, dy, gamma) = (values(count), values(count), values(WIDTH));
+    let (mut a, mut b, mut c) = (values(count), values(count), values(count));
+    let (mut dgamma, mut dbeta, mut dalpha) = (values(WIDTH), values(WIDTH), 0.0);
+    group.bench_function("rms_norm", |bench| bench.iter(|| rms_norm(black_box(&mut a), &x, &gamma, 1e-5)));
+    group.bench_function("rms_norm_backward", |bench| {
+        bench.iter(|| rms_norm_backward(black_box(&mut a), &mut dgamma, &dy, &x, &gamma, 1e-5));
+    });
+    group.bench_function("layer_norm_backward", |bench| {
+        bench.iter(|| layer_norm_backward(black_box(&mut a), &mut dgamma, &mut dbeta, &dy, &x, &gamma, 1e-5));
+    });
+    group.bench_function("dynamic_tanh_backward", |bench| {
+        bench.iter(|| {
+            let a = black_box(&mut a);
+            dynamic_tanh_backward(a, &mut dalpha, &mut dgamma, &mut dbeta, &dy, &x, 0.5, &gamma);
+        });
+    });
+    for activation in [Activation::Silu, Activation::Gelu] {
+        group.bench_function(format!("activate_gated_into {activation:?}"), |bench| {
+            bench.iter(|| activate_gated_into(activation, black_box(&mut a), &x, &dy));
+        });
+        group.bench_function(format!("activate_gated_backward {activation:?}"), |bench| {
+            bench.iter(|| activate_gated_backward(activation, black_box(&mut a), &mut b, &mut c, &dy, &x, &x));
+        });
+        group.bench_function(format!("activate_backward {activation:?}"), |bench| {
+            bench.iter(|| activate_backward(activation, black_box(&mut a), &dy, &x));
+        });
+    }
+    let targets = vec![7; ROWS];
+    group.bench_function("cross_entropy_backward", |bench| {
+        bench.iter(|| cross_entropy_backward(black_box(&mut a), WIDTH, &targets, 0.01));
+    });
+    for granularity in [Granularity::Channel, Granularity::Head] {
+        let gates = ROWS * granularity.gates(4, WIDTH / 4);
+        group.bench_function(format!("gate_heads_backward {granularity:?}"), |bench| {
+            bench.iter(|| {
+                let (a, d_gate, gate) = (black_box(&mut a), &mut b[..gates], &x[..gates]);
+                gate_heads_backward(a, d_gate, &dy, &x, gate, WIDTH, WIDTH / 4, granularity);
+            });
+        });
+    }
+    let step = Step {
+        learning_rate: 1e-3,
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        bias_correction1: 0.5,
+        bias_correction2: 0.5,
+        gradient_scale: 1.0,
+    };
+    group.bench_function("adamw", |bench| bench.iter(|| adamw(black_box(&mut a), &dy, &mut b, &mut c, &step)));
+    group.finish();
+}
+
+criterion_group!(benches, sweeps);
+criterion_main!(benches);

@@ -1,0 +1,250 @@
+//! Gradients of attention, tile by tile: the weights are recomputed from the log-sum-exp (Dao 2023), never kept.
+//!
+//! With weights P, `dP = d_out V^T` and `D = sum(d_out * out)` of a row, softmax has `dS = P (dP - D)`, a sigmoid
+//! `dS = dP P (1 - P)`; then `dV = P^T d_out`, `dQ = scale dS K`, `dK = scale dS^T Q`. Tiles are those of the forward: the
+//! heads of a group stacked, against the keys that some query of the tile sees.
+
+use super::weights::sigmoid;
+use super::{Extras, HeadGroup, Strided, Tile, Weighting};
+use super::{by_dimension, first_visible, gather, ramp, scatter, subtract_distances, tile_rows};
+use crate::Float;
+use crate::matmul::{Matrix, MatrixMut, matmul, matmul_add};
+use crate::simd::{add_scaled, dispatch, dot};
+
+/// What the forward saw and gave, of one head group and a whole sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward<'a, F> {
+    /// rows x (queries_per_key * head_dim).
+    pub queries: Strided<'a, F>,
+    /// rows x head_dim.
+    pub keys: Strided<'a, F>,
+    /// rows x head_dim.
+    pub values: Strided<'a, F>,
+    /// rows x (queries_per_key * head_dim).
+    pub out: Strided<'a, F>,
+    /// queries_per_key x rows, as the scan has it. Sigmoids do not need it.
+    pub log_sum_exp: &'a [F],
+}
+
+/// Where one head group's values lie in a writable row-major matrix of several heads.
+#[derive(Debug)]
+pub struct StridedMut<'a, F> {
+    /// From the group's first value of the first row on.
+    pub data: &'a mut [F],
+    /// Distance between rows.
+    pub row_stride: usize,
+}
+
+/// Where the gradients go. What is there is overwritten, but for that of the entry's value, which is added to.
+#[derive(Debug)]
+pub struct Gradients<'a, F> {
+    /// rows x (queries_per_key * head_dim).
+    pub queries: StridedMut<'a, F>,
+    /// rows x head_dim.
+    pub keys: StridedMut<'a, F>,
+    /// rows x head_dim.
+    pub values: StridedMut<'a, F>,
+    /// Those of the entry that is no key; may be left out if nobody wants them.
+    pub entry: Option<EntryGradients<'a, F>>,
+}
+
+/// Gradients of an [`Entry`](super::Entry).
+#[derive(Debug)]
+pub struct EntryGradients<'a, F> {
+    /// rows x queries_per_key: of its scores, overwritten.
+    pub scores: StridedMut<'a, F>,
+    /// head_dim: of its value, added to.
+    pub value: Option<&'a mut [F]>,
+}
+
+struct Scratch<F> {
+    queries: Vec<F>,
+    d_out: Vec<F>,
+    /// Scores, then weights.
+    weights: Vec<F>,
+    /// Gradients of the weights, then of the scores.
+    d_scores: Vec<F>,
+    /// Slope of the soft cap at each score of a row.
+    cap_slopes: Vec<F>,
+    d_queries: Vec<F>,
+    ramp: Vec<F>,
+}
+
+/// Gradients of [`attend`](super::attend) over a whole sequence (first position 0) of `rows` positions. `extras` are the
+/// forward's; there can be no sinks in sight of windows.
+///
+/// # Shapes
+/// `d_out`: rows x (queries_per_key * head_dim), strided.
+pub fn attend_backward<F: Float>(
+    group: &HeadGroup<F>,
+    rows: usize,
+    forward: &Forward<'_, F>,
+    d_out: Strided<'_, F>,
+    extras: &Extras<'_, F>,
+    gradients: &mut Gradients<'_, F>,
+) {
+    assert!(extras.sinks.is_none(), "attend_backward: sinks in sight of windows have no backward");
+    let width = group.head_dim;
+    for StridedMut { data, row_stride } in [&mut gradients.keys, &mut gradients.values] {
+        for row in 0..rows {
+            data[row * *row_stride..][..width].fill(F::ZERO);
+        }
+    }
+    let keys = by_dimension(group, forward.keys, 0, rows);
+    let values = by_dimension(group, forward.values, 0, rows);
+    let mut scratch = Scratch {
+        queries: Vec::new(),
+        d_out: Vec::new(),
+        weights: Vec::new(),
+        d_scores: Vec::new(),
+        cap_slopes: vec![F::ZERO; if group.soft_cap.is_some() { rows } else { 0 }],
+        d_queries: Vec::new(),
+        ramp: ramp(if extras.slopes.is_empty() { 0 } else { rows }),
+    };
+    let mut row = 0;
+    while row < rows {
+        let tile_rows = tile_rows(group, row).min(rows - row);
+        let tile = Tile { row, rows: tile_rows, position: row, rows_in_scan: rows, first_key: 0, keys_in_scan: rows };
+        gather(&mut scratch.queries, group, &tile, forward.queries, group.scale);
+        gather(&mut scratch.d_out, group, &tile, d_out, F::ONE);
+        let low = first_visible(group, row);
+        let visible = row + tile_rows - low;
+        let stacked = group.queries_per_key * tile_rows;
+
+        scratch.weights.resize(stacked * visible, F::ZERO);
+        scratch.d_scores.resize(stacked * visible, F::ZERO);
+        matmul(
+            MatrixMut::new(&mut scratch.weights, stacked, visible),
+            Matrix::new(&scratch.queries, stacked, width),
+            Matrix::strided(&keys[low..], width, visible, rows, 1),
+        );
+        matmul(
+            MatrixMut::new(&mut scratch.d_scores, stacked, visible),
+            Matrix::new(&scratch.d_out, stacked, width),
+            Matrix::strided(&values[low..], width, visible, rows, 1),
+        );
+        dispatch(
+            #[inline(always)]
+            || {
+                for index in 0..stacked {
+                    row_backward(group, &tile, index, (low, visible), forward, extras, &mut scratch, gradients);
+                }
+            },
+        );
+        let (weights, d_scores) =
+            (Matrix::new(&scratch.weights, stacked, visible), Matrix::new(&scratch.d_scores, stacked, visible));
+        let into = |to: &mut StridedMut<'_, F>, left: Matrix<'_, F>, right: &[F]| {
+            let data = &mut to.data[low * to.row_stride..];
+            let out = MatrixMut::strided(data, visible, width, to.row_stride);
+            matmul_add(out, left.transposed(), Matrix::new(right, stacked, width));
+        };
+        into(&mut gradients.values, weights, &scratch.d_out);
+        into(&mut gradients.keys, d_scores, &scratch.queries);
+        scratch.d_queries.resize(stacked * width, F::ZERO);
+        matmul(
+            MatrixMut::new(&mut scratch.d_queries, stacked, width),
+            d_scores,
+            Matrix::strided(
+                &forward.keys.data[low * forward.keys.row_stride..],
+                visible,
+                width,
+                forward.keys.row_stride,
+                1,
+            ),
+        );
+        let StridedMut { data, row_stride } = &mut gradients.queries;
+        scatter(&scratch.d_queries, group, &tile, data, *row_stride, group.scale);
+        row += tile_rows;
+    }
+}
+
+/// One row of a tile: scores become weights, their gradients those of the scores.
+#[inline(always)]
+fn row_backward<F: Float>(
+    group: &HeadGroup<F>,
+    tile: &Tile,
+    index: usize,
+    (low, visible): (usize, usize),
+    forward: &Forward<'_, F>,
+    extras: &Extras<'_, F>,
+    scratch: &mut Scratch<F>,
+    gradients: &mut Gradients<'_, F>,
+) {
+    let width = group.head_dim;
+    let (head, row) = (index / tile.rows, tile.row + index % tile.rows);
+    let first = first_visible(group, row) - low;
+    let last = row - low;
+    let panel = index * visible..(index + 1) * visible;
+    let (weights, d_scores) = (&mut scratch.weights[panel.clone()], &mut scratch.d_scores[panel]);
+    for unseen in [0..first, last + 1..visible] {
+        weights[unseen.clone()].fill(F::ZERO);
+        d_scores[unseen].fill(F::ZERO);
+    }
+    let (weights, d_scores) = (&mut weights[first..=last], &mut d_scores[first..=last]);
+    let cap_slopes = scratch.cap_slopes.get_mut(..weights.len()).unwrap_or_default();
+    if let Some(cap) = group.soft_cap {
+        let inverse = F::ONE / cap;
+        for (score, slope) in weights.iter_mut().zip(cap_slopes.iter_mut()) {
+            let bounded = (*score * inverse).tanh();
+            *score = cap * bounded;
+            *slope = F::ONE - bounded * bounded;
+        }
+    }
+    if let Some(&slope) = extras.slopes.get(head) {
+        subtract_distances(weights, slope, &scratch.ramp, last - first);
+    }
+    let d_out = &scratch.d_out[index * width..(index + 1) * width];
+    let at = row * forward.out.row_stride + head * width;
+    let along = dot(d_out, &forward.out.data[at..at + width]);
+    let log_sum_exp = match group.weighting {
+        Weighting::Softmax => forward.log_sum_exp[head * tile.rows_in_scan + row],
+        Weighting::Sigmoid { .. } => F::ZERO,
+    };
+    match group.weighting {
+        Weighting::Softmax => {
+            for (weight, d_score) in weights.iter_mut().zip(d_scores.iter_mut()) {
+                let p = (*weight - log_sum_exp).exp();
+                *weight = p;
+                *d_score = p * (*d_score - along);
+            }
+        }
+        Weighting::Sigmoid { bias } => {
+            for (weight, d_score) in weights.iter_mut().zip(d_scores.iter_mut()) {
+                let p = sigmoid(*weight + bias);
+                *weight = p;
+                *d_score *= p * (F::ONE - p);
+            }
+        }
+    }
+    if !extras.mask.is_empty() {
+        for (at, (weight, d_score)) in weights.iter_mut().zip(d_scores.iter_mut()).enumerate() {
+            if !extras.mask.meet(row, low + first + at) {
+                (*weight, *d_score) = (F::ZERO, F::ZERO);
+            }
+        }
+    }
+    for (d_score, &slope) in d_scores.iter_mut().zip(cap_slopes.iter()) {
+        *d_score *= slope;
+    }
+    if let (Some(entry), Some(gradient)) = (extras.entry, &mut gradients.entry) {
+        let score = entry.score(row, head);
+        let d_weight = entry.value.map_or(F::ZERO, |value| dot(d_out, value));
+        let (weight, d_score) = match group.weighting {
+            Weighting::Softmax => {
+                let p = (score - log_sum_exp).exp();
+                (p, p * (d_weight - along))
+            }
+            Weighting::Sigmoid { bias } => {
+                let p = sigmoid(score + bias);
+                (p, d_weight * p * (F::ONE - p))
+            }
+        };
+        gradient.scores.data[row * gradient.scores.row_stride + head] = d_score;
+        if let Some(d_value) = gradient.value.as_deref_mut().filter(|_| entry.value.is_some()) {
+            add_scaled(d_value, weight, d_out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
