@@ -1,0 +1,196 @@
+//! Recipes as TOML: unknown keys are refused with the nearest known one, and errors name file, line and key.
+//!
+//! Recipe types derive `Deserialize` with `#[serde(deny_unknown_fields)]`; that is also where the known keys come from.
+//! `#[serde(flatten)]` takes both away and has no place in a recipe.
+
+use std::fs;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::LabError;
+
+/// Least likeness of two names for one to be a slip of the other.
+const ALIKE: f64 = 0.75;
+
+/// Reads a recipe.
+///
+/// # Errors
+/// [`LabError::Io`] if the file cannot be read; [`LabError::Malformed`] as [`parse`].
+pub fn read<Recipe: DeserializeOwned>(path: &Path) -> Result<Recipe, LabError> {
+    let text = fs::read_to_string(path).map_err(|error| LabError::io(path, error))?;
+    parse(&text, path)
+}
+
+/// Parses a recipe; `name` is what errors call it.
+///
+/// # Errors
+/// [`LabError::Malformed`] with line and key if it is not TOML, a key is unknown or missing, or a value is of a wrong type.
+pub fn parse<Recipe: DeserializeOwned>(text: &str, name: &Path) -> Result<Recipe, LabError> {
+    let located = |error: &toml::de::Error, what: String| {
+        let reason = match error.span() {
+            Some(span) => format!("line {}: {what}", line(text, span.start)),
+            None => what,
+        };
+        LabError::malformed(name, reason)
+    };
+    let document = toml::Deserializer::parse(text).map_err(|error| located(&error, error.message().to_owned()))?;
+    serde_path_to_error::deserialize(document)
+        .map_err(|error| located(error.inner(), explain(&error.path().to_string(), error.inner().message())))
+}
+
+/// Number of the line with a byte.
+fn line(text: &str, byte: usize) -> usize {
+    1 + text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
+}
+
+/// What serde says, in the words of a recipe. `path` leads to the place, `.` at the top.
+fn explain(path: &str, message: &str) -> String {
+    let message = message.trim_end();
+    if let Some((unknown, known)) = refused(message, "unknown field ") {
+        // Known keys lead to themselves, unknown ones to themselves or to their table.
+        let table = match path.strip_suffix(unknown) {
+            Some(table) if table.is_empty() || table.ends_with('.') => table.trim_end_matches('.'),
+            _ => path,
+        };
+        let within = |key: &str| if ["", "."].contains(&table) { key.to_owned() } else { format!("{table}.{key}") };
+        let known: Vec<_> = known.into_iter().map(within).collect();
+        return format!("{} is no key of a recipe: {}", within(unknown), advice(&within(unknown), &known));
+    }
+    if let Some((unknown, known)) = refused(message, "unknown variant ") {
+        let known: Vec<_> = known.into_iter().map(str::to_owned).collect();
+        return format!("{path} cannot be {unknown}: {}", advice(unknown, &known));
+    }
+    if path == "." { message.to_owned() } else { format!("{path}: {message}") }
+}
+
+/// The name that serde did not know, and those that it does.
+fn refused<'a>(message: &'a str, beginning: &str) -> Option<(&'a str, Vec<&'a str>)> {
+    // unknown field `a`, expected one of `b`, `c`
+    let mut quoted = message.strip_prefix(beginning)?.split('`').skip(1).step_by(2);
+    Some((quoted.next()?, quoted.collect()))
+}
+
+/// The nearest known name, or all of them.
+fn advice(unknown: &str, known: &[String]) -> String {
+    let likeness = |name: &String| strsim::jaro_winkler(last(unknown), last(name));
+    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest {
+        Some(nearest) if likeness(nearest) >= ALIKE => format!("did you mean {nearest}?"),
+        Some(_) => format!("known are {}", known.join(", ")),
+        None => "there are none here".into(),
+    }
+}
+
+/// The last part of a key.
+fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Recipe {
+        steps: u64,
+        model: Model,
+        #[serde(default)]
+        stages: Vec<Stage>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Model {
+        head_dim: usize,
+        heads: usize,
+        norm: Norm,
+        feed_forward: FeedForward,
+    }
+
+    impl Default for Model {
+        fn default() -> Self {
+            Self { head_dim: 64, heads: 4, norm: Norm::PreNorm, feed_forward: FeedForward::SwiGlu { hidden: 176 } }
+        }
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    enum Norm {
+        PreNorm,
+        Sandwich,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+    enum FeedForward {
+        SwiGlu { hidden: usize },
+        Linear,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Stage {
+        rate: f32,
+    }
+
+    fn refusal(text: &str) -> String {
+        parse::<Recipe>(text, Path::new("r.toml")).expect_err("a wrong recipe").to_string()
+    }
+
+    #[test]
+    fn defaults_fill_what_is_not_said() {
+        let recipe: Recipe = parse("steps = 5\n[model]\nnorm = \"sandwich\"\n", Path::new("r.toml")).expect("a recipe");
+        assert_eq!(recipe.model, Model { norm: Norm::Sandwich, ..Model::default() });
+    }
+
+    #[test]
+    fn refusals_name_line_and_key_and_what_would_be_right() {
+        for (text, expected) in [
+            (
+                "steps = 5\n\n[model]\nhead_dims = 3",
+                "r.toml: line 4: model.head_dims is no key of a recipe: did you mean model.head_dim?",
+            ),
+            ("step = 5\n[model]", "r.toml: line 1: step is no key of a recipe: did you mean steps?"),
+            ("steps = 5\n[modle]", "r.toml: line 2: modle is no key of a recipe: did you mean model?"),
+            (
+                "steps = 5\nmodel.xyzzy = 1",
+                "r.toml: line 2: model.xyzzy is no key of a recipe: known are model.head_dim, model.heads, model.norm, model.feed_forward",
+            ),
+            (
+                "steps = 5\n[model]\n[[stages]]\nrate = 1\n[[stages]]\nrates = 1",
+                "r.toml: line 6: stages[1].rates is no key of a recipe: did you mean stages[1].rate?",
+            ),
+            (
+                "steps = 5\n[model]\nnorm = \"sandwhich\"",
+                "r.toml: line 3: model.norm cannot be sandwhich: did you mean sandwich?",
+            ),
+            (
+                "steps = 5\n[model]\nheads = \"four\"",
+                "r.toml: line 3: model.heads: invalid type: string \"four\", expected usize",
+            ),
+            (
+                "steps = 5\n[model]\nheads = -1",
+                "r.toml: line 3: model.heads: invalid value: integer `-1`, expected usize",
+            ),
+            (
+                "steps = 5\n[model.feed_forward]\nkind = \"swi-glu\"\nhiden = 5",
+                "r.toml: line 2: model.feed_forward.hiden is no key of a recipe: did you mean model.feed_forward.hidden?",
+            ),
+            ("[model]", "r.toml: line 1: missing field `steps`"),
+            ("steps = 5\nsteps = 6", "r.toml: line 2: duplicate key"),
+        ] {
+            assert_eq!(refusal(text), expected, "{text}");
+        }
+        assert!(refusal("steps = 5\n[model\n").starts_with("r.toml: line 2: "), "{}", refusal("steps = 5\n[model\n"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = read::<Recipe>(Path::new("/nowhere/r.toml")).expect_err("no such file").to_string();
+        assert!(error.contains("/nowhere/r.toml"), "{error}");
+    }
+}
