@@ -4,10 +4,11 @@
 
 use std::borrow::Cow;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +18,8 @@ use sinkscope_lab::checkpoint::{Checkpoints, Loaded, NamedTensor, Resume, Snapsh
 
 /// Variable with the run to save to.
 const RUN: &str = "SINKSCOPE_TEST_SAVE_IN_A_LOOP";
+/// What the process says when it has saved once.
+const SAVED: &str = "saved once";
 /// Kills.
 const KILLS: usize = 40;
 /// Values of a tensor: few, so that names and links are changed for as much of the time as files are written.
@@ -60,10 +63,15 @@ fn save_in_a_loop() {
     let Ok(run) = std::env::var(RUN) else { return };
     let mut checkpoints = Checkpoints::open(Path::new(&run), Resume::Yes).expect("a run");
     let resumed = checkpoints.load::<State>().expect("a whole checkpoint or none");
+    let mut told = false;
     for step in resumed.map_or(1, |loaded| loaded.step + 1).. {
         if let Err(error) = save(&mut checkpoints, step) {
             println!("\nstep {step}: {error}");
             std::process::exit(3);
+        }
+        if !told {
+            println!("\n{SAVED}");
+            told = true;
         }
     }
 }
@@ -84,17 +92,12 @@ fn a_kill_at_any_moment_leaves_a_whole_checkpoint() {
     let run = directory.path().join("run");
     let mut draws = ChaCha8Rng::seed_from_u64(7);
     let (mut reached, mut half_written) = (0, 0);
-    for kill in 0..KILLS {
+    for _ in 0..KILLS {
         let mut child = saver(&run, "");
-        if kill == 0 {
-            // The first checkpoint, however slow the disk.
-            let begin = Instant::now();
-            while !run.join("last").exists() {
-                assert!(begin.elapsed() < Duration::from_secs(60), "nothing saved in a minute");
-                sleep(Duration::from_millis(5));
-            }
-        }
-        sleep(Duration::from_micros(draws.random_range(10_000..150_000)));
+        // However slow the machine, one checkpoint each time.
+        let mut output = BufReader::new(child.stdout.take().expect("its output")).lines();
+        assert!(output.any(|line| line.expect("a line") == SAVED), "nothing saved");
+        sleep(Duration::from_micros(draws.random_range(0..60_000)));
         child.kill().expect("SIGKILL");
         child.wait().expect("an end");
         half_written += usize::from(run.join("checkpoints/.writing").exists());
@@ -105,13 +108,13 @@ fn a_kill_at_any_moment_leaves_a_whole_checkpoint() {
         let loaded = checkpoints.load::<State>().expect("a whole checkpoint").expect("one at all");
         check(&loaded);
         assert!(loaded.damaged.is_empty(), "{:?}", loaded.damaged);
-        assert!(loaded.step >= reached, "step {} after {reached}", loaded.step);
+        assert!(loaded.step > reached, "step {} after {reached}", loaded.step);
         reached = loaded.step;
         assert!(!run.join("checkpoints/.writing").exists());
         check_best(&run, &loaded);
     }
     println!("{reached} steps, killed {half_written} times of {KILLS} in the middle of writing");
-    assert!(half_written > 0 && reached > 1);
+    assert!(half_written > 0);
 }
 
 /// The best checkpoint is whole and of the last, or of the next, step that was best.

@@ -26,6 +26,41 @@
 //!
 //! **Nothing but weights in the weights.** `model.safetensors` has its tensors in the order of their names and no metadata
 //! beyond `{"format": "pt"}`, which transformers asks for: equal weights make equal files.
+//!
+//! # Examples
+//!
+//! A run that can be stopped and resumed at will:
+//!
+//! ```
+//! use sinkscope_lab::checkpoint::{Checkpoints, NamedTensor, Resume, Snapshot};
+//! use sinkscope_lab::interrupt::Interrupt;
+//! use sinkscope_lab::metrics::Metrics;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let run = directory.path().join("run");
+//! let interrupt = Interrupt::install()?;
+//! let mut checkpoints = Checkpoints::open(&run, Resume::Yes)?;
+//! let resumed = checkpoints.load::<Vec<u64>>()?;
+//! let begin = resumed.as_ref().map(|loaded| loaded.step);
+//! let mut metrics = Metrics::open(&run, begin)?;
+//! let mut state = resumed.map_or(vec![1], |loaded| loaded.state);
+//! for step in begin.unwrap_or(0) + 1..=20 {
+//!     state[0] = state[0].wrapping_mul(31);
+//!     metrics.record(step, &serde_json::json!({"loss": 1.0}), &serde_json::json!({"seconds": 0.1}))?;
+//!     if step % 10 == 0 || interrupt.requested().is_some() {
+//!         metrics.sync()?;
+//!         let model = [NamedTensor::new("weight", [2, 2], vec![step as f32; 4])];
+//!         checkpoints.save(&Snapshot { step, model: &model, optimizer: &[], state: &state, files: &[] }, false)?;
+//!     }
+//!     if interrupt.requested().is_some() {
+//!         break;
+//!     }
+//! }
+//! assert!(run.join("last/model.safetensors").exists());
+//! # Ok(())
+//! # }
+//! ```
 
 mod directory;
 mod manifest;
@@ -146,7 +181,7 @@ impl Checkpoints {
     /// Saves a checkpoint, makes it the last one and, if asked, the best one, and removes the older ones.
     ///
     /// What the checkpoint counts on, such as the metrics up to its step, should be on disk before. The state is read back
-    /// before anything is written, as JSON knows no infinities: better an error at the first save than at the resumption.
+    /// before anything is written, as JSON knows no infinities (a NaN within an `Option` becomes `None`): better an error at the first save than at the resumption.
     /// An older checkpoint that cannot be removed is left to the next save.
     ///
     /// # Errors
