@@ -1,4 +1,5 @@
-//! A text file as a stream of documents.
+//! A text file as a stream of documents: `.txt` (one document), `.jsonl` (one a line), `.parquet` (one a row), each also
+//! `.gz` or `.zst`.
 
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
@@ -9,16 +10,16 @@ use crate::error::ModelError;
 
 /// Text that is encoded at once: a document, or a part of a long one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Part<'a> {
+pub struct Part<'a> {
     /// The text.
-    pub(super) text: &'a str,
+    pub text: &'a str,
     /// Whether the document began in an earlier part.
-    pub(super) continues: bool,
+    pub continues: bool,
 }
 
 /// Whether the receiver of parts wants another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flow {
+pub enum Flow {
     /// Go on.
     More,
     /// Stop reading.
@@ -26,7 +27,7 @@ pub(super) enum Flow {
 }
 
 /// What parts are given to, in the order of the file.
-pub(super) type Take<'a> = dyn FnMut(Part<'_>) -> Result<Flow, ModelError> + 'a;
+pub type Take<'a> = dyn FnMut(Part<'_>) -> Result<Flow, ModelError> + 'a;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
@@ -35,9 +36,28 @@ enum Format {
     Parquet,
 }
 
+/// Whether the extensions of a file name a text format that [`read`] reads.
+pub fn is_text(path: &Path) -> bool {
+    format(path).is_ok()
+}
+
+/// Whether the extensions of a file name plain text (`.txt`), which is one document unless the reader knows better.
+pub fn is_plain(path: &Path) -> bool {
+    matches!(format(path), Ok((Format::PlainText, _)))
+}
+
 /// Reads the documents of a file until there are no more or `take` has enough. Returns the name and the SHA-256 of
 /// what was read, as [`super::Data`] has them.
-pub(super) fn read(path: &Path, take: &mut Take<'_>) -> Result<(String, String), ModelError> {
+///
+/// # Memory
+///
+/// A document at a time; a `.txt` file is read in parts of 64 KiB. A compressed `.parquet` file is unpacked in memory,
+/// as its format is read from the end.
+///
+/// # Errors
+///
+/// If the file cannot be read or is not what its extensions say; whatever `take` fails with.
+pub fn read(path: &Path, take: &mut Take<'_>) -> Result<(String, String), ModelError> {
     let (format, compression) = format(path)?;
     let mut file = std::fs::File::open(path).map_err(|error| ModelError::io(path, error))?;
     let metadata = file.metadata().map_err(|error| ModelError::io(path, error))?;

@@ -8,7 +8,7 @@ mod batch;
 mod compression;
 mod containment;
 mod digest;
-mod document;
+pub mod document;
 mod json_lines;
 mod parquet_column;
 mod plain_text;
