@@ -1,0 +1,34 @@
+//! Which data: names and digests, as records carry them.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// Which data a source gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// What it is, for people: a directory, `the built-in text`, `Bigram-Backcopy`.
+    pub source: String,
+    /// SHA-256 of everything that its tokens depend on but the seed of their order, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// A digest in lower-case hexadecimal.
+pub(super) fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The digest of parts, none of which runs into the next.
+pub(super) fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
