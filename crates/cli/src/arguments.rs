@@ -31,7 +31,30 @@ pub enum Command {
     /// Change a model while it runs (its spikes, its sinks, its tokens), and compare with the untouched model
     #[command(after_help = OPERATE_HELP)]
     Operate(OperateArguments),
+
+    /// Prepare data to train on
+    Data(DataArguments),
 }
+
+const PREPARE_HELP: &str = "\
+A document is a line of a .jsonl file (field `text`), a row of a .parquet file (column `text`), or a
+part of a .txt file:
+  pages       up to a form feed, or to a blank line once it is 4 KiB long
+  form-feed   up to a form feed
+  blank-line  up to a blank line: a paragraph
+  file        the whole file
+
+Files:
+  tokenizer.json        the tokeniser, and tokenizer_config.json
+  train.bin, val.bin    token ids alone, 16 bits little-endian (32 if V exceeds 65,535), as nanoGPT
+                        reads them
+  train.idx, val.idx    where documents begin, in tokens, 64 bits little-endian
+  data.json             counts, SHA-256 and definitions
+
+Examples:
+  sinkscope data prepare book.txt --vocab-size 1024 --out data
+  sinkscope data prepare corpus --document-separator form-feed --vocab-size 4096 --out data
+  sinkscope data prepare a.parquet b.jsonl.zst --vocab-size 32768 --held-out 0.01 --out data";
 
 const OPERATE_HELP: &str = "\
 Operations:
@@ -208,6 +231,67 @@ pub struct TextArguments {
     /// A token spikes if its largest activation is this many times the typical token's
     #[arg(long, value_name = "R", default_value_t = 5.0, allow_negative_numbers = true)]
     pub spike_ratio: f64,
+}
+
+#[derive(Debug, Args)]
+pub struct DataArguments {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Train a byte-level BPE tokeniser on text and write the text as tokens, some documents held out
+    #[command(after_help = PREPARE_HELP)]
+    Prepare(PrepareArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct PrepareArguments {
+    /// Text: .txt, .jsonl or .parquet files, each also .gz or .zst, or directories of them
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+
+    /// Number of tokens, `<s>` and the 256 bytes included
+    #[arg(long, value_name = "V")]
+    pub vocab_size: usize,
+
+    /// Write into this directory, which is empty or not there
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// What ends a document of a .txt file
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = DocumentSeparator::Pages)]
+    pub document_separator: DocumentSeparator,
+
+    /// Hold out this share of the documents, at least one
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, allow_negative_numbers = true)]
+    pub held_out: f64,
+
+    /// Seed of the choice of documents held out
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+
+    /// Threads to work with [default: one per core]
+    #[arg(long, value_name = "K")]
+    pub threads: Option<usize>,
+
+    /// No progress bar and no warnings
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what is being done; twice for more
+    #[arg(long, short, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What ends a document of a .txt file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DocumentSeparator {
+    Pages,
+    FormFeed,
+    BlankLine,
+    File,
 }
 
 /// When sequences begin with the beginning-of-sequence token.

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use sinkscope_anatomy::error::AnatomyError;
+use sinkscope_lab::LabError;
 use sinkscope_model::ModelError;
 use sinkscope_report::ReportError;
 use sinkscope_report::terminal::escape_control;
@@ -37,6 +38,10 @@ fn status(error: &anyhow::Error) -> u8 {
         }
         if let Some(ReportError::Unusable { .. }) = cause.downcast_ref() {
             return WRONG;
+        }
+        // An output that cannot be written is the one thing in the lab that no request and no input is to blame for.
+        if let Some(error) = cause.downcast_ref::<LabError>() {
+            return if matches!(error, LabError::Io { .. }) { FAILED } else { WRONG };
         }
         // Every one of these is about the request, the model or the text. An examination hands on those it meets.
         if cause.is::<ModelError>() || matches!(cause.downcast_ref(), Some(AnatomyError::Model(_))) {
@@ -96,6 +101,9 @@ mod tests {
         assert_eq!(status(&AnatomyError::NonFiniteResidual { block: 1, values: 1 }.into()), FAILED);
         assert_eq!(status(&ReportError::Unusable { path: path.clone(), source: full() }.into()), WRONG);
         assert_eq!(status(&ReportError::Write { path, source: io() }.into()), FAILED);
+        assert_eq!(status(&LabError::Request("r".into()).into()), WRONG);
+        assert_eq!(status(&LabError::Model(missing()).into()), WRONG);
+        assert_eq!(status(&LabError::Io { path: "train.bin".into(), source: full() }.into()), FAILED);
         assert_eq!(status(&PrintError(io()).into()), 0);
         assert_eq!(status(&PrintError(full()).into()), FAILED);
         assert_eq!(status(&anyhow!("anything else")), FAILED);

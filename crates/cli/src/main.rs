@@ -4,6 +4,7 @@ mod anatomy;
 mod arguments;
 mod byte_size;
 mod census;
+mod data;
 mod failure;
 mod logging;
 mod machine;
@@ -20,7 +21,7 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, DataCommand};
 use crate::failure::conclude;
 
 fn main() -> ExitCode {
@@ -51,6 +52,12 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
             let request = raw.resolve()?;
             logging::start(request.run.verbosity);
             request::thread_pool(request.run.threads)?.install(|| operate::run(&request, start))
+        }
+        Command::Data(raw) => {
+            let DataCommand::Prepare(raw) = &raw.command;
+            let request = raw.resolve()?;
+            logging::start(request.verbosity);
+            request::thread_pool(request.threads)?.install(|| data::prepare(&request, start))
         }
     }
 }

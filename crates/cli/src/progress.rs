@@ -10,11 +10,20 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// A bar; an invisible one if it should not be seen.
     pub fn new(verbosity: Verbosity) -> Self {
+        Self::with_template(verbosity, "{msg} {wide_bar} {pos}/{len} blocks, {eta} left")
+    }
+
+    /// One that counts bytes; how many there are may be unknown.
+    pub fn of_bytes(verbosity: Verbosity) -> Self {
+        Self::with_template(verbosity, "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}")
+    }
+
+    fn with_template(verbosity: Verbosity, template: &str) -> Self {
         // Not drawn where stderr is no terminal.
         let target =
             if verbosity == Verbosity::Quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} blocks, {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         Self(bar)
@@ -23,6 +32,12 @@ impl Progress {
     /// Says what is being done.
     pub fn stage(&self, what: &'static str) {
         self.0.set_message(what);
+    }
+
+    /// Says how much of it is done where nobody knows how much there is.
+    pub fn so_far(&self, done: u64) {
+        self.0.unset_length();
+        self.0.set_position(done);
     }
 
     /// Says how much of it is done.

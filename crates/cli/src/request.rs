@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+use sinkscope_lab::data::bpe::{LEAST_VOCABULARY, MOST_VOCABULARY};
+use sinkscope_lab::data::prepare::MOST_HELD_OUT;
+use sinkscope_lab::data::{PrepareRequest, Separator};
 use sinkscope_model::ModelError;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 
 use crate::arguments::{
-    AnatomyArguments, Bos, CensusArguments, OperateArguments, ProbeArguments, RunArguments, TextArguments,
+    AnatomyArguments, Bos, CensusArguments, DocumentSeparator, OperateArguments, PrepareArguments, ProbeArguments,
+    RunArguments, TextArguments,
 };
 use crate::logging::Verbosity;
 use crate::part::{self, Part};
@@ -71,6 +75,19 @@ pub struct OperateRequest {
     pub calibration: Option<PathBuf>,
     /// From 0 to below 1.
     pub epsilon: f64,
+}
+
+/// A request to prepare data.
+#[derive(Debug, Clone)]
+pub struct DataRequest {
+    /// What to prepare.
+    pub prepare: PrepareRequest,
+    /// The command line, the program's name first.
+    pub command: Vec<String>,
+    /// Threads, 1 to [`MOST_THREADS`]; `None` for one a core.
+    pub threads: Option<usize>,
+    /// What is said on stderr.
+    pub verbosity: Verbosity,
 }
 
 /// The tokens, and when one of them spikes.
@@ -191,6 +208,43 @@ impl CensusArguments {
     }
 }
 
+impl PrepareArguments {
+    /// Checks every value that can be checked without the text.
+    ///
+    /// # Errors
+    /// As [`AnatomyArguments::resolve`].
+    pub fn resolve(&self) -> Result<DataRequest, ModelError> {
+        if !(0.0..=MOST_HELD_OUT).contains(&self.held_out) {
+            return Err(wrong("--held-out", self.held_out, &format!("is not a number from 0 to {MOST_HELD_OUT}")));
+        }
+        if !(LEAST_VOCABULARY..=MOST_VOCABULARY).contains(&self.vocab_size) {
+            let reason = format!(
+                "is not from {LEAST_VOCABULARY} (the beginning-of-sequence token and the 256 bytes) to {MOST_VOCABULARY}"
+            );
+            return Err(wrong("--vocab-size", self.vocab_size, &reason));
+        }
+        check_threads(self.threads)?;
+        Ok(DataRequest {
+            prepare: PrepareRequest {
+                inputs: self.inputs.clone(),
+                out: self.out.clone(),
+                vocabulary: self.vocab_size,
+                separator: match self.document_separator {
+                    DocumentSeparator::Pages => Separator::Pages,
+                    DocumentSeparator::FormFeed => Separator::FormFeed,
+                    DocumentSeparator::BlankLine => Separator::BlankLine,
+                    DocumentSeparator::File => Separator::File,
+                },
+                held_out: self.held_out,
+                seed: self.seed,
+            },
+            command: command_line(),
+            threads: self.threads,
+            verbosity: Verbosity::new(self.quiet, self.verbose),
+        })
+    }
+}
+
 impl TextArguments {
     fn resolve(&self) -> Result<TextOptions, ModelError> {
         if !(self.spike_ratio.is_finite() && self.spike_ratio > 1.0) {
@@ -227,12 +281,7 @@ impl RunArguments {
 
     fn resolve(&self) -> Result<RunOptions, ModelError> {
         let model = self.model_name()?;
-        if self.threads == Some(0) {
-            return Err(wrong("--threads", 0, "is too few; give at least 1, or leave it out for one per core"));
-        }
-        if let Some(threads) = self.threads.filter(|threads| *threads > MOST_THREADS) {
-            return Err(wrong("--threads", threads, &format!("is too many; give at most {MOST_THREADS}")));
-        }
+        check_threads(self.threads)?;
         let memory = match &self.memory {
             Some(text) => {
                 byte_size::parse(text).map_err(|reason| ModelError::Request(format!("--memory: {reason}")))?
@@ -248,6 +297,16 @@ impl RunArguments {
             out: self.out.clone(),
             verbosity: Verbosity::new(self.quiet, self.verbose),
         })
+    }
+}
+
+fn check_threads(threads: Option<usize>) -> Result<(), ModelError> {
+    match threads {
+        Some(0) => Err(wrong("--threads", 0, "is too few; give at least 1, or leave it out for one per core")),
+        Some(threads) if threads > MOST_THREADS => {
+            Err(wrong("--threads", threads, &format!("is too many; give at most {MOST_THREADS}")))
+        }
+        _ => Ok(()),
     }
 }
 

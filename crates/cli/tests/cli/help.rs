@@ -42,3 +42,10 @@ fn of_operate() {
     assert_eq!((status, stderr.as_str()), (0, ""));
     insta::assert_snapshot!(stdout);
 }
+
+#[test]
+fn of_data_prepare() {
+    let (status, stdout, stderr) = run(&["data", "prepare", "--help"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(stdout);
+}

@@ -3,6 +3,7 @@
 mod bad_checkpoints;
 mod bad_texts;
 mod census;
+mod data;
 mod examination;
 mod help;
 mod hub;

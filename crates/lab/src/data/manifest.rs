@@ -53,6 +53,36 @@ pub struct Manifest {
     pub inputs: Vec<Input>,
 }
 
+/// What the files of a prepared directory are and how they came about, by name, as `data.json` carries it.
+pub const DEFINITIONS: [(&str, &str); 5] = [
+    (
+        "tokens",
+        "train.bin, val.bin: token ids and nothing else, little-endian, `token_bytes` bytes each; every document begins with \
+         the token `bos`",
+    ),
+    (
+        "index",
+        "train.idx, val.idx: where each document begins in the file of tokens, counted in tokens, and at last where the last \
+         one ends; 64-bit little-endian numbers",
+    ),
+    (
+        "document",
+        "a line of .jsonl (field text), a row of .parquet (column text), a part of .txt as `document_separator` says; those of \
+         white space are passed over",
+    ),
+    (
+        "held_out",
+        "a document is in val if the first 8 bytes of the SHA-256 of `seed` (64-bit, little-endian) and its text (of the first \
+         part, if it is a long document of a .txt file), a big-endian number, are at most `held_out_share` of 2^64; if that \
+         leaves either split empty, the nearest number that does not",
+    ),
+    (
+        "vocabulary",
+        "byte-level BPE on the words of GPT-2's pre-tokeniser, learnt from the documents in train: the commonest pair first, of \
+         equally common ones the one of smaller ids, none that occurs once",
+    ),
+];
+
 #[derive(Deserialize)]
 struct Framed {
     results: Manifest,

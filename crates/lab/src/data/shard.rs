@@ -274,10 +274,18 @@ pub(super) fn open(directory: &Path, shard: &Shard, vocabulary: usize) -> Result
     Ok((Tokens::File { path, file: Mutex::new(file), width, count: shard.tokens }, starts))
 }
 
+/// Of a file that should be in a prepared directory.
+pub(super) fn unreadable(path: &Path, error: std::io::Error) -> LabError {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return LabError::malformed(path, "is missing, though data.json names it; prepare the data again");
+    }
+    LabError::io(path, error)
+}
+
 /// Reads a file whole and compares its size and digest. Blocks are of whole tokens and starts.
 fn check(path: &Path, size: u64, sha256: &str, mut see: impl FnMut(&[u8])) -> Result<(), LabError> {
     let failed = |error| LabError::io(path, error);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = File::open(path).map_err(|error| unreadable(path, error))?;
     let found = file.metadata().map_err(failed)?.len();
     if found != size {
         let reason = format!("has {found} bytes, but data.json says {size}; prepare the data again");

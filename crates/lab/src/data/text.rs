@@ -53,7 +53,7 @@ impl Text {
             return Err(LabError::malformed(directory.join(super::manifest::MANIFEST_FILE), reason));
         }
         let path = directory.join(TOKENIZER_FILE);
-        let tokenizer = fs::read_to_string(&path).map_err(|error| LabError::io(&path, error))?;
+        let tokenizer = fs::read_to_string(&path).map_err(|error| shard::unreadable(&path, error))?;
         if hexadecimal(&Sha256::digest(&tokenizer)) != manifest.tokenizer_sha256 {
             let reason = "its SHA-256 is not the one in data.json; prepare the data again";
             return Err(LabError::malformed(path, reason));

@@ -6,6 +6,7 @@
 
 mod causes;
 mod census;
+mod data;
 mod grid;
 mod lifecycle;
 mod number;
@@ -20,9 +21,10 @@ mod text;
 use sinkscope_anatomy::census::Census;
 use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::Anatomy;
+use sinkscope_lab::data::Manifest;
 use sinkscope_surgery::results::Comparison;
 
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Timing};
 
 pub use style::Style;
 pub use text::escape_control;
@@ -59,6 +61,12 @@ pub fn anatomy<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
     sections.push(summary::timing(envelope, style));
     sections.retain(|section| !section.is_empty());
     sections.join("\n")
+}
+
+/// The report of `sinkscope data prepare`. Ends in a newline.
+pub fn data(directory: &str, manifest: &Manifest, timing: &Timing, style: &Style) -> String {
+    [data::header(directory, manifest, style), data::splits(manifest, style), data::timing(manifest, timing, style)]
+        .join("\n")
 }
 
 /// The report of `sinkscope census`. Ends in a newline.
