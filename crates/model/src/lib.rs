@@ -12,9 +12,10 @@ pub mod tokenizer;
 
 mod error;
 mod family;
+mod linear;
 mod model;
 mod weights;
 
 pub use error::ModelError;
+pub use linear::Linear;
 pub use model::{LengthFit, Model};
-pub use weights::Linear;

@@ -9,7 +9,8 @@ use crate::blocks::{AttentionBlock, FeedForwardBlock, Norm};
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::family::{Role, identify};
-use crate::weights::{Linear, Weights};
+use crate::linear::Linear;
+use crate::weights::Weights;
 
 /// A checkpoint understood: every weight the architecture needs is there, in the right shape.
 #[derive(Debug)]

@@ -42,13 +42,13 @@ pub struct QuadraticForm {
 }
 
 impl QuadraticForm {
-    /// Takes a block's weights and folds gamma in. `None` if its nonlinearity has no quadratic term.
-    pub fn new(block: FeedForwardBlock<f32>) -> Option<Self> {
+    /// Copies a block's weights and folds gamma in. `None` if its nonlinearity has no quadratic term.
+    pub fn new(block: &FeedForwardBlock<f32>) -> Option<Self> {
         let kind = FeedForward { activation: block.activation, gated: block.up.is_some() };
         let coefficient = coefficient(kind)?;
-        let (d_model, d_ffn) = (block.gate.inputs, block.gate.outputs);
-        let mut gate = block.gate.weight;
-        let mut up = block.up.map(|up| up.weight);
+        let (d_model, d_ffn) = (block.gate.inputs(), block.gate.outputs());
+        let mut gate = block.gate.weight().to_vec();
+        let mut up = block.up.as_ref().map(|up| up.weight().to_vec());
         if let Some(norm) = &block.input_norm {
             for weight in [Some(&mut gate), up.as_mut()].into_iter().flatten() {
                 for (row, gamma) in weight.chunks_exact_mut(d_ffn).zip(&norm.gamma) {
@@ -58,7 +58,7 @@ impl QuadraticForm {
                 }
             }
         }
-        Some(Self { d_model, d_ffn, gate, up, down: block.down.weight, coefficient })
+        Some(Self { d_model, d_ffn, gate, up, down: block.down.weight().to_vec(), coefficient })
     }
 
     /// W_up, or what stands for it.

@@ -24,13 +24,13 @@ struct Naive {
 
 /// `U_k` with gamma folded in and the coefficient of the nonlinearity, d x d.
 fn form(block: &FeedForwardBlock<f64>, factor: f64, channel: usize) -> Mat<f64> {
-    let (d, hidden) = (block.gate.inputs, block.gate.outputs);
+    let (d, hidden) = (block.gate.inputs(), block.gate.outputs());
     let up = block.up.as_ref().unwrap_or(&block.gate);
     let gamma = |row: usize| block.input_norm.as_ref().map_or(1.0, |norm| norm.gamma[row]);
     let entry = |i: usize, j: usize| {
         let unit = |unit: usize| {
-            let (gate, up) = (block.gate.weight[i * hidden + unit], up.weight[j * hidden + unit]);
-            block.down.weight[unit * d + channel] * gate * up
+            let (gate, up) = (block.gate.weight().get(i, unit), up.weight().get(j, unit));
+            block.down.weight().get(unit, channel) * gate * up
         };
         factor * gamma(i) * gamma(j) * (0..hidden).map(unit).sum::<f64>()
     };
@@ -60,11 +60,11 @@ fn naive(recorded: &Recorded, block: usize, token: usize) -> Naive {
         Some(norm) => recorded.normalised(&read, Some(norm)),
         None => read,
     };
-    let (hidden, d) = (weights.gate.outputs, weights.gate.inputs);
+    let (hidden, d) = (weights.gate.outputs(), weights.gate.inputs());
     let project = |linear: &sinkscope_model::Linear<f64>| -> Vec<f64> {
         let unit = |unit: usize| {
             let bias = linear.bias.as_ref().map_or(0.0, |bias| bias[unit]);
-            bias + (0..d).map(|i| input[i] * linear.weight[i * hidden + unit]).sum::<f64>()
+            bias + (0..d).map(|i| input[i] * linear.weight().get(i, unit)).sum::<f64>()
         };
         (0..hidden).map(unit).collect()
     };
@@ -73,7 +73,7 @@ fn naive(recorded: &Recorded, block: usize, token: usize) -> Naive {
     activate(weights.activation, &mut activated);
     let up = weights.up.as_ref().map(project);
     let output = |of: &dyn Fn(usize) -> f64, channel: usize| -> f64 {
-        (0..hidden).map(|unit| weights.down.weight[unit * d + channel] * of(unit)).sum()
+        (0..hidden).map(|unit| weights.down.weight().get(unit, channel) * of(unit)).sum()
     };
     let forms: Vec<Mat<f64>> = CHANNELS.iter().map(|&channel| form(&weights, factor, channel)).collect();
     let (_, direction) = leading(&forms[0]);

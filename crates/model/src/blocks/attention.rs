@@ -6,7 +6,7 @@ use sinkscope_kernels::rope::RopeTable;
 
 use super::Norm;
 use crate::architecture::Architecture;
-use crate::weights::Linear;
+use crate::linear::Linear;
 
 /// An attention block with its weights.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::activation::{Activation, activate, activate_gated};
 
 use super::Norm;
-use crate::weights::Linear;
+use crate::linear::Linear;
 
 /// A feed-forward block with its weights.
 #[derive(Debug, Clone)]

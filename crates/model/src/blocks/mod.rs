@@ -5,14 +5,10 @@ mod attention;
 mod feed_forward;
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
 use sinkscope_kernels::norm::{layer_norm, rms_norm, rms_norm_in_place};
-use sinkscope_kernels::simd::add_to_rows;
 
 pub use attention::AttentionBlock;
 pub use feed_forward::FeedForwardBlock;
-
-use crate::weights::Linear;
 
 /// A norm with its weights: LayerNorm if it has a bias, else RMSNorm (eq. 5).
 #[derive(Debug, Clone)]
@@ -48,24 +44,6 @@ impl<F: Float> Norm<F> {
                 let input = x.to_vec();
                 layer_norm(x, &input, &self.gamma, beta, self.epsilon);
             }
-        }
-    }
-}
-
-impl<F: Float> Linear<F> {
-    /// `out = x W + b`.
-    ///
-    /// # Shapes
-    /// `x`: rows x inputs, `out`: rows x outputs.
-    pub fn forward(&self, out: &mut [F], x: &[F]) {
-        let rows = x.len() / self.inputs;
-        matmul(
-            MatrixMut::new(out, rows, self.outputs),
-            Matrix::new(x, rows, self.inputs),
-            Matrix::new(&self.weight, self.inputs, self.outputs),
-        );
-        if let Some(bias) = &self.bias {
-            add_to_rows(out, bias);
         }
     }
 }
