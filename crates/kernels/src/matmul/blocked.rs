@@ -2,8 +2,8 @@
 //!
 //! The inner size is cut into blocks of at most [`MAX_INNER`]; for one of them, [`MAX_LEFT_ROWS`] rows of the left operand
 //! fit the second-level cache, and panels of [`PANEL`] columns of the right one stream past them. A panel's values lie one
-//! step after the other ([`pack`]); a right operand that few rows meet is read where it is. Rows and inner size are cut
-//! evenly, so that no tile is much smaller than the others.
+//! step after the other ([`pack`]). A left operand whose rows are contiguous is read where it is, and so is a right one that
+//! few rows meet. Rows and inner size are cut evenly, so that no tile is much smaller than the others.
 //!
 //! An element is `sum over blocks of (sum over steps of a block)`, in order, so its bits depend on the row of the left
 //! operand, the column of the right one, and nothing else: not on other rows and columns, nor on what is packed.
@@ -23,6 +23,10 @@ const MAX_INNER: usize = 768;
 const MAX_LEFT_ROWS: usize = 264;
 /// Most columns of the right operand that are packed at a time for one product.
 const MAX_PACKED_COLUMNS: usize = 512;
+/// Rows of the left operand whose distance is a multiple of this many values fall on the same few sets of the first-level
+/// cache.
+const ALIAS: usize = 1024;
+
 /// A cache line, aligned to one.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
@@ -100,7 +104,7 @@ pub(super) fn pack_panel(panel: &mut [Line], matrix: Matrix<'_, f32>, column: us
             for row in (0..part.rows).step_by(LANES) {
                 let (rows, to) = ((part.rows - row).min(LANES), &mut panel[row * of_row + register..]);
                 // SAFETY: the machine has AVX-512: `available` was asked. The columns of `part` hold `rows` values each from
-                // `row` on, and `to` as many times `of_row` lines but for those of other registers at its end.
+                // `row` on. `to` has `rows` lines, `of_row` apart, by the assertion above.
                 unsafe {
                     let from = part.data[row..].as_ptr();
                     turn(from, part.column_stride, (width, rows), to.as_mut_ptr().cast(), stride);
@@ -234,8 +238,11 @@ fn block(
     accumulate: bool,
 ) {
     let steps = a.columns;
+    let left_in_place = a.column_stride == 1 && !a.row_stride.is_multiple_of(ALIAS);
+    let left_stride = left_in_place.then_some(a.row_stride);
     for rows in even(a.rows, MAX_LEFT_ROWS) {
-        let left = pack_left(a.part(rows.clone(), 0..steps), scratch);
+        let part = a.part(rows.clone(), 0..steps);
+        let left = if left_in_place { part.data } else { pack_left(part, scratch) };
         let tiles = rows.len().div_ceil(MAX_ROWS);
         let mut column = columns.start;
         while column < columns.end {
@@ -250,7 +257,8 @@ fn block(
             for (index, tile) in even(rows.len(), MAX_ROWS).enumerate() {
                 let first = rows.start + tile.start;
                 let tile = Tile {
-                    left: left[tile.start * steps..].as_ptr(),
+                    left: left[tile.start * left_stride.unwrap_or(steps)..].as_ptr(),
+                    left_stride,
                     right: panel,
                     right_stride: stride,
                     out: out.data[first * out.row_stride + column..].as_mut_ptr(),
@@ -263,9 +271,10 @@ fn block(
                 };
                 // SAFETY: the machine has AVX-512: `available` was asked. Rows `first .. first + tile.rows` and columns
                 // `column .. column + width` exist in `out`, whose view reaches as far as its shape says and is borrowed
-                // mutably, so that it overlaps nothing else. `left` holds all steps of the rows before the tile's, then
-                // all of the tile's, and the same columns and steps exist in the right operand or its panels, by the
-                // assertions on shapes in `matmul` and `matmul_packed`.
+                // mutably, so that it overlaps nothing else. `left` begins with the tile's rows: of the view itself,
+                // `left_stride` apart, or of what `pack_left` makes, all steps of the rows before the tile's and then all of
+                // the tile's. The same columns and steps exist in the right operand or its panels, by the assertions on
+                // shapes in `matmul` and `matmul_packed`.
                 unsafe { run(&tile, registers) };
             }
             column += width;

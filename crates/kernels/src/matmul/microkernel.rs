@@ -3,6 +3,7 @@
 //! Every element is its own chain of fused multiply-adds, from 0, in the order of the inner index. So its bits depend on
 //! neither the size of the tile nor where it stands in it.
 
+use std::arch::asm;
 use std::arch::x86_64::{
     _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd, _mm512_fmadd_ps,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
@@ -25,8 +26,9 @@ const PREFETCH: usize = 16;
 /// A tile of a product: `out (+)= left right`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tile {
-    /// `inner` steps of `rows` values: packed.
+    /// `inner` steps of `rows` values: packed. Or `rows` rows of `inner` values, so far apart.
     pub left: *const f32,
+    pub left_stride: Option<usize>,
     /// `inner` steps of `columns` values, `right_stride` apart.
     pub right: *const f32,
     pub right_stride: usize,
@@ -52,10 +54,12 @@ pub(super) struct Tile {
 pub(super) unsafe fn run(tile: &Tile, registers: usize) {
     macro_rules! of_rows {
         ($registers:literal, $($rows:literal)*) => {
-            match tile.rows {
+            match (tile.rows, tile.left_stride) {
                 // SAFETY: the caller's promises, and as many rows and registers as the tile has.
-                $($rows => unsafe { tile_of::<$rows, $registers>(tile) },)*
-                rows => unreachable!("a tile of {rows} rows"),
+                $(($rows, None) => unsafe { tile_of::<$rows, $registers, false>(tile, 0) },)*
+                // SAFETY: as above.
+                $(($rows, Some(stride)) => unsafe { tile_of::<$rows, $registers, true>(tile, stride) },)*
+                (rows, _) => unreachable!("a tile of {rows} rows"),
             }
         };
     }
@@ -68,17 +72,19 @@ pub(super) unsafe fn run(tile: &Tile, registers: usize) {
 }
 
 /// # Safety
-/// As [`run`], for a tile of `ROWS` rows and `REGISTERS` registers a row.
+/// As [`run`], for a tile of `ROWS` rows and `REGISTERS` registers a row, whose left operand is in rows `left_stride` apart
+/// if `IN_ROWS`.
 #[target_feature(enable = "avx512f")]
-unsafe fn tile_of<const ROWS: usize, const REGISTERS: usize>(tile: &Tile) {
+unsafe fn tile_of<const ROWS: usize, const REGISTERS: usize, const IN_ROWS: bool>(tile: &Tile, left_stride: usize) {
     let last = tile.columns - (REGISTERS - 1) * LANES;
     let mask = u16::MAX >> (LANES - last);
     let stride = tile.right_stride;
     let mut sums = [[_mm512_setzero_ps(); REGISTERS]; ROWS];
-    // SAFETY (of all pointers below): step k < inner of row i < ROWS lies at `left[k * ROWS + i]`, column j < columns of it
-    // at `right[k * stride + j]`. Only existing rows, steps and columns are read, the last register of a row through the
-    // mask; the same holds for `out`. Prefetches may point anywhere. Pointers advance beyond the last step without being
-    // read, so by wrapping arithmetic.
+    // SAFETY (of all pointers below): step k < inner of row i < ROWS lies at `left[k * ROWS + i]` or, in rows, at
+    // `left[i * left_stride + k]`; column j < columns of it at `right[k * stride + j]`. Only existing rows, steps and
+    // columns are read, the last register of a row through the mask; the same holds for `out`. Prefetches may point
+    // anywhere. Pointers to rows beyond the last, and beyond the last step, come from wrapping arithmetic and are not read.
+    // The `asm` is empty.
     unsafe {
         for line in 0..tile.next.1 {
             _mm_prefetch::<_MM_HINT_T1>(tile.next.0.wrapping_add(line * LANES).cast());
@@ -89,7 +95,7 @@ unsafe fn tile_of<const ROWS: usize, const REGISTERS: usize>(tile: &Tile) {
                 _mm_prefetch::<_MM_HINT_T0>(at.cast());
             }
         }
-        let mut step = |left: *const f32, right: *const f32| {
+        let mut step = |left: [*const f32; 4], right: *const f32| {
             for register in 0..REGISTERS {
                 let at = right.wrapping_add(PREFETCH * stride + register * LANES);
                 _mm_prefetch::<_MM_HINT_T0>(at.cast());
@@ -100,25 +106,36 @@ unsafe fn tile_of<const ROWS: usize, const REGISTERS: usize>(tile: &Tile) {
                 *column = _mm512_maskz_loadu_ps(mask, right.add(register * LANES));
             }
             for (row, sums) in sums.iter_mut().enumerate() {
-                let factor = _mm512_set1_ps(*left.add(row));
+                let factor = if IN_ROWS { left[row / 3].add(row % 3 * left_stride) } else { left[0].add(row) };
+                let factor = _mm512_set1_ps(*factor);
                 for (sum, column) in sums.iter_mut().zip(columns) {
                     *sum = _mm512_fmadd_ps(factor, column, *sum);
                 }
             }
         };
-        let (mut left, mut right) = (tile.left, tile.right);
+        // Pointers to every third row, whose relation the compiler does not know: else it computes all rows' addresses and
+        // loads all their values ahead, more than there are registers.
+        let mut left = [tile.left; 4];
+        if IN_ROWS {
+            for (third, left) in left.iter_mut().enumerate() {
+                *left = left.wrapping_add(third * 3 * left_stride);
+                asm!("/* {0} */", inout(reg) * left, options(pure, readonly, nostack, preserves_flags));
+            }
+        }
+        let advance = if IN_ROWS { 1 } else { ROWS };
+        let mut right = tile.right;
         let mut steps = tile.inner;
         while steps >= STEPS {
             for at in 0..STEPS {
-                step(left.wrapping_add(at * ROWS), right.wrapping_add(at * stride));
+                step(left.map(|left| left.wrapping_add(at * advance)), right.wrapping_add(at * stride));
             }
-            left = left.wrapping_add(STEPS * ROWS);
+            left = left.map(|left| left.wrapping_add(STEPS * advance));
             right = right.wrapping_add(STEPS * stride);
             steps -= STEPS;
         }
         for _ in 0..steps {
             step(left, right);
-            left = left.wrapping_add(ROWS);
+            left = left.map(|left| left.wrapping_add(advance));
             right = right.wrapping_add(stride);
         }
         for (row, sums) in sums.into_iter().enumerate() {

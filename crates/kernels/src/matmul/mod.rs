@@ -1,5 +1,5 @@
-//! Matrix products on strided views, one thread: our own kernel for f32 on machines with AVX-512 ([`blocked`]), `gemm` for
-//! everything else.
+//! Matrix products on strided views, one thread: our own kernel for f32 on machines with AVX-512, `gemm` for everything
+//! else.
 //!
 //! `gemm` packs both operands for every product, so a right operand that meets many tiles is packed again for each of
 //! them. Ours is packed once ([`PackedRight`]), or by [`matmul`] for each call, a panel at a time.
