@@ -1,25 +1,37 @@
-//! The machine's rate of f32 products of given shapes, on all cores, as the streamed pass computes them: tiles of 256 rows.
+//! The machine's rate of f32 products of given shapes, on all cores, as the streamed pass computes them: tiles of 256 rows,
+//! the right operand packed once.
 //!
 //!     cargo bench -p sinkscope-kernels --bench products -- 49152x576x1536 1536x576x1536
+//!     cargo bench -p sinkscope-kernels --bench products -- --compare 256x576x1536
 //!
 //! Prints one JSON object: the operations a second of each product (rows x inner x columns; the best of five, each long enough
 //! to be measured), and of fused multiply-adds from registers on all cores, the bound.
+//!
+//! `--compare` measures on one thread and in turns: packed once, packed for every tile (`matmul`), both operands transposed
+//! (`a^T b`, `a b^T`, packed for every tile), and the `gemm` crate; as shares of the peak of one core, the best of many
+//! short tries each.
 
 #![allow(clippy::panic, clippy::print_stdout, reason = "a benchmark")]
 
 use std::time::Instant;
 
 use rayon::prelude::*;
-use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
+use sinkscope_kernels::matmul::{Matrix, MatrixMut, PackedRight, matmul, matmul_packed};
 use sinkscope_kernels::peak;
 
 const TILE_ROWS: usize = 256;
 /// Operations that take long enough.
 const OPERATIONS: f64 = 4e10;
+/// Tries of a comparison.
+const TRIES: usize = 60;
+
+fn values(count: usize) -> Vec<f32> {
+    (0..count).map(|index| (index % 17) as f32 - 8.0).collect()
+}
 
 fn rate(rows: usize, inner: usize, columns: usize) -> f64 {
-    let values = |count: usize| -> Vec<f32> { (0..count).map(|index| (index % 17) as f32 - 8.0).collect() };
     let (left, right) = (values(rows * inner), values(inner * columns));
+    let right = PackedRight::in_parallel(Matrix::new(&right, inner, columns));
     let mut out = vec![0.0; rows * columns];
     let operations = (2 * rows * inner * columns) as f64;
     let repeats = (OPERATIONS / operations).ceil() as usize;
@@ -28,8 +40,7 @@ fn rate(rows: usize, inner: usize, columns: usize) -> f64 {
         for _ in 0..repeats {
             out.par_chunks_mut(TILE_ROWS * columns).zip(left.par_chunks(TILE_ROWS * inner)).for_each(|(out, left)| {
                 let rows = left.len() / inner;
-                let (left, right) = (Matrix::new(left, rows, inner), Matrix::new(&right, inner, columns));
-                matmul(MatrixMut::new(out, rows, columns), left, right);
+                matmul_packed(MatrixMut::new(out, rows, columns), Matrix::new(left, rows, inner), &right.whole());
             });
         }
         operations * repeats as f64 / start.elapsed().as_secs_f64()
@@ -37,15 +48,71 @@ fn rate(rows: usize, inner: usize, columns: usize) -> f64 {
     (0..5).map(|_| run()).fold(0.0, f64::max)
 }
 
+/// A name, and a way to the product.
+type Contender<'a> = (&'a str, &'a mut dyn FnMut(&mut [f32]));
+
+fn compare(rows: usize, inner: usize, columns: usize) {
+    let (left, right) = (values(rows * inner), values(inner * columns));
+    let packed = PackedRight::new(Matrix::new(&right, inner, columns));
+    let mut out = vec![0.0; rows * columns];
+    let a = Matrix::new(&left, rows, inner);
+    let b = Matrix::new(&right, inner, columns);
+    let a_turned = Matrix::new(&left, inner, rows).transposed();
+    let b_turned = Matrix::new(&right, columns, inner).transposed();
+    let operations = (2 * rows * inner * columns) as f64;
+    let repeats = (1e8 / operations).ceil() as usize;
+    let mut contenders: [Contender<'_>; 5] = [
+        ("packed", &mut |out| matmul_packed(MatrixMut::new(out, rows, columns), a, &packed.whole())),
+        ("matmul", &mut |out| matmul(MatrixMut::new(out, rows, columns), a, b)),
+        ("a^T b", &mut |out| matmul(MatrixMut::new(out, rows, columns), a_turned, b)),
+        ("a b^T", &mut |out| matmul(MatrixMut::new(out, rows, columns), a, b_turned)),
+        ("gemm", &mut |out| gemm_crate(out, &left, &right, (rows, inner, columns))),
+    ];
+    let mut best = [0.0_f64; 5];
+    let mut bound = 0.0_f64;
+    for turn in 0..TRIES {
+        if turn % 10 == 0 {
+            bound = bound.max(peak::flops_per_second());
+        }
+        for ((_, contender), best) in contenders.iter_mut().zip(&mut best) {
+            contender(&mut out);
+            let start = Instant::now();
+            for _ in 0..repeats {
+                contender(&mut out);
+            }
+            *best = best.max(operations * repeats as f64 / start.elapsed().as_secs_f64());
+        }
+    }
+    let shares: Vec<String> =
+        contenders.iter().zip(best).map(|((name, _), best)| format!("\"{name}\": {:.3}", best / bound)).collect();
+    println!("{{\"shape\": \"{rows}x{inner}x{columns}\", {}, \"peak\": {bound:.3e}}}", shares.join(", "));
+}
+
+fn gemm_crate(out: &mut [f32], left: &[f32], right: &[f32], (rows, inner, columns): (usize, usize, usize)) {
+    let (of_left, of_right) = (inner as isize, columns as isize);
+    let (out, left, right) = (out.as_mut_ptr(), left.as_ptr(), right.as_ptr());
+    let none = gemm::Parallelism::None;
+    // SAFETY: the slices are rows x columns, rows x inner and inner x columns, row-major.
+    unsafe {
+        gemm::gemm(
+            rows, columns, inner, out, 1, of_right, false, left, 1, of_left, right, 1, of_right, 1.0, 1.0, false,
+            false, false, none,
+        );
+    }
+}
+
 fn main() {
-    let shapes: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let shapes = arguments.iter().filter(|argument| !argument.starts_with("--")).map(|shape| {
+        let sizes: Vec<usize> = shape.split('x').filter_map(|size| size.parse().ok()).collect();
+        let [rows, inner, columns] = sizes[..] else { panic!("{shape} is not ROWSxINNERxCOLUMNS") };
+        (shape, [rows, inner, columns])
+    });
+    if arguments.iter().any(|argument| argument == "--compare") {
+        return shapes.for_each(|(_, [rows, inner, columns])| compare(rows, inner, columns));
+    }
     let rates: Vec<String> = shapes
-        .iter()
-        .map(|shape| {
-            let sizes: Vec<usize> = shape.split('x').filter_map(|size| size.parse().ok()).collect();
-            let [rows, inner, columns] = sizes[..] else { panic!("{shape} is not ROWSxINNERxCOLUMNS") };
-            format!("\"{shape}\": {:e}", rate(rows, inner, columns))
-        })
+        .map(|(shape, [rows, inner, columns])| format!("\"{shape}\": {:e}", rate(rows, inner, columns)))
         .collect();
     let bound = peak::flops_per_second() * rayon::current_num_threads() as f64;
     println!("{{{}, \"bound\": {bound:e}}}", rates.join(", "));

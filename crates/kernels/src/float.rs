@@ -40,6 +40,8 @@ pub trait Float:
     fn from_f32(value: f32) -> Self;
     /// As `f64`.
     fn to_f64(self) -> f64;
+    /// The slice itself where this type is `f32`.
+    fn as_f32(values: &[Self]) -> Option<&[f32]>;
     /// The slice itself where this type is `f32`: decoding then needs no copy.
     fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]>;
     /// `self * a + b`, rounded once.
@@ -97,6 +99,9 @@ impl Float for f32 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         f64::from(self)
+    }
+    fn as_f32(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
     }
     fn as_f32_mut(values: &mut [Self]) -> Option<&mut [f32]> {
         Some(values)
@@ -221,6 +226,9 @@ impl Float for f64 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         self
+    }
+    fn as_f32(_: &[Self]) -> Option<&[f32]> {
+        None
     }
     fn as_f32_mut(_: &mut [Self]) -> Option<&mut [f32]> {
         None

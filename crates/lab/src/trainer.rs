@@ -177,6 +177,7 @@ impl Trainer {
         for gradient in &mut gradients {
             gradient.fill(0.0);
         }
+        self.network.parameters.repack();
         self.state.step += 1;
         self.state.loss_sum += loss.mean();
         self.state.loss_steps += 1;

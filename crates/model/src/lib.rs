@@ -12,11 +12,12 @@ pub mod tokenizer;
 
 mod error;
 mod family;
+mod linear;
 mod model;
 pub mod parameters;
 mod weights;
 
 pub use error::ModelError;
+pub use linear::Linear;
 pub use model::{LengthFit, Model};
 pub use parameters::{ParameterInfo, ParameterKind, Parameters};
-pub use weights::Linear;

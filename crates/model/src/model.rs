@@ -11,7 +11,8 @@ use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::family::{Role, down_inputs, gate_inputs, identify, inventory};
-use crate::weights::{Linear, Weights};
+use crate::linear::Linear;
+use crate::weights::Weights;
 
 /// A checkpoint understood: every weight the architecture needs is there, in the right shape.
 #[derive(Debug)]
@@ -199,7 +200,8 @@ impl Model {
         let a = &self.architecture;
         let inputs = gate_inputs(a, gate.signal);
         let weight = if gate.signal == GateSignal::Free {
-            Linear { weight: self.weights.values(Role::AttentionGate, layer, a)?, bias: None, inputs, outputs: a.gate_width() }
+            let free: Vec<F> = self.weights.values(Role::AttentionGate, layer, a)?;
+            Linear::new(&free, None, inputs, a.gate_width())
         } else {
             self.weights.linear(Role::AttentionGate, layer, inputs, a)?
         };

@@ -12,7 +12,7 @@ use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::error::ModelError;
 use crate::family::{Naming, Place, Role, describe, rows};
 use crate::model::Model;
-use crate::weights::Linear;
+use crate::linear::Linear;
 
 /// The weights of a model, or something of the same shape for each of them: gradients, moments.
 #[derive(Debug, Clone)]
@@ -87,20 +87,22 @@ enum Part {
 type Parts<'a, F> = Vec<(Place, Part, &'a mut [F])>;
 
 impl<F: Float> Parameters<F> {
-    /// Decodes all weights of a model.
-    ///
-    /// # Errors
-    /// If a value is not finite.
-    pub fn load(model: &Model) -> Result<Self, ModelError> {
-        let a = model.architecture();
-        let layer = |layer| Ok((model.attention_block(layer)?, model.feed_forward_block(layer)?));
-        Ok(Self {
-            embedding: model.embeddings(0..a.vocabulary)?,
-            positions: model.positions(a.max_positions)?,
-            layers: (0..a.layers.len()).map(layer).collect::<Result<_, ModelError>>()?,
-            final_norm: model.final_norm()?,
-            head: if a.tied_embeddings { None } else { Some(model.head(0..a.vocabulary)?) },
-        })
+    /// Takes over changed matrices, on all threads: what products read is not what [`Parameters::values_mut`] gives.
+    pub fn repack(&mut self) {
+        for (attention, feed_forward) in &mut self.layers {
+            for linear in [&mut attention.query, &mut attention.key, &mut attention.value, &mut attention.output] {
+                linear.repack();
+            }
+            if let Some(gate) = &mut attention.gate {
+                gate.weight.repack();
+            }
+            for linear in [&mut feed_forward.gate, &mut feed_forward.up, &mut feed_forward.down].into_iter().flatten() {
+                linear.repack();
+            }
+        }
+        if let Some(head) = &mut self.head {
+            head.repack();
+        }
     }
 
     /// Every parameter, in an order that depends on the architecture alone.
@@ -204,8 +206,10 @@ fn norm_parts<'a, F: Float>(norm: &'a mut Norm<F>, place: Place, parts: &mut Par
 }
 
 fn linear_parts<'a, F: Float>(linear: &'a mut Linear<F>, place: Place, parts: &mut Parts<'a, F>) {
-    parts.push((Place { inputs: linear.inputs, ..place }, Part::Weight, &mut linear.weight));
-    if let Some(bias) = &mut linear.bias {
+    let inputs = linear.inputs();
+    let (values, bias) = linear.values_mut();
+    parts.push((Place { inputs, ..place }, Part::Weight, values));
+    if let Some(bias) = bias {
         parts.push((place, Part::Bias, bias));
     }
 }
@@ -283,6 +287,7 @@ impl Parameters<f32> {
                 _ => values.copy_from_slice(stored),
             }
         }
+        self.repack();
         Ok(())
     }
 }

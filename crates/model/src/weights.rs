@@ -3,28 +3,16 @@
 
 use rayon::prelude::*;
 use sinkscope_kernels::Float;
-use sinkscope_kernels::matmul::transpose;
+use sinkscope_kernels::matmul::{Matrix, PackedRight};
 
 use crate::architecture::{Architecture, NormKind};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::ModelError;
 use crate::family::{Location, Naming, Role, RowOrder, rows};
+use crate::linear::Linear;
 
 /// Rows decoded by one task.
 const ROWS_PER_TASK: usize = 32;
-
-/// A matrix of a linear layer, with its bias if it has one.
-#[derive(Debug, Clone)]
-pub struct Linear<F> {
-    /// inputs x outputs, row-major: turned round from how checkpoints store it, for the sake of products.
-    pub weight: Vec<F>,
-    /// outputs.
-    pub bias: Option<Vec<F>>,
-    /// Width of what goes in.
-    pub inputs: usize,
-    /// Width of what comes out.
-    pub outputs: usize,
-}
 
 /// The weights of a checkpoint by role.
 #[derive(Debug)]
@@ -92,12 +80,13 @@ impl Weights {
         let location = self.naming.weight(role, layer, a);
         let tensor = self.tensor(&location)?;
         let weight = if location.transposed {
-            columns(tensor, location.order, inputs, outputs)?
+            let values = columns(tensor, location.order, inputs, outputs)?;
+            PackedRight::in_parallel(Matrix::new(&values, inputs, outputs))
         } else {
-            turned(tensor, location.order, 0, inputs, outputs)?
+            packed(tensor, location.order, 0, inputs, outputs)?
         };
         tensor.release();
-        Ok(Linear { weight, bias: self.optional_vector(&self.naming.bias(role, layer, a), outputs)?, inputs, outputs })
+        Ok(Linear::of_packed(weight, self.optional_vector(&self.naming.bias(role, layer, a), outputs)?))
     }
 
     /// Outputs `range` of the matrix of `role`, a piece of the output head, with their biases.
@@ -110,12 +99,12 @@ impl Weights {
     ) -> Result<Linear<F>, ModelError> {
         let location = self.naming.weight(role, 0, a);
         let tensor = self.tensor(&location)?;
-        let weight = turned(tensor, location.order, range.start, inputs, range.len())?;
+        let weight = packed(tensor, location.order, range.start, inputs, range.len())?;
         tensor.release_rows(range.clone());
         let bias =
             if role == Role::Head { self.optional_vector(&self.naming.bias(role, 0, a), rows(role, a))? } else { None };
         let bias = bias.map(|bias: Vec<F>| bias[range.clone()].to_vec());
-        Ok(Linear { weight, bias, inputs, outputs: range.len() })
+        Ok(Linear::of_packed(weight, bias))
     }
 
     /// Rows `range` of a matrix with `width` columns: pieces of the embedding.
@@ -181,24 +170,15 @@ impl Weights {
     }
 }
 
-/// Rows `first ..` of a weight stored output x input, turned round: inputs x outputs.
-fn turned<F: Float>(
+/// Rows `first ..` of a weight stored output x input, which are the columns of the product's right operand.
+fn packed<F: Float>(
     tensor: &Tensor,
     order: RowOrder,
     first: usize,
     inputs: usize,
     outputs: usize,
-) -> Result<Vec<F>, ModelError> {
-    let mut stored = vec![F::ZERO; outputs * inputs];
-    stored
-        .par_chunks_mut(ROWS_PER_TASK * inputs)
-        .enumerate()
-        .try_for_each(|(task, out)| gather(tensor, order, first + task * ROWS_PER_TASK, inputs, out))?;
-    let mut weight = vec![F::ZERO; outputs * inputs];
-    weight.par_chunks_mut(ROWS_PER_TASK * outputs).enumerate().for_each(|(task, out)| {
-        transpose(out, &stored, outputs, inputs, task * ROWS_PER_TASK);
-    });
-    Ok(weight)
+) -> Result<PackedRight<F>, ModelError> {
+    PackedRight::from_columns(inputs, outputs, |row, out| gather(tensor, order, first + row, inputs, out))
 }
 
 /// A weight stored input x output (GPT-2): its columns, in order.

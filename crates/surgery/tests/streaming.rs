@@ -87,7 +87,7 @@ fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
             let block = model.attention_block::<f64>(layer).expect("a block");
             let mut queries = vec![0.0; a.query_width()];
             let (mut key, mut value) = (vec![0.0; a.key_width()], vec![0.0; a.key_width()]);
-            block.project(&normalised(block.input_norm.as_ref(), &x), &mut queries, &mut key, &mut value);
+            block.project(&normalised(block.input_norm.as_ref(), &x), &x, &mut queries, &mut key, &mut value);
             // In it goes, and out go those that are neither among the last nor among the first.
             cache.0.push((position, key, value));
             let width = a.layers[layer].window.map_or(window.width, |own| own.min(window.width));
@@ -104,8 +104,9 @@ fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
             let block = model.feed_forward_block::<f64>(layer).expect("a block");
             let read = if a.residual == ResidualLayout::Parallel { &before } else { &x };
             let (mut gate, mut up) = (vec![0.0; a.d_ffn], vec![0.0; a.d_ffn]);
-            block.project(&normalised(block.input_norm.as_ref(), read), &mut gate, &mut up);
-            block.project_output(&mut gate, &up, &mut out);
+            let input = normalised(block.input_norm.as_ref(), read);
+            block.project(&input, &mut gate, &mut up);
+            block.project_output(&input, &mut gate, &up, &mut out);
             x.iter_mut().zip(&out).for_each(|(x, out)| *x += out);
         }
         x

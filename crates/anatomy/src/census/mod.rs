@@ -211,7 +211,7 @@ impl Census {
             return Ok(None);
         }
         let start = Instant::now();
-        let form = QuadraticForm::new(model.feed_forward_block(block / 2 - 1)?);
+        let form = QuadraticForm::new(&model.feed_forward_block(block / 2 - 1)?);
         self.timing.decode += start.elapsed().as_secs_f64();
         Ok(form)
     }

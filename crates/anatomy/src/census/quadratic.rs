@@ -44,14 +44,14 @@ pub struct QuadraticForm {
 }
 
 impl QuadraticForm {
-    /// Takes a block's weights and folds gamma in. `None` if it has no nonlinearity, or one without a quadratic term.
-    pub fn new(block: FeedForwardBlock<f32>) -> Option<Self> {
-        let (inner, down) = (block.gate?, block.down?);
+    /// Copies a block's weights and folds gamma in. `None` if it has no nonlinearity, or one without a quadratic term.
+    pub fn new(block: &FeedForwardBlock<f32>) -> Option<Self> {
+        let (inner, down) = (block.gate.as_ref()?, block.down.as_ref()?);
         let kind = FeedForwardKind::TwoLayer;
         let coefficient = coefficient(FeedForward { kind, activation: block.activation, gated: block.up.is_some() })?;
-        let (d_model, d_ffn) = (inner.inputs, inner.outputs);
-        let mut gate = inner.weight;
-        let mut up = block.up.map(|up| up.weight);
+        let (d_model, d_ffn) = (inner.inputs(), inner.outputs());
+        let mut gate = inner.weight().to_vec();
+        let mut up = block.up.as_ref().map(|up| up.weight().to_vec());
         if let Some(norm) = &block.input_norm {
             for weight in [Some(&mut gate), up.as_mut()].into_iter().flatten() {
                 for (row, gamma) in weight.chunks_exact_mut(d_ffn).zip(&norm.gamma) {
@@ -61,7 +61,7 @@ impl QuadraticForm {
                 }
             }
         }
-        Some(Self { d_model, d_ffn, gate, up, down: down.weight, coefficient })
+        Some(Self { d_model, d_ffn, gate, up, down: down.weight().to_vec(), coefficient })
     }
 
     /// W_up, or what stands for it.

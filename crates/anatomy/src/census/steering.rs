@@ -240,7 +240,7 @@ fn head_contributions(
     let a = model.architecture();
     let (heads, _) = attend(model, block, residual, embedding);
     // W_O s: what a unit of each head's output adds along s.
-    let along: Vec<f64> = block.output.weight.chunks_exact(a.d_model).map(|row| dot(row, s)).collect();
+    let along: Vec<f64> = block.output.weight().to_vec().chunks_exact(a.d_model).map(|row| dot(row, s)).collect();
     let share = |head: usize, token: usize| {
         let own = head * a.head_dim..(head + 1) * a.head_dim;
         let output = &heads[token * a.query_width()..][own.clone()];

@@ -18,13 +18,14 @@ fn values(count: usize, seed: u64) -> Vec<f32> {
 
 /// A block with a norm; `d_ffn` makes several tiles, the last of them odd.
 fn block(activation: Activation, gated: bool, (d, hidden): (usize, usize)) -> FeedForwardBlock<f32> {
-    let linear = |inputs, outputs, seed| Linear { weight: values(inputs * outputs, seed), bias: None, inputs, outputs };
+    let linear = |inputs, outputs, seed| Linear::new(&values(inputs * outputs, seed), None, inputs, outputs);
     FeedForwardBlock {
-        input_norm: Some(Norm { gamma: values(d, 4), beta: None, epsilon: 1e-6 }),
-        gate: linear(d, hidden, 1),
+        input_norm: Some(Norm { gamma: values(d, 4), beta: None, alpha: None, epsilon: 1e-6 }),
+        gate: Some(linear(d, hidden, 1)),
         up: gated.then(|| linear(d, hidden, 2)),
-        down: linear(hidden, d, 3),
+        down: Some(linear(hidden, d, 3)),
         output_norm: None,
+        post_norm: false,
         activation,
     }
 }
@@ -33,18 +34,19 @@ const SIZES: [(usize, usize); 3] = [(5, 7), (12, 256), (17, 530)];
 
 /// `U_k` by its definition, gamma folded in, without the coefficient: row-major.
 fn naive(block: &FeedForwardBlock<f32>, channel: usize) -> Vec<f64> {
-    let (d, hidden) = (block.gate.inputs, block.gate.outputs);
+    let (gate, down) = (block.gate.as_ref().expect("a gate"), block.down.as_ref().expect("a second layer"));
+    let (d, hidden) = (gate.inputs(), gate.outputs());
     let gamma = &block.input_norm.as_ref().expect("a norm").gamma;
-    let up = block.up.as_ref().unwrap_or(&block.gate);
+    let up = block.up.as_ref().unwrap_or(gate);
     let folded = |linear: &Linear<f32>, row: usize, unit: usize| {
-        f64::from(gamma[row]) * f64::from(linear.weight[row * hidden + unit])
+        f64::from(gamma[row]) * f64::from(linear.weight().get(row, unit))
     };
     let mut out = vec![0.0; d * d];
     for unit in 0..hidden {
-        let down = f64::from(block.down.weight[unit * d + channel]);
+        let down = f64::from(down.weight().get(unit, channel));
         for i in 0..d {
             for j in 0..d {
-                out[i * d + j] += down * folded(&block.gate, i, unit) * folded(up, j, unit);
+                out[i * d + j] += down * folded(gate, i, unit) * folded(up, j, unit);
             }
         }
     }
@@ -72,7 +74,7 @@ fn norms_are_those_of_the_matrices_formed() {
     for (activation, gated) in [(Activation::Silu, true), (Activation::GeluTanh, true), (Activation::Gelu, false)] {
         for size in SIZES {
             let block = block(activation, gated, size);
-            let form = QuadraticForm::new(block.clone()).expect("a quadratic term");
+            let form = QuadraticForm::new(&block).expect("a quadratic term");
             let found = norms(&form);
             for channel in 0..size.0 {
                 let u = naive(&block, channel);
@@ -92,8 +94,9 @@ fn norms_are_those_of_the_matrices_formed() {
 fn the_form_gives_what_the_block_computes_near_the_identity() {
     // With pre-activations this large SiLU is the identity or 0; only units with a positive gate are left.
     let mut block = block(Activation::Silu, true, (5, 7));
-    block.down.weight = values(35, 9);
-    let form = QuadraticForm::new(block.clone()).expect("gated");
+    let down = values(35, 9);
+    block.down = Some(Linear::new(&down, None, 7, 5));
+    let form = QuadraticForm::new(&block).expect("gated");
     let x = values(3 * 5, 8);
     let gamma = &block.input_norm.as_ref().expect("a norm").gamma;
     let input: Vec<f32> = x.iter().zip(gamma.iter().cycle()).map(|(x, gamma)| x * gamma).collect();
@@ -101,7 +104,7 @@ fn the_form_gives_what_the_block_computes_near_the_identity() {
     block.project(&input, &mut gate, &mut up);
     let expected: Vec<f32> = (0..3)
         .flat_map(|row| (0..5).map(move |channel| (row, channel)))
-        .map(|(row, k)| (0..7).map(|i| gate[row * 7 + i] * up[row * 7 + i] * block.down.weight[i * 5 + k]).sum())
+        .map(|(row, k)| (0..7).map(|i| gate[row * 7 + i] * up[row * 7 + i] * down[i * 5 + k]).sum())
         .collect();
     let found = form.outputs(&x);
     assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?} {expected:?}");
@@ -121,12 +124,12 @@ fn without_a_gate_the_form_is_the_second_order_term() {
     for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Silu] {
         let mut block = block(activation, false, (5, 40));
         block.input_norm = None;
-        let form = QuadraticForm::new(block.clone()).expect("a second-order term");
+        let form = QuadraticForm::new(&block).expect("a second-order term");
         let x: Vec<f32> = values(5, 8).iter().map(|value| 0.02 * value).collect();
         let run = |x: &[f32]| {
             let (mut gate, mut out) = (vec![0.0; 40], vec![0.0; 5]);
             block.project(x, &mut gate, &mut []);
-            block.project_output(&mut gate, &[], &mut out);
+            block.project_output(x, &mut gate, &[], &mut out);
             out
         };
         let opposite: Vec<f32> = x.iter().map(|value| -value).collect();
@@ -138,7 +141,7 @@ fn without_a_gate_the_form_is_the_second_order_term() {
             "{even:?} {found:?}"
         );
     }
-    assert!(QuadraticForm::new(block(Activation::Relu, false, (5, 7))).is_none());
+    assert!(QuadraticForm::new(&block(Activation::Relu, false, (5, 7))).is_none());
 }
 
 #[test]
@@ -146,7 +149,7 @@ fn spectra_are_those_of_the_dense_matrix() {
     // The largest needs restarts: its dimension exceeds that of the subspace.
     for (d, hidden) in [(3, 4), (17, 530), (150, 40)] {
         let block = block(Activation::Silu, true, (d, hidden));
-        let form = QuadraticForm::new(block.clone()).expect("gated");
+        let form = QuadraticForm::new(&block).expect("gated");
         for channel in [0, d - 1] {
             let s = symmetric(&naive(&block, channel), d);
             let all = full(&form, channel).expect("a decomposition");
@@ -180,7 +183,7 @@ fn spectra_are_those_of_the_dense_matrix() {
 #[test]
 fn a_single_unit_has_a_known_spectrum() {
     let block = block(Activation::Silu, true, (9, 1));
-    let form = QuadraticForm::new(block).expect("gated");
+    let form = QuadraticForm::new(&block).expect("gated");
     let unit = &UnitRows::new(&form).of_channel(&form, 4)[0];
     let half = unit.down * unit.gate_norm * unit.up_norm / 2.0;
     let found = spectrum::leading(&form, 4, 0);

@@ -143,14 +143,16 @@ impl Watched {
         let mut channels = vec![stage.channel];
         channels
             .extend(stage.channels.iter().map(|channel| channel.channel).filter(|&channel| channel != stage.channel));
-        let weight = feed_forward.down.as_ref().map(|down| &down.weight[..]).unwrap_or_default();
-        let down = weight.chunks_exact(d_model).flat_map(|row| channels.iter().map(|&channel| row[channel])).collect();
+        let down = feed_forward.down.as_ref().map_or_else(Vec::new, |down| {
+            let (weight, channels) = (down.weight(), &channels);
+            (0..weight.rows()).flat_map(|unit| channels.iter().map(move |&channel| weight.get(unit, channel))).collect()
+        });
         let norm = feed_forward.input_norm.clone();
         let wide = |values: Option<Vec<f32>>, missing: f64| {
             values.map_or_else(|| vec![missing; d_model], |values| values.into_iter().map(f64::from).collect())
         };
         let (gamma, beta) = norm.map_or((None, None), |norm| (Some(norm.gamma), norm.beta));
-        let trigger = QuadraticForm::new(feed_forward).map(|form| {
+        let trigger = QuadraticForm::new(&feed_forward).map(|form| {
             let eigen = leading(&form, stage.channel, 0);
             let eigenvalue = eigen.eigenvalues.first().copied().unwrap_or(0.0);
             Trigger { eigenvalue, direction: eigen.trigger, gamma: wide(gamma, 1.0), beta: wide(beta, 0.0) }

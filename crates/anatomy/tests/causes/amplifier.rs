@@ -4,6 +4,7 @@ use faer::{Mat, Side};
 use sinkscope_anatomy::census::quadratic::coefficient;
 use sinkscope_anatomy::sample::amplifier::{AmplifierTap, AmplifierTokens};
 use sinkscope_kernels::activation::activate;
+use sinkscope_model::Linear;
 use sinkscope_model::blocks::FeedForwardBlock;
 
 use crate::recorded::{Recorded, SEQ_LEN, spikes, stage};
@@ -22,15 +23,21 @@ struct Naive {
     trigger_cosine: f64,
 }
 
+/// The two matrices that every two-layer block has.
+fn matrices(block: &FeedForwardBlock<f64>) -> (&Linear<f64>, &Linear<f64>) {
+    (block.gate.as_ref().expect("a gate"), block.down.as_ref().expect("a second layer"))
+}
+
 /// `U_k` with gamma folded in and the coefficient of the nonlinearity, d x d.
 fn form(block: &FeedForwardBlock<f64>, factor: f64, channel: usize) -> Mat<f64> {
-    let (d, hidden) = (block.gate.inputs, block.gate.outputs);
-    let up = block.up.as_ref().unwrap_or(&block.gate);
+    let (gate, down) = matrices(block);
+    let (d, hidden) = (gate.inputs(), gate.outputs());
+    let up = block.up.as_ref().unwrap_or(gate);
     let gamma = |row: usize| block.input_norm.as_ref().map_or(1.0, |norm| norm.gamma[row]);
     let entry = |i: usize, j: usize| {
         let unit = |unit: usize| {
-            let (gate, up) = (block.gate.weight[i * hidden + unit], up.weight[j * hidden + unit]);
-            block.down.weight[unit * d + channel] * gate * up
+            let (gate, up) = (gate.weight().get(i, unit), up.weight().get(j, unit));
+            down.weight().get(unit, channel) * gate * up
         };
         factor * gamma(i) * gamma(j) * (0..hidden).map(unit).sum::<f64>()
     };
@@ -60,20 +67,21 @@ fn naive(recorded: &Recorded, block: usize, token: usize) -> Naive {
         Some(norm) => recorded.normalised(&read, Some(norm)),
         None => read,
     };
-    let (hidden, d) = (weights.gate.outputs, weights.gate.inputs);
-    let project = |linear: &sinkscope_model::Linear<f64>| -> Vec<f64> {
+    let (gate_matrix, down_matrix) = matrices(&weights);
+    let (hidden, d) = (gate_matrix.outputs(), gate_matrix.inputs());
+    let project = |linear: &Linear<f64>| -> Vec<f64> {
         let unit = |unit: usize| {
             let bias = linear.bias.as_ref().map_or(0.0, |bias| bias[unit]);
-            bias + (0..d).map(|i| input[i] * linear.weight[i * hidden + unit]).sum::<f64>()
+            bias + (0..d).map(|i| input[i] * linear.weight().get(i, unit)).sum::<f64>()
         };
         (0..hidden).map(unit).collect()
     };
-    let gate = project(&weights.gate);
+    let gate = project(gate_matrix);
     let mut activated = gate.clone();
     activate(weights.activation, &mut activated);
     let up = weights.up.as_ref().map(project);
     let output = |of: &dyn Fn(usize) -> f64, channel: usize| -> f64 {
-        (0..hidden).map(|unit| weights.down.weight[unit * d + channel] * of(unit)).sum()
+        (0..hidden).map(|unit| down_matrix.weight().get(unit, channel) * of(unit)).sum()
     };
     let forms: Vec<Mat<f64>> = CHANNELS.iter().map(|&channel| form(&weights, factor, channel)).collect();
     let (_, direction) = leading(&forms[0]);

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use sinkscope_kernels::Float;
 use sinkscope_kernels::cross_entropy::{LossSum, cross_entropy_backward};
-use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul, matmul_add};
+use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul_add, transpose};
 use sinkscope_model::Linear;
 
 use super::{Loss, Network, Workspace};
@@ -22,11 +22,13 @@ pub(super) struct Buffers<F> {
     normed: Vec<F>,
     d_normed: Vec<F>,
     logits: Vec<F>,
+    /// The embedding turned round, where it is the head too.
+    tied: Option<Linear<F>>,
 }
 
 impl<F> Default for Buffers<F> {
     fn default() -> Self {
-        Self { normed: Vec::new(), d_normed: Vec::new(), logits: Vec::new() }
+        Self { normed: Vec::new(), d_normed: Vec::new(), logits: Vec::new(), tied: None }
     }
 }
 
@@ -47,7 +49,16 @@ impl<F: Float> Network<F> {
     /// The loss, the gradient of the head's input, and that of its matrix, times `weight`.
     pub(super) fn head(&self, batch: &Batch, weight: F, workspace: &mut Workspace<F>) -> Loss {
         let (d, vocabulary) = (self.architecture.d_model, self.architecture.vocabulary);
-        let Buffers { normed, d_normed, logits } = &mut workspace.head;
+        let Buffers { normed, d_normed, logits, tied } = &mut workspace.head;
+        let matrix = match &self.parameters.head {
+            Some(head) => head,
+            None => {
+                let tied = tied.get_or_insert_with(|| Linear::trainable(d, vocabulary, false));
+                transpose(tied.values_mut().0, &self.parameters.embedding, vocabulary, d, 0);
+                tied.repack();
+                &*tied
+            }
+        };
         d_normed.resize(normed.len(), F::ZERO);
         let group = (LOGITS / vocabulary / CHUNK_ROWS).max(1) * CHUNK_ROWS;
         let mut loss = Loss::default();
@@ -62,13 +73,9 @@ impl<F: Float> Network<F> {
                 .zip(inputs)
                 .with_max_len(1)
                 .map(|((logits, targets), (x, dx))| {
-                    let rows = targets.len();
-                    let matrix = self.head_matrix();
-                    let x = Matrix::new(x, rows, d);
-                    matmul(MatrixMut::new(logits, rows, vocabulary), x, matrix);
+                    matrix.forward(logits, x);
                     let loss = cross_entropy_backward(logits, vocabulary, targets, weight);
-                    let d_logits = Matrix::new(logits, rows, vocabulary);
-                    matmul(MatrixMut::new(dx, rows, d), d_logits, matrix.transposed());
+                    matrix.backward(dx, logits, false);
                     loss
                 })
                 .collect();
@@ -78,20 +85,11 @@ impl<F: Float> Network<F> {
             }
             let gradient = &mut workspace.gradient;
             match &mut gradient.head {
-                Some(Linear { weight, .. }) => add_product(weight, normed, logits, rows),
+                Some(head) => add_product(head.values_mut().0, normed, logits, rows),
                 None => add_product(&mut gradient.embedding, logits, normed, rows),
             }
         }
         loss
-    }
-
-    /// d_model x vocabulary.
-    fn head_matrix(&self) -> Matrix<'_, F> {
-        let (d, vocabulary) = (self.architecture.d_model, self.architecture.vocabulary);
-        match &self.parameters.head {
-            Some(head) => Matrix::new(&head.weight, d, vocabulary),
-            None => Matrix::new(&self.parameters.embedding, vocabulary, d).transposed(),
-        }
     }
 }
 

@@ -56,6 +56,7 @@ pub fn initialise<F: Float>(a: &Architecture, how: &Initialisation, seed: u64) -
             *value = F::from_f64(factor * normal.sample(&mut random));
         }
     }
+    parameters.repack();
     Ok(parameters)
 }
 
@@ -68,12 +69,7 @@ fn blank<F: Float>(a: &Architecture, how: &Initialisation) -> Parameters<F> {
         alpha: (kind == NormKind::DynamicTanh).then(|| F::from_f64(how.dynamic_tanh_alpha)),
         epsilon: F::from_f64(a.norm_epsilon),
     };
-    let linear = |inputs: usize, outputs: usize| Linear {
-        weight: vec![F::ZERO; inputs * outputs],
-        bias: None,
-        inputs,
-        outputs,
-    };
+    let linear = |inputs: usize, outputs: usize| Linear::trainable(inputs, outputs, false);
     let (query, key) = (a.query_width(), a.key_width());
     let (query_norm, key_norm) = match a.qk_norm {
         QkNorm::None => (None, None),

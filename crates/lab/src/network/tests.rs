@@ -103,6 +103,7 @@ fn network<F: Float>(a: &Architecture) -> Network<F> {
             *value += F::from_f64(0.1 * ((7 * index + 3 * at) % 11) as f64 - 0.5);
         }
     }
+    parameters.repack();
     Network::new(a.clone(), parameters).expect("an architecture that can be trained")
 }
 
@@ -130,6 +131,7 @@ fn gradients_of_every_variant_agree_with_central_differences() {
             for at in 0..ours[tensor].len() {
                 let mut loss_at = |shift: f64| {
                     network.parameters.values_mut()[tensor][at] += shift;
+                    network.parameters.repack();
                     let loss = gradient(&network, &batch).0;
                     network.parameters.values_mut()[tensor][at] -= shift;
                     loss

@@ -7,7 +7,7 @@ use sinkscope_kernels::rope::RopeTable;
 
 use super::Norm;
 use crate::architecture::{self, Architecture, GateSignal, Granularity};
-use crate::weights::Linear;
+use crate::linear::Linear;
 
 /// What attention is asked beside its operands.
 #[derive(Debug, Clone, Copy, Default)]
@@ -208,8 +208,8 @@ impl<F: Float> AttentionBlock<F> {
     /// `input`: rows x d_model, normalised; `residual`: the same before the norm; `embedding`: the residual before the first
     /// block, empty if no gate depends on it; `heads`: rows x (heads * head_dim).
     pub fn attend_first(&self, input: &[F], residual: &[F], embedding: &[F], heads: &mut [F]) {
-        let rows = input.len() / self.query.inputs;
-        let (query_width, key_width) = (self.query.outputs, self.key.outputs);
+        let rows = input.len() / self.query.inputs();
+        let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         let mut values = vec![F::ZERO; rows * key_width];
         if self.is_plain_softmax() {
             self.project_values(input, residual, &mut values);
@@ -226,7 +226,7 @@ impl<F: Float> AttentionBlock<F> {
             }
         }
         if let Some(gate) = &self.gate {
-            let mut gates = vec![F::ZERO; rows * gate.weight.outputs];
+            let mut gates = vec![F::ZERO; rows * gate.weight.outputs()];
             gate.project_at(&mut gates, input, embedding, 0);
             gate.apply(heads, &gates, self.group.head_dim);
         }
@@ -294,12 +294,21 @@ impl<F: Float> Gate<F> {
     /// # Shapes
     /// `out`: rows x gates; `input`, `embedding`: rows x d_model, empty if the signal is another.
     pub fn project(&self, out: &mut [F], input: &[F], embedding: &[F], position: usize) {
-        let width = self.weight.outputs;
+        let width = self.weight.outputs();
         match self.signal {
             GateSignal::Input => self.weight.forward(out, input),
             GateSignal::Embedding => self.weight.forward(out, embedding),
-            GateSignal::Free => out.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(&self.weight.weight)),
-            GateSignal::Position => out.copy_from_slice(&self.weight.weight[position * width..][..out.len()]),
+            GateSignal::Free => self.look_up(out, |_| 0),
+            GateSignal::Position => self.look_up(out, |row| position + row),
+        }
+    }
+
+    fn look_up(&self, out: &mut [F], place: impl Fn(usize) -> usize) {
+        let weight = self.weight.weight();
+        for (row, out) in out.chunks_exact_mut(self.weight.outputs()).enumerate() {
+            for (column, out) in out.iter_mut().enumerate() {
+                *out = weight.get(place(row), column);
+            }
         }
     }
 
@@ -309,7 +318,7 @@ impl<F: Float> Gate<F> {
     /// As of [`Gate::project`].
     pub fn project_at(&self, out: &mut [F], input: &[F], embedding: &[F], position: usize) {
         if self.signal == GateSignal::Position {
-            out.chunks_exact_mut(self.weight.outputs).for_each(|row| self.project(row, &[], &[], position));
+            out.chunks_exact_mut(self.weight.outputs()).for_each(|row| self.project(row, &[], &[], position));
         } else {
             self.project(out, input, embedding, position);
         }
@@ -321,7 +330,7 @@ impl<F: Float> Gate<F> {
     /// `heads`: rows x (heads * head_dim); `gates`: rows x gates, as [`Gate::project`] leaves them.
     pub fn apply(&self, heads: &mut [F], gates: &[F], head_dim: usize) {
         let before = heads.to_vec();
-        let width = heads.len() / (gates.len() / self.weight.outputs);
+        let width = heads.len() / (gates.len() / self.weight.outputs());
         gate_heads(heads, &before, gates, width, head_dim, self.granularity.into());
     }
 }

@@ -122,8 +122,8 @@ impl<F: Float> AttentionBlock<F> {
     /// `residual`: rows x d_model, whole sequences.
     pub fn forward(&self, context: &TileContext<'_, F>, residual: &mut [F], trace: &mut AttentionTrace<F>) {
         let len = residual.len();
-        let rows = len / self.output.outputs;
-        let (query_width, key_width) = (self.query.outputs, self.key.outputs);
+        let rows = len / self.output.outputs();
+        let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         fit(&mut trace.residual, len).copy_from_slice(residual);
         let input = fit(&mut trace.input, len);
         match &self.input_norm {
@@ -155,7 +155,7 @@ impl<F: Float> AttentionBlock<F> {
             }
         }
         if let Some(gate) = &self.gate {
-            let width = gate.weight.outputs * context.seq_len;
+            let width = gate.weight.outputs() * context.seq_len;
             let gates = fit(&mut trace.gates, sequences * width);
             for (sequence, gates) in gates.chunks_exact_mut(width).enumerate() {
                 let own = sequence * len / sequences..(sequence + 1) * len / sequences;
@@ -195,14 +195,14 @@ impl<F: Float> AttentionBlock<F> {
             let d_gated = fit(&mut gradients.d_gated, trace.heads.len());
             self.output.backward(d_gated, d_out, false);
             let d_gates = fit(&mut gradients.d_gates, trace.gates.len());
-            let (width, head_dim, granularity) = (self.query.outputs, self.group.head_dim, gate.granularity.into());
+            let (width, head_dim, granularity) = (self.query.outputs(), self.group.head_dim, gate.granularity.into());
             gate_heads_backward(d_heads, d_gates, d_gated, &trace.heads, &trace.gates, width, head_dim, granularity);
         } else {
             self.output.backward(d_heads, d_out, false);
         }
         self.attend_whole_backward(context.seq_len, trace, gradients);
         if let Some(table) = context.rope {
-            let (query_rows, key_rows) = (context.seq_len * self.query.outputs, context.seq_len * self.key.outputs);
+            let (query_rows, key_rows) = (context.seq_len * self.query.outputs(), context.seq_len * self.key.outputs());
             let sequences = gradients.d_queries.chunks_exact_mut(query_rows);
             for (queries, keys) in sequences.zip(gradients.d_keys.chunks_exact_mut(key_rows)) {
                 self.rotate_back(table, queries, keys, 0);
@@ -308,12 +308,12 @@ impl<F: Float> AttentionBlock<F> {
 impl<F: Float> Gate<F> {
     /// Adds the gradient of gates that are looked up and not projected.
     fn add_looked_up(&mut self, d_gates: &[F], seq_len: usize) {
-        let width = self.weight.outputs;
+        let width = self.weight.outputs();
         match self.signal {
-            GateSignal::Free => add_columns(&mut self.weight.weight, d_gates),
+            GateSignal::Free => add_columns(self.weight.values_mut().0, d_gates),
             GateSignal::Position => {
                 for sequence in d_gates.chunks_exact(seq_len * width) {
-                    add(&mut self.weight.weight[..seq_len * width], sequence);
+                    add(&mut self.weight.values_mut().0[..seq_len * width], sequence);
                 }
             }
             GateSignal::Input | GateSignal::Embedding => {}
@@ -339,7 +339,7 @@ impl<F: Float> AttentionGradients<F> {
 /// Attention of the whole sequences of a tile.
 impl<F: Float> AttentionBlock<F> {
     fn attend_whole(&self, seq_len: usize, trace: &mut AttentionTrace<F>) {
-        let (query_width, key_width) = (self.query.outputs, self.key.outputs);
+        let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         let heads = self.kv_heads * self.group.queries_per_key;
         let rows = trace.queries.len() / query_width;
         fit(&mut trace.heads, rows * query_width);
@@ -372,7 +372,7 @@ impl<F: Float> AttentionBlock<F> {
         trace: &AttentionTrace<F>,
         gradients: &mut AttentionGradients<F>,
     ) {
-        let (query_width, key_width) = (self.query.outputs, self.key.outputs);
+        let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         let (head_dim, grouped) = (self.group.head_dim, self.group.queries_per_key);
         let heads = self.kv_heads * grouped;
         let rows = trace.queries.len() / query_width;

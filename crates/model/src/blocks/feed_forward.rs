@@ -4,7 +4,7 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::activation::{Activation, activate, activate_gated};
 
 use super::Norm;
-use crate::weights::Linear;
+use crate::linear::Linear;
 
 /// A feed-forward block with its weights. Without `gate` it is the matrix `down`; without that it adds nothing.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct FeedForwardBlock<F> {
 impl<F: Float> FeedForwardBlock<F> {
     /// Hidden units; 0 if there are none.
     pub fn hidden(&self) -> usize {
-        self.gate.as_ref().map_or(0, |gate| gate.outputs)
+        self.gate.as_ref().map_or(0, |gate| gate.outputs())
     }
 
     /// Pre-activations of normalised input rows.

@@ -72,7 +72,7 @@ impl<F: Float> FeedForwardBlock<F> {
     pub fn forward(&self, residual: &mut [F], trace: &mut FeedForwardTrace<F>) {
         let Some(down) = &self.down else { return };
         let len = residual.len();
-        let hidden = len / down.outputs * self.hidden();
+        let hidden = len / down.outputs() * self.hidden();
         fit(&mut trace.residual, len).copy_from_slice(residual);
         let input = fit(&mut trace.input, len);
         match &self.input_norm {

@@ -7,14 +7,13 @@ mod attention;
 mod attention_training;
 mod feed_forward;
 mod feed_forward_training;
-mod linear;
 mod norm;
 
 pub use attention::{AttendOptions, AttentionBlock, Gate, SinkLogits};
 pub use attention_training::{AttentionGradients, AttentionTrace};
 pub use feed_forward::FeedForwardBlock;
 pub use feed_forward_training::{FeedForwardGradients, FeedForwardTrace};
-pub use linear::GradientTask;
+pub use crate::linear::GradientTask;
 pub use norm::Norm;
 
 use sinkscope_kernels::Float;

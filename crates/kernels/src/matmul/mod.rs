@@ -1,10 +1,24 @@
-//! Matrix products on strided views, one thread, through `gemm`.
+//! Matrix products on strided views, one thread: our own kernel for f32 on machines with AVX-512, `gemm` for everything
+//! else.
 //!
-//! `gemm` packs both operands; packing a right operand whose columns are contiguous is a transposition, which costs up to
-//! a quarter of the product where the inner size is large. So weights, which are used for many tiles, are turned round
-//! once ([`transpose`]).
+//! `gemm` packs both operands for every product, so a right operand that meets many tiles is packed again for each of
+//! them. Ours is packed once ([`PackedRight`]), or by [`matmul`] for each call, a panel at a time.
+//!
+//! With our kernel a row of the result depends, to the bit, on the row of the left operand and on the right one alone:
+//! neither on the other rows of the tile, nor on how either operand lies in memory, nor on whether the right one was packed
+//! before. With `gemm` it also depends on how many rows there are.
+
+use std::ops::Range;
 
 use crate::Float;
+
+#[cfg(target_arch = "x86_64")]
+mod blocked;
+#[cfg(target_arch = "x86_64")]
+mod microkernel;
+mod packed;
+
+pub use packed::{PackedPart, PackedRight, matmul_packed, matmul_packed_add};
 
 /// A read-only strided view of a matrix.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +52,19 @@ impl<'a, F: Float> Matrix<'a, F> {
             column_stride: self.row_stride,
             ..self
         }
+    }
+
+    /// Some of its rows and columns.
+    fn part(self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(rows.end <= self.rows && columns.end <= self.columns, "part exceeds its matrix");
+        let empty = rows.is_empty() || columns.is_empty();
+        let first = if empty { 0 } else { rows.start * self.row_stride + columns.start * self.column_stride };
+        Self { data: &self.data[first..], rows: rows.len(), columns: columns.len(), ..self }
+    }
+
+    fn as_f32(self) -> Option<Matrix<'a, f32>> {
+        let Self { rows, columns, row_stride, column_stride, .. } = self;
+        F::as_f32(self.data).map(|data| Matrix { data, rows, columns, row_stride, column_stride })
     }
 
     /// Number of rows.
@@ -74,6 +101,13 @@ impl<'a, F: Float> MatrixMut<'a, F> {
     }
 }
 
+impl<F: Float> MatrixMut<'_, F> {
+    fn as_f32(&mut self) -> Option<MatrixMut<'_, f32>> {
+        let Self { rows, columns, row_stride, .. } = *self;
+        F::as_f32_mut(self.data).map(|data| MatrixMut { data, rows, columns, row_stride })
+    }
+}
+
 fn fits(len: usize, rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> bool {
     rows == 0 || columns == 0 || (rows - 1) * row_stride + (columns - 1) * column_stride < len
 }
@@ -97,9 +131,23 @@ pub fn matmul_add<F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matr
 fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>, accumulate: bool) {
     assert_eq!(a.columns, b.rows, "matmul: inner sizes differ");
     assert_eq!((out.rows, out.columns), (a.rows, b.columns), "matmul: output has another shape");
+    if out.rows == 0 || out.columns == 0 {
+        return;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let (true, Some(a), Some(b)) = (blocked::available(), a.as_f32(), b.as_f32())
+        && let Some(mut out) = out.as_f32()
+    {
+        return blocked::product(&mut out, a, blocked::Right::Plain(b), accumulate);
+    }
+    general(out, a, b, accumulate);
+}
+
+/// Through `gemm`: f64, and machines without AVX-512.
+fn general<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>, accumulate: bool) {
     // SAFETY: `Matrix` and `MatrixMut` are only constructed with every element (i, j), i < rows, j < columns, inside
-    // their slice, and the shapes agree by the assertions above, so gemm reads and writes in bounds. `out` is borrowed
-    // mutably, so it overlaps neither input, and its rows do not overlap each other.
+    // their slice, and the shapes agree by the assertions of the callers, so gemm reads and writes in bounds. `out` is
+    // borrowed mutably, so it overlaps neither input, and its rows do not overlap each other.
     unsafe {
         gemm::gemm(
             out.rows,
@@ -150,78 +198,4 @@ pub fn transpose<F: Float>(out: &mut [F], matrix: &[F], rows: usize, columns: us
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn naive(m: usize, n: usize, k: usize, a: &[f64], b: &[f64]) -> Vec<f64> {
-        let mut out = vec![0.0; m * n];
-        for i in 0..m {
-            for j in 0..n {
-                out[i * n + j] = (0..k).map(|l| a[i * k + l] * b[l * n + j]).sum();
-            }
-        }
-        out
-    }
-
-    fn values(n: usize, seed: usize) -> Vec<f64> {
-        (0..n).map(|i| (((i + seed) * 7919 % 211) as f64 - 105.0) / 53.0).collect()
-    }
-
-    fn check<F: Float>(tolerance: f64) {
-        for (m, n, k) in [(1, 1, 1), (3, 5, 7), (17, 33, 65), (64, 1, 9), (1, 70, 130), (100, 48, 513)] {
-            let (a, b) = (values(m * k, 1), values(k * n, 2));
-            let expected = naive(m, n, k, &a, &b);
-            let convert = |x: &[f64]| x.iter().map(|&v| F::from_f64(v)).collect::<Vec<F>>();
-            let (a, b) = (convert(&a), convert(&b));
-            let mut out = vec![F::ZERO; m * n];
-            matmul(MatrixMut::new(&mut out, m, n), Matrix::new(&a, m, k), Matrix::new(&b, k, n));
-            let close = |out: &[F], factor: f64| {
-                out.iter().zip(&expected).all(|(o, e)| (o.to_f64() - factor * e).abs() <= tolerance * k as f64)
-            };
-            assert!(close(&out, 1.0), "{m}x{n}x{k}");
-
-            let mut b_t = vec![F::ZERO; k * n];
-            for l in 0..k {
-                for j in 0..n {
-                    b_t[j * k + l] = b[l * n + j];
-                }
-            }
-            matmul_add(MatrixMut::new(&mut out, m, n), Matrix::new(&a, m, k), Matrix::new(&b_t, n, k).transposed());
-            assert!(close(&out, 2.0), "{m}x{n}x{k} accumulated, transposed");
-        }
-    }
-
-    #[test]
-    fn products_agree_with_naive_in_both_precisions() {
-        check::<f32>(1e-5);
-        check::<f64>(1e-13);
-    }
-
-    #[test]
-    fn transposition_moves_every_element_at_odd_sizes() {
-        for (rows, columns, first, count) in [(1, 1, 0, 1), (3, 70, 5, 60), (65, 33, 0, 33), (32, 40, 32, 8)] {
-            let matrix: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
-            let mut out = vec![0.0; count * rows];
-            transpose(&mut out, &matrix, rows, columns, first);
-            for column in 0..count {
-                for row in 0..rows {
-                    assert_eq!(out[column * rows + row], matrix[row * columns + first + column]);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn strided_output_leaves_gaps_alone() {
-        let a = [1.0f32, 2.0, 3.0, 4.0];
-        let mut out = [9.0f32; 5];
-        matmul(MatrixMut::strided(&mut out, 2, 2, 3), Matrix::new(&a, 2, 2), Matrix::new(&a, 2, 2));
-        assert_eq!(out, [7.0, 10.0, 9.0, 15.0, 22.0]);
-    }
-
-    #[test]
-    #[should_panic(expected = "exceeds")]
-    fn a_view_beyond_its_data_is_refused() {
-        let _ = Matrix::new(&[0.0f32; 5], 2, 3);
-    }
-}
+mod tests;

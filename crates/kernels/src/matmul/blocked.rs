@@ -1,0 +1,314 @@
+//! Products of f32 on machines with AVX-512: cut so that what is read often is near.
+//!
+//! The inner size is cut into blocks of at most [`MAX_INNER`]; for one of them, [`MAX_LEFT_ROWS`] rows of the left operand
+//! fit the second-level cache, and panels of [`PANEL`] columns of the right one stream past them. A panel's values lie one
+//! step after the other ([`pack`]). A left operand whose rows are contiguous is read where it is, and so is a right one that
+//! few rows meet. Rows and inner size are cut evenly, so that no tile is much smaller than the others.
+//!
+//! An element is `sum over blocks of (sum over steps of a block)`, in order, so its bits depend on the row of the left
+//! operand, the column of the right one, and nothing else: not on other rows and columns, nor on what is packed.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+pub(super) use super::microkernel::LANES;
+use super::microkernel::{MAX_ROWS, MAX_WIDE_ROWS, Tile, WIDE, copy, run, turn};
+use super::{Matrix, MatrixMut};
+
+/// Columns of a panel: two registers.
+pub(super) const PANEL: usize = 2 * LANES;
+/// Most steps of the inner size in one block.
+const MAX_INNER: usize = 768;
+/// Most rows of the left operand in one block.
+const MAX_LEFT_ROWS: usize = 264;
+/// Most columns of the right operand that are packed at a time for one product.
+const MAX_PACKED_COLUMNS: usize = 512;
+/// Rows of the left operand whose distance is a multiple of this many values fall on the same few sets of the first-level
+/// cache.
+const ALIAS: usize = 1024;
+
+/// A cache line, aligned to one.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub [f32; LANES]);
+
+/// Whether the machine can run these products.
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+}
+
+/// Lines that [`pack`] writes.
+pub(super) fn lines(rows: usize, columns: usize) -> usize {
+    rows * columns.div_ceil(LANES)
+}
+
+/// Lines of the panel that begins at `column`, a multiple of [`PANEL`], for each row.
+pub(super) fn lines_of_row(columns: usize, column: usize) -> usize {
+    (columns - column).min(PANEL).div_ceil(LANES)
+}
+
+/// A right operand.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// Wherever it lies.
+    Plain(Matrix<'a, f32>),
+    /// Packed.
+    Packed(Panels<'a>),
+}
+
+/// A packed matrix, from some row and column on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panels<'a> {
+    pub lines: &'a [Line],
+    /// Of the whole matrix.
+    pub shape: (usize, usize),
+    pub first_row: usize,
+    /// A multiple of [`PANEL`].
+    pub first_column: usize,
+}
+
+impl Panels<'_> {
+    /// The values of row `row` in the panel that begins at `column`, and the distance to those of the next row.
+    fn at(&self, row: usize, column: usize) -> (*const f32, usize) {
+        let (row, column) = (self.first_row + row, self.first_column + column);
+        let of_row = lines_of_row(self.shape.1, column);
+        let line = self.shape.0 * (column / LANES) + row * of_row;
+        (self.lines[line..].as_ptr().cast(), of_row * LANES)
+    }
+}
+
+/// Packs a matrix: panels of [`PANEL`] columns, one after the other, row by row; the last may be narrower, and is filled
+/// up with zeros to a whole line.
+pub(super) fn pack(lines: &mut [Line], matrix: Matrix<'_, f32>) {
+    if matrix.rows == 0 {
+        return;
+    }
+    for (index, panel) in lines.chunks_mut(matrix.rows * PANEL / LANES).enumerate() {
+        pack_panel(panel, matrix, index * PANEL);
+    }
+}
+
+/// Packs the columns of `matrix` that begin at `column` into one panel.
+pub(super) fn pack_panel(panel: &mut [Line], matrix: Matrix<'_, f32>, column: usize) {
+    let of_row = lines_of_row(matrix.columns, column);
+    assert_eq!(panel.len(), matrix.rows * of_row, "panel of another length");
+    if matrix.rows == 0 {
+        return;
+    }
+    for register in 0..of_row {
+        let first = column + register * LANES;
+        let width = (matrix.columns - first).min(LANES);
+        let part = matrix.part(0..matrix.rows, first..first + width);
+        let stride = of_row * LANES;
+        if part.row_stride == 1 {
+            for row in (0..part.rows).step_by(LANES) {
+                let (rows, to) = ((part.rows - row).min(LANES), &mut panel[row * of_row + register..]);
+                // SAFETY: the machine has AVX-512: `available` was asked. The columns of `part` hold `rows` values each from
+                // `row` on. `to` has `rows` lines, `of_row` apart, by the assertion above.
+                unsafe {
+                    let from = part.data[row..].as_ptr();
+                    turn(from, part.column_stride, (width, rows), to.as_mut_ptr().cast(), stride);
+                }
+            }
+        } else if part.column_stride == 1 || width == 1 {
+            let to = &mut panel[register..];
+            // SAFETY: as above, for all rows of `part`.
+            unsafe { copy(part.data.as_ptr(), part.row_stride, (part.rows, width), to.as_mut_ptr().cast(), stride) };
+        } else {
+            for (row, lines) in panel.chunks_exact_mut(of_row).enumerate() {
+                gather(&mut lines[register].0, &part.data[row * part.row_stride..], part.column_stride, width);
+            }
+        }
+    }
+}
+
+/// `out[j] = from[j * stride]` for j < count, and 0 beyond.
+fn gather(out: &mut [f32], from: &[f32], stride: usize, count: usize) {
+    out[count..].fill(0.0);
+    for (index, value) in out[..count].iter_mut().enumerate() {
+        *value = from[index * stride];
+    }
+}
+
+/// Cuts `0 .. size` into as few pieces of at most `most` as can be, as even as can be.
+fn even(size: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = size.div_ceil(most);
+    (0..count).map(move |piece| piece * size / count..(piece + 1) * size / count)
+}
+
+/// Memory that a thread's products share.
+#[derive(Default)]
+struct Scratch {
+    left: Vec<f32>,
+    right: Vec<Line>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Where panels of some columns of the right operand come from, for one block of the inner size.
+enum Source<'a> {
+    /// Packed before; rows from some row on, columns from `first_column` of the output on.
+    Packed { panels: Panels<'a>, row: usize, first_column: usize },
+    /// Packed when it is wanted: each panel meets one block of rows only, and stays in the second-level cache.
+    OnDemand { matrix: Matrix<'a, f32>, scratch: &'a mut Vec<Line> },
+    /// Read where it is: columns are contiguous, and meet few rows.
+    InPlace(Matrix<'a, f32>),
+}
+
+impl Source<'_> {
+    /// The values of the first step in the columns from `column` on, and the distance to those of the next step: all
+    /// columns if they are in place, else a panel of them.
+    fn panel(&mut self, column: usize) -> (*const f32, usize) {
+        match self {
+            Self::Packed { panels, row, first_column } => panels.at(*row, column - *first_column),
+            Self::OnDemand { matrix, scratch } => {
+                let of_row = lines_of_row(matrix.columns, column);
+                let packed = grown(scratch, matrix.rows * of_row);
+                pack_panel(packed, *matrix, column);
+                (packed.as_ptr().cast(), of_row * LANES)
+            }
+            Self::InPlace(matrix) => (matrix.data[column..].as_ptr(), matrix.row_stride),
+        }
+    }
+
+    /// Where the panel of `column` will be read, if it is known.
+    fn next(&mut self, column: usize) -> Option<*const f32> {
+        matches!(self, Self::Packed { .. }).then(|| self.panel(column).0)
+    }
+}
+
+fn grown<T: Copy + Default>(scratch: &mut Vec<T>, len: usize) -> &mut [T] {
+    if scratch.len() < len {
+        scratch.resize(len, T::default());
+    }
+    &mut scratch[..len]
+}
+
+/// `out (+)= a b`. The shapes agree and are not empty, and [`available`] was true.
+pub(super) fn product(out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_>, accumulate: bool) {
+    if a.columns == 0 && !accumulate {
+        for row in 0..out.rows {
+            out.data[row * out.row_stride..][..out.columns].fill(0.0);
+        }
+    }
+    let all = 0..out.columns;
+    SCRATCH.with_borrow_mut(|Scratch { left, right }| {
+        for steps in even(a.columns, MAX_INNER) {
+            let accumulate = accumulate || steps.start > 0;
+            let a = a.part(0..a.rows, steps.clone());
+            match b {
+                Right::Packed(panels) => {
+                    let source = Source::Packed { panels, row: steps.start, first_column: 0 };
+                    block(out, a, all.clone(), source, left, accumulate);
+                }
+                Right::Plain(b) => {
+                    let b = b.part(steps, all.clone());
+                    if b.column_stride == 1 && a.rows <= MAX_ROWS {
+                        block(out, a, all.clone(), Source::InPlace(b), left, accumulate);
+                    } else if a.rows <= MAX_LEFT_ROWS {
+                        let source = Source::OnDemand { matrix: b, scratch: right };
+                        block(out, a, all.clone(), source, left, accumulate);
+                    } else {
+                        for first in all.clone().step_by(MAX_PACKED_COLUMNS) {
+                            let columns = first..(first + MAX_PACKED_COLUMNS).min(all.end);
+                            let part = b.part(0..b.rows, columns.clone());
+                            let lines = grown(right, lines(part.rows, part.columns));
+                            pack(lines, part);
+                            let shape = (part.rows, part.columns);
+                            let panels = Panels { lines, shape, first_row: 0, first_column: 0 };
+                            let source = Source::Packed { panels, row: 0, first_column: first };
+                            block(out, a, columns, source, left, accumulate);
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// What `columns` of the output receive from one block of the inner size, all columns of `a`.
+fn block(
+    out: &mut MatrixMut<'_, f32>,
+    a: Matrix<'_, f32>,
+    columns: Range<usize>,
+    mut right: Source<'_>,
+    scratch: &mut Vec<f32>,
+    accumulate: bool,
+) {
+    let steps = a.columns;
+    let left_in_place = a.column_stride == 1 && !a.row_stride.is_multiple_of(ALIAS);
+    let left_stride = left_in_place.then_some(a.row_stride);
+    for rows in even(a.rows, MAX_LEFT_ROWS) {
+        let part = a.part(rows.clone(), 0..steps);
+        let left = if left_in_place { part.data } else { pack_left(part, scratch) };
+        let tiles = rows.len().div_ceil(MAX_ROWS);
+        let mut column = columns.start;
+        while column < columns.end {
+            let ((panel, stride), left_over) = (right.panel(column), columns.end - column);
+            let in_place = matches!(right, Source::InPlace(_));
+            let wide = in_place && rows.len() <= MAX_WIDE_ROWS && left_over >= WIDE * LANES;
+            let registers = if wide { WIDE } else { left_over.min(PANEL).div_ceil(LANES) };
+            let width = left_over.min(registers * LANES);
+            // Each tile fetches a share of the next panel.
+            let next = if left_over > width { right.next(column + width) } else { None };
+            let lines = next.map_or(0, |_| (steps * stride / LANES).div_ceil(tiles));
+            for (index, tile) in even(rows.len(), MAX_ROWS).enumerate() {
+                let first = rows.start + tile.start;
+                let tile = Tile {
+                    left: left[tile.start * left_stride.unwrap_or(steps)..].as_ptr(),
+                    left_stride,
+                    right: panel,
+                    right_stride: stride,
+                    out: out.data[first * out.row_stride + column..].as_mut_ptr(),
+                    out_stride: out.row_stride,
+                    rows: tile.len(),
+                    inner: steps,
+                    columns: width,
+                    accumulate,
+                    next: (next.unwrap_or(panel).wrapping_add(index * lines * LANES), lines),
+                };
+                // SAFETY: the machine has AVX-512: `available` was asked. Rows `first .. first + tile.rows` and columns
+                // `column .. column + width` exist in `out`, whose view reaches as far as its shape says and is borrowed
+                // mutably, so that it overlaps nothing else. `left` begins with the tile's rows: of the view itself,
+                // `left_stride` apart, or of what `pack_left` makes, all steps of the rows before the tile's and then all of
+                // the tile's. The same columns and steps exist in the right operand or its panels, by the assertions on
+                // shapes in `matmul` and `matmul_packed`.
+                unsafe { run(&tile, registers) };
+            }
+            column += width;
+        }
+    }
+}
+
+/// The left operand as tiles read it: tile after tile, all steps of its rows, the values of a step together.
+fn pack_left<'a>(a: Matrix<'_, f32>, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+    // `turn` and `copy` write sixteen values where a step has at most twelve.
+    let packed = grown(scratch, a.rows * a.columns + LANES);
+    for tile in even(a.rows, MAX_ROWS) {
+        let (height, at) = (tile.len(), tile.start * a.columns);
+        let part = a.part(tile, 0..a.columns);
+        let to = &mut packed[at..];
+        assert!(to.len() >= height * a.columns + LANES, "packed rows exceed their memory");
+        if part.column_stride == 1 {
+            for step in (0..part.columns).step_by(LANES) {
+                let (steps, to) = ((part.columns - step).min(LANES), &mut to[step * height..]);
+                // SAFETY: the machine has AVX-512: `available` was asked. The rows of `part` hold `steps` values from
+                // `step` on. `to` has room for `height` values of each of these steps and sixteen more; the rows that
+                // `turn` writes overlap, and what it writes too much is overwritten by the next step or tile.
+                unsafe { turn(part.data[step..].as_ptr(), part.row_stride, (height, steps), to.as_mut_ptr(), height) };
+            }
+        } else if part.row_stride == 1 || height == 1 {
+            // SAFETY: as above; each step of `part` holds `height` values.
+            unsafe {
+                copy(part.data.as_ptr(), part.column_stride, (part.columns, height), to.as_mut_ptr(), height);
+            }
+        } else {
+            for (step, to) in to[..height * part.columns].chunks_exact_mut(height).enumerate() {
+                gather(to, &part.data[step * part.column_stride..], part.row_stride, height);
+            }
+        }
+    }
+    packed
+}

@@ -1,0 +1,260 @@
+//! A right operand packed once and multiplied many times: weights, which every tile meets, or the keys and values of a
+//! sequence, which every tile of its queries meets.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+#[cfg(target_arch = "x86_64")]
+use super::blocked::{self, Line};
+use super::{Matrix, MatrixMut, general, transpose};
+use crate::Float;
+
+/// Columns that [`PackedRight::from_columns`] asks for at a time.
+const COLUMNS: usize = 32;
+
+/// A right operand, packed for products: in panels of columns in f32 on machines with AVX-512, else as it is, row-major.
+///
+/// # Memory
+/// As many values as the matrix has, its columns rounded up to a multiple of 16.
+#[derive(Debug, Clone)]
+pub struct PackedRight<F> {
+    rows: usize,
+    columns: usize,
+    storage: Storage<F>,
+}
+
+#[derive(Debug, Clone)]
+enum Storage<F> {
+    Plain(Vec<F>),
+    #[cfg(target_arch = "x86_64")]
+    Panels(Vec<Line>),
+}
+
+impl<F: Float> Default for PackedRight<F> {
+    /// An empty matrix, to be packed into.
+    fn default() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if F::as_f32(&[]).is_some() && blocked::available() {
+            return Self { rows: 0, columns: 0, storage: Storage::Panels(Vec::new()) };
+        }
+        Self { rows: 0, columns: 0, storage: Storage::Plain(Vec::new()) }
+    }
+}
+
+impl<F: Float> PackedRight<F> {
+    /// Packs `matrix`, on this thread.
+    pub fn new(matrix: Matrix<'_, F>) -> Self {
+        let mut packed = Self::default();
+        packed.pack(matrix);
+        packed
+    }
+
+    /// Packs `matrix`, on all threads.
+    pub fn in_parallel(matrix: Matrix<'_, F>) -> Self {
+        let mut packed = Self::default();
+        packed.pack_in_parallel(matrix);
+        packed
+    }
+
+    /// Packs `matrix` in place of what was here, on this thread. Nothing is allocated unless it is larger.
+    pub fn pack(&mut self, matrix: Matrix<'_, F>) {
+        (self.rows, self.columns) = (matrix.rows, matrix.columns);
+        match &mut self.storage {
+            Storage::Plain(values) => {
+                values.resize(matrix.rows * matrix.columns, F::ZERO);
+                let rows = values.chunks_exact_mut(matrix.columns.max(1));
+                rows.enumerate().for_each(|(row, out)| copy_row(out, matrix, row));
+            }
+            #[cfg(target_arch = "x86_64")]
+            Storage::Panels(lines) => {
+                lines.resize(blocked::lines(matrix.rows, matrix.columns), Line::default());
+                if let Some(matrix) = matrix.as_f32() {
+                    blocked::pack(lines, matrix);
+                }
+            }
+        }
+    }
+
+    /// Packs `matrix` in place of what was here, on all threads.
+    pub fn pack_in_parallel(&mut self, matrix: Matrix<'_, F>) {
+        (self.rows, self.columns) = (matrix.rows, matrix.columns);
+        match &mut self.storage {
+            Storage::Plain(values) => {
+                values.resize(matrix.rows * matrix.columns, F::ZERO);
+                let rows = values.par_chunks_exact_mut(matrix.columns.max(1));
+                rows.enumerate().for_each(|(row, out)| copy_row(out, matrix, row));
+            }
+            #[cfg(target_arch = "x86_64")]
+            Storage::Panels(lines) => {
+                lines.resize(blocked::lines(matrix.rows, matrix.columns), Line::default());
+                let Some(matrix) = matrix.as_f32() else { return };
+                let panels = lines.par_chunks_mut((matrix.rows * blocked::PANEL / blocked::LANES).max(1));
+                panels.enumerate().for_each(|(index, panel)| {
+                    blocked::pack_panel(panel, matrix, index * blocked::PANEL);
+                });
+            }
+        }
+    }
+
+    /// A rows x columns matrix whose columns come a few at a time: `fill(first, values)` writes columns `first ..`, one
+    /// after the other, as many as `values` holds, `rows` each. It is called on all threads, in any order.
+    ///
+    /// # Errors
+    /// The first that `fill` gives.
+    pub fn from_columns<E: Send>(
+        rows: usize,
+        columns: usize,
+        fill: impl Fn(usize, &mut [F]) -> Result<(), E> + Sync,
+    ) -> Result<Self, E> {
+        let mut packed = Self { rows, columns, ..Self::default() };
+        let piece = (COLUMNS * rows).max(1);
+        match &mut packed.storage {
+            Storage::Plain(values) => {
+                let mut turned = vec![F::ZERO; rows * columns];
+                let pieces = turned.par_chunks_mut(piece).enumerate();
+                pieces.try_for_each(|(index, values)| fill(index * COLUMNS, values))?;
+                values.resize(rows * columns, F::ZERO);
+                let pieces = values.par_chunks_mut((COLUMNS * columns).max(1)).enumerate();
+                pieces.for_each(|(index, out)| transpose(out, &turned, columns, rows, index * COLUMNS));
+            }
+            #[cfg(target_arch = "x86_64")]
+            Storage::Panels(lines) => {
+                lines.resize(blocked::lines(rows, columns), Line::default());
+                let panels = lines.par_chunks_mut((rows * blocked::PANEL / blocked::LANES).max(1)).enumerate();
+                panels.try_for_each_init(Vec::new, |values, (index, panel)| {
+                    let first = index * blocked::PANEL;
+                    let count = (columns - first).min(blocked::PANEL);
+                    values.resize(count * rows, F::ZERO);
+                    fill(first, values)?;
+                    if let Some(matrix) = Matrix::new(values, count, rows).transposed().as_f32() {
+                        blocked::pack_panel(panel, matrix, 0);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(packed)
+    }
+
+    /// Number of rows: the inner size of products.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Element (row, column).
+    pub fn get(&self, row: usize, column: usize) -> F {
+        assert!(row < self.rows && column < self.columns, "element outside of a packed matrix");
+        match &self.storage {
+            Storage::Plain(values) => values[row * self.columns + column],
+            #[cfg(target_arch = "x86_64")]
+            Storage::Panels(lines) => F::from_f32(lines[self.line(row, column)].0[column % blocked::LANES]),
+        }
+    }
+
+    /// The line of the panels that holds element (row, column).
+    #[cfg(target_arch = "x86_64")]
+    fn line(&self, row: usize, column: usize) -> usize {
+        let panel = column / blocked::PANEL * blocked::PANEL;
+        let of_row = blocked::lines_of_row(self.columns, panel);
+        self.rows * (panel / blocked::LANES) + row * of_row + (column - panel) / blocked::LANES
+    }
+
+    /// The matrix as it was: rows x columns, row-major.
+    pub fn to_vec(&self) -> Vec<F> {
+        match &self.storage {
+            Storage::Plain(values) => values.clone(),
+            #[cfg(target_arch = "x86_64")]
+            Storage::Panels(lines) => {
+                let mut out = vec![F::ZERO; self.rows * self.columns];
+                for (row, out) in out.chunks_exact_mut(self.columns.max(1)).enumerate() {
+                    for (index, out) in out.chunks_mut(blocked::LANES).enumerate() {
+                        let line = &lines[self.line(row, index * blocked::LANES)].0;
+                        out.iter_mut().zip(line).for_each(|(out, &value)| *out = F::from_f32(value));
+                    }
+                }
+                out
+            }
+        }
+    }
+
+    /// All of it, as a right operand.
+    pub fn whole(&self) -> PackedPart<'_, F> {
+        self.part(0..self.rows, 0..self.columns)
+    }
+
+    /// Some rows and columns of it, as a right operand. The first column must be a multiple of
+    /// [`PackedPart::FIRST_COLUMN`].
+    pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> PackedPart<'_, F> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows outside of a packed matrix");
+        assert!(columns.start <= columns.end && columns.end <= self.columns, "columns outside of a packed matrix");
+        assert!(columns.start.is_multiple_of(PackedPart::<F>::FIRST_COLUMN), "part begins inside a packed panel");
+        PackedPart { of: self, rows, columns }
+    }
+}
+
+fn copy_row<F: Float>(out: &mut [F], matrix: Matrix<'_, F>, row: usize) {
+    for (column, value) in out.iter_mut().enumerate() {
+        *value = matrix.data[row * matrix.row_stride + column * matrix.column_stride];
+    }
+}
+
+/// Some rows and columns of a [`PackedRight`].
+#[derive(Debug, Clone)]
+pub struct PackedPart<'a, F> {
+    of: &'a PackedRight<F>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl<F> PackedPart<'_, F> {
+    /// What the first column of a part must be a multiple of.
+    pub const FIRST_COLUMN: usize = 32;
+}
+
+/// `out = a b`, the same bits as [`matmul`](super::matmul) with the matrix that was packed.
+///
+/// # Shapes
+/// `a`: m x k, `b`: k x n, `out`: m x n.
+pub fn matmul_packed<F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: &PackedPart<'_, F>) {
+    product(&mut out, a, b, false);
+}
+
+/// `out += a b`, the same bits as [`matmul_add`](super::matmul_add) with the matrix that was packed.
+///
+/// # Shapes
+/// `a`: m x k, `b`: k x n, `out`: m x n.
+pub fn matmul_packed_add<F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: &PackedPart<'_, F>) {
+    product(&mut out, a, b, true);
+}
+
+fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: &PackedPart<'_, F>, accumulate: bool) {
+    assert_eq!(a.columns, b.rows.len(), "matmul: inner sizes differ");
+    assert_eq!((out.rows, out.columns), (a.rows, b.columns.len()), "matmul: output has another shape");
+    if out.rows == 0 || out.columns == 0 {
+        return;
+    }
+    match &b.of.storage {
+        Storage::Plain(values) => {
+            let whole = Matrix::new(values, b.of.rows, b.of.columns);
+            general(out, a, whole.part(b.rows.clone(), b.columns.clone()), accumulate);
+        }
+        #[cfg(target_arch = "x86_64")]
+        Storage::Panels(lines) => {
+            let panels = blocked::Panels {
+                lines,
+                shape: (b.of.rows, b.of.columns),
+                first_row: b.rows.start,
+                first_column: b.columns.start,
+            };
+            if let (Some(mut out), Some(a)) = (out.as_f32(), a.as_f32()) {
+                blocked::product(&mut out, a, blocked::Right::Packed(panels), accumulate);
+            }
+        }
+    }
+}

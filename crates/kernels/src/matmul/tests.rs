@@ -1,0 +1,228 @@
+//! Every way to a product against the definition, in f64.
+
+use super::*;
+
+fn naive((m, k, n): (usize, usize, usize), a: &[f64], b: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; m * n];
+    for (out, a) in out.chunks_exact_mut(n.max(1)).zip(a.chunks_exact(k.max(1))) {
+        for (b, a) in b.chunks_exact(n.max(1)).zip(a) {
+            out.iter_mut().zip(b).for_each(|(out, b)| *out += a * b);
+        }
+    }
+    out
+}
+
+fn values(count: usize, seed: usize) -> Vec<f64> {
+    // Dyadic, so that f32 holds them.
+    (0..count).map(|i| (((i + seed * 131) * 7919 % 1021) as f64 - 510.0) / 256.0).collect()
+}
+
+fn convert<F: Float>(x: &[f64]) -> Vec<F> {
+    x.iter().map(|&v| F::from_f64(v)).collect()
+}
+
+/// columns x rows of a rows x columns matrix.
+fn turned<F: Float>(x: &[F], rows: usize, columns: usize) -> Vec<F> {
+    (0..rows * columns).map(|at| x[at % rows * columns + at / rows]).collect()
+}
+
+/// Every second value of rows three values further apart than they must be.
+fn spread<F: Float>(x: &[F], columns: usize) -> (Vec<F>, usize) {
+    let stride = 2 * columns + 3;
+    let mut out = vec![F::from_f64(f64::NAN); x.len() / columns.max(1) * stride + 1];
+    for (at, &value) in x.iter().enumerate() {
+        out[at / columns * stride + at % columns * 2] = value;
+    }
+    (out, stride)
+}
+
+/// All ways to one product: each layout of each operand, packed and not, overwriting and adding. Gaps of the output stay.
+fn check<F: Float>((m, k, n): (usize, usize, usize), tolerance: f64) {
+    let (a, b) = (values(m * k, 1), values(k * n, 2));
+    let expected = naive((m, k, n), &a, &b);
+    let (a, b): (Vec<F>, Vec<F>) = (convert(&a), convert(&b));
+    let (a_turned, b_turned) = (turned(&a, m, k), turned(&b, k, n));
+    let ((a_spread, a_stride), (b_spread, b_stride)) = (spread(&a, k), spread(&b, n));
+    let lefts = [
+        Matrix::new(&a, m, k),
+        Matrix::new(&a_turned, k, m).transposed(),
+        Matrix::strided(&a_spread, m, k, a_stride, 2),
+    ];
+    let rights = [
+        Matrix::new(&b, k, n),
+        Matrix::new(&b_turned, n, k).transposed(),
+        Matrix::strided(&b_spread, k, n, b_stride, 2),
+    ];
+    let stride = n + 3;
+    let untouched = F::from_f64(-7.0);
+    let mut first: Option<Vec<F>> = None;
+    for (left_index, &left) in lefts.iter().enumerate() {
+        for (right_index, &right) in rights.iter().enumerate() {
+            let packed = PackedRight::new(right);
+            let whole = packed.whole();
+            for way in 0..2 {
+                let mut out = vec![untouched; m * stride];
+                for factor in [1.0, 2.0] {
+                    let target = MatrixMut::strided(&mut out, m, n, stride);
+                    match (way, factor == 1.0) {
+                        (0, true) => matmul(target, left, right),
+                        (0, false) => matmul_add(target, left, right),
+                        (_, true) => matmul_packed(target, left, &whole),
+                        (_, false) => matmul_packed_add(target, left, &whole),
+                    }
+                    for (at, &found) in out.iter().enumerate() {
+                        let (row, column) = (at / stride, at % stride);
+                        let wrong = if column < n {
+                            (found.to_f64() - factor * expected[row * n + column]).abs() > tolerance * (k + 1) as f64
+                        } else {
+                            found != untouched
+                        };
+                        assert!(
+                            !wrong,
+                            "{m}x{k}x{n} {left_index} {right_index} {way} {factor}: {row}, {column} {found:?}"
+                        );
+                    }
+                    if F::as_f32(&[]).is_some() && own_kernel() && factor == 1.0 {
+                        assert_eq!(first.get_or_insert_with(|| out.clone()), &out, "{m}x{k}x{n}: other bits");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn own_kernel() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return blocked::available();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+#[test]
+fn products_agree_with_the_definition_around_the_edges_of_tiles() {
+    for size in 0..=70 {
+        for shape in [(size, 19, 37), (5, size, 37), (13, 19, size), (size, 3, 16), (1, 5, size), (size, 33, 1)] {
+            check::<f32>(shape, 1e-5);
+            check::<f64>(shape, 1e-13);
+        }
+    }
+    for m in [1, 2, 3, 4, 11, 12, 13, 23, 24, 25] {
+        for n in [1, 15, 16, 17, 31, 32, 33, 47, 48, 49, 127, 128, 129, 161] {
+            check::<f32>((m, 9, n), 1e-5);
+        }
+    }
+}
+
+#[test]
+fn products_agree_with_the_definition_where_they_are_cut() {
+    for shape in [(265, 769, 35), (3, 1540, 300), (13, 1537, 70), (270, 40, 530), (530, 21, 1040), (256, 768, 32)] {
+        check::<f32>(shape, 1e-5);
+    }
+    check::<f64>((265, 769, 35), 1e-13);
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_any_tile() {
+    let (m, k, n) = (300, 801, 83);
+    let (a, b): (Vec<f32>, Vec<f32>) = (convert(&values(m * k, 1)), convert(&values(k * n, 2)));
+    let right = Matrix::new(&b, k, n);
+    let packed = PackedRight::in_parallel(right);
+    let mut whole = vec![0.0; m * n];
+    matmul(MatrixMut::new(&mut whole, m, n), Matrix::new(&a, m, k), right);
+    // What `gemm` promises less of.
+    let tiles = if own_kernel() { &[1, 2, 5, 12, 13, 64, 256][..] } else { &[300] };
+    for &rows in tiles {
+        let mut out = vec![0.0; m * n];
+        for (index, (out, a)) in out.chunks_mut(rows * n).zip(a.chunks(rows * k)).enumerate() {
+            let rows = a.len() / k;
+            if index % 2 == 0 {
+                matmul_packed(MatrixMut::new(out, rows, n), Matrix::new(a, rows, k), &packed.whole());
+            } else {
+                matmul(MatrixMut::new(out, rows, n), Matrix::new(a, rows, k), right);
+            }
+        }
+        assert_eq!(out, whole, "tiles of {rows} rows");
+    }
+}
+
+fn check_packing<F: Float>(rows: usize, columns: usize) {
+    let plain: Vec<F> = convert(&values(rows * columns, 3));
+    let turned = turned(&plain, rows, columns);
+    let (spread, stride) = spread(&plain, columns);
+    let mut reused = PackedRight::new(Matrix::new(&convert(&values(40 * 40, 4)), 40, 40));
+    reused.pack(Matrix::strided(&spread, rows, columns, stride, 2));
+    let gathered = PackedRight::from_columns(rows, columns, |first, out: &mut [F]| {
+        out.copy_from_slice(&turned[first * rows..][..out.len()]);
+        Ok::<(), ()>(())
+    });
+    for packed in [
+        PackedRight::new(Matrix::new(&plain, rows, columns)),
+        PackedRight::in_parallel(Matrix::new(&turned, columns, rows).transposed()),
+        reused,
+        gathered.expect("no error"),
+    ] {
+        assert_eq!((packed.rows(), packed.columns()), (rows, columns));
+        assert_eq!(packed.to_vec(), plain, "{rows}x{columns}");
+        for (at, &value) in plain.iter().enumerate() {
+            assert_eq!(packed.get(at / columns, at % columns), value);
+        }
+    }
+}
+
+#[test]
+fn packing_keeps_every_value() {
+    for (rows, columns) in [(1, 1), (17, 5), (16, 16), (33, 32), (5, 33), (70, 49), (3, 64), (7, 100), (0, 5), (5, 0)] {
+        check_packing::<f32>(rows, columns);
+        check_packing::<f64>(rows, columns);
+    }
+}
+
+#[test]
+fn a_part_multiplies_as_the_matrix_cut_out_does() {
+    let (rows, columns) = (50, 150);
+    let plain: Vec<f32> = convert(&values(rows * columns, 3));
+    let packed = PackedRight::new(Matrix::new(&plain, rows, columns));
+    for (range, cut) in [(0..50, 0..150), (3..20, 32..80), (49..50, 128..150), (10..50, 96..97), (5..5, 0..40)] {
+        let (k, n, m) = (range.len(), cut.len(), 15);
+        let a: Vec<f32> = convert(&values(m * k, 6));
+        let (mut out, mut expected) = (vec![1.0; m * n], vec![2.0; m * n]);
+        let part = packed.part(range.clone(), cut.clone());
+        matmul_packed(MatrixMut::new(&mut out, m, n), Matrix::new(&a, m, k), &part);
+        let right = Matrix::new(&plain, rows, columns).part(range, cut);
+        matmul(MatrixMut::new(&mut expected, m, n), Matrix::new(&a, m, k), right);
+        assert_eq!(out, expected);
+    }
+}
+
+#[test]
+#[should_panic(expected = "inside a packed panel")]
+fn a_part_that_begins_inside_a_panel_is_refused() {
+    let packed = PackedRight::new(Matrix::new(&[0.0f32; 100], 1, 100));
+    let _ = packed.part(0..1, 40..60);
+}
+
+#[test]
+fn an_error_while_columns_are_gathered_is_given_back() {
+    let fill = |first: usize, _: &mut [f32]| if first == 64 { Err(first) } else { Ok(()) };
+    assert_eq!(PackedRight::from_columns(3, 100, fill).err(), Some(64));
+}
+
+#[test]
+fn transposition_moves_every_element_at_odd_sizes() {
+    for (rows, columns, first, count) in [(1, 1, 0, 1), (3, 70, 5, 60), (65, 33, 0, 33), (32, 40, 32, 8)] {
+        let matrix: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+        let mut out = vec![0.0; count * rows];
+        transpose(&mut out, &matrix, rows, columns, first);
+        for column in 0..count {
+            for row in 0..rows {
+                assert_eq!(out[column * rows + row], matrix[row * columns + first + column]);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "exceeds")]
+fn a_view_beyond_its_data_is_refused() {
+    let _ = Matrix::new(&[0.0f32; 5], 2, 3);
+}
