@@ -32,6 +32,10 @@ pub enum Command {
     #[command(after_help = OPERATE_HELP)]
     Operate(OperateArguments),
 
+    /// Train a small model by a recipe, and watch its spikes and sinks being born
+    #[command(after_help = TRAIN_HELP)]
+    Train(TrainArguments),
+
     /// Prepare data to train on
     Data(DataArguments),
 }
@@ -80,6 +84,20 @@ Examples:
   sinkscope operate model.gguf zero-spikes@position=17 zero-spikes@channels=1,2,3 --text book.txt
   sinkscope operate model.gguf drop-first bos=on --sequences 32 --out results";
 
+const TRAIN_HELP: &str = "\
+Files of a run:
+  last/, best/          the last checkpoint and the best one, each a model that the other commands take
+  metrics.jsonl         what every look at the model showed
+  tensorboard/          the same for TensorBoard
+  train.json            the recipe, the cost and all looks
+
+A run that is interrupted (Ctrl-C, or kill) finishes its step and saves; --resume goes on.
+
+Examples:
+  sinkscope train recipes/nano.toml --out runs/nano
+  sinkscope train recipes/tiny.toml --out runs/tiny --resume
+  sinkscope anatomy runs/nano/last --tokens ids.json";
+
 const PROBE_EXAMPLES: &str = "\
 Examples:
   sinkscope probe models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -117,6 +135,32 @@ pub struct AnatomyArguments {
     /// Draw queries and keys of these heads, LAYER.HEAD, in a plane (t-SNE): tsne.parquet
     #[arg(long, value_name = "HEADS", value_delimiter = ',')]
     pub tsne: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct TrainArguments {
+    /// The recipe, a .toml file
+    pub recipe: PathBuf,
+
+    /// The directory of the run
+    #[arg(long, value_name = "RUN")]
+    pub out: PathBuf,
+
+    /// Go on from the newest whole checkpoint; begin anew if there is none
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "K")]
+    pub threads: Option<usize>,
+
+    /// No progress bar, no report of the cost and no warnings
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what is being done; twice for more
+    #[arg(long, short, action = ArgAction::Count)]
+    pub verbose: u8,
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,12 @@
 //! How a run ends: the exit status, and one message on stderr.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_lab::LabError;
+use sinkscope_lab::interrupt::Signal;
 use sinkscope_model::ModelError;
 use sinkscope_report::ReportError;
 use sinkscope_report::terminal::escape_control;
@@ -19,6 +21,18 @@ const WRONG: u8 = 2;
 #[derive(Debug, thiserror::Error)]
 #[error("standard output: cannot write ({0})")]
 pub struct PrintError(#[source] pub io::Error);
+
+/// A run was asked to stop, and saved.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: stopped by {} after {step} steps, and saved; --resume goes on", run.display(), signal.name())]
+pub struct Interrupted {
+    /// Steps done.
+    pub step: u64,
+    /// The directory of the run.
+    pub run: PathBuf,
+    /// What stopped it.
+    pub signal: Signal,
+}
 
 /// Says what went wrong, if anything, and gives the exit status.
 pub fn conclude(outcome: anyhow::Result<()>) -> ExitCode {
@@ -35,6 +49,9 @@ fn status(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if let Some(PrintError(source)) = cause.downcast_ref() {
             return if source.kind() == io::ErrorKind::BrokenPipe { 0 } else { FAILED };
+        }
+        if let Some(Interrupted { signal, .. }) = cause.downcast_ref() {
+            return signal.exit_code();
         }
         if let Some(ReportError::Unusable { .. }) = cause.downcast_ref() {
             return WRONG;

@@ -26,9 +26,14 @@ pub fn peak_memory() -> Option<u64> {
     kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
+/// The arithmetic bound of the current threads.
+pub fn operations_per_second() -> f64 {
+    peak::flops_per_second() * rayon::current_num_threads() as f64
+}
+
 /// Share of the arithmetic bound of the current threads that a pass reached.
 pub fn fraction_of_bound(pass: &PassReport) -> f64 {
-    pass.flops / pass.seconds / (peak::flops_per_second() * rayon::current_num_threads() as f64)
+    pass.flops / pass.seconds / operations_per_second()
 }
 
 /// Columns for results on stdout.

@@ -15,6 +15,7 @@ mod part;
 mod probe;
 mod progress;
 mod request;
+mod train;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -52,6 +53,11 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
             let request = raw.resolve()?;
             logging::start(request.run.verbosity);
             request::thread_pool(request.run.threads)?.install(|| operate::run(&request, start))
+        }
+        Command::Train(raw) => {
+            let request = raw.resolve()?;
+            logging::start(request.verbosity);
+            request::thread_pool(request.threads)?.install(|| train::run(&request, start))
         }
         Command::Data(raw) => {
             let DataCommand::Prepare(raw) = &raw.command;

@@ -1,5 +1,7 @@
 //! The progress bar: on stderr, when that is a terminal and nobody asked for quiet.
 
+use std::io::{self, Write};
+
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::logging::Verbosity;
@@ -18,6 +20,11 @@ impl Progress {
         Self::with_template(verbosity, "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}")
     }
 
+    /// One that counts steps of training.
+    pub fn of_steps(verbosity: Verbosity) -> Self {
+        Self::with_template(verbosity, "{wide_bar} {pos}/{len} steps, {eta} left, {msg}")
+    }
+
     fn with_template(verbosity: Verbosity, template: &str) -> Self {
         // Not drawn where stderr is no terminal.
         let target =
@@ -30,7 +37,7 @@ impl Progress {
     }
 
     /// Says what is being done.
-    pub fn stage(&self, what: &'static str) {
+    pub fn stage(&self, what: impl Into<std::borrow::Cow<'static, str>>) {
         self.0.set_message(what);
     }
 
@@ -38,6 +45,14 @@ impl Progress {
     pub fn so_far(&self, done: u64) {
         self.0.unset_length();
         self.0.set_position(done);
+    }
+
+    /// Writes a line on stderr, above the bar if there is one.
+    pub fn line(&self, text: &str) {
+        // Nothing is lost if nobody reads it.
+        self.0.suspend(|| {
+            let _ = writeln!(io::stderr(), "{text}");
+        });
     }
 
     /// Says how much of it is done.

@@ -11,7 +11,7 @@ use sinkscope_surgery::operation::Operation;
 
 use crate::arguments::{
     AnatomyArguments, Bos, CensusArguments, DocumentSeparator, OperateArguments, PrepareArguments, ProbeArguments,
-    RunArguments, TextArguments,
+    RunArguments, TextArguments, TrainArguments,
 };
 use crate::logging::Verbosity;
 use crate::part::{self, Part};
@@ -82,6 +82,23 @@ pub struct OperateRequest {
 pub struct DataRequest {
     /// What to prepare.
     pub prepare: PrepareRequest,
+    /// The command line, the program's name first.
+    pub command: Vec<String>,
+    /// Threads, 1 to [`MOST_THREADS`]; `None` for one a core.
+    pub threads: Option<usize>,
+    /// What is said on stderr.
+    pub verbosity: Verbosity,
+}
+
+/// A request to train a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainRequest {
+    /// The recipe's file.
+    pub recipe: PathBuf,
+    /// The directory of the run.
+    pub out: PathBuf,
+    /// Whether what is there is to be continued.
+    pub resume: bool,
     /// The command line, the program's name first.
     pub command: Vec<String>,
     /// Threads, 1 to [`MOST_THREADS`]; `None` for one a core.
@@ -238,6 +255,24 @@ impl PrepareArguments {
                 held_out: self.held_out,
                 seed: self.seed,
             },
+            command: command_line(),
+            threads: self.threads,
+            verbosity: Verbosity::new(self.quiet, self.verbose),
+        })
+    }
+}
+
+impl TrainArguments {
+    /// Checks every value and fills in the defaults.
+    ///
+    /// # Errors
+    /// As [`AnatomyArguments::resolve`].
+    pub fn resolve(&self) -> Result<TrainRequest, ModelError> {
+        check_threads(self.threads)?;
+        Ok(TrainRequest {
+            recipe: self.recipe.clone(),
+            out: self.out.clone(),
+            resume: self.resume,
             command: command_line(),
             threads: self.threads,
             verbosity: Verbosity::new(self.quiet, self.verbose),

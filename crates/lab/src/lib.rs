@@ -1,6 +1,7 @@
 //! What happens if we train it differently: data, optimiser, trainer, checkpoints.
 
 pub mod checkpoint;
+pub mod cost;
 pub mod data;
 pub mod error;
 pub mod interrupt;

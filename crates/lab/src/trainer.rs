@@ -64,7 +64,19 @@ pub struct StepReport {
 }
 
 /// A line of `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    /// Steps done before it.
+    pub step: u64,
+    /// What is the same whenever the run is repeated.
+    #[serde(flatten)]
+    pub record: Record,
+    /// What is not.
+    pub timing: Timing,
+}
+
+/// What a look at the model showed, and what the steps before it did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Tokens trained on so far.
     pub tokens: u64,
@@ -79,10 +91,13 @@ pub struct Record {
     pub watched: Watched,
 }
 
-#[derive(Debug, Serialize)]
-struct Timing {
-    tokens_per_second: Option<f64>,
-    seconds: f64,
+/// How fast a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Of the steps since the look before; `None` if there were none.
+    pub tokens_per_second: Option<f64>,
+    /// Since this process began to train.
+    pub seconds: f64,
 }
 
 /// How far a run is.
@@ -108,12 +123,11 @@ pub enum Ended {
 }
 
 impl Trainer {
-    /// Weights and moments at the beginning.
+    /// Weights and moments at the beginning; `source` is the recipe's.
     ///
     /// # Errors
     /// If the recipe contradicts itself or its data cannot be read.
-    pub fn new(recipe: Recipe) -> Result<Self, LabError> {
-        let source = Source::open(&recipe.source())?;
+    pub fn new(recipe: Recipe, source: Source) -> Result<Self, LabError> {
         let architecture = recipe.architecture(source.vocabulary())?;
         let parameters = initialise(&architecture, &recipe.model.initialisation, recipe.seed)?;
         let network = Network::new(architecture, parameters)?;
@@ -141,6 +155,11 @@ impl Trainer {
         self.network.architecture()
     }
 
+    /// Where its tokens come from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// The weights.
     pub fn parameters(&mut self) -> &mut Parameters<f32> {
         &mut self.network.parameters
@@ -149,11 +168,6 @@ impl Trainer {
     /// Steps done.
     pub fn steps_done(&self) -> u64 {
         self.state.step
-    }
-
-    /// Number of weights.
-    pub fn parameter_count(&mut self) -> usize {
-        self.network.parameters.values_mut().iter().map(|values| values.len()).sum()
     }
 
     /// One step of the optimiser.

@@ -6,11 +6,11 @@ use serde_json::Value;
 use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::transpose;
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, NormKind};
 use crate::checkpoint::Checkpoint;
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::error::ModelError;
-use crate::family::{Naming, Place, Role, describe, rows};
+use crate::family::{Naming, Place, Role, describe, inventory, rows};
 use crate::model::Model;
 use crate::linear::Linear;
 
@@ -235,6 +235,21 @@ fn info(a: &Architecture, naming: &Naming, place: Place, part: Part) -> Paramete
         _ => ParameterKind::Vector,
     };
     ParameterInfo { name, kind }
+}
+
+/// How many weights an architecture has.
+pub fn count(a: &Architecture) -> u64 {
+    let beside = match a.norm {
+        NormKind::RmsNorm => (0, 0),
+        NormKind::LayerNorm => (1, 0),
+        NormKind::DynamicTanh => (1, 1),
+    };
+    let of = |place: Place| {
+        let outputs = rows(place.role, a) as u64;
+        let norm = if place.role.is_norm() { beside.0 * outputs + beside.1 } else { 0 };
+        outputs * place.inputs as u64 + norm
+    };
+    inventory(a).into_iter().map(of).sum()
 }
 
 /// A tensor as a checkpoint holds it.

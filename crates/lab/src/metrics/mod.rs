@@ -10,9 +10,11 @@
 pub mod events;
 pub mod lines;
 
+use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::events::Events;
@@ -69,6 +71,20 @@ impl Metrics {
         self.lines.sync()?;
         self.events.sync()
     }
+}
+
+/// All records of a run, in order.
+///
+/// # Errors
+/// [`LabError::Io`] if there are none to be read; [`LabError::Malformed`] if one is no such record.
+pub fn read<Record: DeserializeOwned>(run: &Path) -> Result<Vec<Record>, LabError> {
+    let path = run.join(METRICS_FILE);
+    let text = fs::read_to_string(&path).map_err(|error| LabError::io(&path, error))?;
+    let parse = |(index, line)| {
+        serde_json::from_str(line)
+            .map_err(|error| LabError::malformed(&path, format!("line {} is no record of a run: {error}", index + 1)))
+    };
+    text.lines().enumerate().map(parse).collect()
 }
 
 fn to_value(part: &impl Serialize) -> Result<Value, LabError> {

@@ -17,17 +17,30 @@ mod stages;
 mod style;
 mod summary;
 mod text;
+mod train;
 
 use sinkscope_anatomy::census::Census;
 use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::Anatomy;
+use sinkscope_lab::cost::Cost;
 use sinkscope_lab::data::Manifest;
+use sinkscope_lab::trainer::Look;
 use sinkscope_surgery::results::Comparison;
 
 use crate::envelope::{Envelope, Timing};
 
 pub use style::Style;
 pub use text::escape_control;
+
+/// What a run of `sinkscope train` will cost on a machine of so many operations a second, in a sentence without an end.
+pub fn cost(cost: &Cost, operations_per_second: f64) -> String {
+    train::cost(cost, operations_per_second)
+}
+
+/// The report of `sinkscope train`. Ends in a newline.
+pub fn train(run: &str, looks: &[Look], style: &Style) -> String {
+    train::finding(run, looks, style) + "\n" + &train::looks(looks, style)
+}
 
 /// The report of `sinkscope anatomy`. Ends in a newline.
 pub fn anatomy<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {

@@ -1,0 +1,122 @@
+//! `sinkscope train`: one run by a recipe.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::Serialize;
+use sinkscope_anatomy::definitions;
+use sinkscope_lab::checkpoint::Resume;
+use sinkscope_lab::cost::{Cost, cost};
+use sinkscope_lab::data::Source;
+use sinkscope_lab::interrupt::Interrupt;
+use sinkscope_lab::recipe::{DataChoice, Recipe};
+use sinkscope_lab::recipe_file;
+use sinkscope_lab::trainer::{Ended, Event, Look, Trainer};
+use sinkscope_lab::{LabError, metrics};
+use sinkscope_model::Model;
+use sinkscope_report::envelope::{DataIdentity, Envelope, Timing, VERSION};
+use sinkscope_report::files::OutputDirectory;
+use sinkscope_report::terminal;
+
+use crate::failure::Interrupted;
+use crate::logging::Verbosity;
+use crate::machine;
+use crate::output::{Output, by_name, model_identity};
+use crate::progress::Progress;
+use crate::request::TrainRequest;
+
+/// What `train.json` holds.
+#[derive(Debug, Serialize)]
+struct Results {
+    /// What was asked for.
+    recipe: Recipe,
+    /// How large it is.
+    cost: Cost,
+    /// Steps done.
+    steps: u64,
+    /// Every look at the model, as `metrics.jsonl` has it.
+    looks: Vec<Look>,
+}
+
+/// Runs the command; `start` is when the program started.
+///
+/// # Errors
+/// If the recipe, its data or the directory is wrong, the run diverges or is interrupted, or files cannot be written. What
+/// was saved before stays.
+pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
+    let recipe: Recipe = recipe_file::read(&request.recipe)?;
+    let source = Source::open(&recipe.source())?;
+    let architecture = recipe.architecture(source.vocabulary())?;
+    let cost = cost(&recipe, &architecture);
+    let progress = Progress::of_steps(request.verbosity);
+    if request.verbosity != Verbosity::Quiet {
+        progress.line(&terminal::cost(&cost, machine::operations_per_second()));
+    }
+    let memory = 2 * machine::default_memory();
+    if cost.memory > memory {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let reason = format!(
+            "{}: the run needs about {:.0} GiB of memory, and this machine has {:.0}; make the model or the batch smaller, or \
+             split the batch (training.accumulation)",
+            request.recipe.display(),
+            gib(cost.memory),
+            gib(memory)
+        );
+        return Err(LabError::Request(reason).into());
+    }
+    let interrupt = Interrupt::install()?;
+    let mut trainer = Trainer::new(recipe.clone(), source)?;
+    let resume = if request.resume { Resume::Yes } else { Resume::No };
+    let steps = recipe.training.steps;
+    let mut last_look = String::new();
+    let ended = trainer.run(&request.out, resume, &|| interrupt.requested().is_some(), &mut |event| match event {
+        Event::Step(report) => {
+            progress.stage(format!("loss {:.3}{last_look}", report.loss));
+            progress.set(report.step, steps);
+        }
+        Event::Look(step, record) => {
+            let watched = &record.watched;
+            last_look = format!(", spike {:.1}, sinks {:.0} %", watched.spike, 100.0 * watched.sink_ratio);
+            tracing::info!("step {step}: perplexity {:.2}{last_look}", watched.perplexity);
+        }
+        Event::Saved(step) => tracing::info!("step {step}: saved"),
+        Event::Damaged(error) => tracing::warn!("a damaged checkpoint was passed over: {error}"),
+    })?;
+    drop(progress);
+    if let (Ended::Stopped(step), Some(signal)) = (&ended, interrupt.requested()) {
+        return Err(Interrupted { step: *step, run: request.out.clone(), signal }.into());
+    }
+    let looks: Vec<Look> = metrics::read(&request.out)?;
+    let model = Model::open(&request.out.join("last").display().to_string())?;
+    let identity = trainer.source().identity().clone();
+    let envelope = Envelope {
+        sinkscope: VERSION,
+        command: request.command.clone(),
+        model: model_identity(&model)?,
+        data: Some(DataIdentity {
+            source: identity.source,
+            sha256: identity.sha256,
+            sequences: recipe.watch.sequences,
+            seq_len: recipe.watch.seq_len,
+            bos: match recipe.data {
+                DataChoice::Prepared { bos, .. } | DataChoice::BuiltIn { bos, .. } => bos,
+                DataChoice::BigramBackcopy { .. } => true,
+            },
+        }),
+        definitions: by_name(&definitions::all(definitions::SPIKE_RATIO, definitions::SINK_EPSILON)),
+        timing: Timing {
+            passes: Vec::new(),
+            tokens_per_second: looks.last().and_then(|look| look.timing.tokens_per_second),
+            fraction_of_bound: None,
+            peak_rss_bytes: machine::peak_memory(),
+            seconds: start.elapsed().as_secs_f64(),
+        },
+        seed: recipe.seed,
+        results: Results { recipe, cost, steps, looks },
+    };
+    let mut out = OutputDirectory::prepare(&request.out)?;
+    out.stage("train.json", &envelope.to_json("train.json")?)?;
+    out.commit()?;
+    let name = request.out.display().to_string();
+    Output::print(|style| terminal::train(&name, &envelope.results.looks, style))
+}

@@ -1,0 +1,40 @@
+//! What a run will cost, before it starts.
+
+use serde::Serialize;
+use sinkscope_model::architecture::Architecture;
+
+use crate::recipe::Recipe;
+
+/// The size of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Cost {
+    /// Weights.
+    pub parameters: u64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Floating-point operations of its products, two per multiply-add: forward, and twice that backward.
+    pub flops: f64,
+    /// About how much memory it takes, in bytes: weights (plain and packed both ways), gradients, two moments, and what the
+    /// backward needs of the forward.
+    pub memory: u64,
+}
+
+/// Copies of every weight: itself, packed for products both ways, its gradient, two moments.
+const COPIES: u64 = 6;
+
+/// The size of a run of this recipe.
+pub fn cost(recipe: &Recipe, a: &Architecture) -> Cost {
+    let training = &recipe.training;
+    let rows = training.sequences * training.seq_len;
+    let tokens = training.steps * rows as u64;
+    let parameters = sinkscope_model::parameters::count(a);
+    let (d, query, key) = (a.d_model as u64, a.query_width() as u64, a.key_width() as u64);
+    let of_layer = 6 * d + 2 * query + 2 * key + 2 * a.d_ffn as u64;
+    let part = (rows / training.accumulation) as u64;
+    Cost {
+        parameters,
+        tokens,
+        flops: 3.0 * a.flops_per_token(training.seq_len, true) * tokens as f64,
+        memory: 4 * (COPIES * parameters + part * of_layer * a.layers.len() as u64),
+    }
+}
