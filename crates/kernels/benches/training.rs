@@ -7,6 +7,9 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sinkscope_kernels::activation::{Activation, activate_backward, activate_gated_backward, activate_gated_into};
 use sinkscope_kernels::adamw::{Step, adamw};
+use sinkscope_kernels::attention::{
+    Extras, Forward, Gradients, HeadGroup, Look, Strided, StridedMut, Weighting, attend, attend_backward,
+};
 use sinkscope_kernels::cross_entropy::cross_entropy_backward;
 use sinkscope_kernels::gate::{Granularity, gate_heads_backward};
 use sinkscope_kernels::norm::{dynamic_tanh_backward, layer_norm_backward, rms_norm, rms_norm_backward};
@@ -77,5 +80,51 @@ fn sweeps(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, sweeps);
+/// One head of 64, 256 positions; and four heads that share keys.
+fn attention(criterion: &mut Criterion) {
+    const LENGTH: usize = 256;
+    const HEAD_DIM: usize = 64;
+    let mut group = criterion.benchmark_group("attention");
+    for (heads, weighting) in [(1, Weighting::Softmax), (4, Weighting::Softmax), (1, Weighting::Sigmoid { bias: -5.0 })]
+    {
+        let name = format!("{heads} {weighting:?}");
+        let shape = HeadGroup {
+            queries_per_key: heads,
+            head_dim: HEAD_DIM,
+            scale: 0.125,
+            soft_cap: None,
+            window: None,
+            weighting,
+        };
+        let width = heads * HEAD_DIM;
+        let of_queries = |data| Strided { data, row_stride: width };
+        let of_keys = |data| Strided { data, row_stride: HEAD_DIM };
+        let (queries, keys) = (values(LENGTH * width), values(LENGTH * HEAD_DIM));
+        let (queries, keys) = (of_queries(&queries), of_keys(&keys));
+        let mut out = values(LENGTH * width);
+        // Causal: half the pairs; two products forward, five backward.
+        group.throughput(Throughput::Elements((2 * 2 * LENGTH * LENGTH / 2 * width) as u64));
+        let extras = Extras::default();
+        let mut forward = |look| attend(&shape, LENGTH, 0, queries, keys, keys, (&mut out, width), extras, look);
+        group.bench_function(format!("forward {name}"), |bench| bench.iter(|| black_box(forward(Look::LogSumExp))));
+        group.bench_function(format!("scan {name}"), |bench| bench.iter(|| black_box(forward(Look::Scan))));
+        let log_sum_exp = forward(Look::LogSumExp).map(|scan| scan.log_sum_exp).unwrap_or_default();
+        let forward = Forward { queries, keys, values: keys, out: of_queries(&out), log_sum_exp: &log_sum_exp };
+        let (mut d_queries, mut d_keys, mut d_values) =
+            (values(LENGTH * width), values(LENGTH * HEAD_DIM), values(LENGTH * HEAD_DIM));
+        let mut gradients = Gradients {
+            queries: StridedMut { data: &mut d_queries, row_stride: width },
+            keys: StridedMut { data: &mut d_keys, row_stride: HEAD_DIM },
+            values: StridedMut { data: &mut d_values, row_stride: HEAD_DIM },
+            entry: None,
+        };
+        group.throughput(Throughput::Elements((5 * 2 * LENGTH * LENGTH / 2 * width) as u64));
+        group.bench_function(format!("backward {name}"), |bench| {
+            bench.iter(|| attend_backward(&shape, LENGTH, &forward, queries, &extras, black_box(&mut gradients)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, sweeps, attention);
 criterion_main!(benches);

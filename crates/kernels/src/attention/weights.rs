@@ -67,18 +67,18 @@ fn times_logarithm<F: Float>(weight: F) -> F {
 
 #[inline(always)]
 fn softmax<F: Float>(
-    far: Part<'_, F>,
-    near: Part<'_, F>,
+    (far_first, far): Part<'_, F>,
+    (near_first, near): Part<'_, F>,
     entry: Option<F>,
     (position, mask): (usize, Mask<'_>),
     met: &mut Vec<F>,
 ) -> Sums<F> {
     let least = entry.unwrap_or(F::NEG_INFINITY);
-    let (shift, (mut sum, mut weighted)) = if mask.is_empty() && far.1.is_empty() {
-        let largest = maximum(near.1).maximum(least);
-        (largest, exp_shifted(near.1, largest))
+    let (shift, (mut sum, mut weighted)) = if mask.is_empty() && far.is_empty() {
+        let largest = maximum(near).maximum(least);
+        (largest, exp_shifted(near, largest))
     } else {
-        exp_of_met(&mut [(far.0, &mut *far.1), (near.0, &mut *near.1)], least, position, mask, met)
+        exp_of_met(&mut [(far_first, &mut *far), (near_first, &mut *near)], least, position, mask, met)
     };
     let mut entry = entry.map_or(F::ZERO, |score| (score - shift).exp());
     if entry > F::ZERO {
@@ -87,10 +87,10 @@ fn softmax<F: Float>(
     }
     let inverse = F::ONE / sum;
     entry *= inverse;
-    for weight in near.1.iter_mut() {
+    for weight in near.iter_mut() {
         *weight *= inverse;
     }
-    for weight in far.1.iter_mut() {
+    for weight in far.iter_mut() {
         *weight *= inverse;
     }
     Sums { shift, sum, weighted, entry }

@@ -179,7 +179,7 @@ fn gradients_agree_with_differences_in_every_combination() {
         for (window, soft_cap) in [(None, None), (Some(4), None), (None, Some(2.0)), (Some(5), Some(1.5))] {
             for (weighting, alibi) in weightings.iter().flat_map(|&weighting| [(weighting, false), (weighting, true)]) {
                 for entry in 0..3 {
-                    let shape = HeadGroup { window, soft_cap, weighting, ..group(heads, head_dim) };
+                    let shape = HeadGroup { soft_cap, window, weighting, ..group(heads, head_dim) };
                     let mut case = Case::new(shape, rows);
                     if alibi {
                         case.owned.slopes = (0..heads).map(|head| 0.2 + 0.3 * head as f64).collect();
