@@ -25,6 +25,7 @@ need() {
 #   KIND dictionary: a dictd index and its dictzip file;  KIND files: files and directories.
 text() {
     python3 - "$@" <<'PYTHON'
+import atexit
 import gzip
 import html.parser
 import os
@@ -142,7 +143,7 @@ def documents(places):
     kinds = {".html": from_html, ".htm": from_html, ".rst": from_rst, ".txt": str.strip, ".md": str.strip}
     for place in places:
         if not place.exists():
-            sys.exit(f"{place}: there is no such file")
+            sys.exit(f"error: {place}: there is no such file")
         files = sorted(file for file in place.rglob("*") if file.is_file()) if place.is_dir() else [place]
         for file in files:
             name = file.name.removesuffix(".gz")
@@ -150,12 +151,13 @@ def documents(places):
             if convert is None:
                 if place.is_dir():
                     continue
-                sys.exit(f"{file}: not a kind of file that can be read; supported are .txt, .rst, .md and .html, also .gz")
+                sys.exit(f"error: {file}: not a kind of file that can be read; supported are .txt, .rst, .md and .html, also .gz")
             yield convert(decoded(unpacked(file)))
 
 
 count = written = 0
 partial = target.with_name(f".{target.name}.part")
+atexit.register(partial.unlink, missing_ok=True)
 with open(partial, "w", encoding="utf-8", newline="\n") as out:
     for document in entries(*sources) if kind == "dictionary" else documents(sources):
         document = document.replace("\f", "\n").replace("\0", "").strip("\n")
@@ -166,8 +168,7 @@ with open(partial, "w", encoding="utf-8", newline="\n") as out:
     out.flush()
     os.fsync(out.fileno())
 if count == 0:
-    partial.unlink()
-    sys.exit(f"{target}: the sources hold no text")
+    sys.exit(f"error: {target}: the sources hold no text")
 partial.rename(target)
 print(f"{target}: {count:,} documents, {written / 1e6:.1f} MB")
 PYTHON
@@ -181,7 +182,7 @@ finish() {
 need python3 "it turns packages into text"
 mkdir -p "$corpus"
 if (($# > 0)); then
-    text files "$corpus/own.txt" "$@" || fail "no corpus was made of the files named"
+    text files "$corpus/own.txt" "$@" || exit 1
     finish "$corpus/own.txt"
 fi
 

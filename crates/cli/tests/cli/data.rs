@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::texts::parquet;
 use crate::{refused, run};
 
 /// Two hundred paragraphs.
@@ -44,6 +45,27 @@ fn the_files_are_what_was_promised() {
     }
     assert_eq!(results["inputs"][0]["documents"], 200);
     assert_eq!(fs::read_dir(&out).expect("a directory").count(), 7, "and nothing else");
+}
+
+#[test]
+fn formats_give_the_same_files() {
+    let home = tempfile::tempdir().expect("a directory");
+    let texts: Vec<String> = (0..200).map(|number| format!("Row {number} of the harbour and the lantern.")).collect();
+    let rows: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let lines: Vec<String> = texts.iter().map(|text| serde_json::json!({ "text": text }).to_string()).collect();
+    let packed = zstd::encode_all(lines.join("\n").as_bytes(), 1).expect("packed");
+    let files = [("a.parquet", parquet(&rows)), ("a.jsonl.zst", packed), ("a.txt", texts.join("\x0C").into_bytes())];
+    let made = files.map(|(name, content)| {
+        let (input, out) = (home.path().join(name), home.path().join(format!("out-{name}")));
+        fs::write(&input, content).expect("written");
+        let (input, place) = (input.to_str().expect("UTF-8"), out.to_str().expect("UTF-8"));
+        // Pages end at form feeds.
+        let (status, _, stderr) = run(&["data", "prepare", input, "--out", place, "--vocab-size", "290"]);
+        assert_eq!((status, stderr.as_str()), (0, ""), "{name}");
+        let read = |file: &str| fs::read(out.join(file)).expect("there");
+        ["tokenizer.json", "train.bin", "train.idx", "val.bin", "val.idx"].map(read)
+    });
+    assert!(made[0] == made[1] && made[1] == made[2], "the files differ");
 }
 
 #[test]

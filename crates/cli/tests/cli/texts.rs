@@ -14,13 +14,15 @@ use serde_json::{Value, json};
 use crate::run_in;
 use crate::tiny::Tiny;
 
-fn parquet(text: &str) -> Vec<u8> {
+/// One row a text.
+pub fn parquet(texts: &[&str]) -> Vec<u8> {
     let schema = parse_message_type("message rows { OPTIONAL BYTE_ARRAY text (UTF8); }").expect("a schema");
     let properties = Arc::new(WriterProperties::default());
     let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), properties).expect("a writer");
     let mut group = writer.next_row_group().expect("a group");
     let mut column = group.next_column().expect("a column").expect("one");
-    column.typed::<ByteArrayType>().write_batch(&[ByteArray::from(text)], Some(&[1]), None).expect("written");
+    let values: Vec<ByteArray> = texts.iter().map(|text| ByteArray::from(*text)).collect();
+    column.typed::<ByteArrayType>().write_batch(&values, Some(&vec![1; texts.len()]), None).expect("written");
     column.close().expect("closed");
     group.close().expect("closed");
     writer.into_inner().expect("whole")
@@ -51,9 +53,11 @@ fn formats_give_one_result() {
     let tokens = tiny.write("ids.json", json!({ "tokens": ids }).to_string());
     let expected = examine(&tiny, &["--tokens", &tokens]);
     let lines = json!({ "text": text, "title": "of no account" }).to_string() + "\n";
-    for (name, bytes) in
-        [("a.txt", text.clone().into_bytes()), ("a.jsonl", lines.into_bytes()), ("a.parquet", parquet(&text))]
-    {
+    for (name, bytes) in [
+        ("a.txt", text.clone().into_bytes()),
+        ("a.jsonl", lines.into_bytes()),
+        ("a.parquet", parquet(&[text.as_str()])),
+    ] {
         let packed = [
             (String::new(), bytes.clone()),
             (".gz".into(), gzip(&bytes)),

@@ -97,7 +97,7 @@ pub struct Input {
 ///
 /// # Errors
 ///
-/// If one is not there, is of no text format, or a directory holds none.
+/// If a directory cannot be read or holds no text, or an input is neither file nor directory.
 pub(super) fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, LabError> {
     let mut files = Vec::new();
     for input in inputs {
@@ -109,6 +109,9 @@ pub(super) fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, LabError> {
                     "no text in this directory; supported are .txt, .jsonl and .parquet, each also with .gz or .zst";
                 return Err(LabError::Request(format!("{}: {reason}", input.display())));
             }
+        } else if input.exists() && !input.is_file() {
+            let reason = "not a file that can be read twice; write it to one";
+            return Err(LabError::Request(format!("{}: {reason}", input.display())));
         } else {
             files.push(input.clone());
         }

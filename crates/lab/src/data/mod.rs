@@ -1,6 +1,6 @@
 //! Where training tokens come from.
 //!
-//! [`prepare`] makes a directory of tokens from text files: a byte-level BPE vocabulary, two files of tokens (`train.bin`
+//! [`prepare()`] makes a directory of tokens from text files: a byte-level BPE vocabulary, two files of tokens (`train.bin`
 //! and `val.bin`, documents held out) and what is to be known of them (`data.json`). A [`Source`] gives batches to a
 //! trainer: from such a directory, from the text inside the binary, or from the synthetic task Bigram-Backcopy. A batch
 //! is a function of the seed and the number of the step, so that a run that was stopped goes on as if it had not been.

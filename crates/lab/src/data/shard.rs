@@ -306,3 +306,47 @@ fn check(path: &Path, size: u64, sha256: &str, mut see: impl FnMut(&[u8])) -> Re
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes two documents, the first in two parts, and opens them.
+    fn written(home: &Path, vocabulary: usize, largest: u32) -> Result<(Shard, Tokens, Vec<u64>), LabError> {
+        let mut writer = Writer::create(home, "train", vocabulary)?;
+        writer.write(&[0, 1, 258], false)?;
+        writer.write(&[7], true)?;
+        writer.write(&[0, largest], false)?;
+        let (shard, files) = writer.finish()?;
+        for file in files {
+            file.persist()?;
+        }
+        let (tokens, starts) = open(home, &shard, vocabulary)?;
+        Ok((shard, tokens, starts))
+    }
+
+    #[test]
+    fn ids_above_16_bits_take_32() -> Result<(), LabError> {
+        for (vocabulary, largest, bytes) in
+            [(300, 299, 2), (65_535, 65_534, 2), (65_536, 65_535, 4), (70_000, 69_999, 4)]
+        {
+            let home = tempfile::tempdir().map_err(|error| LabError::io("a directory", error))?;
+            let (shard, tokens, starts) = written(home.path(), vocabulary, largest)?;
+            assert_eq!((shard.tokens, shard.documents, starts), (6, 2, vec![0, 4, 6]));
+            let size = std::fs::metadata(home.path().join("train.bin")).map(|metadata| metadata.len());
+            assert_eq!(size.ok(), Some(6 * bytes), "{vocabulary}");
+            assert_eq!(tokens.read(0, 9)?, [0, 1, 258, 7, 0, largest]);
+            assert_eq!(tokens.read(2, 3)?, [258, 7, 0]);
+            assert_eq!(tokens.read(5, 1)?, [largest]);
+            assert_eq!(tokens.read(8, 1)?, [0; 0]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn ids_outside_the_vocabulary_are_found() {
+        let home = tempfile::tempdir().expect("a directory");
+        let message = written(home.path(), 300, 300).expect_err("299 is the last").to_string();
+        assert!(message.contains("token id 300, outside the vocabulary of 300"), "{message}");
+    }
+}

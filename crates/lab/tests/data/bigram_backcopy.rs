@@ -41,6 +41,7 @@ fn sequences_obey_the_rule() {
             }
         }
     }
+    println!("{copies} copies, {draws} draws");
     assert!(copies > 1000 && draws > 5000, "{copies} copies, {draws} draws");
 }
 
@@ -139,6 +140,7 @@ fn the_floor_is_the_loss_of_the_ideal_predictor() {
         let mean = sum / count;
         let error = ((squares / count - mean * mean) / count).sqrt();
         let floor = task.entropy_floor(seq_len);
+        println!("T {seq_len}: floor {floor:.4}, mean {mean:.4} +- {error:.4}");
         assert!((mean - floor).abs() < 4.5 * error, "{seq_len}: {mean} +- {error}, floor {floor}");
         assert!(floor > 0.5 && floor < (64_f64).ln());
     }

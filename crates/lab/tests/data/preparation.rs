@@ -114,9 +114,9 @@ fn formats_and_directories_give_the_same_documents() {
     let (first, second) = (stories()[..150].to_vec(), stories()[150..].to_vec());
     fs::write(home.path().join("folder/a.txt"), first.join("\x0C")).expect("written");
     fs::write(home.path().join("folder/notes.md"), "not a text format").expect("written");
-    let lines: String = second.iter().map(|story| format!("{}\n", serde_json::json!({ "text": story }))).collect();
+    let lines: Vec<String> = second.iter().map(|story| serde_json::json!({ "text": story }).to_string()).collect();
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(lines.as_bytes()).expect("packed");
+    packed.write_all(lines.join("\n").as_bytes()).expect("packed");
     fs::write(folder.join("b.jsonl.gz"), packed.finish().expect("packed")).expect("written");
     let whole = home.path().join("whole.txt");
     fs::write(&whole, stories().join("\x0C")).expect("written");
