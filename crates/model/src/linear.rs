@@ -34,11 +34,17 @@ impl<F: Float> Linear<F> {
     ///
     /// # Shapes
     /// `weight`: inputs x outputs, row-major; `bias`: outputs.
+    ///
+    /// # Panics
+    /// If weight or bias have another size.
     pub fn new(weight: &[F], bias: Option<Vec<F>>, inputs: usize, outputs: usize) -> Self {
         Self::of_packed(PackedRight::in_parallel(Matrix::new(weight, inputs, outputs)), bias)
     }
 
     /// A layer whose weight is packed already, inputs x outputs.
+    ///
+    /// # Panics
+    /// If the bias has another length than outputs.
     pub fn of_packed(weight: PackedRight<F>, bias: Option<Vec<F>>) -> Self {
         assert!(bias.as_ref().is_none_or(|bias| bias.len() == weight.columns()), "bias of another length");
         Self { inputs: weight.rows(), outputs: weight.columns(), weight, training: None, bias }

@@ -27,10 +27,46 @@ const MAX_PACKED_COLUMNS: usize = 512;
 /// cache.
 const ALIAS: usize = 1024;
 
-/// A cache line, aligned to one.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(64))]
-pub(super) struct Line(pub [f32; LANES]);
+/// A cache line of values.
+pub(super) type Line = [f32; LANES];
+
+/// Lines that begin where cache lines do, in memory asked for without alignment: the allocator would round aligned blocks
+/// of many sizes apart, and the process would grow.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// One line more than there are.
+    values: Vec<f32>,
+    count: usize,
+}
+
+impl Lines {
+    /// As many as are asked for, with any values; nothing is allocated unless there are more than ever before.
+    pub fn resize(&mut self, count: usize) -> &mut [Line] {
+        self.count = count;
+        if self.values.len() < (count + 1) * LANES {
+            self.values = vec![0.0; (count + 1) * LANES];
+        }
+        let first = self.first();
+        self.values[first..][..count * LANES].as_chunks_mut().0
+    }
+
+    pub fn get(&self) -> &[Line] {
+        if self.values.is_empty() { &[] } else { self.values[self.first()..][..self.count * LANES].as_chunks().0 }
+    }
+
+    /// The first value on a cache line; it moves only when memory is allocated anew, and the lines are then written anew.
+    fn first(&self) -> usize {
+        self.values.as_ptr().align_offset(size_of::<Line>()).min(LANES)
+    }
+}
+
+impl Clone for Lines {
+    fn clone(&self) -> Self {
+        let mut lines = Self::default();
+        lines.resize(self.count).copy_from_slice(self.get());
+        lines
+    }
+}
 
 /// Whether the machine can run these products.
 pub(super) fn available() -> bool {
@@ -116,7 +152,7 @@ pub(super) fn pack_panel(panel: &mut [Line], matrix: Matrix<'_, f32>, column: us
             unsafe { copy(part.data.as_ptr(), part.row_stride, (part.rows, width), to.as_mut_ptr().cast(), stride) };
         } else {
             for (row, lines) in panel.chunks_exact_mut(of_row).enumerate() {
-                gather(&mut lines[register].0, &part.data[row * part.row_stride..], part.column_stride, width);
+                gather(&mut lines[register], &part.data[row * part.row_stride..], part.column_stride, width);
             }
         }
     }
@@ -140,7 +176,7 @@ fn even(size: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
 #[derive(Default)]
 struct Scratch {
     left: Vec<f32>,
-    right: Vec<Line>,
+    right: Lines,
 }
 
 thread_local! {
@@ -152,7 +188,7 @@ enum Source<'a> {
     /// Packed before; rows from some row on, columns from `first_column` of the output on.
     Packed { panels: Panels<'a>, row: usize, first_column: usize },
     /// Packed when it is wanted: each panel meets one block of rows only, and stays in the second-level cache.
-    OnDemand { matrix: Matrix<'a, f32>, scratch: &'a mut Vec<Line> },
+    OnDemand { matrix: Matrix<'a, f32>, scratch: &'a mut Lines },
     /// Read where it is: columns are contiguous, and meet few rows.
     InPlace(Matrix<'a, f32>),
 }
@@ -165,7 +201,7 @@ impl Source<'_> {
             Self::Packed { panels, row, first_column } => panels.at(*row, column - *first_column),
             Self::OnDemand { matrix, scratch } => {
                 let of_row = lines_of_row(matrix.columns, column);
-                let packed = grown(scratch, matrix.rows * of_row);
+                let packed = scratch.resize(matrix.rows * of_row);
                 pack_panel(packed, *matrix, column);
                 (packed.as_ptr().cast(), of_row * LANES)
             }
@@ -179,9 +215,9 @@ impl Source<'_> {
     }
 }
 
-fn grown<T: Copy + Default>(scratch: &mut Vec<T>, len: usize) -> &mut [T] {
+fn grown(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if scratch.len() < len {
-        scratch.resize(len, T::default());
+        scratch.resize(len, 0.0);
     }
     &mut scratch[..len]
 }
@@ -214,7 +250,7 @@ pub(super) fn product(out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right
                         for first in all.clone().step_by(MAX_PACKED_COLUMNS) {
                             let columns = first..(first + MAX_PACKED_COLUMNS).min(all.end);
                             let part = b.part(0..b.rows, columns.clone());
-                            let lines = grown(right, lines(part.rows, part.columns));
+                            let lines = right.resize(lines(part.rows, part.columns));
                             pack(lines, part);
                             let shape = (part.rows, part.columns);
                             let panels = Panels { lines, shape, first_row: 0, first_column: 0 };

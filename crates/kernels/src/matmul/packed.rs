@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::blocked::{self, Line};
+use super::blocked::{self, Lines};
 use super::{Matrix, MatrixMut, general, transpose};
 use crate::Float;
 
@@ -28,7 +28,7 @@ pub struct PackedRight<F> {
 enum Storage<F> {
     Plain(Vec<F>),
     #[cfg(target_arch = "x86_64")]
-    Panels(Vec<Line>),
+    Panels(Lines),
 }
 
 impl<F: Float> Default for PackedRight<F> {
@@ -36,7 +36,7 @@ impl<F: Float> Default for PackedRight<F> {
     fn default() -> Self {
         #[cfg(target_arch = "x86_64")]
         if F::as_f32(&[]).is_some() && blocked::available() {
-            return Self { rows: 0, columns: 0, storage: Storage::Panels(Vec::new()) };
+            return Self { rows: 0, columns: 0, storage: Storage::Panels(Lines::default()) };
         }
         Self { rows: 0, columns: 0, storage: Storage::Plain(Vec::new()) }
     }
@@ -68,7 +68,7 @@ impl<F: Float> PackedRight<F> {
             }
             #[cfg(target_arch = "x86_64")]
             Storage::Panels(lines) => {
-                lines.resize(blocked::lines(matrix.rows, matrix.columns), Line::default());
+                let lines = lines.resize(blocked::lines(matrix.rows, matrix.columns));
                 if let Some(matrix) = matrix.as_f32() {
                     blocked::pack(lines, matrix);
                 }
@@ -87,7 +87,7 @@ impl<F: Float> PackedRight<F> {
             }
             #[cfg(target_arch = "x86_64")]
             Storage::Panels(lines) => {
-                lines.resize(blocked::lines(matrix.rows, matrix.columns), Line::default());
+                let lines = lines.resize(blocked::lines(matrix.rows, matrix.columns));
                 let Some(matrix) = matrix.as_f32() else { return };
                 let panels = lines.par_chunks_mut((matrix.rows * blocked::PANEL / blocked::LANES).max(1));
                 panels.enumerate().for_each(|(index, panel)| {
@@ -120,7 +120,7 @@ impl<F: Float> PackedRight<F> {
             }
             #[cfg(target_arch = "x86_64")]
             Storage::Panels(lines) => {
-                lines.resize(blocked::lines(rows, columns), Line::default());
+                let lines = lines.resize(blocked::lines(rows, columns));
                 let panels = lines.par_chunks_mut((rows * blocked::PANEL / blocked::LANES).max(1)).enumerate();
                 panels.try_for_each_init(Vec::new, |values, (index, panel)| {
                     let first = index * blocked::PANEL;
@@ -153,7 +153,7 @@ impl<F: Float> PackedRight<F> {
         match &self.storage {
             Storage::Plain(values) => values[row * self.columns + column],
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(lines) => F::from_f32(lines[self.line(row, column)].0[column % blocked::LANES]),
+            Storage::Panels(lines) => F::from_f32(lines.get()[self.line(row, column)][column % blocked::LANES]),
         }
     }
 
@@ -174,7 +174,7 @@ impl<F: Float> PackedRight<F> {
                 let mut out = vec![F::ZERO; self.rows * self.columns];
                 for (row, out) in out.chunks_exact_mut(self.columns.max(1)).enumerate() {
                     for (index, out) in out.chunks_mut(blocked::LANES).enumerate() {
-                        let line = &lines[self.line(row, index * blocked::LANES)].0;
+                        let line = &lines.get()[self.line(row, index * blocked::LANES)];
                         out.iter_mut().zip(line).for_each(|(out, &value)| *out = F::from_f32(value));
                     }
                 }
@@ -247,7 +247,7 @@ fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: &PackedPar
         #[cfg(target_arch = "x86_64")]
         Storage::Panels(lines) => {
             let panels = blocked::Panels {
-                lines,
+                lines: lines.get(),
                 shape: (b.of.rows, b.of.columns),
                 first_row: b.rows.start,
                 first_column: b.columns.start,

@@ -163,6 +163,7 @@ fn check_packing<F: Float>(rows: usize, columns: usize) {
     ] {
         assert_eq!((packed.rows(), packed.columns()), (rows, columns));
         assert_eq!(packed.to_vec(), plain, "{rows}x{columns}");
+        assert_eq!(packed.clone().to_vec(), plain, "a copy");
         for (at, &value) in plain.iter().enumerate() {
             assert_eq!(packed.get(at / columns, at % columns), value);
         }
