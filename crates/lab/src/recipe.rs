@@ -81,6 +81,10 @@ pub struct ModelChoice {
     /// A learned key and value in every head that stand at no position (Sun et al. 2024).
     #[serde(default)]
     pub key_value_bias: bool,
+    /// Register tokens: so many ids beyond the vocabulary stand at the first positions of every sequence, predict nothing and
+    /// are predicted by nothing. They are part of `seq_len`.
+    #[serde(default)]
+    pub registers: usize,
     /// A gate on the heads' outputs (Table 7).
     pub gate: Option<GateChoice>,
     /// Whether the output head is the embedding matrix.
@@ -324,7 +328,7 @@ impl Recipe {
         SourceRequest { kind, packing, bos, seed: self.seed }
     }
 
-    /// The model that this recipe trains.
+    /// The model that this recipe trains; `vocabulary` is the data's, without registers.
     ///
     /// # Errors
     /// [`LabError::Request`] if sizes do not fit each other, or choices contradict each other.
@@ -334,10 +338,16 @@ impl Recipe {
         let head_dim = match m.head_dim {
             Some(head_dim) => head_dim,
             None if m.heads > 0 && m.d_model.is_multiple_of(m.heads) => m.d_model / m.heads,
-            None => return wrong(format!("model: d_model = {} does not divide by heads = {}; give head_dim", m.d_model, m.heads)),
+            None => {
+                return wrong(format!(
+                    "model: d_model = {} does not divide by heads = {}; give head_dim",
+                    m.d_model, m.heads
+                ));
+            }
         };
         let gated = m.feed_forward == FeedForwardChoice::Swiglu;
-        let d_ffn = m.d_ffn.unwrap_or(if gated { (8 * m.d_model).div_ceil(3).next_multiple_of(8) } else { 4 * m.d_model });
+        let d_ffn =
+            m.d_ffn.unwrap_or(if gated { (8 * m.d_model).div_ceil(3).next_multiple_of(8) } else { 4 * m.d_model });
         let (kind, activation) = match m.feed_forward {
             FeedForwardChoice::Swiglu => (FeedForwardKind::TwoLayer, Activation::Silu),
             FeedForwardChoice::Gelu => (FeedForwardKind::TwoLayer, Activation::Gelu),
@@ -370,7 +380,7 @@ impl Recipe {
             kv_heads: m.kv_heads.unwrap_or(m.heads),
             head_dim,
             d_ffn,
-            vocabulary,
+            vocabulary: vocabulary + m.registers,
             max_positions: seq_len,
             norm: match m.norm {
                 NormChoice::RmsNorm => NormKind::RmsNorm,
@@ -433,6 +443,13 @@ impl Recipe {
             if value < 2 {
                 return wrong(format!("{what} = {value}; a sequence that predicts something has at least 2 tokens"));
             }
+        }
+        let registers = self.model.registers;
+        if registers + 2 > t.seq_len.min(w.seq_len) {
+            return wrong(format!(
+                "model.registers = {registers} leave no two tokens of sequences of {}",
+                t.seq_len.min(w.seq_len)
+            ));
         }
         let last = t.loss_to.unwrap_or(t.seq_len);
         if t.loss_from > last || last > t.seq_len {

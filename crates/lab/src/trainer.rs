@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sinkscope_anatomy::error::AnatomyError;
+use sinkscope_model::Parameters;
 use sinkscope_model::architecture::Architecture;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::{StoredTensor, config, in_memory};
-use sinkscope_model::Parameters;
 
 use crate::checkpoint::{Checkpoints, NamedTensor, Resume, Snapshot};
 use crate::data::{Batch, IGNORED, Source};
@@ -137,7 +137,10 @@ impl Trainer {
         let lengths: Vec<usize> = shape.values_mut().iter().map(|values| values.len()).collect();
         let inventory = shape.inventory(network.architecture());
         let optimizer = AdamW::new(&inventory, &lengths, &recipe.optimizer);
-        let held_out = held_out(&source.held_out(recipe.watch.sequences, recipe.watch.seq_len)?);
+        let registers = recipe.model.registers;
+        let held_out = source.held_out(recipe.watch.sequences, recipe.watch.seq_len - registers)?;
+        let Batch { sequences, seq_len, inputs, .. } = after_registers(held_out, registers, source.vocabulary());
+        let held_out = TokenBatch { sequences, seq_len, tokens: inputs };
         let state = State {
             recipe: recipe.clone(),
             data: source.identity().sha256.clone(),
@@ -177,7 +180,9 @@ impl Trainer {
     pub fn step(&mut self) -> Result<StepReport, LabError> {
         let training = self.recipe.training;
         let step = self.state.step;
-        let mut batch = self.source.training(step, training.sequences, training.seq_len)?;
+        let registers = self.recipe.model.registers;
+        let batch = self.source.training(step, training.sequences, training.seq_len - registers)?;
+        let mut batch = after_registers(batch, registers, self.source.vocabulary());
         restrict(&mut batch, training.loss_from, training.loss_to.unwrap_or(training.seq_len));
         let loss = self.add_gradients(&batch)?;
         if !loss.mean().is_finite() {
@@ -186,8 +191,7 @@ impl Trainer {
         let learning_rate = self.recipe.optimizer.learning_rate_at(step, training.steps);
         let mut gradients = self.workspace.gradient.values_mut();
         let parameters = self.network.parameters.values_mut();
-        let gradient_norm =
-            self.optimizer.step(parameters, &gradients, &self.recipe.optimizer, learning_rate, step);
+        let gradient_norm = self.optimizer.step(parameters, &gradients, &self.recipe.optimizer, learning_rate, step);
         for gradient in &mut gradients {
             gradient.fill(0.0);
         }
@@ -205,8 +209,7 @@ impl Trainer {
         let (sequences, len) = (batch.sequences / parts, batch.inputs.len() / parts);
         let mut loss = Loss::default();
         for (inputs, targets) in batch.inputs.chunks(len).zip(batch.targets.chunks(len)) {
-            let part =
-                Batch { sequences, seq_len: batch.seq_len, inputs: inputs.to_vec(), targets: targets.to_vec() };
+            let part = Batch { sequences, seq_len: batch.seq_len, inputs: inputs.to_vec(), targets: targets.to_vec() };
             let of_part = self.network.add_gradient(&part, weight, &mut self.workspace)?;
             loss.sum += of_part.sum;
             loss.count += of_part.count;
@@ -321,11 +324,12 @@ impl Trainer {
             return Err(LabError::Request(reason));
         }
         if loaded.state.data != self.state.data {
-            return Err(LabError::Request(format!("{place}: was begun on other data than the recipe's source holds now")));
+            return Err(LabError::Request(format!(
+                "{place}: was begun on other data than the recipe's source holds now"
+            )));
         }
-        let find = |tensors: &'_ [NamedTensor<'static>], name: &str| {
-            tensors.iter().position(|tensor| tensor.name == name)
-        };
+        let find =
+            |tensors: &'_ [NamedTensor<'static>], name: &str| tensors.iter().position(|tensor| tensor.name == name);
         let architecture = self.network.architecture().clone();
         self.network.parameters.set_tensors(&architecture, |name| {
             let tensor = &loaded.model[find(&loaded.model, name)?];
@@ -356,12 +360,16 @@ impl Trainer {
         let tensors = self.network.parameters.tensors(&architecture);
         let model: Vec<NamedTensor<'_>> = tensors
             .iter()
-            .map(|StoredTensor { name, shape, values }| NamedTensor::new(name.as_str(), shape.as_slice(), values.as_slice()))
+            .map(|StoredTensor { name, shape, values }| {
+                NamedTensor::new(name.as_str(), shape.as_slice(), values.as_slice())
+            })
             .collect();
         let moments = |which: &str, moments: &'_ [Vec<f32>]| -> Vec<NamedTensor<'static>> {
             let named = moments.iter().zip(&names);
             named
-                .map(|(values, info)| NamedTensor::new(format!("{which}.{}", info.name), vec![values.len()], values.clone()))
+                .map(|(values, info)| {
+                    NamedTensor::new(format!("{which}.{}", info.name), vec![values.len()], values.clone())
+                })
                 .collect()
         };
         let optimizer = [moments("mean", &self.optimizer.mean), moments("square", &self.optimizer.square)].concat();
@@ -386,7 +394,33 @@ fn restrict(batch: &mut Batch, from: usize, to: usize) {
     }
 }
 
-/// The sequences of a batch as an examination takes them.
-fn held_out(batch: &Batch) -> TokenBatch {
-    TokenBatch { sequences: batch.sequences, seq_len: batch.seq_len, tokens: batch.inputs.clone() }
+/// Puts the ids beyond a vocabulary before every sequence. They have no targets.
+fn after_registers(batch: Batch, registers: usize, vocabulary: usize) -> Batch {
+    if registers == 0 {
+        return batch;
+    }
+    let prefixed = |rows: &[u32], prefix: &dyn Fn(usize) -> u32| -> Vec<u32> {
+        rows.chunks(batch.seq_len).flat_map(|row| (0..registers).map(prefix).chain(row.iter().copied())).collect()
+    };
+    Batch {
+        sequences: batch.sequences,
+        seq_len: batch.seq_len + registers,
+        inputs: prefixed(&batch.inputs, &|register| (vocabulary + register) as u32),
+        targets: prefixed(&batch.targets, &|_| IGNORED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_stand_first_and_only_chosen_positions_count() {
+        let batch = Batch { sequences: 2, seq_len: 3, inputs: vec![1, 2, 3, 4, 5, 6], targets: vec![2, 3, 9, 5, 6, 9] };
+        let mut batch = after_registers(batch, 2, 10);
+        assert_eq!((batch.seq_len, &batch.inputs[..]), (5, &[10, 11, 1, 2, 3, 10, 11, 4, 5, 6][..]));
+        restrict(&mut batch, 3, 4);
+        let none = IGNORED;
+        assert_eq!(batch.targets, [none, none, 2, 3, none, none, none, 5, 6, none]);
+    }
 }

@@ -105,11 +105,7 @@ impl<F: Float> Linear<F> {
     /// `x`: rows x inputs, `out`: rows x outputs.
     pub fn forward(&self, out: &mut [F], x: &[F]) {
         let rows = x.len() / self.inputs;
-        matmul_packed(
-            MatrixMut::new(out, rows, self.outputs),
-            Matrix::new(x, rows, self.inputs),
-            &self.weight.whole(),
-        );
+        matmul_packed(MatrixMut::new(out, rows, self.outputs), Matrix::new(x, rows, self.inputs), &self.weight.whole());
         if let Some(bias) = &self.bias {
             add_to_rows(out, bias);
         }

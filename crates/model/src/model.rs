@@ -5,7 +5,8 @@ use std::ops::Range;
 use sinkscope_kernels::Float;
 
 use crate::architecture::{
-    Architecture, AttentionGate, FeedForwardKind, GateSignal, NormKind, NormPlacement, PositionEncoding, QkNorm, Weighting,
+    Architecture, AttentionGate, FeedForwardKind, GateSignal, NormKind, NormPlacement, PositionEncoding, QkNorm,
+    Weighting,
 };
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::checkpoint::Checkpoint;

@@ -7,12 +7,12 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::transpose;
 
 use crate::architecture::{Architecture, NormKind};
-use crate::checkpoint::Checkpoint;
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
+use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
 use crate::family::{Naming, Place, Role, describe, inventory, rows};
-use crate::model::Model;
 use crate::linear::Linear;
+use crate::model::Model;
 
 /// The weights of a model, or something of the same shape for each of them: gradients, moments.
 #[derive(Debug, Clone)]
@@ -136,11 +136,7 @@ impl<F: Float> Parameters<F> {
     }
 }
 
-fn attention_parts<'a, F: Float>(
-    block: &'a mut AttentionBlock<F>,
-    layer: usize,
-    parts: &mut Parts<'a, F>,
-) {
+fn attention_parts<'a, F: Float>(block: &'a mut AttentionBlock<F>, layer: usize, parts: &mut Parts<'a, F>) {
     let of = |role| Place { role, layer, inputs: 0 };
     for (norm, role) in [
         (&mut block.input_norm, Role::AttentionInputNorm),
@@ -172,23 +168,16 @@ fn attention_parts<'a, F: Float>(
     }
 }
 
-fn feed_forward_parts<'a, F: Float>(
-    block: &'a mut FeedForwardBlock<F>,
-    layer: usize,
-    parts: &mut Parts<'a, F>,
-) {
+fn feed_forward_parts<'a, F: Float>(block: &'a mut FeedForwardBlock<F>, layer: usize, parts: &mut Parts<'a, F>) {
     let of = |role| Place { role, layer, inputs: 0 };
-    for (norm, role) in [
-        (&mut block.input_norm, Role::FeedForwardInputNorm),
-        (&mut block.output_norm, Role::FeedForwardOutputNorm),
-    ] {
+    for (norm, role) in
+        [(&mut block.input_norm, Role::FeedForwardInputNorm), (&mut block.output_norm, Role::FeedForwardOutputNorm)]
+    {
         if let Some(norm) = norm {
             norm_parts(norm, of(role), parts);
         }
     }
-    for (linear, role) in
-        [(&mut block.gate, Role::Gate), (&mut block.up, Role::Up), (&mut block.down, Role::Down)]
-    {
+    for (linear, role) in [(&mut block.gate, Role::Gate), (&mut block.up, Role::Up), (&mut block.down, Role::Down)] {
         if let Some(linear) = linear {
             linear_parts(linear, of(role), parts);
         }
@@ -323,7 +312,8 @@ pub fn in_memory(
     parameters: &mut Parameters<f32>,
 ) -> Result<Model, ModelError> {
     let tensors = parameters.tensors(architecture);
-    let wrong = |error: safetensors::SafeTensorError| ModelError::Request(format!("the weights cannot be stored: {error}"));
+    let wrong =
+        |error: safetensors::SafeTensorError| ModelError::Request(format!("the weights cannot be stored: {error}"));
     let bytes: Vec<Vec<u8>> =
         tensors.iter().map(|tensor| tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
     let views = tensors

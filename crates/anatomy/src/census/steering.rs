@@ -211,12 +211,7 @@ fn attention_alone(
 
 /// The heads' outputs for tokens at position 0 (rows x heads * head_dim), and what the block adds. `embedding`: the
 /// residual before the first block.
-fn attend(
-    model: &Model,
-    block: &AttentionBlock<f32>,
-    residual: &[f32],
-    embedding: &[f32],
-) -> (Vec<f32>, Vec<f32>) {
+fn attend(model: &Model, block: &AttentionBlock<f32>, residual: &[f32], embedding: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let a = model.architecture();
     let rows = residual.len() / a.d_model;
     let mut input = residual.to_vec();

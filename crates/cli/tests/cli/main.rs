@@ -13,6 +13,7 @@ mod out;
 mod probe;
 mod texts;
 mod tiny;
+mod train;
 
 use assert_cmd::Command;
 

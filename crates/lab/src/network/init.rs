@@ -3,13 +3,13 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
+use serde::{Deserialize, Serialize};
 use sinkscope_kernels::Float;
 use sinkscope_model::architecture::{
     Architecture, FeedForwardKind, GateSignal, NormKind, NormPlacement, PositionEncoding, QkNorm, Weighting,
 };
 use sinkscope_model::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use sinkscope_model::{Linear, ParameterKind, Parameters};
-use serde::{Deserialize, Serialize};
 
 use crate::error::LabError;
 

@@ -123,17 +123,34 @@ impl<F: Float> Network<F> {
     /// # Errors
     /// [`LabError::Request`] if the batch has another shape than the workspace, or a token beyond the vocabulary.
     pub fn add_gradient(&self, batch: &Batch, weight: F, workspace: &mut Workspace<F>) -> Result<Loss, LabError> {
-        if (batch.sequences, batch.seq_len) != workspace.shape || batch.inputs.len() != batch.sequences * batch.seq_len {
+        self.check_batch(batch, workspace)?;
+        self.forward(batch, workspace);
+        let loss = self.head(batch, weight, workspace);
+        self.backward(batch, workspace);
+        Ok(loss)
+    }
+
+    /// The loss of a batch.
+    ///
+    /// # Errors
+    /// As [`Network::add_gradient`].
+    pub fn loss(&self, batch: &Batch, workspace: &mut Workspace<F>) -> Result<Loss, LabError> {
+        self.check_batch(batch, workspace)?;
+        self.forward(batch, workspace);
+        // With a weight of 0 nothing is added to the gradient.
+        Ok(self.head(batch, F::ZERO, workspace))
+    }
+
+    fn check_batch(&self, batch: &Batch, workspace: &Workspace<F>) -> Result<(), LabError> {
+        if (batch.sequences, batch.seq_len) != workspace.shape || batch.inputs.len() != batch.sequences * batch.seq_len
+        {
             return Err(LabError::Request("a batch has another shape than the one prepared for".into()));
         }
         if let Some(id) = batch.inputs.iter().find(|&&id| id as usize >= self.architecture.vocabulary) {
             let vocabulary = self.architecture.vocabulary;
             return Err(LabError::Request(format!("token id {id} lies beyond the vocabulary of {vocabulary}")));
         }
-        self.forward(batch, workspace);
-        let loss = self.head(batch, weight, workspace);
-        self.backward(batch, workspace);
-        Ok(loss)
+        Ok(())
     }
 
     /// Pushes every tile through all layers and the final norm.
@@ -144,7 +161,8 @@ impl<F: Float> Network<F> {
         tiles.par_iter_mut().zip(rows_of_tiles).with_max_len(1).for_each(|(tile, normed)| {
             self.embed(batch, tile);
             let Tile { residual, embedding, traces, .. } = tile;
-            for (layer, (trace, (attention, feed_forward))) in traces.iter_mut().zip(&self.parameters.layers).enumerate()
+            for (layer, (trace, (attention, feed_forward))) in
+                traces.iter_mut().zip(&self.parameters.layers).enumerate()
             {
                 let context = self.context(layer, batch.seq_len, ropes, embedding);
                 attention.forward(&context, residual, &mut trace.0);
@@ -220,7 +238,8 @@ impl<F: Float> Network<F> {
                     (context, &tile.traces[layer].0, &tile.attention)
                 })
                 .collect();
-            let of_feed_forward: Vec<_> = tiles.iter().map(|tile| (&tile.traces[layer].1, &tile.feed_forward)).collect();
+            let of_feed_forward: Vec<_> =
+                tiles.iter().map(|tile| (&tile.traces[layer].1, &tile.feed_forward)).collect();
             let mut tasks = feed_forward.gradient_tasks(&of_feed_forward);
             tasks.extend(attention.gradient_tasks(&of_attention));
             tasks.into_par_iter().with_max_len(1).for_each(sinkscope_model::blocks::GradientTask::run);

@@ -1,13 +1,18 @@
 //! The gradient of whole models, every variant, against central differences in f64, and f32 against f64.
 
+use sinkscope_kernels::Float;
 use sinkscope_model::architecture::{
     Activation, Architecture, AttentionGate, FeedForward, FeedForwardKind, GateSignal, Granularity, Layer, NormKind,
     NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting,
 };
-use sinkscope_kernels::Float;
+
+use sinkscope_model::ParameterKind;
+use sinkscope_model::data::TokenBatch;
+use sinkscope_model::parameters::{config, count, in_memory};
 
 use super::*;
 use crate::data::IGNORED;
+use crate::watch::look;
 
 fn base() -> Architecture {
     Architecture {
@@ -25,11 +30,7 @@ fn base() -> Architecture {
         residual: ResidualLayout::Sequential,
         qk_norm: QkNorm::None,
         feed_forward: FeedForward { kind: FeedForwardKind::TwoLayer, activation: Activation::Silu, gated: true },
-        position: PositionEncoding::Rotary(vec![Rope {
-            theta: 100.0,
-            rotary_dim: 4,
-            scaling: RopeScaling::None,
-        }]),
+        position: PositionEncoding::Rotary(vec![Rope { theta: 100.0, rotary_dim: 4, scaling: RopeScaling::None }]),
         layers: vec![Layer { window: None, rope: 0 }; 2],
         attention_scale: 0.5,
         weighting: Weighting::Softmax,
@@ -49,18 +50,33 @@ fn variants() -> Vec<(&'static str, Architecture)> {
     vec![
         ("baseline", a()),
         ("tied, scaled embedding", Architecture { tied_embeddings: true, embedding_scale: 1.7, ..a() }),
-        ("gelu", Architecture { feed_forward: feed_forward(FeedForwardKind::TwoLayer, Activation::Gelu, false), ..a() }),
-        ("linear", Architecture { feed_forward: feed_forward(FeedForwardKind::Linear, Activation::Silu, false), ..a() }),
-        ("attention", Architecture { feed_forward: feed_forward(FeedForwardKind::Absent, Activation::Silu, false), ..a() }),
+        (
+            "gelu",
+            Architecture { feed_forward: feed_forward(FeedForwardKind::TwoLayer, Activation::Gelu, false), ..a() },
+        ),
+        (
+            "linear",
+            Architecture { feed_forward: feed_forward(FeedForwardKind::Linear, Activation::Silu, false), ..a() },
+        ),
+        (
+            "attention",
+            Architecture { feed_forward: feed_forward(FeedForwardKind::Absent, Activation::Silu, false), ..a() },
+        ),
         ("sandwich", Architecture { norm_placement: NormPlacement::Sandwich, ..a() }),
         ("sandwich-qk-input", Architecture { norm_placement: NormPlacement::SandwichQkInput, ..a() }),
         ("sandwich-qk-head", Architecture { norm_placement: NormPlacement::Output, qk_norm: QkNorm::PerHead, ..a() }),
         ("olmo 2", Architecture { norm_placement: NormPlacement::Output, qk_norm: QkNorm::Projection, ..a() }),
         ("qk-norm alone", Architecture { qk_norm: QkNorm::PerHead, ..a() }),
         ("post-norm", Architecture { norm_placement: NormPlacement::Post, ..a() }),
-        ("post-norm of LayerNorms", Architecture { norm_placement: NormPlacement::Post, norm: NormKind::LayerNorm, ..a() }),
+        (
+            "post-norm of LayerNorms",
+            Architecture { norm_placement: NormPlacement::Post, norm: NormKind::LayerNorm, ..a() },
+        ),
         ("dynamic tanh", Architecture { norm: NormKind::DynamicTanh, ..a() }),
-        ("dynamic tanh sandwich", Architecture { norm: NormKind::DynamicTanh, norm_placement: NormPlacement::Sandwich, ..a() }),
+        (
+            "dynamic tanh sandwich",
+            Architecture { norm: NormKind::DynamicTanh, norm_placement: NormPlacement::Sandwich, ..a() },
+        ),
         ("layer norm", Architecture { norm: NormKind::LayerNorm, ..a() }),
         ("learned positions", Architecture { position: PositionEncoding::Learned, ..a() }),
         ("alibi", Architecture { position: PositionEncoding::Alibi, ..a() }),
@@ -98,7 +114,12 @@ fn batch(a: &Architecture) -> Batch {
 fn network<F: Float>(a: &Architecture) -> Network<F> {
     let how = Initialisation { deviation: 0.4, ..Initialisation::default() };
     let mut parameters: Parameters<F> = initialise(a, &how, 3).expect("an architecture");
-    for (index, values) in parameters.values_mut().into_iter().enumerate() {
+    let inventory = parameters.inventory(a);
+    for (index, (values, info)) in parameters.values_mut().into_iter().zip(inventory).enumerate() {
+        // An alpha of 0 would leave nothing to depend on.
+        if info.kind == ParameterKind::Alpha {
+            continue;
+        }
         for (at, value) in values.iter_mut().enumerate() {
             *value += F::from_f64(0.1 * ((7 * index + 3 * at) % 11) as f64 - 0.5);
         }
@@ -125,6 +146,7 @@ fn gradients_of_every_variant_agree_with_central_differences() {
         let batch = batch(&a);
         let mut network: Network<f64> = network(&a);
         let (_, ours) = gradient(&network, &batch);
+        let mut workspace = network.workspace(batch.sequences, batch.seq_len);
         let inventory = network.parameters.inventory(&a);
         for (tensor, info) in inventory.iter().enumerate() {
             let mut differences = Vec::new();
@@ -132,7 +154,7 @@ fn gradients_of_every_variant_agree_with_central_differences() {
                 let mut loss_at = |shift: f64| {
                     network.parameters.values_mut()[tensor][at] += shift;
                     network.parameters.repack();
-                    let loss = gradient(&network, &batch).0;
+                    let loss = 0.5 * network.loss(&batch, &mut workspace).expect("a batch that fits").sum;
                     network.parameters.values_mut()[tensor][at] -= shift;
                     loss
                 };
@@ -158,5 +180,33 @@ fn gradients_in_f32_agree_with_f64() {
             let size = length(exact.iter().copied());
             assert!(error <= 1e-4 * size, "{name}: {}: {error:e} of {size:e}", info.name);
         }
+    }
+}
+
+/// What training sees is what every other command sees of the checkpoint.
+#[test]
+fn the_streamed_pass_of_every_variant_has_the_loss_of_training() {
+    for (name, a) in variants() {
+        let mut batch = batch(&a);
+        for sequence in 0..batch.sequences {
+            for position in 0..batch.seq_len {
+                let at = sequence * batch.seq_len + position;
+                let last = position + 1 == batch.seq_len;
+                batch.targets[at] = if last { IGNORED } else { batch.inputs[at + 1] };
+            }
+        }
+        let mut network: Network<f32> = network(&a);
+        let mut workspace = network.workspace(batch.sequences, batch.seq_len);
+        let loss = network.loss(&batch, &mut workspace).expect("a batch that fits");
+        let weights: usize = network.parameters.values_mut().iter().map(|values| values.len()).sum();
+        assert_eq!(count(&a), weights as u64, "{name}");
+        let model = in_memory(name, &a, &mut network.parameters).expect("a model");
+        assert_eq!(Architecture { family: a.family.clone(), ..model.architecture().clone() }, a, "{name}");
+        let llama = config(&a)["model_type"] == "llama";
+        assert_eq!(llama, name == "baseline" || name.starts_with("tied") && a.embedding_scale == 1.0, "{name}");
+        let (sequences, seq_len) = (batch.sequences, batch.seq_len);
+        let tokens = TokenBatch { sequences, seq_len, tokens: batch.inputs.clone() };
+        let watched = look(&model, &tokens, 0).expect("finite");
+        assert!((watched.nll - loss.mean()).abs() < 2e-5 * loss.mean(), "{name}: {} {}", watched.nll, loss.mean());
     }
 }

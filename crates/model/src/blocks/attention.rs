@@ -294,7 +294,6 @@ impl<F: Float> Gate<F> {
     /// # Shapes
     /// `out`: rows x gates; `input`, `embedding`: rows x d_model, empty if the signal is another.
     pub fn project(&self, out: &mut [F], input: &[F], embedding: &[F], position: usize) {
-        let width = self.weight.outputs();
         match self.signal {
             GateSignal::Input => self.weight.forward(out, input),
             GateSignal::Embedding => self.weight.forward(out, embedding),

@@ -1,13 +1,14 @@
 //! The attention block in training.
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::attention::{
-    EntryGradients, Forward, Gradients, Look, Strided, StridedMut, attend_backward,
-};
+use sinkscope_kernels::attention::{EntryGradients, Forward, Gradients, Look, Strided, StridedMut, attend_backward};
 use sinkscope_kernels::gate::gate_heads_backward;
 use sinkscope_kernels::simd::{add, add_columns};
 
-use super::{AttendOptions, AttentionBlock, Finish, Gate, GradientTask, Norm, SinkLogits, TileContext, add_norm, fit, input_backward};
+use super::{
+    AttendOptions, AttentionBlock, Finish, Gate, GradientTask, Norm, SinkLogits, TileContext, add_norm, fit,
+    input_backward,
+};
 use crate::architecture::GateSignal;
 
 /// What the backward needs of a tile's forward.
@@ -366,12 +367,7 @@ impl<F: Float> AttentionBlock<F> {
         }
     }
 
-    fn attend_whole_backward(
-        &self,
-        seq_len: usize,
-        trace: &AttentionTrace<F>,
-        gradients: &mut AttentionGradients<F>,
-    ) {
+    fn attend_whole_backward(&self, seq_len: usize, trace: &AttentionTrace<F>, gradients: &mut AttentionGradients<F>) {
         let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         let (head_dim, grouped) = (self.group.head_dim, self.group.queries_per_key);
         let heads = self.kv_heads * grouped;

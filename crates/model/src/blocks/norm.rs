@@ -2,7 +2,8 @@
 
 use sinkscope_kernels::Float;
 use sinkscope_kernels::norm::{
-    dynamic_tanh, dynamic_tanh_backward, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, rms_norm_in_place,
+    dynamic_tanh, dynamic_tanh_backward, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward,
+    rms_norm_in_place,
 };
 use sinkscope_kernels::simd::add;
 

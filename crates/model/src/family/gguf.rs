@@ -5,8 +5,8 @@ use std::path::Path;
 use super::naming::{Naming, Scheme};
 use super::{Identity, unsupported_family};
 use crate::architecture::{
-    Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
-    Rope, RopeScaling, Weighting,
+    Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
+    ResidualLayout, Rope, RopeScaling, Weighting,
 };
 use crate::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
 use crate::error::ModelError;

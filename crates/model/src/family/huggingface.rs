@@ -10,8 +10,8 @@ use super::naming::{Naming, Scheme};
 use super::own;
 use super::{Identity, unsupported_family};
 use crate::architecture::{
-    Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
-    Rope, RopeScaling, Weighting,
+    Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
+    ResidualLayout, Rope, RopeScaling, Weighting,
 };
 use crate::error::ModelError;
 
@@ -312,7 +312,11 @@ fn gpt2(fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> bool) -> Result<Identit
         norm_placement: NormPlacement::Pre,
         residual: ResidualLayout::Sequential,
         qk_norm: QkNorm::None,
-        feed_forward: FeedForward { kind: FeedForwardKind::TwoLayer, activation: activation(fields, "activation_function", "gelu_new")?, gated: false },
+        feed_forward: FeedForward {
+            kind: FeedForwardKind::TwoLayer,
+            activation: activation(fields, "activation_function", "gelu_new")?,
+            gated: false,
+        },
         position: PositionEncoding::Learned,
         layers: vec![Layer { window: None, rope: 0 }; fields.required_size("n_layer")?],
         attention_scale: if scaled { (head_dim as f64).powf(-0.5) } else { 1.0 },
@@ -362,7 +366,11 @@ fn gpt_neox(fields: Fields<'_>) -> Result<Identity, ModelError> {
             ResidualLayout::Sequential
         },
         qk_norm: QkNorm::None,
-        feed_forward: FeedForward { kind: FeedForwardKind::TwoLayer, activation: activation(fields, "hidden_act", "gelu")?, gated: false },
+        feed_forward: FeedForward {
+            kind: FeedForwardKind::TwoLayer,
+            activation: activation(fields, "hidden_act", "gelu")?,
+            gated: false,
+        },
         position: PositionEncoding::Rotary(vec![Rope {
             theta,
             rotary_dim: (head_dim as f64 * share) as usize,

@@ -18,8 +18,8 @@ use crate::checkpoint::{Checkpoint, Metadata};
 use crate::error::ModelError;
 
 pub(crate) use inventory::{Place, down_inputs, gate_inputs, inventory};
-pub(crate) use own::describe;
 pub(crate) use naming::{Location, Naming, Role, RowOrder, rows};
+pub(crate) use own::describe;
 
 /// What a checkpoint is: its architecture and how its tensors are named and laid out.
 pub(crate) struct Identity {

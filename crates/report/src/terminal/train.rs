@@ -94,5 +94,6 @@ pub(super) fn looks(looks: &[Look], style: &Style) -> String {
             timing.tokens_per_second.map_or_else(String::new, |rate| count(rate as u64)),
         ]);
     }
-    style.title("Looks", "held-out sequences; loss is of the training batches since the look before") + &grid.render(style)
+    style.title("Looks", "held-out sequences; loss is of the training batches since the look before")
+        + &grid.render(style)
 }
