@@ -22,6 +22,7 @@ pub mod float;
 pub mod matmul;
 pub mod norm;
 pub mod peak;
+pub mod quantise;
 pub mod rope;
 pub mod simd;
 

@@ -4,7 +4,7 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::attention::{HeadGroup, Mask, Scan, Sinks, Strided, attend};
 use sinkscope_kernels::rope::RopeTable;
 
-use super::Norm;
+use super::{Norm, Product, Projection, multiply};
 use crate::architecture::Architecture;
 use crate::weights::Linear;
 
@@ -47,14 +47,39 @@ impl Architecture {
 }
 
 impl<F: Float> AttentionBlock<F> {
+    /// Its linear layers.
+    pub fn linears(&self) -> Vec<(Projection, &Linear<F>)> {
+        vec![
+            (Projection::Query, &self.query),
+            (Projection::Key, &self.key),
+            (Projection::Value, &self.value),
+            (Projection::AttentionOutput, &self.output),
+        ]
+    }
+
     /// Queries, keys and values of normalised input rows, after biases and QK-norm, before rotation.
     ///
     /// # Shapes
     /// `x`: rows x d_model; `queries`: rows x (heads * head_dim); `keys`, `values`: rows x (kv_heads * head_dim).
     pub fn project(&self, x: &[F], queries: &mut [F], keys: &mut [F], values: &mut [F]) {
-        self.query.forward(queries, x);
-        self.key.forward(keys, x);
-        self.value.forward(values, x);
+        self.project_by(x, queries, keys, values, multiply);
+    }
+
+    /// As [`AttentionBlock::project`], the linear layers computed by `multiply`.
+    pub fn project_by(
+        &self,
+        x: &[F],
+        queries: &mut [F],
+        keys: &mut [F],
+        values: &mut [F],
+        multiply: impl FnOnce(&[F], &mut [Product<'_, F>]),
+    ) {
+        let mut products = [
+            Product::new(Projection::Query, &self.query, queries),
+            Product::new(Projection::Key, &self.key, keys),
+            Product::new(Projection::Value, &self.value, values),
+        ];
+        multiply(x, &mut products);
         if let Some(norm) = &self.query_norm {
             norm.forward_in_place(queries);
         }
@@ -137,7 +162,12 @@ impl<F: Float> AttentionBlock<F> {
     /// # Shapes
     /// `heads`: rows x (heads * head_dim); `out`: rows x d_model.
     pub fn project_output(&self, heads: &[F], out: &mut [F]) {
-        self.output.forward(out, heads);
+        self.project_output_by(heads, out, multiply);
+    }
+
+    /// As [`AttentionBlock::project_output`], the linear layer computed by `multiply`.
+    pub fn project_output_by(&self, heads: &[F], out: &mut [F], multiply: impl FnOnce(&[F], &mut [Product<'_, F>])) {
+        multiply(heads, &mut [Product::new(Projection::AttentionOutput, &self.output, out)]);
         if let Some(norm) = &self.output_norm {
             norm.forward_in_place(out);
         }

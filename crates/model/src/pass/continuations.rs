@@ -14,7 +14,7 @@ use sinkscope_kernels::simd::add;
 use super::scratch::ScratchPool;
 use super::{embed, ropes};
 use crate::architecture::{Architecture, ResidualLayout};
-use crate::blocks::{AttentionBlock, FeedForwardBlock};
+use crate::blocks::{AttentionBlock, FeedForwardBlock, multiply};
 use crate::error::ModelError;
 use crate::model::Model;
 
@@ -236,9 +236,11 @@ fn feed_forward_all(
         scratch.with(|scratch| {
             scratch.normalised(block.input_norm.as_ref(), source.unwrap_or(residual));
             let rows = residual.len() / a.d_model;
-            let (input, gate, up, out) = scratch.feed_forward(rows * a.d_ffn, a.feed_forward.gated, residual.len());
+            let (input, gate, up) = scratch.feed_forward(rows * a.d_ffn, a.feed_forward.gated);
             block.project(input, gate, up);
-            block.project_output(gate, up, out);
+            block.activate(gate, up);
+            let (hidden, out) = scratch.hidden_and_output(residual.len());
+            block.project_hidden_by(hidden, out, multiply);
             add(residual, out);
         });
     });
