@@ -83,6 +83,9 @@ impl Points {
     }
 }
 
+/// The rows of a sequence by position.
+type Rows = BTreeMap<usize, Vec<f32>>;
+
 /// What a scheme's name says.
 struct Naive {
     weights: Option<(Points, Option<usize>)>,
@@ -91,7 +94,7 @@ struct Naive {
     smooth: Option<BTreeMap<(usize, Point, usize), Vec<f32>>>,
     kept: fn(usize) -> bool,
     /// By block, input and sequence, all rows.
-    measured: Mutex<BTreeMap<(usize, Point, usize), BTreeMap<usize, Vec<f32>>>>,
+    measured: Mutex<BTreeMap<(usize, Point, usize), Rows>>,
 }
 
 fn naive(scheme: &str) -> Naive {
@@ -107,7 +110,7 @@ fn naive(scheme: &str) -> Naive {
         "w4a8-tensor" => (Some((int(4), None)), Some((int(8), true))),
         "w4a8-token" => (Some((int(4), None)), Some((int(8), false))),
         "fp8-e4m3" => (Some((Points::E4m3, None)), Some((Points::E4m3, true))),
-        _ => panic!("{scheme} is not one of the schemes tried"),
+        _ => unreachable!("{scheme} is not one of the schemes tried"),
     };
     Naive { weights, inputs, smooth: None, kept: |_| false, measured: Mutex::default() }
 }
@@ -196,7 +199,9 @@ impl LinearBlock for NaiveBlock<'_> {
                 let mut linear = product.linear.clone();
                 if let Some(factors) = &factors {
                     for (row, factor) in linear.weight.chunks_exact_mut(outputs).zip(factors) {
-                        row.iter_mut().for_each(|weight| *weight *= factor);
+                        for weight in row {
+                            *weight *= factor;
+                        }
                     }
                 }
                 if let Some((points, group)) = self.naive.weights {

@@ -131,7 +131,7 @@ pub(super) fn advice(comparison: &Comparison, style: &Style) -> Option<String> {
     for line in &comparison.advice {
         let said = format!("{}: {}: {}.", line.about, escape_control(&line.operation), escape_control(&line.text));
         for line in wrap(&said, style.width().saturating_sub(2)).lines() {
-            text += &format!("  {line}\n");
+            text.extend(["  ", line, "\n"]);
         }
     }
     Some(text)
