@@ -20,8 +20,16 @@ HERE = pathlib.Path(__file__).resolve().parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target"))
 VOCABULARY = 49152
 CASES = {
-    "64x64": ["zero-spikes@block=24@position=0@channels=507,247,14", "forbid-sink@position=0"],
-    "2x2048": ["window=256", "window=256+sinks=4"],
+    "64x64": [
+        "zero-spikes@block=24@position=0@channels=507,247,14",
+        "forbid-sink@position=0",
+        "quantize=a8-tensor",
+        "quantize=w8a8-token",
+        "quantize=w8a8-token@position=0+keep-spikes",
+        "quantize=smooth-w8a8",
+        "cache=int4",
+    ],
+    "2x2048": ["window=256", "window=256+sinks=4", "quantize=a8-tensor", "quantize=w8a8-token"],
 }
 
 
@@ -37,8 +45,8 @@ def sinkscope(model, tokens, names, directory):
 
 
 def yardstick(model, tokens, names):
-    # A cache with moved positions has no plain form.
-    names = [name for name in names if "sinks" not in name]
+    # Some have no plain form: a cache with moved positions, rows that are kept, factors of other sequences.
+    names = [name for name in names if not any(word in name for word in ("sinks", "keep", "smooth", "cache"))]
     command = [sys.executable, HERE / "torch_operations.py", model, tokens, *names]
     environment = dict(os.environ, OMP_NUM_THREADS="2")
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
@@ -71,7 +79,9 @@ def main():
                 line = f"| {shape} | {'untouched' if not name else f'`{name}`'} | {ours:.2f} | {share:.2f} |"
                 if name in runs[0][1]:
                     for ours, theirs in runs:
-                        assert abs(ours[name]["nll"] / theirs[name]["nll"] - 1) < 1e-4, (name, ours[name], theirs[name])
+                        # The last bits of a product can move a value to the next code.
+                        bound = 2e-3 if name.startswith("quantize") else 1e-4
+                        assert abs(ours[name]["nll"] / theirs[name]["nll"] - 1) < bound, (name, ours[name], theirs[name])
                     theirs = median(lambda _, theirs: theirs[name]["seconds"])
                     ratio = median(lambda ours, theirs: theirs[name]["seconds"] / ours[name]["seconds"])
                     line += f" {theirs:.2f} | {ratio:.2f} |"

@@ -3,7 +3,8 @@
     python torch_operations.py GGUF_FILE TOKENS.json NAME...
 
 NAMEs are those of `sinkscope operate`: `zero-spikes@block=B@position=P@channels=C,...` by a forward hook,
-`forbid-sink@position=P` and `window=W` by a mask. Prints one JSON object: seconds and NLL of the untouched model and of each.
+`forbid-sink@position=P` and `window=W` by a mask, `quantize=a8-tensor`, `quantize=w8` and `quantize=w8a8-token` by rounding
+weights and the inputs of linear layers. Prints one JSON object: seconds and NLL of the untouched model and of each.
 Needs torch, transformers, accelerate, gguf.
 """
 
@@ -33,11 +34,39 @@ def band(seen):
     return torch.zeros(1, 1, seq_len, seq_len).masked_fill(~seen, float("-inf"))
 
 
+def quantised(values, dimensions):
+    """Values of 8 bits; those along the dimensions share a scale."""
+    scale = values.abs().amax(dimensions, keepdim=True) / 127
+    return torch.where(scale > 0, (values / scale).round().clamp(-127, 127) * scale, 0)
+
+
+def quantise(scheme):
+    """Quantises the linear layers of the blocks; gives what undoes it."""
+    layers = [module for module in model.model.layers.modules() if isinstance(module, torch.nn.Linear)]
+    plain = [layer.weight.data for layer in layers]
+    hooks = []
+    for layer in layers:
+        if scheme.startswith("w8"):
+            layer.weight.data = quantised(layer.weight.data, 1)
+        if "a8" in scheme:
+            shared = (1, 2) if scheme.endswith("tensor") else 2
+            hooks.append(layer.register_forward_pre_hook(lambda _, inputs, shared=shared: quantised(inputs[0], shared)))
+
+    def undo():
+        for layer, weight in zip(layers, plain):
+            layer.weight.data = weight
+        for hook in hooks:
+            hook.remove()
+
+    return undo
+
+
 def run(name):
     """Mean NLL and seconds."""
     head, *places = name.split("@")
     places = dict(place.split("=") for place in places)
-    mask, hook = None, None
+    mask, hook, undo = None, None, None
+    start = time.perf_counter()
     if head == "zero-spikes":
         position, channels = int(places["position"]), [int(channel) for channel in places["channels"].split(",")]
 
@@ -52,8 +81,9 @@ def run(name):
         mask = band((keys <= queries) & ((keys != position) | (keys == queries)))
     elif head.startswith("window="):
         mask = band((keys <= queries) & (keys > queries - int(head.split("=")[1])))
+    elif head.startswith("quantize="):
+        undo = quantise(head.split("=")[1])
     batch_size = max(1, min(sequences, 4096 // seq_len))
-    start = time.perf_counter()
     nll = 0.0
     for batch in tokens.split(batch_size):
         attention = None if mask is None else mask.expand(len(batch), -1, -1, -1)
@@ -64,6 +94,8 @@ def run(name):
     seconds = time.perf_counter() - start
     if hook:
         hook.remove()
+    if undo:
+        undo()
     return {"seconds": seconds, "nll": nll / (sequences * (seq_len - 1))}
 
 

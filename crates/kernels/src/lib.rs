@@ -26,6 +26,7 @@ pub mod gate;
 pub mod matmul;
 pub mod norm;
 pub mod peak;
+pub mod quantise;
 pub mod rope;
 pub mod simd;
 

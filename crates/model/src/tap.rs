@@ -31,11 +31,15 @@ pub enum Point {
     Value,
     /// The scan of the attention weights (`attn.hook_pattern`, reduced): an [`AttentionScan`].
     Attention,
+    /// The heads' outputs, the input of W_O (`attn.hook_z`). rows x (heads * head_dim).
+    Heads,
     /// The gate's pre-activation, or the only one of a GeLU block (`mlp.hook_pre`). rows x d_ffn.
     Gate,
     /// The linear branch of a gated block (`mlp.hook_pre_linear`), together with the gate that it is multiplied by: an
     /// [`EventData::Gated`].
     Up,
+    /// The hidden activations, the input of W_down (`mlp.hook_post`). rows x d_ffn.
+    Hidden,
     /// Logits of a range of the vocabulary (`hook_logits`, in pieces), after any soft cap.
     Logits,
     /// The negative log-likelihood of each next token.

@@ -1,10 +1,10 @@
 //! The tidy tables of `sinkscope operate`: `variants`, one row a run, the untouched model first; `positions`, one row a run
-//! and position of the target.
+//! and position of the target; `linear_layers`, one row a run and layer that it quantises; `advice`, one row a line.
 
-use sinkscope_surgery::results::{Comparison, Variant};
+use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 
 use crate::ReportError;
-use crate::tidy::{Column, Table};
+use crate::tidy::{Column, Table, Values};
 
 /// The tables of a comparison.
 ///
@@ -45,5 +45,48 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
             Column::floats("nll", rows.iter().map(|row| row.nll)),
         ],
     )?;
-    Ok(vec![table, positions])
+    let mut tables = vec![table, positions];
+    let layers: Vec<(&str, &LinearLayer)> = variants
+        .iter()
+        .flat_map(|variant| variant.linear_layers.iter().map(|layer| (variant.name.as_str(), layer)))
+        .collect();
+    if !layers.is_empty() {
+        tables.push(linear_layers(&layers)?);
+    }
+    let lines = &comparison.advice;
+    if !lines.is_empty() {
+        tables.push(Table::new(
+            "advice",
+            vec![
+                Column::texts("about", lines.iter().map(|line| line.about)),
+                Column::texts("operation", lines.iter().map(|line| line.operation.as_str())),
+                Column::texts("text", lines.iter().map(|line| line.text.as_str())),
+                Column::floats("figure", lines.iter().map(|line| line.figure)),
+                Column::texts("unit", lines.iter().map(|line| line.unit)),
+            ],
+        )?);
+    }
+    Ok(tables)
+}
+
+fn linear_layers(layers: &[(&str, &LinearLayer)]) -> Result<Table, ReportError> {
+    let singles = |name, of: fn(&LinearLayer) -> Option<f32>| {
+        Column::new(name, Values::Singles(layers.iter().map(|(_, layer)| of(layer)).collect()))
+    };
+    let floats = |name, of: fn(&LinearLayer) -> Option<f64>| {
+        Column::optional_floats(name, layers.iter().map(|(_, layer)| of(layer)))
+    };
+    Table::new(
+        "linear_layers",
+        vec![
+            Column::texts("name", layers.iter().map(|(name, _)| *name)),
+            Column::counts("block", layers.iter().map(|(_, layer)| layer.block)),
+            Column::texts("projection", layers.iter().map(|(_, layer)| layer.projection)),
+            singles("largest_at_spikes", |layer| layer.largest_at_spikes),
+            singles("largest_elsewhere", |layer| Some(layer.largest_elsewhere)),
+            floats("error", |layer| layer.error),
+            floats("error_at_spikes", |layer| layer.error_at_spikes),
+            Column::booleans("breaks", layers.iter().map(|(_, layer)| layer.breaks)),
+        ],
+    )
 }

@@ -15,10 +15,12 @@ use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass, PassReport};
 
+use crate::advice::advice;
 use crate::edits::{Change, RowEdit};
 use crate::error::SurgeryError;
 use crate::operation::Operation;
 use crate::plan::{Edited, Plan, Planner, block_of, channels_of};
+use crate::quantise::{MaximaTap, QuantisedLayers};
 use crate::results::{Baseline, Comparison, PerplexityAfter, PositionNll, SpikePlace, Variant};
 use crate::taps::{KeepTap, LargestTap, NllTap, ReceivedTap, RowsTap};
 use crate::tokens;
@@ -81,7 +83,7 @@ pub fn compare(
         .iter()
         .zip(&request.operations)
         .map(|(plan, operation)| run.variant(operation, plan, &kept, &untouched.seen))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     let nll = mean(&untouched.seen.nll.nll);
     let comparison = Comparison {
         baseline: Baseline {
@@ -96,9 +98,11 @@ pub fn compare(
             channels: channels_of(stage),
             tokens: stage.tokens.len(),
         }),
+        advice: Vec::new(),
         variants,
         positions: run.positions,
     };
+    let comparison = Comparison { advice: advice(&comparison, &request.operations), ..comparison };
     Ok(Compared { comparison, first: untouched.report, passes: run.passes })
 }
 
@@ -208,17 +212,30 @@ impl Run<'_> {
         let mut wanted: Vec<(usize, RowsTap)> = waiting
             .filter_map(|(index, plan)| Some((index, rows_of(plan.waiting()?, self.batch.seq_len, None))))
             .collect();
+        let smoothing = plans.iter().enumerate().filter(|_| self.request.calibration.is_none());
+        let mut maxima: Vec<(usize, MaximaTap)> = smoothing
+            .filter_map(|(index, plan)| {
+                let layers = plan.smoothing()?;
+                let left_out = if layers.keeps_spikes { layers.spikes.clone() } else { Vec::new() };
+                Some((index, maxima_of(layers, self.batch.seq_len, left_out, true)))
+            })
+            .collect();
         let last = residuals.residuals.keys().max().copied();
         let last = last.max(wanted.iter().filter_map(|(_, tap)| tap.rows.keys().max().copied()).max());
+        let last = last.max(plans.iter().filter_map(|plan| plan.smoothing()?.blocks.last().copied()).max());
         if let Some(last) = last {
             let start = self.begin("the blocks before the operations");
             let mut taps: Vec<&mut dyn ErasedTap> = vec![&mut residuals];
             taps.extend(wanted.iter_mut().map(|(_, tap)| tap as &mut dyn ErasedTap));
+            taps.extend(maxima.iter_mut().map(|(_, tap)| tap as &mut dyn ErasedTap));
             self.pass().ending_after(last.next_multiple_of(2)).run(self.batch, &mut taps)?;
             self.end("prefix", start);
         }
         for (index, rows) in wanted {
             fill_in(&mut plans[index], &rows, self.batch.sequences, true);
+        }
+        for (index, maxima) in maxima {
+            smooth(&mut plans[index], maxima);
         }
         Ok(residuals)
     }
@@ -230,23 +247,32 @@ impl Run<'_> {
         planner: &Planner<'_>,
         plans: &mut [Plan],
     ) -> Result<(), SurgeryError> {
-        if plans.iter().all(|plan| plan.waiting().is_none()) {
+        if plans.iter().all(|plan| plan.waiting().is_none() && plan.smoothing().is_none()) {
             return Ok(());
         }
         let stage = self.examine(calibration)?.stage;
         let mut wanted: Vec<(usize, RowsTap)> = Vec::new();
+        let mut maxima: Vec<(usize, MaximaTap)> = Vec::new();
         for (index, (plan, operation)) in plans.iter().zip(&self.request.operations).enumerate() {
             if let Some(edit) = plan.waiting() {
                 let tokens = planner.corresponding(operation, calibration, stage.as_ref())?;
                 wanted.push((index, rows_of(edit, calibration.seq_len, Some(tokens))));
             }
+            if let Some(layers) = plan.smoothing() {
+                let left_out = planner.corresponding(operation, calibration, stage.as_ref())?;
+                maxima.push((index, maxima_of(layers, calibration.seq_len, left_out, false)));
+            }
         }
         let start = self.begin("calibrating");
         let mut taps: Vec<&mut dyn ErasedTap> = wanted.iter_mut().map(|(_, tap)| tap as &mut dyn ErasedTap).collect();
+        taps.extend(maxima.iter_mut().map(|(_, tap)| tap as &mut dyn ErasedTap));
         self.pass().run(calibration, &mut taps)?;
         self.end("calibration", start);
         for (index, rows) in wanted {
             fill_in(&mut plans[index], &rows, self.batch.sequences, false);
+        }
+        for (index, maxima) in maxima {
+            smooth(&mut plans[index], maxima);
         }
         Ok(())
     }
@@ -261,7 +287,7 @@ impl Run<'_> {
         let start = self.begin("operating");
         let (batch, pairs) = match plan {
             Plan::Tokens(changed) => (&changed.batch, tokens::common(self.batch.seq_len, changed)),
-            Plan::Edited { .. } | Plan::Window(_) => {
+            Plan::Edited { .. } | Plan::Window(_) | Plan::Quantised { .. } | Plan::Cache { .. } => {
                 (self.batch, (0..self.batch.seq_len - 1).map(|at| (at, at)).collect())
             }
         };
@@ -269,25 +295,34 @@ impl Run<'_> {
         let progress = |done, total| (self.around.progress)(Progress::Steps(done, total));
         let mut pass = self.pass().with_progress(&progress);
         let mut computed_after = 0;
-        if let Plan::Edited { edited, start } = plan {
-            pass = pass.with_edit(edited.edit());
-            if let Some(residual) = kept.residuals.get(start) {
-                pass = pass.starting_after(*start, residual);
-                seen.adopt(untouched, *start);
-                computed_after = *start;
-            }
-        }
-        if let Plan::Window(window) = plan {
-            pass = pass.with_window(*window);
+        pass = match plan {
+            Plan::Tokens(_) => pass,
+            Plan::Window(window) => pass.with_window(*window),
+            Plan::Edited { edited, .. } => pass.with_edit(edited.edit()),
+            Plan::Quantised { layers, .. } => pass.with_linears(&**layers),
+            Plan::Cache { cache, .. } => pass.with_edit(cache),
+        };
+        if let Some(residual) = kept.residuals.get(&plan.start()) {
+            pass = pass.starting_after(plan.start(), residual);
+            seen.adopt(untouched, plan.start());
+            computed_after = plan.start();
         }
         pass.run(batch, &mut seen.taps())?;
+        let refusal = match plan {
+            Plan::Quantised { layers, .. } => layers.refusal(),
+            Plan::Cache { cache, .. } => cache.refusal(),
+            _ => None,
+        };
+        if let Some(reason) = refusal {
+            return Err(SurgeryError::Operation { operation: operation.typed.clone(), reason });
+        }
         let moved: Vec<(usize, usize)> = pairs.iter().map(|&(original, changed)| (original + 1, changed)).collect();
         self.add_positions(Some(&operation.typed), &seen.nll.nll, &moved);
         let scores = self.scores(&untouched.nll.nll, &seen.nll.nll, batch.seq_len - 1, &pairs);
         self.end(&operation.typed, start);
         let changed = match plan {
-            Plan::Tokens(_) | Plan::Window(_) => None,
             Plan::Edited { edited, .. } => Some(edited.tokens()),
+            _ => None,
         };
         let received = |seen: &Seen| changed.and_then(|changed| seen.received.mean(changed));
         Ok(Variant {
@@ -307,6 +342,11 @@ impl Run<'_> {
             received_before: received(untouched),
             received: received(&seen),
             computed_after,
+            kept_tokens: plan.kept_tokens(),
+            linear_layers: match plan {
+                Plan::Quantised { layers, .. } => layers.layers(),
+                _ => Vec::new(),
+            },
         })
     }
 
@@ -381,6 +421,18 @@ struct Scores {
 fn rows_of(edit: &RowEdit, seq_len: usize, tokens: Option<Vec<bool>>) -> RowsTap {
     let tokens = tokens.unwrap_or_else(|| edit.tokens.clone());
     RowsTap::new(edit.point, edit.blocks.iter().copied(), seq_len, tokens)
+}
+
+/// What smoothing is calibrated with.
+fn maxima_of(layers: &QuantisedLayers, seq_len: usize, left_out: Vec<bool>, of_others: bool) -> MaximaTap {
+    MaximaTap::new(layers.blocks.clone(), seq_len, left_out, of_others)
+}
+
+/// Gives layers what smoothing waited for.
+fn smooth(plan: &mut Plan, maxima: MaximaTap) {
+    if let Plan::Quantised { layers, .. } = plan {
+        layers.maxima = Some(maxima);
+    }
 }
 
 /// Gives an edit the means that it waited for.

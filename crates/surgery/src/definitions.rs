@@ -2,12 +2,30 @@
 
 use sinkscope_anatomy::definitions::Definition;
 
+/// Relative error of its output above which a quantised layer breaks.
+pub const BREAKS: f64 = 0.5;
+/// Tokens of the runs among which a quantised layer's loss is sampled.
+pub const SAMPLED_RUN: usize = 256;
+/// One run in so many is sampled,
+pub const SAMPLED_RUNS: usize = 4;
+/// and one token in so many of it.
+pub const SAMPLED_TOKENS: usize = 8;
+
 const SINKSCOPE: &str = "sinkscope";
 const SUN: &str = "Sun et al. 2024 (arXiv 2402.17762)";
 
 /// Every definition of `sinkscope operate`, beside those of the anatomy.
 pub fn definitions() -> Vec<Definition> {
-    let ours = |name, formula: &str| Definition::new(name, SINKSCOPE, formula);
+    let mut all = of_operations();
+    all.extend(of_quantisation());
+    all
+}
+
+fn ours(name: &'static str, formula: &str) -> Definition {
+    Definition::new(name, SINKSCOPE, formula)
+}
+
+fn of_operations() -> Vec<Definition> {
     vec![
         ours(
             "delta_nll",
@@ -54,5 +72,64 @@ pub fn definitions() -> Vec<Definition> {
         ),
         ours("perplexity_after", "over targets at positions beyond 4 W, of the variant and of the untouched model"),
         ours("random-tokens", "every token an id drawn uniformly; no target is left to compare"),
+    ]
+}
+
+fn of_quantisation() -> Vec<Definition> {
+    vec![
+        ours(
+            "quantize",
+            "of the blocks' linear layers, inputs (a8), weights (w8, w4, w3) or both become the nearest point of a grid and are \
+             multiplied in f32; embedding, output head, norms, biases and the products of attention stay as they are. Integers of b \
+             bits: symmetric, scale = largest magnitude / (2^(b-1) - 1) in f32, x / scale rounded half to even and clamped to plus or \
+             minus 2^(b-1) - 1, times scale; a group of zeros stays zero; a value that is not finite is refused",
+        ),
+        ours(
+            "quantize.tensor",
+            "one scale of inputs per sequence and linear input (query, key and value share theirs, gate and up too)",
+        ),
+        ours("quantize.token", "one scale of inputs per token and linear input"),
+        ours(
+            "quantize.weights",
+            "w8, w4a8, w8a8: one scale per output; wB-gN: one per output and N neighbouring inputs",
+        ),
+        Definition::new(
+            "quantize.smooth-w8a8",
+            "Xiao et al. 2022 (arXiv 2211.10438)",
+            "channel j of an input is divided by s_j = max|X_j|^0.5 / max|W_j|^0.5 and its weights multiplied by it (1 where either is \
+             0), then inputs are quantised per token and weights per output (O1 of the paper); max|X_j| is over all other sequences, or \
+             over the calibration text, in the untouched model and without tokens that are kept; max|W_j| over all layers that share \
+             the input. The four inputs of a layer are smoothed, each by its own factors",
+        ),
+        ours(
+            "quantize.fp8-e4m3",
+            "weights one scale per output, inputs one per sequence: largest magnitude / 448, x / scale rounded half to even to the \
+             nearest number of E4M3 without infinities, at most 448",
+        ),
+        ours(
+            "keep-spikes",
+            "the strongest stage's tokens, or those at @position, keep their inputs as they are, meet weights as they are, and have \
+             no part in scales",
+        ),
+        ours(
+            "cache",
+            "keys after rotation, and values, become integers as under quantize: one scale per token and head; keep-sinks: except \
+             those of the strongest stage's tokens, or at @position",
+        ),
+        Definition::new(
+            "linear_layers.error",
+            SINKSCOPE,
+            format!(
+                "length of the difference between a layer's output, quantised, and what the untouched layer makes of the same input, \
+                 over the length of the latter; over every {SAMPLED_TOKENS}th token that does not spike (error_at_spikes: all that do, \
+                 0 where they are kept) in one of {SAMPLED_RUNS} runs of {SAMPLED_RUN} tokens. A layer breaks if error is above \
+                 {BREAKS}"
+            ),
+        ),
+        ours(
+            "linear_layers.largest",
+            "largest magnitude of a layer's input before quantisation, over all tokens of its kind",
+        ),
+        ours("advice", "what the run measured, in words; nothing is said of what it did not run"),
     ]
 }

@@ -3,12 +3,14 @@
 //! An [`operation::Operation`] is parsed from what a user types. [`compare::compare`] runs the untouched model once, finds
 //! where its spikes are, and then runs the model once for every operation, from the first layer that the operation changes.
 
+pub mod advice;
 pub mod compare;
 pub mod definitions;
 pub mod edits;
 pub mod error;
 pub mod operation;
 pub mod plan;
+pub mod quantise;
 pub mod results;
 pub mod taps;
 pub mod tokens;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use sinkscope_model::pass::Window;
 
 use crate::error::SurgeryError;
+use crate::quantise::Scheme;
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +59,24 @@ pub enum Kind {
     Window(Window),
     /// Changes the tokens.
     Tokens(TokenChange),
+    /// Quantises the linear layers of the blocks.
+    Quantise {
+        /// How.
+        scheme: Scheme,
+        /// Of which block; of all if `None`.
+        block: Option<usize>,
+        /// Tokens that stay as they are, if any do.
+        kept: Option<Tokens>,
+    },
+    /// Quantises the key-value cache.
+    Cache {
+        /// To integers of so many bits.
+        bits: u32,
+        /// Of which attention block; of all if `None`.
+        block: Option<usize>,
+        /// Tokens whose entries stay as they are, if any do.
+        kept: Option<Tokens>,
+    },
 }
 
 /// What the chosen tokens do not meet.
@@ -116,7 +135,7 @@ pub enum TokenChange {
 }
 
 /// Names and what they take, as messages show them.
-const FORMS: [&str; 13] = [
+const FORMS: [&str; 15] = [
     "zero-spikes",
     "mean-spikes",
     "scale-spikes=F",
@@ -130,6 +149,8 @@ const FORMS: [&str; 13] = [
     "bos=on|off",
     "random-tokens",
     "window=W",
+    "quantize=SCHEME",
+    "cache=int8|int4|int2",
 ];
 
 /// Least likeness of two names for one to be a slip of the other.
@@ -185,6 +206,15 @@ impl FromStr for Operation {
             "bos" => Kind::Tokens(TokenChange::Bos(parts.choice(&[("on", true), ("off", false)])?)),
             "random-tokens" => Kind::Tokens(TokenChange::Random),
             "window" => Kind::Window(parts.window()?),
+            "quantize" => {
+                let name = parts.value.take().unwrap_or("");
+                let scheme = Scheme::parse(name).map_err(|reason| parts.wrong(reason))?;
+                Kind::Quantise { scheme, block: parts.block.take(), kept: parts.kept("keep-spikes")? }
+            }
+            "cache" => {
+                let bits = parts.choice(&[("int8", 8), ("int4", 4), ("int2", 2)])?;
+                Kind::Cache { bits, block: parts.block.take(), kept: parts.kept("keep-sinks")? }
+            }
             _ => return Err(parts.unknown()),
         };
         parts.finish()?;
@@ -271,6 +301,21 @@ impl<'a> Parts<'a> {
         Kind::Apart { apart, block: self.block.take(), tokens: self.take_tokens() }
     }
 
+    /// The tokens that a modifier keeps as they are.
+    fn kept(&mut self, modifier: &str) -> Result<Option<Tokens>, SurgeryError> {
+        let modifiers = std::mem::take(&mut self.modifiers);
+        if let Some(other) = modifiers.iter().find(|other| **other != modifier) {
+            return Err(self.wrong(format!("+{other} is not +{modifier}, which is all that can be added")));
+        }
+        if modifiers.is_empty() {
+            return match self.tokens {
+                Some(_) => Err(self.wrong(format!("@position says which tokens to keep; add +{modifier}"))),
+                None => Ok(None),
+            };
+        }
+        Ok(Some(self.take_tokens()))
+    }
+
     fn window(&mut self) -> Result<Window, SurgeryError> {
         let width = self.number("a width", "window=256+sinks=4")?;
         if width == 0 {
@@ -344,6 +389,15 @@ mod tests {
         assert_eq!(kind("window=256"), window(0, false));
         assert_eq!(kind("window=256+sinks=4"), window(4, false));
         assert_eq!(kind("window=256+original-positions+sinks=4"), window(4, true));
+        let scheme = |name| Scheme::parse(name).expect("a scheme");
+        let quantise = |name, block, kept| Kind::Quantise { scheme: scheme(name), block, kept };
+        assert_eq!(kind("quantize=w4-g32"), quantise("w4-g32", None, None));
+        assert_eq!(kind("quantize=a8-tensor+keep-spikes"), quantise("a8-tensor", None, Some(Tokens::Spikes)));
+        let first = Some(Tokens::Position(0));
+        assert_eq!(kind("quantize=fp8-e4m3@block=4@position=0+keep-spikes"), quantise("fp8-e4m3", Some(4), first));
+        assert_eq!(kind("cache=int4"), Kind::Cache { bits: 4, block: None, kept: None });
+        let kept = Some(Tokens::Spikes);
+        assert_eq!(kind("cache=int2@block=3+keep-sinks"), Kind::Cache { bits: 2, block: Some(3), kept });
         assert_eq!(kind("bos=on"), Kind::Tokens(TokenChange::Bos(true)));
         assert_eq!(kind("random-tokens"), Kind::Tokens(TokenChange::Random));
     }
@@ -378,6 +432,16 @@ mod tests {
             ("zero-spikes@position=first", "@position=first is not a position or `all`"),
             ("zero-spikes@channels=", "not a list of channels"),
             ("zero-spikes@head=3", "@head=3 is not a place"),
+            ("quantise=w8", "did you mean quantize=SCHEME?"),
+            ("quantize", "there is no scheme \"\"; there are w8a8-tensor"),
+            ("quantize=w5", "there is no scheme \"w5\"; there are w8a8-tensor"),
+            ("quantize=w4-g0", "a group of 0 inputs"),
+            ("quantize=w4-gx", "\"x\" is not a number of inputs"),
+            ("quantize=w8+keep-sinks", "+keep-sinks is not +keep-spikes"),
+            ("quantize=w8@position=0", "add +keep-spikes"),
+            ("quantize=w8@channels=0", "takes no @channels"),
+            ("cache=int3", "cache=int8 or cache=int4 or cache=int2"),
+            ("cache=int8+keep-spikes", "+keep-spikes is not +keep-sinks"),
         ] {
             let message = typed.parse::<Operation>().expect_err(typed).to_string();
             assert!(message.starts_with(&format!("{typed}: ")) && message.contains(part), "{message}");

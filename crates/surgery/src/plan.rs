@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use sinkscope_anatomy::results::Stage;
+use sinkscope_kernels::quantise::Grid;
 use sinkscope_model::Model;
-use sinkscope_model::architecture::PositionEncoding;
+use sinkscope_model::architecture::{NormPlacement, PositionEncoding};
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::edit::Edit;
 use sinkscope_model::pass::Window;
@@ -13,10 +14,11 @@ use sinkscope_model::tap::Point;
 use crate::edits::{Change, MaskEdit, RowEdit};
 use crate::error::SurgeryError;
 use crate::operation::{Kind, Operation, SpikeChange, Tokens, ValueChange};
+use crate::quantise::{CacheEdit, QuantisedLayers, Scheme};
 use crate::tokens::{self, Changed};
 
 /// One operation, planned.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Plan {
     /// Other tokens, from the embedding on.
     Tokens(Changed),
@@ -29,10 +31,24 @@ pub enum Plan {
         /// The even block after which everything is as it was.
         start: usize,
     },
+    /// Linear layers quantised.
+    Quantised {
+        /// How.
+        layers: Box<QuantisedLayers>,
+        /// The even block after which everything is as it was.
+        start: usize,
+    },
+    /// Entries of the cache quantised.
+    Cache {
+        /// How.
+        cache: CacheEdit,
+        /// The even block after which everything is as it was.
+        start: usize,
+    },
 }
 
 /// What changes on the way.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Edited {
     /// Rows.
     Rows(RowEdit),
@@ -69,11 +85,28 @@ impl Plan {
         }
     }
 
+    /// The layers that wait for what smoothing is calibrated with, if they do.
+    pub fn smoothing(&self) -> Option<&QuantisedLayers> {
+        match self {
+            Self::Quantised { layers, .. } if layers.scheme.smooth && layers.maxima.is_none() => Some(layers),
+            _ => None,
+        }
+    }
+
+    /// Tokens that stay as they are; `None` if none was to.
+    pub fn kept_tokens(&self) -> Option<usize> {
+        match self {
+            Self::Quantised { layers, .. } => layers.keeps_spikes.then(|| layers.kept_tokens()),
+            Self::Cache { cache, .. } => Some(cache.kept_tokens()).filter(|kept| *kept > 0),
+            _ => None,
+        }
+    }
+
     /// The even block after which everything is as it was.
     pub fn start(&self) -> usize {
         match self {
             Self::Tokens(_) | Self::Window(_) => 0,
-            Self::Edited { start, .. } => *start,
+            Self::Edited { start, .. } | Self::Quantised { start, .. } | Self::Cache { start, .. } => *start,
         }
     }
 }
@@ -111,6 +144,16 @@ impl Planner<'_> {
                 return Err(wrong(operation, reason.to_owned()));
             }
             Kind::Window(_) => return Ok(()),
+            Kind::Quantise { .. } if a.norm_placement == NormPlacement::SandwichQkInput => {
+                let reason = "values of this model read another input than its queries and keys do; layers that share one are \
+                              quantised together";
+                return Err(wrong(operation, reason.to_owned()));
+            }
+            Kind::Quantise { scheme, block, kept } => {
+                self.check_groups(operation, *scheme, *block)?;
+                (*block, kept.unwrap_or(Tokens::Spikes), &[][..])
+            }
+            Kind::Cache { block, kept, .. } => (*block, kept.unwrap_or(Tokens::Spikes), &[][..]),
             Kind::Tokens(_) => {
                 let changed = self.changed(operation)?;
                 self.model.check_length(changed.map_or(0, |changed| changed.batch.seq_len))?;
@@ -119,14 +162,15 @@ impl Planner<'_> {
         };
         if let Some(block) = block {
             // The embedding can be changed, but it is no block that could be left out.
-            let first = usize::from(matches!(operation.kind, Kind::SkipBlock { .. }));
+            let first = usize::from(matches!(operation.kind, Kind::SkipBlock { .. } | Kind::Quantise { .. }));
             if block < first || block > a.blocks() {
                 return Err(wrong(
                     operation,
                     format!("block {block} does not exist: there are {first} to {}", a.blocks()),
                 ));
             }
-            let in_attention = matches!(operation.kind, Kind::SinkValue { .. } | Kind::Apart { .. });
+            let in_attention =
+                matches!(operation.kind, Kind::SinkValue { .. } | Kind::Apart { .. } | Kind::Cache { .. });
             if in_attention && block.is_multiple_of(2) {
                 let last = a.blocks() - 1;
                 let reason = format!("block {block} is no attention block: those are the odd ones up to {last}");
@@ -144,6 +188,26 @@ impl Planner<'_> {
             return Err(wrong(operation, reason));
         }
         Ok(())
+    }
+
+    /// Groups of inputs must be whole.
+    fn check_groups(&self, operation: &Operation, scheme: Scheme, block: Option<usize>) -> Result<(), SurgeryError> {
+        let Some(group) = scheme.weights.and_then(|weights| weights.group) else { return Ok(()) };
+        let a = self.model.architecture();
+        let is_attention = |block: usize| !block.is_multiple_of(2);
+        let attention = block.is_none_or(is_attention);
+        let feed_forward = block.is_none_or(|block| !is_attention(block));
+        let inputs = [
+            (true, a.d_model, "inputs of the first layers of a block"),
+            (attention, a.query_width(), "inputs of the attention output"),
+            (feed_forward, a.d_ffn, "inputs of the down projection"),
+        ];
+        match inputs.iter().find(|(present, inputs, _)| *present && !inputs.is_multiple_of(group)) {
+            Some((_, inputs, what)) => {
+                Err(wrong(operation, format!("groups of {group} do not divide the {inputs} {what}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Plans an operation that was checked; `stage` is the untouched model's strongest.
@@ -200,12 +264,49 @@ impl Planner<'_> {
                 (Edited::Mask(edit), block.unwrap_or(1) - 1)
             }
             Kind::Window(window) => return Ok(Plan::Window(*window)),
+            Kind::Quantise { scheme, block, kept } => {
+                return self.plan_layers(operation, *scheme, *block, *kept, stage);
+            }
+            Kind::Cache { bits, block, kept } => {
+                let kept = match kept {
+                    Some(kept) => self.tokens(operation, *kept, stage)?,
+                    None => vec![false; self.batch.tokens.len()],
+                };
+                let blocks = self.attention_blocks(*block);
+                let grid = Grid::Integer { bits: *bits };
+                let cache = CacheEdit::new(grid, self.model.architecture().head_dim, blocks, self.batch.seq_len, kept);
+                return Ok(Plan::Cache { cache, start: block.unwrap_or(1) - 1 });
+            }
             Kind::Tokens(_) => return Err(wrong(operation, "changes tokens".to_owned())),
         };
         // Only between layers can a pass be taken up.
         let plan = Plan::Edited { edited, start: first / 2 * 2 };
         self.check_means(operation, &plan)?;
         Ok(plan)
+    }
+
+    fn plan_layers(
+        &self,
+        operation: &Operation,
+        scheme: Scheme,
+        block: Option<usize>,
+        kept: Option<Tokens>,
+        stage: Option<&Stage>,
+    ) -> Result<Plan, SurgeryError> {
+        let spikes = match (kept, stage) {
+            (Some(kept), _) => self.tokens(operation, kept, stage)?,
+            (None, Some(stage)) => marked(stage, self.batch),
+            (None, None) => vec![false; self.batch.tokens.len()],
+        };
+        if scheme.smooth && !self.calibrated && self.batch.sequences < 2 {
+            let reason = "smoothing by other sequences needs at least two; give more sequences, or a calibration text \
+                          (--calibration)";
+            return Err(wrong(operation, reason.to_owned()));
+        }
+        let blocks = block.map_or_else(|| (1..=self.model.architecture().blocks()).collect(), |block| vec![block]);
+        let start = (blocks[0] - 1) / 2 * 2;
+        let layers = QuantisedLayers::new(scheme, blocks, self.batch.seq_len, spikes, kept.is_some());
+        Ok(Plan::Quantised { layers: Box::new(layers), start })
     }
 
     /// The tokens of an operation that changes them.
@@ -255,13 +356,13 @@ impl Planner<'_> {
     ) -> Result<Vec<bool>, SurgeryError> {
         let tokens = match operation.kind {
             Kind::Spikes { tokens, .. } | Kind::SinkValue { tokens, .. } => tokens,
+            Kind::Quantise { kept: Some(kept), .. } => kept,
+            Kind::Quantise { kept: None, .. } => return Ok(vec![false; other.tokens.len()]),
             _ => Tokens::All,
         };
         match (tokens, stage) {
             (Tokens::Spikes, Some(stage)) => Ok(marked(stage, other)),
-            (Tokens::Spikes, None) => {
-                Err(wrong(operation, "the calibration text shows no spikes to take a mean of".to_owned()))
-            }
+            (Tokens::Spikes, None) => Err(wrong(operation, "the calibration text shows no spikes".to_owned())),
             (Tokens::Position(position), _) if position >= other.seq_len => {
                 let reason = format!("the calibration text's sequences of {} tokens do not reach it", other.seq_len);
                 Err(wrong(operation, reason))

@@ -11,6 +11,8 @@ pub struct Comparison {
     pub spike: Option<SpikePlace>,
     /// In the order of the operations.
     pub variants: Vec<Variant>,
+    /// What the run says to those who quantise the model or run it on long texts.
+    pub advice: Vec<Advice>,
     /// Every run by position; in `positions.parquet`.
     #[serde(skip)]
     pub positions: Vec<PositionNll>,
@@ -93,4 +95,42 @@ pub struct Variant {
     pub received: Option<f64>,
     /// The block after which the variant's own computation begins.
     pub computed_after: usize,
+    /// Of quantisation: tokens that stay as they are; `None` if none was to.
+    pub kept_tokens: Option<usize>,
+    /// Of quantised layers: what became of each. Empty otherwise.
+    pub linear_layers: Vec<LinearLayer>,
+}
+
+/// A linear layer that was quantised.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LinearLayer {
+    /// Block, from 1.
+    pub block: usize,
+    /// query, key, value, attention-output, gate, up or down.
+    pub projection: &'static str,
+    /// Largest magnitude of its input at tokens that spike; `None` if none does.
+    pub largest_at_spikes: Option<f32>,
+    /// Largest magnitude of its input at all others.
+    pub largest_elsewhere: f32,
+    /// Relative error of its output at tokens that do not spike; `None` if none was sampled.
+    pub error: Option<f64>,
+    /// The same at tokens that spike.
+    pub error_at_spikes: Option<f64>,
+    /// Whether `error` is above the threshold.
+    pub breaks: bool,
+}
+
+/// A line of advice: a fact that the run measured, with its figure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Advice {
+    /// `loss`, `layers` or `tokens`.
+    pub about: &'static str,
+    /// The operation that shows it, as typed.
+    pub operation: String,
+    /// In words.
+    pub text: String,
+    /// The figure that the text turns on.
+    pub figure: f64,
+    /// What it counts.
+    pub unit: &'static str,
 }

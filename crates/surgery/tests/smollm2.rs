@@ -67,3 +67,22 @@ fn a_window_needs_its_sinks() {
     assert!(late(0) > 2.0, "without sinks {}", late(0));
     assert!(late(1) < 1.15, "with four {}", late(1));
 }
+
+#[test]
+#[ignore = "needs models/SmolLM2-135M-Instruct.Q4_1.gguf: scripts/fetch-model.sh"]
+fn spikes_are_what_a_shared_scale_cannot_bear() {
+    let typed = ["quantize=a8-tensor", "quantize=a8-tensor+keep-spikes"];
+    let found = compare_on_text(&typed, None);
+    let before = found.baseline.perplexity;
+    let after: Vec<f64> = found.variants.iter().map(|variant| variant.perplexity.expect("targets")).collect();
+    let loss: Vec<f64> = found.variants.iter().map(|variant| variant.delta_nll.expect("targets")).collect();
+    assert!(after[0] > 1.5 * before, "all tokens share scales: {before} {}", after[0]);
+    assert!(loss[1] < 0.25 * loss[0], "spikes kept: {loss:?}");
+    assert_eq!(found.variants[1].kept_tokens, found.spike.map(|spike| spike.tokens));
+    // The block that makes the spike reads what no scale of the others can hold.
+    let down = found.variants[0].linear_layers.iter().find(|layer| (layer.block, layer.projection) == (24, "down"));
+    let down = down.expect("a layer");
+    assert!(down.breaks && down.largest_at_spikes > Some(20.0 * down.largest_elsewhere), "{down:?}");
+    let breaking = |index: usize| found.variants[index].linear_layers.iter().filter(|layer| layer.breaks).count();
+    assert_eq!((breaking(0), breaking(1)), (2, 0));
+}

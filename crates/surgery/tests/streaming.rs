@@ -106,7 +106,7 @@ fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
             let (mut gate, mut up) = (vec![0.0; a.d_ffn], vec![0.0; a.d_ffn]);
             let input = normalised(block.input_norm.as_ref(), read);
             block.project(&input, &mut gate, &mut up);
-            block.project_output(&input, &mut gate, &up, &mut out);
+            block.project_output(&mut gate, &up, &mut out);
             x.iter_mut().zip(&out).for_each(|(x, out)| *x += out);
         }
         x

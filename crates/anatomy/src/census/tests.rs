@@ -129,7 +129,7 @@ fn without_a_gate_the_form_is_the_second_order_term() {
         let run = |x: &[f32]| {
             let (mut gate, mut out) = (vec![0.0; 40], vec![0.0; 5]);
             block.project(x, &mut gate, &mut []);
-            block.project_output(x, &mut gate, &[], &mut out);
+            block.project_output(&mut gate, &[], &mut out);
             out
         };
         let opposite: Vec<f32> = x.iter().map(|value| -value).collect();

@@ -5,7 +5,7 @@ use sinkscope_kernels::attention::{Entry, Extras, HeadGroup, Look, Mask, Scan, S
 use sinkscope_kernels::gate::gate_heads;
 use sinkscope_kernels::rope::RopeTable;
 
-use super::Norm;
+use super::{Norm, Product, Projection, multiply};
 use crate::architecture::{self, Architecture, GateSignal, Granularity};
 use crate::linear::Linear;
 
@@ -77,15 +77,43 @@ impl Architecture {
 }
 
 impl<F: Float> AttentionBlock<F> {
+    /// Its linear layers.
+    pub fn linears(&self) -> Vec<(Projection, &Linear<F>)> {
+        vec![
+            (Projection::Query, &self.query),
+            (Projection::Key, &self.key),
+            (Projection::Value, &self.value),
+            (Projection::AttentionOutput, &self.output),
+        ]
+    }
+
     /// Queries, keys and values of normalised input rows, after biases and QK-norm, before rotation. `residual`: the rows
     /// before their norm.
     ///
     /// # Shapes
     /// `x`, `residual`: rows x d_model; `queries`: rows x (heads * head_dim); `keys`, `values`: rows x (kv_heads * head_dim).
     pub fn project(&self, x: &[F], residual: &[F], queries: &mut [F], keys: &mut [F], values: &mut [F]) {
-        self.query.forward(queries, x);
-        self.key.forward(keys, x);
-        self.project_values(x, residual, values);
+        self.project_by(x, residual, queries, keys, values, multiply);
+    }
+
+    /// As [`AttentionBlock::project`], the linear layers that read `x` computed by `multiply`.
+    pub fn project_by(
+        &self,
+        x: &[F],
+        residual: &[F],
+        queries: &mut [F],
+        keys: &mut [F],
+        values: &mut [F],
+        multiply: impl FnOnce(&[F], &mut [Product<'_, F>]),
+    ) {
+        let query = Product::new(Projection::Query, &self.query, queries);
+        let key = Product::new(Projection::Key, &self.key, keys);
+        if self.value_reads_residual {
+            multiply(x, &mut [query, key]);
+            self.value.forward(values, residual);
+        } else {
+            multiply(x, &mut [query, key, Product::new(Projection::Value, &self.value, values)]);
+        }
         if let Some(norm) = &self.query_norm {
             norm.forward_in_place(queries);
         }
@@ -254,7 +282,12 @@ impl<F: Float> AttentionBlock<F> {
     /// # Shapes
     /// `heads`: rows x (heads * head_dim); `out`: rows x d_model.
     pub fn project_output(&self, heads: &[F], out: &mut [F]) {
-        self.output.forward(out, heads);
+        self.project_output_by(heads, out, multiply);
+    }
+
+    /// As [`AttentionBlock::project_output`], the linear layer computed by `multiply`.
+    pub fn project_output_by(&self, heads: &[F], out: &mut [F], multiply: impl FnOnce(&[F], &mut [Product<'_, F>])) {
+        multiply(heads, &mut [Product::new(Projection::AttentionOutput, &self.output, out)]);
         if let Some(norm) = self.output_norm.as_ref().filter(|_| !self.post_norm) {
             norm.forward_in_place(out);
         }

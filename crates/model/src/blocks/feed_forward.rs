@@ -3,7 +3,7 @@
 use sinkscope_kernels::Float;
 use sinkscope_kernels::activation::{Activation, activate, activate_gated};
 
-use super::Norm;
+use super::{Norm, Product, Projection, multiply};
 use crate::linear::Linear;
 
 /// A feed-forward block with its weights. Without `gate` it is the matrix `down`; without that it adds nothing.
@@ -26,45 +26,76 @@ pub struct FeedForwardBlock<F> {
 }
 
 impl<F: Float> FeedForwardBlock<F> {
-    /// Hidden units; 0 if there are none.
-    pub fn hidden(&self) -> usize {
-        self.gate.as_ref().map_or(0, |gate| gate.outputs())
+    /// Its linear layers.
+    pub fn linears(&self) -> Vec<(Projection, &Linear<F>)> {
+        [(Projection::Gate, &self.gate), (Projection::Up, &self.up), (Projection::Down, &self.down)]
+            .into_iter()
+            .filter_map(|(projection, linear)| Some((projection, linear.as_ref()?)))
+            .collect()
     }
 
-    /// Pre-activations of normalised input rows.
+    /// Width of what W_down reads: hidden units, or the input of a block that is one matrix; 0 if there is none.
+    pub fn hidden(&self) -> usize {
+        self.down.as_ref().map_or(0, Linear::inputs)
+    }
+
+    /// Pre-activations of normalised input rows; the rows themselves if the block is one matrix.
     ///
     /// # Shapes
     /// `x`: rows x d_model; `gate`: rows x hidden; `up`: the same if the block is gated, else untouched.
     pub fn project(&self, x: &[F], gate: &mut [F], up: &mut [F]) {
-        if let Some(linear) = &self.gate {
-            linear.forward(gate, x);
-        }
-        if let Some(linear) = &self.up {
-            linear.forward(up, x);
+        self.project_by(x, gate, up, multiply);
+    }
+
+    /// As [`FeedForwardBlock::project`], the linear layers computed by `multiply`.
+    pub fn project_by(
+        &self,
+        x: &[F],
+        gate: &mut [F],
+        up: &mut [F],
+        multiply: impl FnOnce(&[F], &mut [Product<'_, F>]),
+    ) {
+        match (&self.gate, &self.up) {
+            (Some(own), None) => multiply(x, &mut [Product::new(Projection::Gate, own, gate)]),
+            (Some(own), Some(linear)) => {
+                let gate = Product::new(Projection::Gate, own, gate);
+                multiply(x, &mut [gate, Product::new(Projection::Up, linear, up)]);
+            }
+            (None, _) if self.down.is_some() => gate.copy_from_slice(x),
+            (None, _) => {}
         }
     }
 
     /// What the block adds to the residual. `gate` becomes the hidden activations.
     ///
     /// # Shapes
-    /// `x`: normalised input rows; `gate`, `up`: rows x hidden, as [`FeedForwardBlock::project`] left them; `out`: rows x
-    /// d_model.
-    pub fn project_output(&self, x: &[F], gate: &mut [F], up: &[F], out: &mut [F]) {
-        self.project_hidden(x, gate, up, out);
-        if let Some(norm) = self.output_norm.as_ref().filter(|_| !self.post_norm) {
-            norm.forward_in_place(out);
+    /// `gate`, `up`: rows x hidden, as [`FeedForwardBlock::project`] left them; `out`: rows x d_model.
+    pub fn project_output(&self, gate: &mut [F], up: &[F], out: &mut [F]) {
+        self.activate(gate, up);
+        self.project_hidden_by(gate, out, multiply);
+    }
+
+    /// The hidden activations, in place of the gate's pre-activations.
+    ///
+    /// # Shapes
+    /// `gate`, `up`: rows x hidden, as [`FeedForwardBlock::project`] left them.
+    pub fn activate(&self, gate: &mut [F], up: &[F]) {
+        match (&self.gate, &self.up) {
+            (Some(_), Some(_)) => activate_gated(self.activation, gate, up),
+            (Some(_), None) => activate(self.activation, gate),
+            (None, _) => {}
         }
     }
 
-    /// What the block's matrices make of a tile, before any norm. Shapes as of [`FeedForwardBlock::project_output`].
-    pub(super) fn project_hidden(&self, x: &[F], gate: &mut [F], up: &[F], out: &mut [F]) {
-        match &self.up {
-            Some(_) => activate_gated(self.activation, gate, up),
-            None => activate(self.activation, gate),
-        }
-        match &self.down {
-            Some(down) => down.forward(out, if self.gate.is_some() { gate } else { x }),
-            None => out.fill(F::ZERO),
+    /// What the block adds to the residual, from its hidden activations, the linear layer computed by `multiply`.
+    ///
+    /// # Shapes
+    /// `hidden`: rows x hidden; `out`: rows x d_model.
+    pub fn project_hidden_by(&self, hidden: &[F], out: &mut [F], multiply: impl FnOnce(&[F], &mut [Product<'_, F>])) {
+        let Some(down) = &self.down else { return out.fill(F::ZERO) };
+        multiply(hidden, &mut [Product::new(Projection::Down, down, out)]);
+        if let Some(norm) = self.output_norm.as_ref().filter(|_| !self.post_norm) {
+            norm.forward_in_place(out);
         }
     }
 

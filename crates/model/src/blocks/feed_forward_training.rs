@@ -83,7 +83,8 @@ impl<F: Float> FeedForwardBlock<F> {
         self.project(input, fit(&mut trace.gate, hidden), up);
         let out = fit(&mut trace.before_norm, len);
         let mut activations = trace.gate.clone();
-        self.project_hidden(input, &mut activations, up, out);
+        self.activate(&mut activations, up);
+        down.forward(out, &activations);
         self.finish().forward(residual, out);
     }
 

@@ -20,6 +20,55 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::add;
 
+use crate::linear::Linear;
+
+/// A linear layer of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Projection {
+    /// W_Q.
+    Query,
+    /// W_K.
+    Key,
+    /// W_V.
+    Value,
+    /// W_O.
+    AttentionOutput,
+    /// W_gate; the only inner projection of a block without gate.
+    Gate,
+    /// W_up.
+    Up,
+    /// W_down.
+    Down,
+}
+
+/// A linear layer about to be computed.
+#[derive(Debug)]
+pub struct Product<'p, F> {
+    /// Which.
+    pub projection: Projection,
+    /// Its weights.
+    pub linear: &'p Linear<F>,
+    /// Where its output goes: rows x outputs.
+    pub out: &'p mut [F],
+}
+
+impl<'p, F> Product<'p, F> {
+    /// One to compute.
+    pub fn new(projection: Projection, linear: &'p Linear<F>, out: &'p mut [F]) -> Self {
+        Self { projection, linear, out }
+    }
+}
+
+/// Computes linear layers that share their input, as they are.
+///
+/// # Shapes
+/// `x`: rows x inputs.
+pub fn multiply<F: Float>(x: &[F], products: &mut [Product<'_, F>]) {
+    for product in products {
+        product.linear.forward(product.out, x);
+    }
+}
+
 /// What a tile of whole sequences has beside its rows.
 #[derive(Debug, Clone, Copy)]
 pub struct TileContext<'a, F> {

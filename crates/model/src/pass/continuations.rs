@@ -13,7 +13,7 @@ use sinkscope_kernels::simd::add;
 use super::scratch::ScratchPool;
 use super::{embed, ropes};
 use crate::architecture::{Architecture, GateSignal, ResidualLayout};
-use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm};
+use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm, multiply};
 use crate::error::ModelError;
 use crate::model::Model;
 
@@ -269,10 +269,11 @@ fn feed_forward_all(
         scratch.with(|scratch| {
             scratch.normalised(block.input_norm.as_ref(), source.unwrap_or(residual));
             let rows = residual.len() / a.d_model;
-            let hidden = rows * block.hidden();
-            let (input, gate, up, out) = scratch.feed_forward(hidden, block.up.is_some(), residual.len());
+            let (input, gate, up) = scratch.feed_forward(rows * block.hidden(), block.up.is_some());
             block.project(input, gate, up);
-            block.project_output(input, gate, up, out);
+            block.activate(gate, up);
+            let (hidden, out) = scratch.hidden_and_output(residual.len());
+            block.project_hidden_by(hidden, out, multiply);
             finish(residual, out, block.residual_norm());
         });
     });

@@ -21,16 +21,18 @@ use sinkscope_kernels::simd::{add, scale};
 pub use continuations::{Continuations, Step};
 pub use observers::ErasedTap;
 
-use self::observers::{Observer, Observers};
+use self::observers::{Observer, Observers, by_place};
 use self::schedule::{Tile, groups, tiles};
-use self::scratch::ScratchPool;
+use self::scratch::{Scratch, ScratchPool};
 use crate::architecture::{Architecture, GateSignal, PositionEncoding, ResidualLayout, Rope};
-use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm};
+use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm, Product, Projection, multiply};
 use crate::data::TokenBatch;
-use crate::edit::Edit;
+use crate::edit::{Edit, LinearBlock, LinearEdit};
 use crate::error::ModelError;
+use crate::family::down_inputs;
+use crate::linear::Linear;
 use crate::model::Model;
-use crate::tap::{AttentionScan, BlockView, EventData, Place, Point};
+use crate::tap::{AttentionScan, BlockView, CHUNK_ROWS, EventData, Place, Point};
 
 /// One run of a model over a batch.
 pub struct Pass<'a> {
@@ -43,6 +45,7 @@ pub struct Pass<'a> {
     /// The block after which it ends, the output head left out.
     end: Option<usize>,
     window: Option<Window>,
+    linears: Option<&'a dyn LinearEdit>,
 }
 
 /// A cache of the last keys and the first ones (Xiao et al. 2023, arXiv 2309.17453), in every layer.
@@ -102,6 +105,8 @@ struct State {
     entry: Vec<f32>,
     /// The residual before the first block, if gates depend on it.
     embedding: Vec<f32>,
+    /// The hidden activations of a feed-forward block, if they are measured before they are multiplied.
+    hidden: Vec<f32>,
 }
 
 /// The rows of one task, cut from the state.
@@ -120,7 +125,7 @@ struct Task<'s> {
 impl<'a> Pass<'a> {
     /// A pass that keeps its activations and weights within `memory` bytes, as far as one tile of sequences allows.
     pub fn new(model: &'a Model, memory: u64) -> Self {
-        Self { model, memory, edits: Vec::new(), progress: None, start: None, end: None, window: None }
+        Self { model, memory, edits: Vec::new(), progress: None, start: None, end: None, window: None, linears: None }
     }
 
     /// Calls `progress(done, total)` after each block.
@@ -159,6 +164,13 @@ impl<'a> Pass<'a> {
     #[must_use]
     pub fn with_edit(mut self, edit: &'a dyn Edit) -> Self {
         self.edits.push(edit);
+        self
+    }
+
+    /// Computes the linear layers of blocks in another way.
+    #[must_use]
+    pub fn with_linears(mut self, linears: &'a dyn LinearEdit) -> Self {
+        self.linears = Some(linears);
         self
     }
 
@@ -255,12 +267,44 @@ impl<'a> Pass<'a> {
         let a = self.model.architecture();
         let branches = if a.feed_forward.gated { 3 } else { 2 };
         let weights = (branches * a.d_ffn).max(2 * a.query_width() + 2 * a.key_width()) * a.d_model * 4;
+        // Layers that are computed in another way have weights of their own.
+        let weights = weights * (1 + usize::from(self.linears.is_some()));
         let copies = 1 + usize::from(keeps_output) + usize::from(a.residual == ResidualLayout::Parallel);
         let queries = 1 + usize::from(self.window.is_some_and(|window| window.rotates()));
         let gates = a.gate_width() + if a.gate.is_some() { a.d_model } else { 0 };
-        let row = 4 * (copies * a.d_model + queries * a.query_width() + 2 * a.key_width() + gates);
+        let hidden = if self.measures(batch.seq_len) { down_inputs(a) } else { 0 };
+        let row = 4 * (copies * a.d_model + queries * a.query_width() + 2 * a.key_width() + gates + hidden);
         let room = usize::try_from(self.memory).unwrap_or(usize::MAX).saturating_sub(weights);
         room / (row * batch.seq_len)
+    }
+
+    /// Whether inputs of linear layers are measured before they are multiplied.
+    fn measures(&self, seq_len: usize) -> bool {
+        seq_len > CHUNK_ROWS && self.linears.is_some_and(LinearEdit::measures)
+    }
+
+    /// Another way to compute a block's linear layers, if there is one.
+    fn begin(&self, block: usize, linears: &[(Projection, &Linear<f32>)]) -> Option<Box<dyn LinearBlock + 'a>> {
+        self.linears.filter(|edit| edit.wants(block)).map(|edit| edit.begin(block, linears))
+    }
+}
+
+/// What computes linear layers: the edit's way, or their own.
+fn multiplier<'m>(
+    linears: Option<&'m dyn LinearBlock>,
+    input: Point,
+    places: &'m [Place],
+) -> impl FnOnce(&[f32], &mut [Product<'_, f32>]) + 'm {
+    move |x, products| match linears {
+        None => multiply(x, products),
+        Some(linears) => linears.multiply(input, places, x, products),
+    }
+}
+
+/// Shows inputs to be measured.
+fn measure(linears: &dyn LinearBlock, input: Point, places: &[Place], x: &[f32]) {
+    for (place, rows) in by_place(places, x) {
+        linears.measure(input, place, rows);
     }
 }
 
@@ -320,6 +364,7 @@ impl Run<'_> {
             } else {
                 Vec::new()
             },
+            hidden: vec![0.0; if self.pass.measures(self.batch.seq_len) { rows * down_inputs(a) } else { 0 }],
         };
         let first = 2 * layers.start;
         observers.in_waves(state.tasks(&tiles, a.d_model), |task, observer| {
@@ -334,12 +379,20 @@ impl Run<'_> {
             if let Some(window) = &self.pass.window {
                 block.group.window = Some(window.width_in(block.group.window));
             }
-            self.attention(layer, &block, &tiles, &mut state, observers);
+            let linears = self.pass.begin(2 * layer + 1, &block.linears());
+            self.attention(layer, &block, linears.as_deref(), &tiles, &mut state, observers);
+            if let Some(linears) = linears {
+                linears.finish();
+            }
             drop(block);
             self.done(2 * layer + 1, &sequences, &state, observers);
             self.step();
             let block = self.decode(|model| model.feed_forward_block(layer))?;
-            self.feed_forward(layer, &block, &tiles, &mut state, observers);
+            let linears = self.pass.begin(2 * layer + 2, &block.linears());
+            self.feed_forward(layer, &block, linears.as_deref(), &tiles, &mut state, observers);
+            if let Some(linears) = linears {
+                linears.finish();
+            }
             drop(block);
             self.done(2 * layer + 2, &sequences, &state, observers);
             self.step();
@@ -384,6 +437,7 @@ impl Run<'_> {
         &self,
         layer: usize,
         block: &AttentionBlock<f32>,
+        linears: Option<&dyn LinearBlock>,
         tiles: &[Tile],
         state: &mut State,
         observers: &mut Observers<'_, '_>,
@@ -392,12 +446,17 @@ impl Run<'_> {
         let (d, key_width) = (a.d_model, a.key_width());
         let number = 2 * layer + 1;
         let rope = self.ropes.get(a.layers[layer].rope);
+        let measured = linears.filter(|_| self.pass.measures(self.batch.seq_len));
+        if let Some(linears) = measured {
+            self.measure_inputs(linears, number, block.input_norm.as_ref(), tiles, &mut state.residual, observers);
+        }
         observers.in_waves(state.tasks(tiles, d), |mut task, observer| {
             let places = places(task.tile, number);
             self.scratch.with(|scratch| {
                 let input = scratch.normalised(block.input_norm.as_ref(), task.residual);
                 observer.edit_and_show(Point::NormalisedInput, &places, input);
-                block.project(input, task.residual, task.queries, task.keys, task.values);
+                let multiply = multiplier(linears, Point::NormalisedInput, &places);
+                block.project_by(input, task.residual, task.queries, task.keys, task.values, multiply);
                 if let (Some(gate), Some(gates)) = (&block.gate, &mut task.gates) {
                     let mut row = 0;
                     for chunk in &task.tile.chunks {
@@ -438,39 +497,88 @@ impl Run<'_> {
 
         let State { residual, output, queries, sink_queries, keys, values, gates, entry, .. } = state;
         let sinks = self.pass.window.map(|window| window.sinks).filter(|sinks| *sinks > 0);
-        let sink_queries = if sink_queries.is_empty() { &*queries } else { &*sink_queries };
-        let tasks = cut(tiles, residual, d).zip(cut_optional(tiles, output, d)).zip(tiles).collect();
-        observers.in_waves(tasks, |((residual, output), tile), observer| {
+        let attend = |tile: &Tile, queries: &[f32], heads: &mut [f32], observer: &mut Observer<'_, '_, '_>| {
+            let places = places(tile, number);
+            let mut row = 0;
+            for (chunk, place) in tile.chunks.iter().zip(&places) {
+                let first_key = (chunk.first_row - chunk.position) * key_width;
+                let own = &queries[row * a.query_width()..];
+                let sink_queries =
+                    if sink_queries.is_empty() { own } else { &sink_queries[chunk.first_row * a.query_width()..] };
+                let scan = block.attend(
+                    chunk.rows,
+                    chunk.position,
+                    own,
+                    &keys[first_key..],
+                    &values[first_key..],
+                    slice_rows(heads, &(row..row + chunk.rows), a.query_width()),
+                    &AttendOptions {
+                        mask: observer.mask(number, chunk.sequence),
+                        sinks: sinks.map(|count| (count, sink_queries)),
+                        entry: entry.get(chunk.first_row * a.heads..).unwrap_or_default(),
+                        look: if observer.wants(Point::Attention, number) { Look::Scan } else { Look::Nothing },
+                    },
+                );
+                row += chunk.rows;
+                if let Some(scan) = scan {
+                    show_scan(&scan, a.heads, *place, observer);
+                }
+            }
+            if let Some(gate) = &block.gate {
+                let first = tile.first_row() * a.gate_width();
+                gate.apply(heads, &gates[first..first + tile.rows * a.gate_width()], a.head_dim);
+            }
+            observer.edit_and_show(Point::Heads, &places, heads);
+        };
+        if let Some(linears) = measured {
+            // The heads' outputs take the place of the queries, which nobody needs any more.
+            let tasks = cut(tiles, queries, a.query_width()).zip(tiles).collect();
+            observers.in_waves(tasks, |(queries, tile): (&mut [f32], &Tile), observer| {
+                self.scratch.with(|scratch| {
+                    let (heads, _) = scratch.heads_and_output(tile.rows * a.query_width(), tile.rows * d);
+                    attend(tile, queries, heads, observer);
+                    measure(linears, Point::Heads, &places(tile, number), heads);
+                    queries.copy_from_slice(heads);
+                });
+            });
+        }
+        let tasks = cut(tiles, residual, d)
+            .zip(cut_optional(tiles, output, d))
+            .zip(cut(tiles, queries, a.query_width()))
+            .zip(tiles)
+            .collect();
+        observers.in_waves(tasks, |(((residual, output), queries), tile), observer| {
             self.scratch.with(|scratch| {
                 let (heads, out) = scratch.heads_and_output(tile.rows * a.query_width(), tile.rows * d);
-                let mut row = 0;
-                for (chunk, place) in tile.chunks.iter().zip(places(tile, number)) {
-                    let first_key = (chunk.first_row - chunk.position) * key_width;
-                    let scan = block.attend(
-                        chunk.rows,
-                        chunk.position,
-                        &queries[chunk.first_row * a.query_width()..],
-                        &keys[first_key..],
-                        &values[first_key..],
-                        slice_rows(heads, &(row..row + chunk.rows), a.query_width()),
-                        &AttendOptions {
-                            mask: observer.mask(number, chunk.sequence),
-                            sinks: sinks.map(|count| (count, &sink_queries[chunk.first_row * a.query_width()..])),
-                            entry: entry.get(chunk.first_row * a.heads..).unwrap_or_default(),
-                            look: if observer.wants(Point::Attention, number) { Look::Scan } else { Look::Nothing },
-                        },
-                    );
-                    row += chunk.rows;
-                    if let Some(scan) = scan {
-                        show_scan(&scan, a.heads, place, observer);
-                    }
-                }
-                if let Some(gate) = &block.gate {
-                    let first = tile.first_row() * a.gate_width();
-                    gate.apply(heads, &gates[first..first + tile.rows * a.gate_width()], a.head_dim);
-                }
-                block.project_output(heads, out);
+                let heads = if measured.is_some() {
+                    queries
+                } else {
+                    attend(tile, queries, heads, observer);
+                    heads
+                };
+                block.project_output_by(heads, out, multiplier(linears, Point::Heads, &places(tile, number)));
                 finish_block(number, tile, out, residual, output, block.residual_norm(), observer);
+            });
+        });
+    }
+
+    /// Shows what a block's first linear layers read, to be measured.
+    fn measure_inputs(
+        &self,
+        linears: &dyn LinearBlock,
+        number: usize,
+        norm: Option<&Norm<f32>>,
+        tiles: &[Tile],
+        read: &mut [f32],
+        observers: &mut Observers<'_, '_>,
+    ) {
+        let tasks = cut(tiles, read, self.pass.model.architecture().d_model).zip(tiles).collect();
+        observers.in_waves(tasks, |(read, tile): (&mut [f32], &Tile), observer| {
+            let places = places(tile, number);
+            self.scratch.with(|scratch| {
+                let input = scratch.normalised(norm, read);
+                observer.edit(Point::NormalisedInput, &places, input);
+                measure(linears, Point::NormalisedInput, &places, input);
             });
         });
     }
@@ -479,6 +587,7 @@ impl Run<'_> {
         &self,
         layer: usize,
         block: &FeedForwardBlock<f32>,
+        linears: Option<&dyn LinearBlock>,
         tiles: &[Tile],
         state: &mut State,
         observers: &mut Observers<'_, '_>,
@@ -486,24 +595,55 @@ impl Run<'_> {
         let a = self.pass.model.architecture();
         let d = a.d_model;
         let number = 2 * layer + 2;
-        let State { residual, output, layer_input, .. } = state;
+        let State { residual, output, layer_input, hidden, .. } = state;
+        let measured = linears.filter(|_| self.pass.measures(self.batch.seq_len));
+        if let Some(linears) = measured {
+            let read = if layer_input.is_empty() { &mut *residual } else { &mut *layer_input };
+            self.measure_inputs(linears, number, block.input_norm.as_ref(), tiles, read, observers);
+        }
         let layer_input = &*layer_input;
-        let tasks = cut(tiles, residual, d).zip(cut_optional(tiles, output, d)).zip(tiles).collect();
-        observers.in_waves(tasks, |((residual, output), tile), observer| {
+        // The hidden activations of rows.
+        let enter = |tile: &Tile, residual: &[f32], scratch: &mut Scratch, observer: &mut Observer<'_, '_, '_>| {
             let places = places(tile, number);
+            let first = tile.first_row() * d;
+            let source = if layer_input.is_empty() { residual } else { &layer_input[first..first + residual.len()] };
+            observer.edit_and_show(
+                Point::NormalisedInput,
+                &places,
+                scratch.normalised(block.input_norm.as_ref(), source),
+            );
+            let width = block.hidden();
+            let (input, gate, up) = scratch.feed_forward(tile.rows * width, block.up.is_some());
+            block.project_by(input, gate, up, multiplier(linears, Point::NormalisedInput, &places));
+            if block.gate.is_some() {
+                show_pre_activations(block.up.is_some(), &places, width, (gate, up), observer);
+            }
+            block.activate(gate, up);
+            observer.edit_and_show(Point::Hidden, &places, gate);
+        };
+        if let Some(linears) = measured {
+            let tasks = cut(tiles, residual, d).zip(cut(tiles, hidden, block.hidden())).zip(tiles).collect();
+            observers.in_waves(tasks, |((residual, hidden), tile): ((&mut [f32], &mut [f32]), &Tile), observer| {
+                self.scratch.with(|scratch| {
+                    enter(tile, residual, scratch, observer);
+                    hidden.copy_from_slice(scratch.hidden());
+                    measure(linears, Point::Hidden, &places(tile, number), hidden);
+                });
+            });
+        }
+        let tasks = cut(tiles, residual, d)
+            .zip(cut_optional(tiles, output, d))
+            .zip(cut_optional(tiles, hidden, block.hidden()))
+            .zip(tiles)
+            .collect();
+        observers.in_waves(tasks, |(((residual, output), hidden), tile), observer| {
             self.scratch.with(|scratch| {
-                let first = tile.first_row() * d;
-                let source =
-                    if layer_input.is_empty() { &*residual } else { &layer_input[first..first + residual.len()] };
-                let input = scratch.normalised(block.input_norm.as_ref(), source);
-                observer.edit_and_show(Point::NormalisedInput, &places, input);
-                let hidden = tile.rows * block.hidden();
-                let (input, gate, up, out) = scratch.feed_forward(hidden, block.up.is_some(), residual.len());
-                block.project(input, gate, up);
-                if block.gate.is_some() {
-                    show_pre_activations(block.up.is_some(), &places, a.d_ffn, (gate, up), observer);
+                if measured.is_none() {
+                    enter(tile, residual, scratch, observer);
                 }
-                block.project_output(input, gate, up, out);
+                let (own, out) = scratch.hidden_and_output(residual.len());
+                let hidden = hidden.filter(|_| measured.is_some()).map_or(own, |hidden| &*hidden);
+                block.project_hidden_by(hidden, out, multiplier(linears, Point::Hidden, &places(tile, number)));
                 finish_block(number, tile, out, residual, output, block.residual_norm(), observer);
             });
         });

@@ -138,16 +138,46 @@ impl Observer<'_, '_, '_> {
     /// # Shapes
     /// `values`: the places' rows in order, each of the same width.
     pub fn edit_and_show(&mut self, point: Point, places: &[Place], values: &mut [f32]) {
-        let rows: usize = places.iter().map(|place| place.rows).sum();
-        let width = values.len() / rows;
-        let mut rest = values;
-        for place in places {
-            let (rows, after) = rest.split_at_mut(place.rows * width);
-            rest = after;
-            for edit in self.observers.edits.iter().filter(|edit| edit.wants(point, place.block)) {
-                edit.apply(point, place, rows);
-            }
+        for (place, rows) in by_place_mut(places, values) {
+            self.edit_place(point, place, rows);
             self.show(point, *place, EventData::Rows(rows));
         }
     }
+
+    /// Lets edits change rows that will be made and shown again.
+    pub fn edit(&self, point: Point, places: &[Place], values: &mut [f32]) {
+        for (place, rows) in by_place_mut(places, values) {
+            self.edit_place(point, place, rows);
+        }
+    }
+
+    fn edit_place(&self, point: Point, place: &Place, rows: &mut [f32]) {
+        for edit in self.observers.edits.iter().filter(|edit| edit.wants(point, place.block)) {
+            edit.apply(point, place, rows);
+        }
+    }
+}
+
+/// The rows of each place.
+pub(super) fn by_place<'v>(places: &'v [Place], values: &'v [f32]) -> impl Iterator<Item = (&'v Place, &'v [f32])> {
+    let rows: usize = places.iter().map(|place| place.rows).sum();
+    let width = values.len() / rows;
+    let mut rest = values;
+    places.iter().map(move |place| {
+        let (rows, after) = rest.split_at(place.rows * width);
+        rest = after;
+        (place, rows)
+    })
+}
+
+/// The same, to be changed.
+fn by_place_mut<'v>(places: &'v [Place], values: &'v mut [f32]) -> impl Iterator<Item = (&'v Place, &'v mut [f32])> {
+    let rows: usize = places.iter().map(|place| place.rows).sum();
+    let width = values.len() / rows;
+    let mut rest = values;
+    places.iter().map(move |place| {
+        let (rows, after) = std::mem::take(&mut rest).split_at_mut(place.rows * width);
+        rest = after;
+        (place, rows)
+    })
 }

@@ -49,17 +49,22 @@ impl Scratch {
         (&mut self.wide, &mut self.out)
     }
 
-    /// The input as [`Scratch::normalised`] left it, and buffers for gate, up and the block's output.
-    pub fn feed_forward(
-        &mut self,
-        hidden: usize,
-        gated: bool,
-        out: usize,
-    ) -> (&[f32], &mut [f32], &mut [f32], &mut [f32]) {
+    /// The input as [`Scratch::normalised`] left it, and buffers for gate and up.
+    pub fn feed_forward(&mut self, hidden: usize, gated: bool) -> (&[f32], &mut [f32], &mut [f32]) {
         self.wide.resize(hidden, 0.0);
         self.up.resize(if gated { hidden } else { 0 }, 0.0);
+        (&self.input, &mut self.wide, &mut self.up)
+    }
+
+    /// The hidden activations, in the buffer for the gate.
+    pub fn hidden(&self) -> &[f32] {
+        &self.wide
+    }
+
+    /// The hidden activations, and a buffer for the block's output.
+    pub fn hidden_and_output(&mut self, out: usize) -> (&[f32], &mut [f32]) {
         self.out.resize(out, 0.0);
-        (&self.input, &mut self.wide, &mut self.up, &mut self.out)
+        (&self.wide, &mut self.out)
     }
 
     /// A buffer for logits.

@@ -1,11 +1,14 @@
-//! A comparison: the untouched model in a sentence, and a line for every operation.
+//! A comparison: the untouched model in a sentence, a line for every operation, the layers that break, and advice.
 
-use sinkscope_surgery::results::{Comparison, Variant};
+use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 
 use super::grid::{Grid, Heading};
 use super::number::{counted, list, percent, value};
 use super::style::Style;
 use super::text::{escape_control, wrap};
+
+/// Layers shown of each operation that quantises them.
+const MOST_LAYERS: usize = 6;
 
 /// Channels named of the default place.
 const MOST_CHANNELS: usize = 8;
@@ -80,4 +83,56 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
     }
     let what = "perplexity over the targets that both predict, and the difference in nats a token";
     style.title("Operations", what) + &grid.render(style)
+}
+
+/// The quantised layers that lose most; `None` if none was quantised.
+pub(super) fn linear_layers(variant: &Variant, style: &Style) -> Option<String> {
+    if variant.linear_layers.is_empty() {
+        return None;
+    }
+    let mut grid = Grid::new([
+        Heading::number("block"),
+        Heading::text("layer"),
+        Heading::number("output lost"),
+        Heading::number("at spikes").expendable(2),
+        Heading::number("largest input at spikes").expendable(1),
+        Heading::number("elsewhere").expendable(1),
+        Heading::text(""),
+    ]);
+    let mut worst: Vec<&LinearLayer> = variant.linear_layers.iter().collect();
+    worst.sort_by(|a, b| b.error.unwrap_or(0.0).total_cmp(&a.error.unwrap_or(0.0)));
+    for layer in worst.iter().take(MOST_LAYERS) {
+        grid.row(vec![
+            layer.block.to_string(),
+            layer.projection.to_owned(),
+            layer.error.map_or_else(String::new, percent),
+            layer.error_at_spikes.map_or_else(String::new, percent),
+            layer.largest_at_spikes.map_or_else(String::new, |largest| value(largest.into())),
+            value(layer.largest_elsewhere.into()),
+            if layer.breaks { "breaks".to_owned() } else { String::new() },
+        ]);
+    }
+    if worst.len() > MOST_LAYERS {
+        let breaking = worst.iter().skip(MOST_LAYERS).filter(|layer| layer.breaks).count();
+        let more = counted(worst.len() - MOST_LAYERS, "more layer", "more layers");
+        grid.elided(if breaking > 0 { format!("{more}, {breaking} of which break") } else { more });
+    }
+    let breaking = variant.linear_layers.iter().filter(|layer| layer.breaks).count();
+    let what = format!("{breaking} of {} break; those that lose most", variant.linear_layers.len());
+    Some(style.title(&format!("Layers under {}", escape_control(&variant.name)), &what) + &grid.render(style))
+}
+
+/// The advice, a line or more each; `None` if there is none.
+pub(super) fn advice(comparison: &Comparison, style: &Style) -> Option<String> {
+    if comparison.advice.is_empty() {
+        return None;
+    }
+    let mut text = style.title("Advice", "what this run measured");
+    for line in &comparison.advice {
+        let said = format!("{}: {}: {}.", line.about, escape_control(&line.operation), escape_control(&line.text));
+        for line in wrap(&said, style.width().saturating_sub(2)).lines() {
+            text.extend(["  ", line, "\n"]);
+        }
+    }
+    Some(text)
 }

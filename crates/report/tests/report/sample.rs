@@ -10,7 +10,9 @@ use sinkscope_anatomy::results::{
     Sinks, SpikeChannel, SpikeToken, Spikes, Stage, StageOutput, TopChannel,
 };
 use sinkscope_report::envelope::{DataIdentity, Envelope, ModelIdentity, PassTiming, Timing, VERSION};
-use sinkscope_surgery::results::{Baseline, Comparison, PerplexityAfter, PositionNll, SpikePlace, Variant};
+use sinkscope_surgery::results::{
+    Advice, Baseline, Comparison, LinearLayer, PerplexityAfter, PositionNll, SpikePlace, Variant,
+};
 
 const LAYERS: usize = 12;
 const HEADS: usize = 4;
@@ -211,6 +213,29 @@ pub fn comparison() -> Comparison {
         received_before: nll.map(|_| 0.477),
         received: nll.map(|_| 0.0123),
         computed_after: 24,
+        kept_tokens: None,
+        linear_layers: Vec::new(),
+    };
+    let layer = |block: usize, error: f64| LinearLayer {
+        block,
+        projection: "down",
+        largest_at_spikes: (block < 8).then_some(12_345.5),
+        largest_elsewhere: 1.25,
+        error: (block > 1).then_some(error),
+        error_at_spikes: (block < 8).then_some(0.001),
+        breaks: error > 0.5,
+    };
+    let quantised = Variant {
+        kept_tokens: Some(65),
+        linear_layers: (1..9).map(|block| layer(block, 0.125 * block as f64)).collect(),
+        ..variant("quantize=w8a8-tensor+keep-spikes", Some(3.75), Some(20_000.0))
+    };
+    let advice = |about, operation: &str, text: &str, figure| Advice {
+        about,
+        operation: operation.to_owned(),
+        text: text.to_owned(),
+        figure,
+        unit: "nats a token",
     };
     Comparison {
         baseline: Baseline { perplexity: 33.115, nll: 3.5, tokens: 4032, sink_ratio: 0.744, largest: 28_301.0 },
@@ -219,6 +244,16 @@ pub fn comparison() -> Comparison {
             variant("zero-spikes", Some(12.75), Some(5_552.0)),
             variant("random-tokens", None, Some(27_974.0)),
             variant(HOSTILE, Some(3.375), None),
+            quantised,
+        ],
+        advice: vec![
+            advice("loss", "quantize=w8a8-tensor+keep-spikes", "expect +0.2500 nats a token", 0.25),
+            advice(
+                "layers",
+                HOSTILE,
+                "4 of 8 linear layers lose more than 50 % of their output; keep them in higher precision",
+                4.0,
+            ),
         ],
         positions: (1..3).map(|position| PositionNll { name: HOSTILE.to_owned(), position, nll: 3.5 }).collect(),
     }

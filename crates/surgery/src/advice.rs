@@ -1,0 +1,125 @@
+//! What a run says to those who quantise the model or run it on long texts: facts that it measured, each with its figure.
+
+use crate::definitions::BREAKS;
+use crate::operation::{Kind, Operation, SpikeChange};
+use crate::results::{Advice, Comparison, LinearLayer, Variant};
+
+/// Layers named in a line.
+const MOST_LAYERS: usize = 4;
+
+/// The lines of a comparison whose variants are those of `operations`, in their order: what each costs, which layers lose
+/// most, and what tokens are worth that two variants differ by.
+pub fn advice(comparison: &Comparison, operations: &[Operation]) -> Vec<Advice> {
+    let runs: Vec<(&Operation, &Variant)> = operations.iter().zip(&comparison.variants).collect();
+    let mut lines = Vec::new();
+    for &(operation, variant) in &runs {
+        lines.extend(loss(comparison, operation, variant));
+        lines.extend(layers(variant));
+        lines.extend(runs.iter().find_map(|&(other, kept)| tokens((operation, variant), (other, kept))));
+    }
+    lines
+}
+
+fn line(about: &'static str, variant: &Variant, text: String, figure: f64, unit: &'static str) -> Advice {
+    Advice { about, operation: variant.name.clone(), text, figure, unit }
+}
+
+/// What an operation that saves memory or time costs.
+fn loss(comparison: &Comparison, operation: &Operation, variant: &Variant) -> Option<Advice> {
+    if !matches!(operation.kind, Kind::Quantise { .. } | Kind::Cache { .. } | Kind::Window(_)) {
+        return None;
+    }
+    let (delta, perplexity) = (variant.delta_nll?, variant.perplexity?);
+    let interval = variant.delta_ci95.map_or_else(String::new, |[low, high]| format!(" ({low:+.4} to {high:+.4})"));
+    let before = comparison.baseline.perplexity;
+    let text = format!(
+        "expect {delta:+.4} nats a token{interval}: perplexity {} instead of {}",
+        rounded(perplexity),
+        rounded(before)
+    );
+    Some(line("loss", variant, text, delta, "nats a token"))
+}
+
+/// Which layers to keep in higher precision.
+fn layers(variant: &Variant) -> Option<Advice> {
+    let mut worst: Vec<(&LinearLayer, f64)> =
+        variant.linear_layers.iter().filter_map(|layer| Some((layer, layer.error?))).collect();
+    worst.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let named = |(layer, error): &(&LinearLayer, f64)| {
+        let spikes = layer.largest_at_spikes.map_or_else(String::new, |largest| {
+            format!(
+                ", input up to {} at spikes and {} elsewhere",
+                rounded(largest.into()),
+                rounded(layer.largest_elsewhere.into())
+            )
+        });
+        format!("{} of block {} ({:.1} %{spikes})", layer.projection, layer.block, 100.0 * error)
+    };
+    let breaking = worst.iter().filter(|(layer, _)| layer.breaks).count();
+    let threshold = 100.0 * BREAKS;
+    if breaking == 0 {
+        let first = worst.first()?;
+        let text = format!("no layer loses more than {threshold:.0} % of its output; most loses {}", named(first));
+        return Some(line("layers", variant, text, 0.0, "layers"));
+    }
+    let list: Vec<String> = worst.iter().take(breaking.min(MOST_LAYERS)).map(named).collect();
+    let more = if breaking > list.len() { format!(" and {} more", breaking - list.len()) } else { String::new() };
+    let text = format!(
+        "{breaking} of {} linear layers lose more than {threshold:.0} % of their output; keep in higher precision {}{more}",
+        variant.linear_layers.len(),
+        list.join("; ")
+    );
+    Some(line("layers", variant, text, breaking as f64, "layers"))
+}
+
+/// What some tokens are worth, if the other run is this one with those tokens spared.
+fn tokens((operation, variant): (&Operation, &Variant), (other, kept): (&Operation, &Variant)) -> Option<Advice> {
+    let (delta, rest) = (variant.delta_nll?, kept.delta_nll?);
+    let recovered = || {
+        let share = (delta > 0.0).then(|| 100.0 * (delta - rest) / delta);
+        let share = share.map_or_else(String::new, |share| format!(", {share:.1} % of the loss recovered"));
+        format!("{delta:+.4} nats a token become {rest:+.4}{share}")
+    };
+    let count = kept.kept_tokens.unwrap_or(0);
+    let text = match (&operation.kind, &other.kind) {
+        (
+            Kind::Quantise { scheme, block, kept: None },
+            Kind::Quantise { scheme: same, block: there, kept: Some(_) },
+        ) if scheme == same && block == there => {
+            format!("keep {count} tokens in higher precision: {}", recovered())
+        }
+        (Kind::Cache { bits, block, kept: None }, Kind::Cache { bits: same, block: there, kept: Some(_) })
+            if bits == same && block == there =>
+        {
+            format!("pin {count} tokens in the cache: {}", recovered())
+        }
+        (Kind::Window(window), Kind::Window(with))
+            if window.sinks == 0 && with.sinks > 0 && window.width == with.width =>
+        {
+            let late =
+                variant.perplexity_after.zip(kept.perplexity_after).map_or_else(String::new, |(without, with)| {
+                    format!(
+                        "; past position {} perplexity {} becomes {}, untouched {}",
+                        without.position,
+                        rounded(without.value),
+                        rounded(with.value),
+                        rounded(without.untouched)
+                    )
+                });
+            format!("pin the first {} of the cache: {}{late}", with.sinks, recovered())
+        }
+        (Kind::Spikes { change: SpikeChange::Zero, .. }, Kind::Spikes { change: SpikeChange::Mean, .. })
+            if operation.typed.replacen("zero", "mean", 1) == other.typed =>
+        {
+            format!("spikes need not vary: at zero {delta:+.4} nats a token, at their mean {rest:+.4}")
+        }
+        _ => return None,
+    };
+    Some(line("tokens", kept, text, rest, "nats a token"))
+}
+
+/// To four significant digits, or whole.
+fn rounded(value: f64) -> String {
+    let digits = if value.is_finite() && value != 0.0 { 3.0 - value.abs().log10().floor() } else { 0.0 };
+    format!("{value:.*}", digits.clamp(0.0, 8.0) as usize)
+}

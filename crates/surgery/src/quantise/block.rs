@@ -1,0 +1,324 @@
+//! The linear layers of one block, quantised: rows that are kept, rows that share a scale, and a sample of what is lost.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sinkscope_kernels::quantise::{largest_magnitude, quantise};
+use sinkscope_model::Linear;
+use sinkscope_model::blocks::{Product, Projection};
+use sinkscope_model::edit::LinearBlock;
+use sinkscope_model::tap::{CHUNK_ROWS, Place, Point};
+
+use super::layers::QuantisedLayers;
+use super::maxima::INPUTS;
+use super::weights::{input_magnitudes, quantised, quantised_in};
+use super::{Activations, NotFinite, Sharing, locked};
+use crate::definitions::{SAMPLED_RUN, SAMPLED_RUNS, SAMPLED_TOKENS};
+
+/// What was seen of a layer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    pub largest_at_spikes: f32,
+    pub largest_elsewhere: f32,
+    pub at_spikes: Lost,
+    pub elsewhere: Lost,
+}
+
+/// What a layer's output lost.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lost {
+    difference: f64,
+    whole: f64,
+}
+
+impl Lost {
+    fn add(&mut self, quantised: &[f32], plain: &[f32]) {
+        for (quantised, plain) in quantised.iter().zip(plain) {
+            self.difference += (f64::from(*quantised) - f64::from(*plain)).powi(2);
+            self.whole += f64::from(*plain).powi(2);
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.difference += other.difference;
+        self.whole += other.whole;
+    }
+
+    /// The length of the difference over that of the output; `None` if there is none.
+    pub fn error(self) -> Option<f64> {
+        (self.whole > 0.0).then(|| (self.difference / self.whole).sqrt())
+    }
+}
+
+impl Seen {
+    fn merge(&mut self, other: &Self) {
+        self.largest_at_spikes = self.largest_at_spikes.max(other.largest_at_spikes);
+        self.largest_elsewhere = self.largest_elsewhere.max(other.largest_elsewhere);
+        self.at_spikes.merge(other.at_spikes);
+        self.elsewhere.merge(other.elsewhere);
+    }
+}
+
+/// One block's layers, for one group.
+pub(super) struct QuantisedBlock<'e> {
+    edit: &'e QuantisedLayers,
+    block: usize,
+    /// With quantised weights, where all sequences have the same.
+    quantised: BTreeMap<Projection, Linear<f32>>,
+    /// Weights as they are, inputs x outputs, where each sequence has quantised ones of its own.
+    plain: BTreeMap<Projection, Vec<f32>>,
+    /// By input, the largest magnitude of each channel's weights, where inputs are smoothed.
+    weight_magnitudes: BTreeMap<Point, Vec<f32>>,
+    /// By input and sequence, the bits of the largest magnitude, where it is measured first.
+    measured: Vec<Vec<AtomicU32>>,
+    /// By first token of a tile.
+    seen: Mutex<Vec<(usize, Projection, Seen)>>,
+}
+
+/// What a layer reads.
+fn input_of(projection: Projection) -> Point {
+    match projection {
+        Projection::AttentionOutput => Point::Heads,
+        Projection::Down => Point::Hidden,
+        Projection::Query | Projection::Key | Projection::Value | Projection::Gate | Projection::Up => {
+            Point::NormalisedInput
+        }
+    }
+}
+
+/// What a row is to quantisation.
+struct Row {
+    token: usize,
+    sequence: usize,
+    spikes: bool,
+    kept: bool,
+    /// The largest magnitude of its input.
+    largest: f32,
+}
+
+impl<'e> QuantisedBlock<'e> {
+    pub fn new(edit: &'e QuantisedLayers, block: usize, linears: &[(Projection, &Linear<f32>)]) -> Self {
+        let sequences = edit.spikes.len() / edit.seq_len;
+        let measures = edit.seq_len > CHUNK_ROWS;
+        let measured =
+            INPUTS.iter().map(|_| (0..if measures { sequences } else { 0 }).map(|_| AtomicU32::new(0)).collect());
+        let mut this = Self {
+            edit,
+            block,
+            quantised: BTreeMap::new(),
+            plain: BTreeMap::new(),
+            weight_magnitudes: BTreeMap::new(),
+            measured: measured.collect(),
+            seen: Mutex::default(),
+        };
+        if edit.scheme.smooth {
+            for input in INPUTS {
+                let readers: Vec<&Linear<f32>> =
+                    linears.iter().filter(|(projection, _)| input_of(*projection) == input).map(|(_, l)| *l).collect();
+                this.weight_magnitudes.insert(input, input_magnitudes(&readers));
+            }
+        }
+        if edit.scheme.weights.is_some() && this.by_sequence() {
+            let plain = linears.iter().map(|(projection, linear)| (*projection, linear.weight().to_vec()));
+            this.plain = plain.collect();
+        }
+        if let Some(weights) = edit.scheme.weights
+            && !this.by_sequence()
+        {
+            let quantise = |(projection, linear): &(Projection, &Linear<f32>)| {
+                let factors = this.factors(input_of(*projection), 0);
+                (*projection, quantised(linear, factors.as_deref(), weights))
+            };
+            this.quantised = linears.iter().map(quantise).collect();
+        }
+        this
+    }
+
+    /// Whether each sequence has weights of its own.
+    fn by_sequence(&self) -> bool {
+        self.edit.maxima.as_ref().is_some_and(|maxima| self.edit.scheme.smooth && maxima.of_others())
+    }
+
+    /// What each channel of an input is divided by, and its weights multiplied with; `None` if it is not smoothed.
+    fn factors(&self, input: Point, sequence: usize) -> Option<Vec<f32>> {
+        let weights = self.weight_magnitudes.get(&input)?;
+        let maxima = self.edit.maxima.as_ref()?.maxima(self.block, input, sequence);
+        let factor = |(channel, &weight): (usize, &f32)| {
+            let input = maxima.get(channel).copied().unwrap_or(0.0);
+            let factor = input.sqrt() / weight.sqrt();
+            if input > 0.0 && weight > 0.0 && factor > 0.0 && factor.is_finite() { factor } else { 1.0 }
+        };
+        Some(weights.iter().enumerate().map(factor).collect())
+    }
+
+    fn kept(&self, token: usize) -> bool {
+        self.edit.keeps_spikes && self.edit.spikes[token]
+    }
+
+    /// The rows of some places; one that is not finite is refused, and stays as it is.
+    fn rows(&self, places: &[Place], x: &[f32]) -> Vec<Row> {
+        let count: usize = places.iter().map(|place| place.rows).sum();
+        let row = |(sequence, position, values): (usize, usize, &[f32])| {
+            let token = sequence * self.edit.seq_len + position;
+            let largest = largest_magnitude(values);
+            if largest.is_none() {
+                self.edit.refusals.add(NotFinite { block: self.block, sequence, position });
+            }
+            let spikes = self.edit.spikes[token];
+            let kept = self.kept(token) || largest.is_none();
+            Row { token, sequence, spikes, kept, largest: largest.unwrap_or(f32::INFINITY) }
+        };
+        places
+            .iter()
+            .flat_map(|place| (0..place.rows).map(|row| (place.sequence, place.position + row)))
+            .zip(x.chunks_exact(x.len() / count))
+            .map(|((sequence, position), values)| row((sequence, position, values)))
+            .collect()
+    }
+
+    /// The largest magnitude of a sequence's input, kept tokens apart.
+    fn of_sequence(&self, input: Point, sequence: usize, rows: &[Row]) -> f32 {
+        let index = INPUTS.iter().position(|other| *other == input);
+        if let Some(measured) = index.and_then(|index| self.measured[index].get(sequence)) {
+            return f32::from_bits(measured.load(Ordering::Relaxed));
+        }
+        // Sequences that are not measured come whole.
+        let own = rows.iter().filter(|row| row.sequence == sequence && !row.kept);
+        own.fold(0.0, |largest, row| largest.max(row.largest))
+    }
+
+    /// Quantises the rows that are not kept.
+    fn quantise_inputs(&self, input: Point, how: Activations, rows: &[Row], x: &mut [f32]) {
+        let width = x.len() / rows.len();
+        let mut of_sequence: BTreeMap<usize, (f32, Option<Vec<f32>>)> = BTreeMap::new();
+        for (row, values) in rows.iter().zip(x.chunks_exact_mut(width)).filter(|(row, _)| !row.kept) {
+            let (shared, factors) = of_sequence.entry(row.sequence).or_insert_with(|| {
+                let shared = match how.sharing {
+                    Sharing::Sequence => self.of_sequence(input, row.sequence, rows),
+                    Sharing::Token => 0.0,
+                };
+                (shared, self.factors(input, row.sequence))
+            });
+            let mut largest = match how.sharing {
+                Sharing::Sequence => *shared,
+                Sharing::Token => row.largest,
+            };
+            if let Some(factors) = factors {
+                values.iter_mut().zip(factors).for_each(|(value, factor)| *value /= *factor);
+                // Factors are finite and not 0; a quotient can still be too large, and is the largest number then.
+                largest = largest_magnitude(values).unwrap_or(f32::MAX);
+            }
+            quantise(values, how.grid.scale(largest), how.grid);
+        }
+    }
+
+    /// Computes a layer with weights that each sequence has for itself.
+    fn multiply_by_sequence(&self, input: Point, places: &[Place], x: &[f32], product: &mut Product<'_, f32>) {
+        let Some(weights) = self.edit.scheme.weights else { return };
+        let (inputs, outputs) = (product.linear.inputs(), product.linear.outputs());
+        let Some(plain) = self.plain.get(&product.projection) else { return };
+        let mut buffer = self.edit.buffers.take();
+        let mut row = 0;
+        for place in places {
+            if let Some(factors) = self.factors(input, place.sequence) {
+                let linear = quantised_in(&mut buffer, product.linear, plain, &factors, weights.grid);
+                let rows = row..row + place.rows;
+                linear.forward(
+                    &mut product.out[rows.start * outputs..rows.end * outputs],
+                    &x[rows.start * inputs..rows.end * inputs],
+                );
+            }
+            row += place.rows;
+        }
+        self.edit.buffers.give(buffer);
+    }
+
+    /// Looks at what a layer lost, at a sample of tokens.
+    fn look(&self, rows: &[Row], x: &[f32], product: &Product<'_, f32>) {
+        let mut seen = Seen::default();
+        for row in rows {
+            let largest = if row.spikes { &mut seen.largest_at_spikes } else { &mut seen.largest_elsewhere };
+            *largest = largest.max(row.largest);
+        }
+        let sampled: Vec<usize> = (0..rows.len()).filter(|&row| is_sampled(&rows[row])).collect();
+        let outputs = product.linear.outputs();
+        let plain = plain(product.linear, &sampled, x);
+        for (&row, plain) in sampled.iter().zip(plain.chunks_exact(outputs)) {
+            let quantised = &product.out[row * outputs..][..outputs];
+            let lost = if rows[row].spikes { &mut seen.at_spikes } else { &mut seen.elsewhere };
+            lost.add(quantised, plain);
+        }
+        locked(&self.seen).push((rows[0].token, product.projection, seen));
+    }
+}
+
+/// Whether a layer's loss is measured at a token.
+fn is_sampled(row: &Row) -> bool {
+    let in_run = (row.token / SAMPLED_RUN).is_multiple_of(SAMPLED_RUNS);
+    in_run && !row.kept && (row.spikes || row.token % SAMPLED_TOKENS == SAMPLED_TOKENS / 2)
+}
+
+/// Some rows of the input through the layer as it is.
+fn plain(linear: &Linear<f32>, rows: &[usize], x: &[f32]) -> Vec<f32> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let input: Vec<f32> = rows.iter().flat_map(|&row| &x[row * linear.inputs()..][..linear.inputs()]).copied().collect();
+    let mut out = vec![0.0; rows.len() * linear.outputs()];
+    linear.forward(&mut out, &input);
+    out
+}
+
+impl LinearBlock for QuantisedBlock<'_> {
+    fn measure(&self, input: Point, place: &Place, x: &[f32]) {
+        let Some(index) = INPUTS.iter().position(|other| *other == input) else { return };
+        let rows = self.rows(std::slice::from_ref(place), x);
+        let largest = rows.iter().filter(|row| !row.kept).fold(0.0_f32, |largest, row| largest.max(row.largest));
+        // Magnitudes are ordered as their bits are.
+        if let Some(measured) = self.measured[index].get(place.sequence) {
+            measured.fetch_max(largest.to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    fn multiply(&self, input: Point, places: &[Place], x: &[f32], products: &mut [Product<'_, f32>]) {
+        let rows = self.rows(places, x);
+        let mut buffer = self.edit.buffers.take();
+        let given = match self.edit.scheme.activations {
+            None => x,
+            Some(how) => {
+                buffer.clear();
+                buffer.extend_from_slice(x);
+                self.quantise_inputs(input, how, &rows, &mut buffer);
+                &buffer
+            }
+        };
+        let kept: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].kept).collect();
+        for product in products {
+            let outputs = product.linear.outputs();
+            if self.by_sequence() {
+                self.multiply_by_sequence(input, places, given, product);
+            } else {
+                self.quantised.get(&product.projection).unwrap_or(product.linear).forward(product.out, given);
+            }
+            if self.edit.scheme.weights.is_some() {
+                let plain = plain(product.linear, &kept, x);
+                for (&row, plain) in kept.iter().zip(plain.chunks_exact(outputs)) {
+                    product.out[row * outputs..][..outputs].copy_from_slice(plain);
+                }
+            }
+            self.look(&rows, x, product);
+        }
+        self.edit.buffers.give(buffer);
+    }
+
+    fn finish(self: Box<Self>) {
+        let mut tiles = std::mem::take(&mut *locked(&self.seen));
+        // Tiles come in any order; sums must not.
+        tiles.sort_unstable_by_key(|(token, projection, _)| (*projection, *token));
+        let mut all = locked(&self.edit.seen);
+        for (_, projection, seen) in tiles {
+            all.entry((self.block, projection)).or_default().merge(&seen);
+        }
+    }
+}

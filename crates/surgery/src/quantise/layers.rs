@@ -1,0 +1,120 @@
+//! The linear layers of a pass, quantised, and what was seen of them.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use sinkscope_model::Linear;
+use sinkscope_model::blocks::Projection;
+use sinkscope_model::edit::{LinearBlock, LinearEdit};
+
+use super::block::{QuantisedBlock, Seen};
+use super::{MaximaTap, Refusals, Scheme, Sharing, locked};
+use crate::definitions::BREAKS;
+use crate::results::LinearLayer;
+
+/// Computes linear layers with quantised weights and inputs.
+#[derive(Debug)]
+pub struct QuantisedLayers {
+    /// How.
+    pub scheme: Scheme,
+    /// Of which blocks.
+    pub blocks: Vec<usize>,
+    /// Tokens of a sequence.
+    pub seq_len: usize,
+    /// By token of the batch, whether it is one that spikes.
+    pub spikes: Vec<bool>,
+    /// Whether those stay as they are, meet weights as they are, and have no part in any scale.
+    pub keeps_spikes: bool,
+    /// What smoothing is calibrated with.
+    pub maxima: Option<MaximaTap>,
+    pub(super) refusals: Refusals,
+    pub(super) seen: Mutex<BTreeMap<(usize, Projection), Seen>>,
+    pub(super) buffers: Buffers,
+}
+
+impl QuantisedLayers {
+    /// For these blocks and these tokens that spike.
+    pub fn new(scheme: Scheme, blocks: Vec<usize>, seq_len: usize, spikes: Vec<bool>, keeps_spikes: bool) -> Self {
+        Self {
+            scheme,
+            blocks,
+            seq_len,
+            spikes,
+            keeps_spikes,
+            maxima: None,
+            refusals: Refusals::default(),
+            seen: Mutex::default(),
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Tokens that stay as they are.
+    pub fn kept_tokens(&self) -> usize {
+        if self.keeps_spikes { self.spikes.iter().filter(|spikes| **spikes).count() } else { 0 }
+    }
+
+    /// Why nothing can be said of the run, if an input was not finite.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusals.reason()
+    }
+
+    /// What became of every layer, after a pass.
+    pub fn layers(&self) -> Vec<LinearLayer> {
+        let with_spikes = self.spikes.contains(&true);
+        let layer = |(&(block, projection), seen): (&(usize, Projection), &Seen)| {
+            let error = seen.elsewhere.error();
+            let error_at_spikes = if self.keeps_spikes { Some(0.0) } else { seen.at_spikes.error() };
+            LinearLayer {
+                block,
+                projection: name(projection),
+                largest_at_spikes: with_spikes.then_some(seen.largest_at_spikes),
+                largest_elsewhere: seen.largest_elsewhere,
+                error,
+                error_at_spikes: error_at_spikes.filter(|_| with_spikes),
+                breaks: error.is_some_and(|error| error > BREAKS),
+            }
+        };
+        locked(&self.seen).iter().map(layer).collect()
+    }
+}
+
+impl LinearEdit for QuantisedLayers {
+    fn wants(&self, block: usize) -> bool {
+        self.blocks.contains(&block)
+    }
+
+    fn measures(&self) -> bool {
+        self.scheme.activations.is_some_and(|activations| activations.sharing == Sharing::Sequence)
+    }
+
+    fn begin<'e>(&'e self, block: usize, linears: &[(Projection, &Linear<f32>)]) -> Box<dyn LinearBlock + 'e> {
+        Box::new(QuantisedBlock::new(self, block, linears))
+    }
+}
+
+/// Buffers that no task is using: fresh pages for every tile would cost more than quantising it.
+#[derive(Debug, Default)]
+pub(super) struct Buffers(Mutex<Vec<Vec<f32>>>);
+
+impl Buffers {
+    pub fn take(&self) -> Vec<f32> {
+        locked(&self.0).pop().unwrap_or_default()
+    }
+
+    pub fn give(&self, buffer: Vec<f32>) {
+        locked(&self.0).push(buffer);
+    }
+}
+
+/// As results name a layer.
+fn name(projection: Projection) -> &'static str {
+    match projection {
+        Projection::Query => "query",
+        Projection::Key => "key",
+        Projection::Value => "value",
+        Projection::AttentionOutput => "attention-output",
+        Projection::Gate => "gate",
+        Projection::Up => "up",
+        Projection::Down => "down",
+    }
+}

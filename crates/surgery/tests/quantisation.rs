@@ -1,0 +1,574 @@
+//! Quantised layers and caches against a naive way to do it: every scale and code by hand, every row by itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+
+use sinkscope_anatomy::examination::Surroundings;
+use sinkscope_model::blocks::{Product, Projection};
+use sinkscope_model::data::TokenBatch;
+use sinkscope_model::edit::{Edit, LinearBlock, LinearEdit};
+use sinkscope_model::pass::Pass;
+use sinkscope_model::tap::{Place, Point};
+use sinkscope_model::{Linear, Model};
+use sinkscope_surgery::SurgeryError;
+use sinkscope_surgery::compare::{Request, compare};
+use sinkscope_surgery::quantise::{CacheEdit, MaximaTap, QuantisedLayers, Scheme};
+use sinkscope_surgery::results::Comparison;
+use sinkscope_surgery::taps::NllTap;
+
+const PLENTY: u64 = 1 << 40;
+const FAMILIES: [&str; 6] = ["llama", "gemma2", "olmo2", "gpt2", "gpt-neox", "qwen2-window"];
+
+fn model(family: &str) -> Model {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/families").join(family);
+    Model::open(folder.to_str().expect("UTF-8")).expect("a fixture")
+}
+
+fn batch(sequences: usize, seq_len: usize) -> TokenBatch {
+    let id = |index: usize| ((index * index + 7 * index / 3 + 5) % 32) as u32;
+    TokenBatch { tokens: (0..sequences * seq_len).map(id).collect(), sequences, seq_len }
+}
+
+fn request(operations: &[&str]) -> Request {
+    Request {
+        operations: operations.iter().map(|typed| typed.parse().expect("an operation")).collect(),
+        spike_ratio: 5.0,
+        epsilon: 0.3,
+        seed: 0,
+        bos: Some(0),
+        calibration: None,
+    }
+}
+
+fn run(model: &Model, batch: &TokenBatch, request: &Request, memory: u64) -> Result<Comparison, SurgeryError> {
+    let around = Surroundings { memory, text: &|_| String::new(), progress: &|_| {} };
+    Ok(compare(model, batch, request, around)?.comparison)
+}
+
+/// A grid by its name: the largest point, and the point nearest to a number.
+#[derive(Clone, Copy)]
+enum Points {
+    Integer(f32),
+    E4m3,
+}
+
+impl Points {
+    fn largest(self) -> f32 {
+        match self {
+            Self::Integer(largest) => largest,
+            Self::E4m3 => 448.0,
+        }
+    }
+
+    fn nearest(self, x: f32) -> f32 {
+        match self {
+            Self::Integer(largest) => x.round_ties_even().max(-largest).min(largest),
+            Self::E4m3 => {
+                // The points around a magnitude are 2^(e - 3) apart, e its exponent, at least -6.
+                let magnitude = f64::from(x.abs().min(448.0));
+                let exponent = if magnitude > 0.0 { magnitude.log2().floor().max(-6.0) } else { -6.0 };
+                let step = 2.0_f64.powf(exponent - 3.0);
+                ((magnitude / step).round_ties_even() * step).min(448.0).copysign(f64::from(x)) as f32
+            }
+        }
+    }
+
+    fn group(self, values: &mut [&mut f32]) {
+        let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let scale = largest / self.largest();
+        for value in values {
+            **value = if scale == 0.0 { 0.0 } else { self.nearest(**value / scale) * scale };
+        }
+    }
+}
+
+/// The rows of a sequence by position.
+type Rows = BTreeMap<usize, Vec<f32>>;
+
+/// What a scheme's name says.
+struct Naive {
+    weights: Option<(Points, Option<usize>)>,
+    inputs: Option<(Points, bool)>,
+    /// By block, input and sequence: the largest magnitude of every channel that counts for the sequence.
+    smooth: Option<BTreeMap<(usize, Point, usize), Vec<f32>>>,
+    kept: fn(usize) -> bool,
+    /// By block, input and sequence, all rows.
+    measured: Mutex<BTreeMap<(usize, Point, usize), Rows>>,
+}
+
+fn naive(scheme: &str) -> Naive {
+    let int = |bits: i32| Points::Integer((2.0_f32.powi(bits - 1)) - 1.0);
+    let (weights, inputs) = match scheme {
+        "w8" => (Some((int(8), None)), None),
+        "w4-g4" => (Some((int(4), Some(4))), None),
+        "w3-g8" => (Some((int(3), Some(8))), None),
+        "a8-tensor" => (None, Some((int(8), true))),
+        "a8-token" => (None, Some((int(8), false))),
+        "w8a8-tensor" => (Some((int(8), None)), Some((int(8), true))),
+        "w8a8-token" | "smooth-w8a8" => (Some((int(8), None)), Some((int(8), false))),
+        "w4a8-tensor" => (Some((int(4), None)), Some((int(8), true))),
+        "w4a8-token" => (Some((int(4), None)), Some((int(8), false))),
+        "fp8-e4m3" => (Some((Points::E4m3, None)), Some((Points::E4m3, true))),
+        _ => unreachable!("{scheme} is not one of the schemes tried"),
+    };
+    Naive { weights, inputs, smooth: None, kept: |_| false, measured: Mutex::default() }
+}
+
+struct NaiveBlock<'e> {
+    naive: &'e Naive,
+    block: usize,
+}
+
+impl LinearEdit for Naive {
+    fn wants(&self, _block: usize) -> bool {
+        true
+    }
+
+    fn measures(&self) -> bool {
+        true
+    }
+
+    fn begin<'e>(&'e self, block: usize, _linears: &[(Projection, &Linear<f32>)]) -> Box<dyn LinearBlock + 'e> {
+        Box::new(NaiveBlock { naive: self, block })
+    }
+}
+
+impl NaiveBlock<'_> {
+    fn keep(&self, input: Point, place: &Place, x: &[f32]) {
+        let mut measured = self.naive.measured.lock().expect("whole");
+        let rows = measured.entry((self.block, input, place.sequence)).or_default();
+        for (row, values) in x.chunks_exact(x.len() / place.rows).enumerate() {
+            rows.insert(place.position + row, values.to_vec());
+        }
+    }
+
+    fn factors(&self, input: Point, sequence: usize, products: &[Product<'_, f32>]) -> Option<Vec<f32>> {
+        let maxima = &self.naive.smooth.as_ref()?[&(self.block, input, sequence)];
+        let weight = |channel: usize| {
+            let all = products.iter().flat_map(|product| {
+                (0..product.linear.outputs()).map(move |output| product.linear.weight().get(channel, output))
+            });
+            all.fold(0.0_f32, |largest, weight| largest.max(weight.abs()))
+        };
+        Some(maxima.iter().enumerate().map(|(channel, maximum)| maximum.sqrt() / weight(channel).sqrt()).collect())
+    }
+}
+
+impl LinearBlock for NaiveBlock<'_> {
+    fn measure(&self, input: Point, place: &Place, x: &[f32]) {
+        self.keep(input, place, x);
+    }
+
+    fn multiply(&self, input: Point, places: &[Place], x: &[f32], products: &mut [Product<'_, f32>]) {
+        let rows: usize = places.iter().map(|place| place.rows).sum();
+        let width = x.len() / rows;
+        let mut first = 0;
+        for place in places {
+            let own = &x[first * width..(first + place.rows) * width];
+            self.keep(input, place, own);
+            let factors = self.factors(input, place.sequence, products);
+            let measured = self.naive.measured.lock().expect("whole");
+            let sequence = &measured[&(self.block, input, place.sequence)];
+            let largest = sequence
+                .iter()
+                .filter(|(position, _)| !(self.naive.kept)(**position))
+                .flat_map(|(_, row)| row)
+                .fold(0.0_f32, |largest, value| largest.max(value.abs()));
+            let mut given = own.to_vec();
+            for (row, values) in given.chunks_exact_mut(width).enumerate() {
+                if (self.naive.kept)(place.position + row) {
+                    continue;
+                }
+                if let Some(factors) = &factors {
+                    values.iter_mut().zip(factors).for_each(|(value, factor)| *value /= factor);
+                }
+                match self.naive.inputs {
+                    None => {}
+                    Some((points, false)) => points.group(&mut values.iter_mut().collect::<Vec<_>>()),
+                    Some((points, true)) => {
+                        let scale = largest / points.largest();
+                        for value in values {
+                            *value = if scale == 0.0 { 0.0 } else { points.nearest(*value / scale) * scale };
+                        }
+                    }
+                }
+            }
+            for product in products.iter_mut() {
+                let outputs = product.linear.outputs();
+                let mut weights = product.linear.weight().to_vec();
+                if let Some(factors) = &factors {
+                    for (row, factor) in weights.chunks_exact_mut(outputs).zip(factors) {
+                        for weight in row {
+                            *weight *= factor;
+                        }
+                    }
+                }
+                if let Some((points, group)) = self.naive.weights {
+                    for rows in weights.chunks_mut(group.unwrap_or(width) * outputs) {
+                        for output in 0..outputs {
+                            points.group(&mut rows.iter_mut().skip(output).step_by(outputs).collect::<Vec<_>>());
+                        }
+                    }
+                }
+                let out = &mut product.out[first * outputs..(first + place.rows) * outputs];
+                let linear = Linear::new(&weights, product.linear.bias.clone(), width, outputs);
+                linear.forward(out, &given);
+                let mut plain = vec![0.0; out.len()];
+                product.linear.forward(&mut plain, own);
+                for row in (0..place.rows).filter(|row| (self.naive.kept)(place.position + row)) {
+                    out[row * outputs..(row + 1) * outputs].copy_from_slice(&plain[row * outputs..(row + 1) * outputs]);
+                }
+            }
+            first += place.rows;
+        }
+    }
+}
+
+fn nll_of(model: &Model, batch: &TokenBatch, linears: Option<&dyn LinearEdit>, edit: Option<&dyn Edit>) -> Vec<f32> {
+    let mut nll = NllTap::new(model.architecture().layers.len());
+    let mut pass = Pass::new(model, PLENTY);
+    if let Some(linears) = linears {
+        pass = pass.with_linears(linears);
+    }
+    if let Some(edit) = edit {
+        pass = pass.with_edit(edit);
+    }
+    pass.run(batch, &mut [&mut nll]).expect("a pass");
+    nll.nll
+}
+
+fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64
+}
+
+/// By position as well. A product blocked in another way has other last bits, which can move a value to the next code: so
+/// nearly all positions agree closely, and all agree roughly.
+fn agrees(what: &str, found: &Comparison, expected: &[f32], untouched: &[f32], seq_len: usize) {
+    let variant = &found.variants[0];
+    let change = (mean(expected) - mean(untouched)).abs();
+    assert_ne!(expected, untouched, "{what}: what changes nothing is no test");
+    assert!((variant.nll.expect("targets") - mean(expected)).abs() < 1e-6 + 0.02 * change, "{what}: {variant:?}");
+    let sequences = expected.len() / (seq_len - 1);
+    let positions = found.positions.iter().filter(|row| row.name == variant.name);
+    let far = positions
+        .enumerate()
+        .filter(|(at, row)| {
+            let rows = expected.iter().skip(*at).step_by(seq_len - 1).map(|&nll| f64::from(nll));
+            (row.nll - rows.sum::<f64>() / sequences as f64).abs() > 2e-5
+        })
+        .count();
+    assert!(far * 10 <= seq_len, "{what}: {far} of {seq_len} positions differ");
+}
+
+const SCHEMES: [&str; 10] = [
+    "w8",
+    "w4-g4",
+    "w3-g8",
+    "a8-tensor",
+    "a8-token",
+    "w8a8-tensor",
+    "w8a8-token",
+    "w4a8-tensor",
+    "w4a8-token",
+    "fp8-e4m3",
+];
+
+#[test]
+fn schemes_are_their_naive_forms() {
+    for family in FAMILIES {
+        let model = model(family);
+        let batch = batch(4, 9);
+        let untouched = nll_of(&model, &batch, None, None);
+        for scheme in SCHEMES {
+            for kept in [false, true] {
+                let mut naive = naive(scheme);
+                let mut operation = format!("quantize={scheme}");
+                if kept {
+                    naive.kept = |position| position == 2;
+                    operation += "@position=2+keep-spikes";
+                }
+                let expected = nll_of(&model, &batch, Some(&naive), None);
+                let found = run(&model, &batch, &request(&[&operation]), PLENTY).expect(&operation);
+                agrees(&format!("{family} {operation}"), &found, &expected, &untouched, 9);
+                assert_eq!(found.variants[0].kept_tokens, kept.then_some(4));
+            }
+        }
+    }
+}
+
+/// Longer than a tile, where scales of a sequence must be known before its first product.
+#[test]
+fn long_sequences_share_one_scale() {
+    for family in ["llama", "gpt-neox"] {
+        let model = model(family);
+        let batch = batch(2, 300);
+        let untouched = nll_of(&model, &batch, None, None);
+        for scheme in ["a8-tensor", "w8a8-tensor", "fp8-e4m3", "a8-token"] {
+            let mut naive = naive(scheme);
+            naive.kept = |position| position == 270;
+            let operation = format!("quantize={scheme}@position=270+keep-spikes");
+            let expected = nll_of(&model, &batch, Some(&naive), None);
+            let found = run(&model, &batch, &request(&[&operation]), PLENTY).expect(&operation);
+            agrees(&format!("{family} {operation}"), &found, &expected, &untouched, 300);
+        }
+    }
+}
+
+/// The largest magnitudes of other sequences, row by row.
+fn smoothing(model: &Model, batch: &TokenBatch, kept: fn(usize) -> bool) -> BTreeMap<(usize, Point, usize), Vec<f32>> {
+    let watch = Naive { weights: None, ..naive("w8") };
+    nll_of(model, batch, Some(&watch), None);
+    let measured = watch.measured.into_inner().expect("whole");
+    let maxima = |&(block, input, sequence): &(usize, Point, usize)| {
+        let others = measured.iter().filter(|(key, _)| key.0 == block && key.1 == input && key.2 != sequence);
+        let rows: Vec<&Vec<f32>> =
+            others.flat_map(|(_, rows)| rows.iter().filter(|(at, _)| !kept(**at)).map(|(_, row)| row)).collect();
+        let channel = |at: usize| rows.iter().fold(0.0_f32, |largest, row| largest.max(row[at].abs()));
+        ((block, input, sequence), (0..rows[0].len()).map(channel).collect())
+    };
+    measured.keys().map(maxima).collect()
+}
+
+#[test]
+fn smoothing_takes_the_maxima_of_other_sequences() {
+    for family in FAMILIES {
+        let model = model(family);
+        let batch = batch(3, 9);
+        let untouched = nll_of(&model, &batch, None, None);
+        let mut naive = Naive { smooth: Some(smoothing(&model, &batch, |_| false)), ..naive("smooth-w8a8") };
+        let expected = nll_of(&model, &batch, Some(&naive), None);
+        let found = run(&model, &batch, &request(&["quantize=smooth-w8a8"]), PLENTY).expect("sequences");
+        agrees(family, &found, &expected, &untouched, 9);
+        naive = Naive {
+            smooth: Some(smoothing(&model, &batch, |position| position == 1)),
+            kept: |position| position == 1,
+            ..self::naive("smooth-w8a8")
+        };
+        let expected = nll_of(&model, &batch, Some(&naive), None);
+        let kept = "quantize=smooth-w8a8@position=1+keep-spikes";
+        let found = run(&model, &batch, &request(&[kept]), PLENTY).expect("sequences");
+        agrees(&format!("{family} {kept}"), &found, &expected, &untouched, 9);
+        // Calibrated with one text, all sequences have the same factors.
+        let other = self::batch(1, 7);
+        let mut tap = MaximaTap::new((1..=model.architecture().blocks()).collect(), 7, Vec::new(), false);
+        Pass::new(&model, PLENTY).run(&other, &mut [&mut tap]).expect("a pass");
+        let same = smoothing(&model, &batch, |_| false)
+            .into_keys()
+            .map(|key| (key, tap.maxima(key.0, key.1, key.2)))
+            .collect();
+        let naive = Naive { smooth: Some(same), ..self::naive("smooth-w8a8") };
+        let expected = nll_of(&model, &batch, Some(&naive), None);
+        let calibrated = Request { calibration: Some(other), ..request(&["quantize=smooth-w8a8"]) };
+        let found = run(&model, &batch, &calibrated, PLENTY).expect("a calibration text");
+        agrees(&format!("{family} calibrated"), &found, &expected, &untouched, 9);
+    }
+}
+
+/// Entries of the cache by hand.
+struct CacheByHand {
+    points: Points,
+    head_dim: usize,
+    kept: Option<usize>,
+}
+
+impl Edit for CacheByHand {
+    fn wants(&self, point: Point, _block: usize) -> bool {
+        point == Point::Key || point == Point::Value
+    }
+
+    fn apply(&self, _point: Point, place: &Place, values: &mut [f32]) {
+        let width = values.len() / place.rows;
+        for (row, values) in values.chunks_exact_mut(width).enumerate() {
+            for head in values.chunks_exact_mut(self.head_dim) {
+                if self.kept != Some(place.position + row) {
+                    self.points.group(&mut head.iter_mut().collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn caches_are_their_naive_forms() {
+    for family in FAMILIES {
+        let model = model(family);
+        let batch = batch(4, 9);
+        let untouched = nll_of(&model, &batch, None, None);
+        for (operation, largest, kept) in [
+            ("cache=int8", 127.0, None),
+            ("cache=int4", 7.0, None),
+            ("cache=int2", 1.0, None),
+            ("cache=int4@position=0+keep-sinks", 7.0, Some(0)),
+        ] {
+            let by_hand =
+                CacheByHand { points: Points::Integer(largest), head_dim: model.architecture().head_dim, kept };
+            let expected = nll_of(&model, &batch, None, Some(&by_hand));
+            let found = run(&model, &batch, &request(&[operation]), PLENTY).expect(operation);
+            agrees(&format!("{family} {operation}"), &found, &expected, &untouched, 9);
+            assert_eq!(found.variants[0].kept_tokens, kept.map(|_| 4));
+        }
+    }
+}
+
+/// Layers computed elsewhere, but as they are, change no bit.
+#[test]
+fn layers_that_are_not_quantised_are_untouched() {
+    for family in FAMILIES {
+        let model = model(family);
+        for (sequences, seq_len) in [(4, 9), (2, 300)] {
+            if family == "gpt2" && seq_len > 32 {
+                continue;
+            }
+            let batch = batch(sequences, seq_len);
+            let scheme = Scheme { weights: None, activations: None, smooth: false };
+            let blocks = (1..=model.architecture().blocks()).collect();
+            let layers = QuantisedLayers::new(scheme, blocks, seq_len, vec![false; batch.tokens.len()], false);
+            let before = nll_of(&model, &batch, None, None);
+            assert_eq!(nll_of(&model, &batch, Some(&layers), None), before, "{family}");
+            for layer in layers.layers() {
+                assert!(layer.error.is_none_or(|error| error < 1e-6), "{family} {layer:?}");
+                assert!(layer.largest_elsewhere > 0.0 && layer.largest_at_spikes.is_none() && !layer.breaks);
+            }
+        }
+    }
+}
+
+#[test]
+fn company_memory_and_threads_change_nothing() {
+    let operations = [
+        "quantize=w8a8-tensor@position=0+keep-spikes",
+        "quantize=smooth-w8a8",
+        "quantize=w4-g8@block=4",
+        "quantize=a8-token@block=3",
+        "cache=int4@block=3",
+    ];
+    for (family, sequences, seq_len) in [("gemma2", 40, 9), ("gpt-neox", 3, 300)] {
+        let model = model(family);
+        let batch = batch(sequences, seq_len);
+        let together = |threads, memory| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let mut found = pool.install(|| run(&model, &batch, &request(&operations), memory).expect("a comparison"));
+            found.variants.iter_mut().for_each(|variant| variant.computed_after = 0);
+            found
+        };
+        let one = together(1, PLENTY);
+        assert_eq!(together(2, PLENTY), one);
+        assert_eq!(together(3, 1), one);
+        assert_eq!(one.variants[2].linear_layers.iter().map(|layer| layer.block).max(), Some(4));
+        assert!(one.variants[4].linear_layers.is_empty());
+    }
+}
+
+/// What each layer lost, from every sampled token by itself.
+#[test]
+fn errors_are_those_of_the_outputs() {
+    let model = model("llama");
+    let batch = batch(4, 9);
+    let found = run(&model, &batch, &request(&["quantize=w3-g8@block=1"]), PLENTY).expect("a comparison");
+    let layers = &found.variants[0].linear_layers;
+    assert_eq!(
+        layers.iter().map(|layer| layer.projection).collect::<Vec<_>>(),
+        ["query", "key", "value", "attention-output"]
+    );
+    // Block 1 reads what it reads in the untouched model.
+    let watch = Naive { weights: None, ..naive("w8") };
+    nll_of(&model, &batch, Some(&watch), None);
+    let measured = watch.measured.into_inner().expect("whole");
+    let block = model.attention_block::<f32>(0).expect("a block");
+    let mut weights = block.key.weight().to_vec();
+    for rows in weights.chunks_mut(8 * block.key.outputs()) {
+        for output in 0..block.key.outputs() {
+            Points::Integer(3.0)
+                .group(&mut rows.iter_mut().skip(output).step_by(block.key.outputs()).collect::<Vec<_>>());
+        }
+    }
+    let quantised = Linear::new(&weights, block.key.bias.clone(), block.key.inputs(), block.key.outputs());
+    let (mut difference, mut whole, mut largest) = (0.0, 0.0, 0.0_f32);
+    for sequence in 0..4 {
+        for (position, row) in &measured[&(1, Point::NormalisedInput, sequence)] {
+            largest = row.iter().fold(largest, |largest, value| largest.max(value.abs()));
+            if (sequence * 9 + position) % 8 == 4 {
+                let product = |linear: &Linear<f32>| {
+                    let mut out = vec![0.0; linear.outputs()];
+                    linear.forward(&mut out, row);
+                    out
+                };
+                for (ours, plain) in product(&quantised).iter().zip(product(&block.key)) {
+                    difference += f64::from(ours - plain).powi(2);
+                    whole += f64::from(plain).powi(2);
+                }
+            }
+        }
+    }
+    let expected = (difference / whole).sqrt();
+    let error = layers[1].error.expect("a sample");
+    assert!(expected > 0.01 && (error / expected - 1.0).abs() < 1e-4, "{error} {expected}");
+    assert_eq!(layers[1].largest_elsewhere, largest);
+    assert_eq!((layers[1].largest_at_spikes, layers[1].error_at_spikes), (None, None));
+}
+
+#[test]
+fn what_is_not_finite_is_refused() {
+    let scheme = Scheme::parse("a8-token").expect("a scheme");
+    let layers = QuantisedLayers::new(scheme, vec![2], 3, vec![false; 6], false);
+    let linear = Linear::new(&[1.0; 4], None, 2, 2);
+    let places = [Place { block: 2, sequence: 1, position: 0, rows: 3 }];
+    for (x, refused) in [([0.0; 6], false), ([0.0, 1.0, 2.0, f32::INFINITY, 1.0, 1.0], true)] {
+        let block = layers.begin(2, &[(Projection::Down, &linear)]);
+        let mut out = [0.0; 6];
+        block.multiply(Point::Hidden, &places, &x, &mut [Product::new(Projection::Down, &linear, &mut out)]);
+        assert_eq!(layers.refusal().is_some(), refused);
+    }
+    let reason = layers.refusal().expect("refused");
+    assert!(reason.contains("block 2 is not finite (sequence 1, position 1)"), "{reason}");
+
+    let cache = CacheEdit::new(sinkscope_kernels::quantise::Grid::Integer { bits: 8 }, 2, vec![1], 3, vec![false; 3]);
+    let place = Place { block: 1, sequence: 0, position: 0, rows: 3 };
+    let mut rows = [0.0, 0.0, 1.0, 2.0, 3.0, f32::NAN];
+    cache.apply(Point::Key, &place, &mut rows);
+    assert_eq!(rows[..4], [0.0, 0.0, 64.0 * (2.0 / 127.0), 2.0]);
+    assert!(cache.refusal().expect("refused").contains("block 1 is not finite (sequence 0, position 2)"));
+}
+
+#[test]
+fn what_cannot_be_done_is_said_and_why() {
+    for (operation, sequences, part) in [
+        ("quantize=w4-g3", 4, "groups of 3 do not divide the 16 inputs of the first layers of a block"),
+        ("quantize=w8+keep-spikes", 4, "no spikes were found whose tokens could be taken; name @position"),
+        ("quantize=w8@position=9+keep-spikes", 4, "position 9 does not exist"),
+        ("quantize=w8@block=0", 4, "block 0 does not exist: there are 1 to 4"),
+        ("quantize=smooth-w8a8", 1, "needs at least two"),
+        ("cache=int8@block=2", 4, "block 2 is no attention block"),
+        ("cache=int8+keep-sinks", 4, "no spikes were found"),
+    ] {
+        let error = run(&model("llama"), &batch(sequences, 9), &request(&[operation]), PLENTY).expect_err(operation);
+        let message = error.to_string();
+        assert!(message.starts_with(&format!("{operation}: ")) && message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn advice_says_what_was_measured() {
+    let model = model("llama");
+    let kept =
+        ["quantize=w3-g8", "quantize=w3-g8@position=0+keep-spikes", "cache=int2", "cache=int2@position=0+keep-sinks"];
+    let found = run(&model, &batch(4, 9), &request(&kept), PLENTY).expect("a comparison");
+    let about: Vec<(&str, &str)> = found.advice.iter().map(|line| (line.about, line.operation.as_str())).collect();
+    let expected = [
+        ("loss", kept[0]),
+        ("layers", kept[0]),
+        ("tokens", kept[1]),
+        ("loss", kept[1]),
+        ("layers", kept[1]),
+        ("loss", kept[2]),
+        ("tokens", kept[3]),
+        ("loss", kept[3]),
+    ];
+    assert_eq!(about, expected);
+    assert_eq!(Some(found.advice[0].figure), found.variants[0].delta_nll);
+    assert_eq!(Some(found.advice[6].figure), found.variants[3].delta_nll);
+    assert!(found.advice[6].text.starts_with("pin 4 tokens in the cache: "), "{}", found.advice[6].text);
+    let nothing = run(&model, &batch(4, 9), &request(&["drop-first"]), PLENTY).expect("a comparison");
+    assert!(nothing.advice.is_empty());
+}
