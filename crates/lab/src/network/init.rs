@@ -2,7 +2,7 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal};
+use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::Float;
 use sinkscope_model::architecture::{
@@ -19,6 +19,8 @@ use crate::error::LabError;
 pub struct Initialisation {
     /// Standard deviation of matrices and tables.
     pub deviation: f64,
+    /// That of the embedding; as of the others if left out.
+    pub embedding_deviation: Option<f64>,
     /// Whether matrices that write to the residual begin smaller, by the root of the number of blocks (GPT-2).
     pub scale_residual: bool,
     /// Alpha of every dynamic tanh.
@@ -27,7 +29,7 @@ pub struct Initialisation {
 
 impl Default for Initialisation {
     fn default() -> Self {
-        Self { deviation: 0.02, scale_residual: false, dynamic_tanh_alpha: 0.5 }
+        Self { deviation: 0.02, embedding_deviation: None, scale_residual: false, dynamic_tanh_alpha: 0.5 }
     }
 }
 
@@ -38,22 +40,28 @@ impl Default for Initialisation {
 /// [`LabError::Request`] if the architecture contradicts itself or the deviation is no positive number.
 pub fn initialise<F: Float>(a: &Architecture, how: &Initialisation, seed: u64) -> Result<Parameters<F>, LabError> {
     a.validate().map_err(LabError::Request)?;
-    let wrong = || LabError::Request(format!("a deviation of {} is not a positive number", how.deviation));
-    let normal = Normal::new(0.0, how.deviation).ok().filter(|_| how.deviation > 0.0).ok_or_else(wrong)?;
+    let embedding_deviation = how.embedding_deviation.unwrap_or(how.deviation);
+    for deviation in [how.deviation, embedding_deviation] {
+        if !(deviation > 0.0 && deviation.is_finite()) {
+            return Err(LabError::Request(format!("a deviation of {deviation} is not a positive number")));
+        }
+    }
     let mut parameters = blank(a, how);
     let inventory = parameters.inventory(a);
     let smaller = (a.blocks() as f64).sqrt().recip();
     for (stream, (values, info)) in parameters.values_mut().into_iter().zip(inventory).enumerate() {
         let factor = match info.kind {
-            ParameterKind::Matrix { writes_residual: true, .. } if how.scale_residual => smaller,
-            ParameterKind::Matrix { .. } | ParameterKind::Table { .. } => 1.0,
-            ParameterKind::Vector if info.name.contains(".bias_") => 1.0,
+            ParameterKind::Matrix { writes_residual: true, .. } if how.scale_residual => smaller * how.deviation,
+            ParameterKind::Table { .. } if info.name.ends_with("embed_tokens.weight") => embedding_deviation,
+            ParameterKind::Matrix { .. } | ParameterKind::Table { .. } => how.deviation,
+            ParameterKind::Vector if info.name.contains(".bias_") => how.deviation,
             ParameterKind::Vector | ParameterKind::Scale | ParameterKind::Alpha => continue,
         };
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(stream as u64 + 1);
         for value in values {
-            *value = F::from_f64(factor * normal.sample(&mut random));
+            let drawn: f64 = StandardNormal.sample(&mut random);
+            *value = F::from_f64(factor * drawn);
         }
     }
     parameters.repack();
