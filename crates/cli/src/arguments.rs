@@ -76,16 +76,18 @@ Operations:
   window=W[+sinks=S]    attention to the last W keys and the first S, positions those in the cache
                         (+original-positions: those in the text)
   random-tokens         every token is drawn at random
-  quantize=SCHEME       the linear layers of the blocks: w8a8-tensor, w8a8-token, smooth-w8a8, w8, w4-gN, w3-gN,
-                        w4a8-tensor, w4a8-token, a8-tensor, a8-token or fp8-e4m3 (+keep-spikes: but not at tokens that spike)
-  cache=int8|int4|int2  keys and values, per token and head (+keep-sinks: but not of tokens that spike)
+  quantize=SCHEME       the linear layers of the blocks: w8a8-tensor, w8a8-token, smooth-w8a8, w8,
+                        w4-gN, w3-gN, w4a8-tensor, w4a8-token, a8-tensor, a8-token or fp8-e4m3
+                        (+keep-spikes: but not at tokens that spike)
+  cache=int8|int4|int2  keys and values, per token and head
+                        (+keep-sinks: but not of tokens that spike)
 
   Those about spikes, blocks, values and attention to tokens can be done elsewhere: @block=B, @position=P (or all), @channels=C,C,...
 
 Examples:
   sinkscope operate model.gguf zero-spikes mean-spikes
   sinkscope operate model.gguf zero-spikes@position=17 zero-spikes@channels=1,2,3 --text book.txt
-  sinkscope operate model.gguf quantize=w8a8-tensor quantize=w8a8-tensor+keep-spikes quantize=smooth-w8a8
+  sinkscope operate model.gguf quantize=w8a8-tensor quantize=w8a8-tensor+keep-spikes
   sinkscope operate model.gguf drop-first bos=on --sequences 32 --out results";
 
 const TRAIN_HELP: &str = "\

@@ -16,9 +16,10 @@ const ALIKE: f64 = 0.75;
 /// Reads a recipe.
 ///
 /// # Errors
-/// [`LabError::Io`] if the file cannot be read; [`LabError::Malformed`] as [`parse`].
+/// [`LabError::Malformed`] if the file cannot be read, and as [`parse`].
 pub fn read<Recipe: DeserializeOwned>(path: &Path) -> Result<Recipe, LabError> {
-    let text = fs::read_to_string(path).map_err(|error| LabError::io(path, error))?;
+    let unreadable = |error| LabError::malformed(path, format!("is no recipe that can be read: {error}"));
+    let text = fs::read_to_string(path).map_err(unreadable)?;
     parse(&text, path)
 }
 

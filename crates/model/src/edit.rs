@@ -3,8 +3,8 @@
 pub use sinkscope_kernels::attention::Mask;
 
 use crate::blocks::{Product, Projection};
-use crate::tap::{Place, Point};
 use crate::linear::Linear;
+use crate::tap::{Place, Point};
 
 /// A change to the values of a pass, made before anything later reads them and before taps see them.
 ///

@@ -139,7 +139,10 @@ impl Model {
     /// If a value is not finite.
     pub fn input_norm<F: Float>(&self, block: usize) -> Result<Option<Norm<F>>, ModelError> {
         let role = if block.is_multiple_of(2) { Role::FeedForwardInputNorm } else { Role::AttentionInputNorm };
-        let present = self.architecture.norm_placement.on_input(!block.is_multiple_of(2));
+        let a = &self.architecture;
+        let feed_forward = block.is_multiple_of(2);
+        let there = !feed_forward || a.feed_forward.kind != FeedForwardKind::Absent;
+        let present = there && a.norm_placement.on_input(!feed_forward);
         self.optional_norm(present, role, (block - 1) / 2)
     }
 
@@ -221,7 +224,7 @@ impl Model {
         let present = kind != FeedForwardKind::Absent;
         let after = a.norm_placement.on_output() || a.norm_placement == NormPlacement::Post;
         Ok(FeedForwardBlock {
-            input_norm: if present { self.input_norm(2 * layer + 2)? } else { None },
+            input_norm: self.input_norm(2 * layer + 2)?,
             gate: hidden.then(|| linear(Role::Gate, a.d_model)).transpose()?,
             up: (hidden && a.feed_forward.gated).then(|| linear(Role::Up, a.d_model)).transpose()?,
             down: present.then(|| linear(Role::Down, down_inputs(a))).transpose()?,

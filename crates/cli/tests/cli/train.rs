@@ -222,7 +222,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
     assert!(lab.refused("full", &["--resume"]).contains("full"));
     assert_eq!(fs::read_to_string(lab.path("full/notes.txt")).expect("still there"), "mine");
     assert_eq!(lab.train("run", &[]).0, 0);
-    assert!(lab.refused("run", &[]).contains("--resume"), "{}", lab.refused("run", &[]));
+    assert!(lab.refused("run", &[]).contains("is not empty: resume the run"), "{}", lab.refused("run", &[]));
     let other = fs::read_to_string(lab.path("recipe.toml")).expect("a recipe").replace("seed = 7", "seed = 8");
     fs::write(lab.path("recipe.toml"), other).expect("written");
     assert!(lab.refused("run", &["--resume"]).contains("was begun with another recipe"));

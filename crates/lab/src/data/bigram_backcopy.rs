@@ -1,9 +1,9 @@
 //! Bigram-Backcopy: a synthetic task in which a sink has a known job (Guo et al. 2024, arXiv 2410.13835).
 //!
 //! A sequence begins with `<s>`. The token after a trigger is a copy of the token before the trigger; the token after any
-//! other is drawn from that token's row of a bigram table, and so is the token after a trigger that directly follows
-//! `<s>`, since there is nothing to copy. A head that copies has nothing to do at tokens that are not triggers; there
-//! it attends to `<s>`.
+//! other is drawn from that token's row of a bigram table. A head that copies has nothing to do at tokens that are not
+//! triggers; there it attends to `<s>`. The token after `<s>` is any but a trigger, one as likely as the other: then no two
+//! triggers ever stand side by side, which would copy each other to the end of the sequence.
 //!
 //! Rows are drawn from a symmetric Dirichlet distribution, the triggers without replacement, both once from the seed of
 //! the data. Sequences are drawn from the seed of the training; each has random numbers of its own, so that the number
@@ -76,19 +76,21 @@ impl BigramBackcopy {
         }
         let gamma = Gamma::new(concentration, 1.0).map_err(|error| wrong(format!("concentration: {error}")))?;
         let mut table = Vec::with_capacity((tokens + 1) * tokens);
-        for row in 0..=tokens as u64 {
+        for row in 0..tokens as u64 {
             let mut random = generator("table", &[seed, row]);
             table.extend(dirichlet(&gamma, tokens, &mut random));
         }
+        let mut triggers = vec![false; tokens + 1];
+        for token in index::sample(&mut generator("triggers", &[seed]), tokens, chosen) {
+            triggers[token] = true;
+        }
+        let first = ((tokens - chosen) as f64).recip();
+        table.extend(triggers[..tokens].iter().map(|&trigger| if trigger { 0.0 } else { first }));
         let mut cumulated = table.clone();
         for row in cumulated.chunks_mut(tokens) {
             for token in 1..tokens {
                 row[token] += row[token - 1];
             }
-        }
-        let mut triggers = vec![false; tokens + 1];
-        for token in index::sample(&mut generator("triggers", &[seed]), tokens, chosen) {
-            triggers[token] = true;
         }
         let numbers: Vec<u8> = table.iter().flat_map(|probability| probability.to_le_bytes()).collect();
         let marks: Vec<u8> = triggers.iter().map(|&trigger| u8::from(trigger)).collect();
@@ -160,15 +162,10 @@ impl BigramBackcopy {
         let mut sequence = vec![self.bos()];
         while sequence.len() < count {
             let last = sequence[sequence.len() - 1];
-            let next = if self.copies(&sequence) { sequence[sequence.len() - 2] } else { self.follower(last, random) };
+            let next = if self.is_trigger(last) { sequence[sequence.len() - 2] } else { self.follower(last, random) };
             sequence.push(next);
         }
         sequence
-    }
-
-    /// Whether what follows is a copy.
-    fn copies(&self, sequence: &[u32]) -> bool {
-        sequence.len() > 2 && sequence.last().is_some_and(|&last| self.is_trigger(last))
     }
 
     /// A draw from a token's row.
@@ -185,7 +182,7 @@ impl BigramBackcopy {
     pub fn entropy_floor(&self, seq_len: usize) -> f64 {
         let tokens = self.task.tokens;
         let entropies: Vec<f64> = (0..=tokens as u32).map(|token| entropy(self.row(token))).collect();
-        // What comes after <s>, and what comes after that, is always a draw.
+        // What comes after <s>, and what comes after that, is always a draw: no trigger stands there.
         let first = self.row(self.bos()).to_vec();
         let mut sum = entropies[tokens];
         if seq_len > 1 {

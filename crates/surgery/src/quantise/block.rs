@@ -264,7 +264,8 @@ fn plain(linear: &Linear<f32>, rows: &[usize], x: &[f32]) -> Vec<f32> {
     if rows.is_empty() {
         return Vec::new();
     }
-    let input: Vec<f32> = rows.iter().flat_map(|&row| &x[row * linear.inputs()..][..linear.inputs()]).copied().collect();
+    let input: Vec<f32> =
+        rows.iter().flat_map(|&row| &x[row * linear.inputs()..][..linear.inputs()]).copied().collect();
     let mut out = vec![0.0; rows.len() * linear.outputs()];
     linear.forward(&mut out, &input);
     out
