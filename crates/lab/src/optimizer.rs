@@ -111,11 +111,11 @@ impl<F: Float> AdamW<F> {
         let shortened = settings.clip > 0.0 && norm > settings.clip;
         let correction = |beta: f64| 1.0 - beta.powf((step + 1) as f64);
         let of = |weight_decay: f64| Step {
-            learning_rate: learning_rate,
+            learning_rate,
             beta1: settings.beta1,
             beta2: settings.beta2,
             epsilon: settings.epsilon,
-            weight_decay: weight_decay,
+            weight_decay,
             bias_correction1: correction(settings.beta1),
             bias_correction2: correction(settings.beta2),
             // As PyTorch's clip_grad_norm_ has it.

@@ -50,14 +50,13 @@ impl<F: Float> Network<F> {
     pub(super) fn head(&self, batch: &Batch, weight: F, workspace: &mut Workspace<F>) -> Loss {
         let (d, vocabulary) = (self.architecture.d_model, self.architecture.vocabulary);
         let Buffers { normed, d_normed, logits, tied } = &mut workspace.head;
-        let matrix = match &self.parameters.head {
-            Some(head) => head,
-            None => {
-                let tied = tied.get_or_insert_with(|| Linear::trainable(d, vocabulary, false));
-                transpose(tied.values_mut().0, &self.parameters.embedding, vocabulary, d, 0);
-                tied.repack();
-                &*tied
-            }
+        let matrix = if let Some(head) = &self.parameters.head {
+            head
+        } else {
+            let tied = tied.get_or_insert_with(|| Linear::trainable(d, vocabulary, false));
+            transpose(tied.values_mut().0, &self.parameters.embedding, vocabulary, d, 0);
+            tied.repack();
+            &*tied
         };
         d_normed.resize(normed.len(), F::ZERO);
         let group = (LOGITS / vocabulary / CHUNK_ROWS).max(1) * CHUNK_ROWS;

@@ -66,6 +66,9 @@ pub struct AttentionGradients<F> {
     bias: Option<(Vec<F>, Vec<F>)>,
 }
 
+/// From what a tile left, what a matrix read and the gradient of what it gave.
+type Pair<'a, F> = fn(&'a AttentionTrace<F>, &'a AttentionGradients<F>) -> (&'a [F], &'a [F]);
+
 impl<F: Float> AttentionBlock<F> {
     fn finish(&self) -> Finish<'_, F> {
         Finish { norm: self.output_norm.as_ref(), post: self.post_norm }
@@ -278,9 +281,7 @@ impl<F: Float> AttentionBlock<F> {
                 gate.add_looked_up(&gradients.d_gates, context.seq_len);
             }
         }
-        let of = |x: fn(&'a AttentionTrace<F>, &'a AttentionGradients<F>) -> (&'a [F], &'a [F])| -> Vec<_> {
-            tiles.iter().map(|(_, trace, gradients)| x(trace, gradients)).collect()
-        };
+        let of = |x: Pair<'a, F>| -> Vec<_> { tiles.iter().map(|(_, trace, gradients)| x(trace, gradients)).collect() };
         let mut tasks = Vec::new();
         tasks.extend(self.query.gradient_tasks(&of(|trace, gradients| (&trace.input, &gradients.d_queries))));
         tasks.extend(self.key.gradient_tasks(&of(|trace, gradients| (&trace.input, &gradients.d_keys))));
@@ -325,10 +326,9 @@ impl<F: Float> Gate<F> {
 impl<F: Float> AttentionGradients<F> {
     /// Forgets what was added to the vectors' gradients.
     pub fn clear(&mut self) {
-        for norm in [&mut self.input_norm, &mut self.query_norm, &mut self.key_norm, &mut self.output_norm] {
-            if let Some(norm) = norm {
-                *norm = norm.zeros_like();
-            }
+        let norms = [&mut self.input_norm, &mut self.query_norm, &mut self.key_norm, &mut self.output_norm];
+        for norm in norms.into_iter().flatten() {
+            *norm = norm.zeros_like();
         }
         if let Some((key, value)) = &mut self.bias {
             key.fill(F::ZERO);

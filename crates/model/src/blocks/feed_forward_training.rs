@@ -32,6 +32,9 @@ pub struct FeedForwardGradients<F> {
     output_norm: Option<Norm<F>>,
 }
 
+/// From what a tile left, what a matrix read and the gradient of what it gave.
+type Pair<'a, F> = fn(&'a FeedForwardTrace<F>, &'a FeedForwardGradients<F>) -> (&'a [F], &'a [F]);
+
 impl<F: Float> FeedForwardBlock<F> {
     fn finish(&self) -> Finish<'_, F> {
         Finish { norm: self.output_norm.as_ref(), post: self.post_norm }
@@ -132,9 +135,7 @@ impl<F: Float> FeedForwardBlock<F> {
             add_norm(&mut self.input_norm, gradients.input_norm.as_ref());
             add_norm(&mut self.output_norm, gradients.output_norm.as_ref());
         }
-        let of = |x: fn(&'a FeedForwardTrace<F>, &'a FeedForwardGradients<F>) -> (&'a [F], &'a [F])| -> Vec<_> {
-            tiles.iter().map(|(trace, gradients)| x(trace, gradients)).collect()
-        };
+        let of = |x: Pair<'a, F>| -> Vec<_> { tiles.iter().map(|(trace, gradients)| x(trace, gradients)).collect() };
         let mut tasks = Vec::new();
         let one_matrix = self.gate.is_none();
         if let Some(gate) = &mut self.gate {
