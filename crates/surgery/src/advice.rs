@@ -77,7 +77,9 @@ fn tokens((operation, variant): (&Operation, &Variant), (other, kept): (&Operati
     let (delta, rest) = (variant.delta_nll?, kept.delta_nll?);
     let recovered = || {
         let share = (delta > 0.0).then(|| 100.0 * (delta - rest) / delta);
-        let share = share.map_or_else(String::new, |share| format!(", {share:.1} % of the loss recovered"));
+        let share = share.map_or_else(String::new, |share| {
+            if share > 0.0 { format!(", {share:.1} % of the loss recovered") } else { ", nothing recovered".to_owned() }
+        });
         format!("{delta:+.4} nats a token become {rest:+.4}{share}")
     };
     let count = kept.kept_tokens.unwrap_or(0);
