@@ -92,3 +92,36 @@ fn what_cannot_be_done() {
     insta::assert_snapshot!(messages.concat());
     assert!(refused_in(&tiny, &["drop-first"], &["--epsilon", "2"]).contains("--epsilon 2 is"));
 }
+
+#[test]
+fn quantised_layers_and_advice() {
+    let tiny = Tiny::new("llama");
+    let operations = ["quantize=w8a8-tensor", "quantize=w8a8-tensor@position=0+keep-spikes", "cache=int4"];
+    let (stdout, file) = operate(&tiny, &operations, &[]);
+    assert!(stdout.contains("Layers under quantize=w8a8-tensor") && stdout.contains("Advice"), "{stdout}");
+    let results = &file["results"];
+    let layers = results["variants"][0]["linear_layers"].as_array().expect("layers");
+    assert_eq!(layers.len(), 2 * 7);
+    for key in ["block", "projection", "largest_elsewhere", "error", "breaks"] {
+        assert!(!layers[0][key].is_null(), "{key}");
+    }
+    assert_eq!(results["variants"][1]["kept_tokens"], 4);
+    let advice = results["advice"].as_array().expect("lines");
+    assert!(advice.iter().all(|line| line["text"].is_string() && line["figure"].is_number()));
+    assert!(advice.iter().any(|line| line["about"] == "tokens" && line["operation"] == operations[1]));
+    for name in ["quantize", "quantize.smooth-w8a8", "keep-spikes", "cache", "linear_layers.error", "advice"] {
+        assert!(file["definitions"][name].is_string(), "{name}");
+    }
+    let rows = |name| csv::Reader::from_path(tiny.path(name)).expect("written").into_records().count();
+    assert_eq!((rows("out/linear_layers.csv"), rows("out/advice.csv")), (2 * 2 * 7, advice.len()));
+    fs::remove_dir_all(tiny.path("out")).expect("there");
+    for (operation, part) in [
+        ("quantize=w4-g0", "a group of 0 inputs"),
+        ("quantize=w4-g3", "do not divide"),
+        ("quantize=w8+keep-spikes", "no spikes were found"),
+        ("quantise=w8", "did you mean quantize=SCHEME?"),
+    ] {
+        let message = refused_in(&tiny, &[operation], &[]);
+        assert!(message.contains(part), "{message}");
+    }
+}
