@@ -31,8 +31,10 @@ fn trained(change: &dyn Fn(&mut Recipe), seed: u64) -> Watched {
 #[test]
 #[ignore = "trains twelve models"]
 fn gates_remove_the_sink_and_a_dynamic_tanh_keeps_it_at_equal_loss() {
-    let gate = |granularity| move |recipe: &mut Recipe| {
-        recipe.model.gate = Some(GateChoice { signal: GateSignal::Input, granularity });
+    let gate = |granularity| {
+        move |recipe: &mut Recipe| {
+            recipe.model.gate = Some(GateChoice { signal: GateSignal::Input, granularity });
+        }
     };
     let (channel, head) = (gate(Granularity::Channel), gate(Granularity::Head));
     let dynamic_tanh = |recipe: &mut Recipe| recipe.model.norm = NormChoice::DynamicTanh;
