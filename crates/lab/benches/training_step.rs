@@ -49,7 +49,9 @@ fn main() {
         let loss = network.add_gradient(&batch, weight, &mut workspace).unwrap();
         let mut gradients = workspace.gradient.values_mut();
         optimizer.step(network.parameters.values_mut(), &gradients, &recipe.optimizer, 1e-3, step);
-        gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+        for gradient in &mut gradients {
+            gradient.fill(0.0);
+        }
         network.parameters.repack();
         step += 1;
         loss.mean()

@@ -10,12 +10,15 @@ use sinkscope_lab::trainer::Trainer;
 use sinkscope_lab::watch::Watched;
 use sinkscope_model::architecture::{GateSignal, Granularity};
 
+/// One design choice changed.
+type Change<'a> = &'a dyn Fn(&mut Recipe);
+
 fn recipe() -> Recipe {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/nano.toml");
     recipe_file::read(&path).expect("the recipe")
 }
 
-fn trained(change: &dyn Fn(&mut Recipe), seed: u64) -> Watched {
+fn trained(change: Change<'_>, seed: u64) -> Watched {
     let mut recipe = recipe();
     recipe.seed = seed;
     change(&mut recipe);
@@ -42,7 +45,7 @@ fn gates_remove_the_sink_and_a_dynamic_tanh_keeps_it_at_equal_loss() {
         let plain = trained(&|_| {}, seed);
         println!("seed {seed}: pre-norm {} {} {}", plain.sink_ratio, plain.mean_max_alpha, plain.nll);
         assert!(plain.sink_ratio > 0.8);
-        let changes: [(&str, &dyn Fn(&mut Recipe), bool); 3] =
+        let changes: [(&str, Change<'_>, bool); 3] =
             [("dynamic tanh", &dynamic_tanh, true), ("channel gate", &channel, false), ("head gate", &head, false)];
         for (name, change, sinks) in changes {
             let seen = trained(change, seed);
