@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::Float;
 use sinkscope_kernels::adamw::{Step, adamw};
+use sinkscope_kernels::simd::sum_of_squares_wide;
 use sinkscope_model::{ParameterInfo, ParameterKind};
 
 /// Values that one task updates: a part of a cache, and small enough to share work evenly.
@@ -143,8 +144,7 @@ impl<F: Float> AdamW<F> {
 /// The length of a gradient.
 fn length<F: Float>(gradients: &[&mut [F]]) -> f64 {
     let chunks: Vec<&[F]> = gradients.iter().flat_map(|gradient| gradient.chunks(CHUNK)).collect();
-    let squares = |chunk: &&[F]| chunk.iter().map(|value| value.to_f64().powi(2)).sum::<f64>();
-    let sums: Vec<f64> = chunks.par_iter().map(squares).collect();
+    let sums: Vec<f64> = chunks.par_iter().map(|chunk| sum_of_squares_wide(chunk)).collect();
     sums.iter().sum::<f64>().sqrt()
 }
 
