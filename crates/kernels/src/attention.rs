@@ -8,13 +8,15 @@
 
 use crate::Float;
 use crate::activation::soft_cap;
-use crate::matmul::{Matrix, MatrixMut, matmul, matmul_add};
+use crate::matmul::{Matrix, MatrixMut, PackedPart, PackedRight, matmul_add, matmul_packed, matmul_packed_add};
 use crate::simd::{add_scaled, dispatch};
 
 mod backward;
 mod extras;
+mod scratch;
 mod weights;
 
+use scratch::with_scratch;
 use weights::weigh;
 
 pub use backward::{EntryGradients, Forward, Gradients, StridedMut, attend_backward};
@@ -111,36 +113,36 @@ pub fn attend<F: Float>(
     let key_count = first_position + rows;
     let mut scan = Scan::new(look, group.queries_per_key, rows, key_count);
     let first_key = first_visible(group, first_position);
-    let mut scratch = Scratch { keys: by_dimension(group, keys, first_key, key_count), ..Scratch::default() };
-    if slopes > 0 {
-        scratch.ramp = ramp(key_count);
-    }
     // Those that the last query's window has left behind: no other query's has left more.
     let far = extras.sinks.map_or(0, |sinks| sinks.count.min(first_visible(group, key_count - 1)));
-    if far > 0 {
-        scratch.sink_keys = by_dimension(group, keys, 0, far);
-    }
     let (out, out_stride) = out;
-    let mut row = 0;
-    while row < rows {
-        let position = first_position + row;
-        let tile_rows = tile_rows(group, position).min(rows - row);
-        let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
-        gather(&mut scratch.queries, group, &tile, queries, group.scale);
-        scratch.out.resize(group.queries_per_key * tile.rows * group.head_dim, F::ZERO);
-        if let Some(sinks) = extras.sinks.filter(|_| far > 0) {
-            gather(&mut scratch.sink_queries, group, &tile, sinks.queries, group.scale);
+    with_scratch(|scratch: &mut Scratch<F>| {
+        scratch.keys.pack(rows_of(group, keys, first_key, key_count).transposed());
+        scratch.values.pack(rows_of(group, values, first_key, key_count));
+        scratch.sink_keys.pack(rows_of(group, keys, 0, far).transposed());
+        fill_ramp(&mut scratch.ramp, if slopes > 0 { key_count } else { 0 });
+        let mut row = 0;
+        while row < rows {
+            let position = first_position + row;
+            let tile_rows = tile_rows(group, position).min(rows - row);
+            let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
+            gather(&mut scratch.queries, group, &tile, queries, group.scale);
+            scratch.out.resize(group.queries_per_key * tile.rows * group.head_dim, F::ZERO);
+            if let Some(sinks) = extras.sinks.filter(|_| far > 0) {
+                gather(&mut scratch.sink_queries, group, &tile, sinks.queries, group.scale);
+            }
+            attend_tile(group, &tile, scratch, values, &extras, scan.as_mut());
+            scatter(&scratch.out, group, &tile, out, out_stride, F::ONE);
+            row += tile_rows;
         }
-        attend_tile(group, &tile, &mut scratch, values, &extras, scan.as_mut());
-        scatter(&scratch.out, group, &tile, out, out_stride, F::ONE);
-        row += tile_rows;
-    }
+    });
     scan
 }
 
 /// 0, 1, 2 ..
-fn ramp<F: Float>(count: usize) -> Vec<F> {
-    (0..count).map(|at| F::from_f64(at as f64)).collect()
+fn fill_ramp<F: Float>(ramp: &mut Vec<F>, count: usize) {
+    ramp.clear();
+    ramp.extend((0..count).map(|at| F::from_f64(at as f64)));
 }
 
 /// Takes from the scores of keys one after the other what ALiBi does: `slope * distance`, the first key `distance` away.
@@ -177,35 +179,30 @@ fn first_visible<F>(group: &HeadGroup<F>, position: usize) -> usize {
     group.window.map_or(0, |window| (position + 1).saturating_sub(window))
 }
 
-/// Keys (or values) `from .. to`, one dimension of the head after the other: the layout that products pack without a transposition,
-/// made once for all tiles. head_dim x (to - from).
-fn by_dimension<F: Float>(group: &HeadGroup<F>, keys: Strided<'_, F>, from: usize, to: usize) -> Vec<F> {
-    let count = to - from;
-    let mut gathered = vec![F::ZERO; group.head_dim * count];
-    for (block_index, block) in gathered.chunks_mut(DIMENSIONS_AT_ONCE * count).enumerate() {
-        let first = block_index * DIMENSIONS_AT_ONCE;
-        let dimensions = block.len() / count;
-        for key in 0..count {
-            let at = (from + key) * keys.row_stride + first;
-            for (dimension, &value) in keys.data[at..at + dimensions].iter().enumerate() {
-                block[dimension * count + key] = value;
-            }
-        }
-    }
-    gathered
+/// The first of the keys that the tile is multiplied by: that which its first query sees, or one of the few before it, where
+/// a panel of packed keys begins.
+fn first_multiplied<F>(group: &HeadGroup<F>, tile: &Tile) -> usize {
+    let behind = first_visible(group, tile.position) - tile.first_key;
+    tile.first_key + behind / PackedPart::<F>::FIRST_COLUMN * PackedPart::<F>::FIRST_COLUMN
 }
 
-/// Dimensions gathered together: a cache line of f32.
-const DIMENSIONS_AT_ONCE: usize = 16;
+/// Keys (or values) `from .. to`: (to - from) x head_dim.
+fn rows_of<'a, F: Float>(group: &HeadGroup<F>, rows: Strided<'a, F>, from: usize, to: usize) -> Matrix<'a, F> {
+    Matrix::strided(&rows.data[from * rows.row_stride..], to - from, group.head_dim, rows.row_stride, 1)
+}
 
-struct Scratch<F> {
+/// What one call fills and the next one finds.
+#[derive(Default)]
+struct Scratch<F: Float> {
     /// head_dim x visible keys of the whole call.
-    keys: Vec<F>,
+    keys: PackedRight<F>,
+    /// Their values, keys x head_dim.
+    values: PackedRight<F>,
     /// head_dim x keys that windows leave behind and that stay in sight.
-    sink_keys: Vec<F>,
+    sink_keys: PackedRight<F>,
     queries: Vec<F>,
     sink_queries: Vec<F>,
-    /// Far sinks, then the keys from the first visible one on.
+    /// From the first multiplied key on.
     scores: Vec<F>,
     sink_scores: Vec<F>,
     /// The scores of a row that a mask or a window leaves.
@@ -213,22 +210,6 @@ struct Scratch<F> {
     /// 0, 1, 2 .. for ALiBi.
     ramp: Vec<F>,
     out: Vec<F>,
-}
-
-impl<F> Default for Scratch<F> {
-    fn default() -> Self {
-        Self {
-            keys: Vec::new(),
-            sink_keys: Vec::new(),
-            queries: Vec::new(),
-            sink_queries: Vec::new(),
-            scores: Vec::new(),
-            sink_scores: Vec::new(),
-            met: Vec::new(),
-            ramp: Vec::new(),
-            out: Vec::new(),
-        }
-    }
 }
 
 /// Puts the heads' rows back beside each other, times `factor`.
@@ -266,24 +247,23 @@ fn attend_tile<F: Float>(
     let width = group.head_dim;
     let stacked = group.queries_per_key * tile.rows;
     // Keys `low .. low + visible` are all that any query of this tile may see, but for far sinks.
-    let low = first_visible(group, tile.position);
+    let low = first_multiplied(group, tile);
     let visible = tile.position + tile.rows - low;
-    let gathered = tile.keys_in_scan - tile.first_key;
-    let values_from = &values.data[low * values.row_stride..];
-    let far = scratch.sink_keys.len() / width;
+    let multiplied = low - tile.first_key..low - tile.first_key + visible;
+    let far = scratch.sink_keys.columns();
 
     scratch.scores.resize(stacked * visible, F::ZERO);
-    matmul(
+    matmul_packed(
         MatrixMut::new(&mut scratch.scores, stacked, visible),
         Matrix::new(&scratch.queries, stacked, width),
-        Matrix::strided(&scratch.keys[low - tile.first_key..], width, visible, gathered, 1),
+        &scratch.keys.part(0..width, multiplied.clone()),
     );
     scratch.sink_scores.resize(stacked * far, F::ZERO);
     if far > 0 {
-        matmul(
+        matmul_packed(
             MatrixMut::new(&mut scratch.sink_scores, stacked, far),
             Matrix::new(&scratch.sink_queries, stacked, width),
-            Matrix::new(&scratch.sink_keys, width, far),
+            &scratch.sink_keys.whole(),
         );
     }
     dispatch(
@@ -339,17 +319,18 @@ fn attend_tile<F: Float>(
         },
     );
     // Where the entry has a value, its share is there already.
-    let multiply = if extras.entry.is_some_and(|entry| entry.value.is_some()) { matmul_add } else { matmul };
+    let multiply =
+        if extras.entry.is_some_and(|entry| entry.value.is_some()) { matmul_packed_add } else { matmul_packed };
     multiply(
         MatrixMut::new(&mut scratch.out, stacked, width),
         Matrix::new(&scratch.scores, stacked, visible),
-        Matrix::strided(values_from, visible, width, values.row_stride, 1),
+        &scratch.values.part(multiplied, 0..width),
     );
     if far > 0 {
         matmul_add(
             MatrixMut::new(&mut scratch.out, stacked, width),
             Matrix::new(&scratch.sink_scores, stacked, far),
-            Matrix::strided(values.data, far, width, values.row_stride, 1),
+            rows_of(group, values, 0, far),
         );
     }
 }

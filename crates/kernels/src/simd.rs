@@ -224,7 +224,13 @@ const SQUARES_AT_ONCE: usize = 1024;
 pub fn sum_of_squares_wide<F: Float>(x: &[F]) -> f64 {
     dispatch(
         #[inline(always)]
-        || x.chunks(SQUARES_AT_ONCE).map(|run| sum_of_squares(run).to_f64()).sum(),
+        || {
+            let mut sum = 0.0;
+            for run in x.chunks(SQUARES_AT_ONCE) {
+                sum += sum_of_squares(run).to_f64();
+            }
+            sum
+        },
     )
 }
 

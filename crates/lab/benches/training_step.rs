@@ -47,11 +47,8 @@ fn main() {
     let mut train = || {
         let weight = (batch.inputs.len() as f32).recip();
         let loss = network.add_gradient(&batch, weight, &mut workspace).unwrap();
-        let mut gradients = workspace.gradient.values_mut();
-        optimizer.step(network.parameters.values_mut(), &gradients, &recipe.optimizer, 1e-3, step);
-        for gradient in &mut gradients {
-            gradient.fill(0.0);
-        }
+        let gradients = workspace.gradient.values_mut();
+        optimizer.step(network.parameters.values_mut(), gradients, &recipe.optimizer, 1e-3, step);
         network.parameters.repack();
         step += 1;
         loss.mean()

@@ -99,16 +99,17 @@ impl<F: Float> AdamW<F> {
         Self { mean: zeros(), square: zeros(), decays: inventory.iter().map(decays).collect() }
     }
 
-    /// Updates the weights with step number `step`, from 0; gives the length of the gradient before it was shortened.
+    /// Updates the weights with step number `step`, from 0; gives the length of the gradient before it was shortened. The
+    /// gradient is then zero.
     pub fn step(
         &mut self,
         parameters: Vec<&mut [F]>,
-        gradients: &[&mut [F]],
+        gradients: Vec<&mut [F]>,
         settings: &OptimizerSettings,
         learning_rate: f64,
         step: u64,
     ) -> f64 {
-        let norm = length(gradients);
+        let norm = length(&gradients);
         let shortened = settings.clip > 0.0 && norm > settings.clip;
         let correction = |beta: f64| 1.0 - beta.powf((step + 1) as f64);
         let of = |weight_decay: f64| Step {
@@ -130,12 +131,13 @@ impl<F: Float> AdamW<F> {
             .zip(moments)
             .flat_map(|((parameters, gradients), ((mean, square), &decays))| {
                 let moments = mean.chunks_mut(CHUNK).zip(square.chunks_mut(CHUNK));
-                let chunks = parameters.chunks_mut(CHUNK).zip(gradients.chunks(CHUNK)).zip(moments);
+                let chunks = parameters.chunks_mut(CHUNK).zip(gradients.chunks_mut(CHUNK)).zip(moments);
                 chunks.map(move |chunk| (chunk, decays))
             })
             .collect();
         chunks.into_par_iter().for_each(|(((parameters, gradients), (mean, square)), decays)| {
             adamw(parameters, gradients, mean, square, if decays { &decaying } else { &staying });
+            gradients.fill(F::ZERO);
         });
         norm
     }

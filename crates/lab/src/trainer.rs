@@ -189,12 +189,9 @@ impl Trainer {
             return Err(LabError::Diverged { step, loss: loss.mean() });
         }
         let learning_rate = self.recipe.optimizer.learning_rate_at(step, training.steps);
-        let mut gradients = self.workspace.gradient.values_mut();
+        let gradients = self.workspace.gradient.values_mut();
         let parameters = self.network.parameters.values_mut();
-        let gradient_norm = self.optimizer.step(parameters, &gradients, &self.recipe.optimizer, learning_rate, step);
-        for gradient in &mut gradients {
-            gradient.fill(0.0);
-        }
+        let gradient_norm = self.optimizer.step(parameters, gradients, &self.recipe.optimizer, learning_rate, step);
         self.network.parameters.repack();
         self.state.step += 1;
         self.state.loss_sum += loss.mean();

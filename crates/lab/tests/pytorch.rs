@@ -136,13 +136,10 @@ fn train<F: Float>(variant: &str, settings: &OptimizerSettings) -> (Run, Network
         let loss = network.add_gradient(batch, weight, &mut workspace).expect("a batch that fits");
         assert_eq!(loss.count, batch.predicted());
         losses.push(loss.mean());
-        let mut gradients = workspace.gradient.values_mut();
+        let gradients = workspace.gradient.values_mut();
         let learning_rate = settings.learning_rate_at(step, batches.len() as u64);
         let parameters = network.parameters.values_mut();
-        gradient_norms.push(optimizer.step(parameters, &gradients, settings, learning_rate, step));
-        for gradient in &mut gradients {
-            gradient.fill(F::ZERO);
-        }
+        gradient_norms.push(optimizer.step(parameters, gradients, settings, learning_rate, step));
         network.parameters.repack();
     }
     let square = |values: &mut [F]| values.iter().map(|value| value.to_f64().powi(2)).sum();

@@ -5,7 +5,7 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, PackedRight, matmul_add, matmul_packed, matmul_packed_add};
 use sinkscope_kernels::simd::{add_columns, add_to_rows};
 
-/// Rows of a matrix whose gradient one task adds up.
+/// Most rows of a matrix whose gradient one task adds up. Each task packs what the rows are multiplied by.
 const GRADIENT_ROWS: usize = 128;
 
 /// A matrix of a linear layer, with its bias if it has one: `x W + b`.
@@ -131,15 +131,10 @@ impl<F: Float> Linear<F> {
                 add_columns(bias, dy);
             }
         }
-        let blocks = values.chunks_mut(GRADIENT_ROWS * outputs).enumerate();
+        let rows = inputs.div_ceil(inputs.div_ceil(GRADIENT_ROWS).max(1)).max(1);
+        let blocks = values.chunks_mut(rows * outputs).enumerate();
         blocks
-            .map(|(block, out)| GradientTask {
-                out,
-                outputs,
-                first: block * GRADIENT_ROWS,
-                inputs,
-                tiles: tiles.to_vec(),
-            })
+            .map(|(block, out)| GradientTask { out, outputs, first: block * rows, inputs, tiles: tiles.to_vec() })
             .collect()
     }
 }

@@ -4,11 +4,12 @@
 //! `dS = dP P (1 - P)`; then `dV = P^T d_out`, `dQ = scale dS K`, `dK = scale dS^T Q`. Tiles are those of the forward: the
 //! heads of a group stacked, against the keys that some query of the tile sees.
 
+use super::scratch::with_scratch;
 use super::weights::sigmoid;
 use super::{Extras, HeadGroup, Strided, Tile, Weighting};
-use super::{by_dimension, first_visible, gather, ramp, scatter, subtract_distances, tile_rows};
+use super::{fill_ramp, first_multiplied, first_visible, gather, rows_of, scatter, subtract_distances, tile_rows};
 use crate::Float;
-use crate::matmul::{Matrix, MatrixMut, matmul, matmul_add};
+use crate::matmul::{Matrix, MatrixMut, PackedRight, matmul_add, matmul_packed};
 use crate::simd::{add_scaled, dispatch, dot};
 
 /// What the forward saw and gave, of one head group and a whole sequence.
@@ -57,7 +58,14 @@ pub struct EntryGradients<'a, F> {
     pub value: Option<&'a mut [F]>,
 }
 
-struct Scratch<F> {
+/// What one call fills and the next one finds.
+#[derive(Default)]
+struct Scratch<F: Float> {
+    /// rows x head_dim.
+    keys: PackedRight<F>,
+    /// head_dim x rows.
+    turned_keys: PackedRight<F>,
+    turned_values: PackedRight<F>,
     queries: Vec<F>,
     d_out: Vec<F>,
     /// Scores, then weights.
@@ -90,72 +98,64 @@ pub fn attend_backward<F: Float>(
             data[row * *row_stride..][..width].fill(F::ZERO);
         }
     }
-    let keys = by_dimension(group, forward.keys, 0, rows);
-    let values = by_dimension(group, forward.values, 0, rows);
-    let mut scratch = Scratch {
-        queries: Vec::new(),
-        d_out: Vec::new(),
-        weights: Vec::new(),
-        d_scores: Vec::new(),
-        cap_slopes: vec![F::ZERO; if group.soft_cap.is_some() { rows } else { 0 }],
-        d_queries: Vec::new(),
-        ramp: ramp(if extras.slopes.is_empty() { 0 } else { rows }),
-    };
-    let mut row = 0;
-    while row < rows {
-        let tile_rows = tile_rows(group, row).min(rows - row);
-        let tile = Tile { row, rows: tile_rows, position: row, rows_in_scan: rows, first_key: 0, keys_in_scan: rows };
-        gather(&mut scratch.queries, group, &tile, forward.queries, group.scale);
-        gather(&mut scratch.d_out, group, &tile, d_out, F::ONE);
-        let low = first_visible(group, row);
-        let visible = row + tile_rows - low;
-        let stacked = group.queries_per_key * tile_rows;
+    with_scratch(|scratch: &mut Scratch<F>| {
+        let keys = rows_of(group, forward.keys, 0, rows);
+        scratch.keys.pack(keys);
+        scratch.turned_keys.pack(keys.transposed());
+        scratch.turned_values.pack(rows_of(group, forward.values, 0, rows).transposed());
+        scratch.cap_slopes.resize(if group.soft_cap.is_some() { rows } else { 0 }, F::ZERO);
+        fill_ramp(&mut scratch.ramp, if extras.slopes.is_empty() { 0 } else { rows });
+        let mut row = 0;
+        while row < rows {
+            let tile_rows = tile_rows(group, row).min(rows - row);
+            let tile =
+                Tile { row, rows: tile_rows, position: row, rows_in_scan: rows, first_key: 0, keys_in_scan: rows };
+            gather(&mut scratch.queries, group, &tile, forward.queries, group.scale);
+            gather(&mut scratch.d_out, group, &tile, d_out, F::ONE);
+            let low = first_multiplied(group, &tile);
+            let visible = row + tile_rows - low;
+            let stacked = group.queries_per_key * tile_rows;
 
-        scratch.weights.resize(stacked * visible, F::ZERO);
-        scratch.d_scores.resize(stacked * visible, F::ZERO);
-        matmul(
-            MatrixMut::new(&mut scratch.weights, stacked, visible),
-            Matrix::new(&scratch.queries, stacked, width),
-            Matrix::strided(&keys[low..], width, visible, rows, 1),
-        );
-        matmul(
-            MatrixMut::new(&mut scratch.d_scores, stacked, visible),
-            Matrix::new(&scratch.d_out, stacked, width),
-            Matrix::strided(&values[low..], width, visible, rows, 1),
-        );
-        dispatch(
-            #[inline(always)]
-            || {
-                for index in 0..stacked {
-                    row_backward(group, &tile, index, (low, visible), forward, extras, &mut scratch, gradients);
-                }
-            },
-        );
-        let (weights, d_scores) =
-            (Matrix::new(&scratch.weights, stacked, visible), Matrix::new(&scratch.d_scores, stacked, visible));
-        let into = |to: &mut StridedMut<'_, F>, left: Matrix<'_, F>, right: &[F]| {
-            let data = &mut to.data[low * to.row_stride..];
-            let out = MatrixMut::strided(data, visible, width, to.row_stride);
-            matmul_add(out, left.transposed(), Matrix::new(right, stacked, width));
-        };
-        into(&mut gradients.values, weights, &scratch.d_out);
-        into(&mut gradients.keys, d_scores, &scratch.queries);
-        scratch.d_queries.resize(stacked * width, F::ZERO);
-        matmul(
-            MatrixMut::new(&mut scratch.d_queries, stacked, width),
-            d_scores,
-            Matrix::strided(
-                &forward.keys.data[low * forward.keys.row_stride..],
-                visible,
-                width,
-                forward.keys.row_stride,
-                1,
-            ),
-        );
-        let StridedMut { data, row_stride } = &mut gradients.queries;
-        scatter(&scratch.d_queries, group, &tile, data, *row_stride, group.scale);
-        row += tile_rows;
-    }
+            scratch.weights.resize(stacked * visible, F::ZERO);
+            scratch.d_scores.resize(stacked * visible, F::ZERO);
+            matmul_packed(
+                MatrixMut::new(&mut scratch.weights, stacked, visible),
+                Matrix::new(&scratch.queries, stacked, width),
+                &scratch.turned_keys.part(0..width, low..low + visible),
+            );
+            matmul_packed(
+                MatrixMut::new(&mut scratch.d_scores, stacked, visible),
+                Matrix::new(&scratch.d_out, stacked, width),
+                &scratch.turned_values.part(0..width, low..low + visible),
+            );
+            dispatch(
+                #[inline(always)]
+                || {
+                    for index in 0..stacked {
+                        row_backward(group, &tile, index, (low, visible), forward, extras, scratch, gradients);
+                    }
+                },
+            );
+            let (weights, d_scores) =
+                (Matrix::new(&scratch.weights, stacked, visible), Matrix::new(&scratch.d_scores, stacked, visible));
+            let into = |to: &mut StridedMut<'_, F>, left: Matrix<'_, F>, right: &[F]| {
+                let data = &mut to.data[low * to.row_stride..];
+                let out = MatrixMut::strided(data, visible, width, to.row_stride);
+                matmul_add(out, left.transposed(), Matrix::new(right, stacked, width));
+            };
+            into(&mut gradients.values, weights, &scratch.d_out);
+            into(&mut gradients.keys, d_scores, &scratch.queries);
+            scratch.d_queries.resize(stacked * width, F::ZERO);
+            matmul_packed(
+                MatrixMut::new(&mut scratch.d_queries, stacked, width),
+                d_scores,
+                &scratch.keys.part(low..low + visible, 0..width),
+            );
+            let StridedMut { data, row_stride } = &mut gradients.queries;
+            scatter(&scratch.d_queries, group, &tile, data, *row_stride, group.scale);
+            row += tile_rows;
+        }
+    });
 }
 
 /// One row of a tile: scores become weights, their gradients those of the scores.

@@ -1,9 +1,9 @@
 //! A model in training: all its weights, the forward of a batch with its trace, and the backward that fills a gradient.
 //!
 //! A batch is cut into tiles of whole sequences, some 256 rows each. Attention does not reach beyond a sequence, so a tile
-//! goes through the whole model by itself, and threads take tiles. Backwards, a layer is done for all tiles, then the
-//! gradients of its matrices, in tasks over blocks of their rows that add up the tiles in order. Tiles and blocks depend on
-//! shapes alone, so no bit depends on the number of threads.
+//! goes through the whole model by itself, and threads take tiles. Backwards, a layer is done for all tiles, and beside it
+//! the gradients of the matrices of the layer before, in tasks over blocks of their rows that add up the tiles in order.
+//! Tiles and blocks depend on shapes alone, so no bit depends on the number of threads.
 
 mod head;
 mod init;
@@ -60,21 +60,27 @@ pub struct Workspace<F> {
     shape: (usize, usize),
     ropes: Vec<RopeTable<F>>,
     tiles: Vec<Tile<F>>,
+    /// By tile: the residual before the first block, if gates depend on it.
+    embeddings: Vec<Vec<F>>,
+    /// By tile and layer.
+    traces: Vec<Vec<(AttentionTrace<F>, FeedForwardTrace<F>)>>,
+    /// By tile, of layers with an even number and of the others: while one layer goes backwards, the gradients of the other's
+    /// matrices are added up.
+    buffers: [Vec<LayerGradients<F>>; 2],
     head: head::Buffers<F>,
 }
+
+/// What a tile leaves for the gradients of a layer's weights.
+type LayerGradients<F> = (AttentionGradients<F>, FeedForwardGradients<F>);
 
 /// Whole sequences of a batch on their way.
 #[derive(Debug)]
 struct Tile<F> {
     rows: Range<usize>,
     residual: Vec<F>,
-    /// The residual before the first block, if gates depend on it, and its gradient from them.
-    embedding: Vec<F>,
-    d_embedding: Vec<F>,
-    traces: Vec<(AttentionTrace<F>, FeedForwardTrace<F>)>,
-    attention: AttentionGradients<F>,
-    feed_forward: FeedForwardGradients<F>,
     d_residual: Vec<F>,
+    /// Gradient of the residual before the first block from gates.
+    d_embedding: Vec<F>,
     final_norm: Norm<F>,
 }
 
@@ -101,19 +107,20 @@ impl<F: Float> Network<F> {
         let tile = |first: usize| Tile {
             rows: first * seq_len..(first + per_tile).min(sequences) * seq_len,
             residual: Vec::new(),
-            embedding: Vec::new(),
-            d_embedding: Vec::new(),
-            traces: vec![Default::default(); self.architecture.layers.len()],
-            attention: attention.gradients(),
-            feed_forward: feed_forward.gradients(),
             d_residual: Vec::new(),
+            d_embedding: Vec::new(),
             final_norm: self.parameters.final_norm.zeros_like(),
         };
+        let count = starts.len();
+        let buffers = vec![(attention.gradients(), feed_forward.gradients()); count];
         Workspace {
             gradient: zeros_like(&self.parameters),
             shape: (sequences, seq_len),
             ropes: ropes(&self.architecture, seq_len),
             tiles: starts.map(tile).collect(),
+            embeddings: vec![Vec::new(); count],
+            traces: vec![vec![Default::default(); self.architecture.layers.len()]; count],
+            buffers: [buffers.clone(), buffers],
             head: head::Buffers::default(),
         }
     }
@@ -156,17 +163,18 @@ impl<F: Float> Network<F> {
     /// Pushes every tile through all layers and the final norm.
     fn forward(&self, batch: &Batch, workspace: &mut Workspace<F>) {
         let d = self.architecture.d_model;
-        let Workspace { tiles, ropes, head, .. } = workspace;
+        let Workspace { tiles, embeddings, traces, buffers: [buffers, _], ropes, head, .. } = workspace;
         let rows_of_tiles = head.normed(batch.inputs.len() * d, tiles.first().map_or(1, |tile| tile.rows.len() * d));
-        tiles.par_iter_mut().zip(rows_of_tiles).with_max_len(1).for_each(|(tile, normed)| {
-            self.embed(batch, tile);
-            let Tile { residual, embedding, traces, .. } = tile;
+        let tiles = tiles.par_iter_mut().zip(embeddings).zip(traces).zip(buffers).zip(rows_of_tiles);
+        tiles.with_max_len(1).for_each(|((((tile, embedding), traces), buffers), normed)| {
+            self.embed(batch, tile, embedding);
+            let residual = &mut tile.residual;
             for (layer, (trace, (attention, feed_forward))) in
                 traces.iter_mut().zip(&self.parameters.layers).enumerate()
             {
                 let context = self.context(layer, batch.seq_len, ropes, embedding);
-                attention.forward(&context, residual, &mut trace.0);
-                feed_forward.forward(residual, &mut trace.1);
+                attention.forward(&context, residual, &mut trace.0, &mut buffers.0);
+                feed_forward.forward(residual, &mut trace.1, &mut buffers.1);
             }
             self.parameters.final_norm.forward(normed, residual);
         });
@@ -182,7 +190,7 @@ impl<F: Float> Network<F> {
         TileContext { seq_len, rope: ropes.get(self.architecture.layers[layer].rope), embedding }
     }
 
-    fn embed(&self, batch: &Batch, tile: &mut Tile<F>) {
+    fn embed(&self, batch: &Batch, tile: &mut Tile<F>, embedding: &mut Vec<F>) {
         let a = &self.architecture;
         let d = a.d_model;
         tile.residual.clear();
@@ -199,7 +207,7 @@ impl<F: Float> Network<F> {
             }
         }
         if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
-            tile.embedding.clone_from(&tile.residual);
+            embedding.clone_from(&tile.residual);
             tile.d_embedding.clear();
             tile.d_embedding.resize(tile.residual.len(), F::ZERO);
         }
@@ -208,7 +216,7 @@ impl<F: Float> Network<F> {
     /// From the gradient of the normalised residual back to the embedding.
     fn backward(&self, batch: &Batch, workspace: &mut Workspace<F>) {
         let d = self.architecture.d_model;
-        let Workspace { tiles, ropes, head, gradient, .. } = workspace;
+        let Workspace { tiles, embeddings, traces, buffers: [even, odd], ropes, head, gradient, .. } = workspace;
         let rows = tiles.first().map_or(1, |tile| tile.rows.len() * d);
         tiles.par_iter_mut().zip(head.d_normed(rows)).with_max_len(1).for_each(|(tile, d_normed)| {
             tile.final_norm = tile.final_norm.zeros_like();
@@ -219,52 +227,68 @@ impl<F: Float> Network<F> {
         for tile in tiles.iter() {
             gradient.final_norm.add(&tile.final_norm);
         }
-        for layer in (0..self.parameters.layers.len()).rev() {
-            let (attention, feed_forward) = &self.parameters.layers[layer];
-            tiles.par_iter_mut().with_max_len(1).for_each(|tile| {
-                let context = self.context(layer, batch.seq_len, ropes, &tile.embedding);
-                let trace = &tile.traces[layer];
-                tile.feed_forward.clear();
-                tile.attention.clear();
-                feed_forward.backward(&mut tile.d_residual, &trace.1, &mut tile.feed_forward);
-                let (d_residual, d_embedding) = (&mut tile.d_residual, &mut tile.d_embedding);
-                attention.backward(&context, d_residual, d_embedding, &trace.0, &mut tile.attention);
-            });
-            let (attention, feed_forward) = &mut gradient.layers[layer];
-            let of_attention: Vec<_> = tiles
-                .iter()
-                .map(|tile| {
-                    let context = self.context(layer, batch.seq_len, ropes, &tile.embedding);
-                    (context, &tile.traces[layer].0, &tile.attention)
+        let (embeddings, traces) = (&*embeddings, &*traces);
+        let layers = self.parameters.layers.len();
+        let Parameters { layers: of_layers, embedding: of_embedding, positions: of_positions, .. } = gradient;
+        let mut add_up = |layer: usize, buffers: &[LayerGradients<F>]| {
+            let Some((attention, feed_forward)) = of_layers.get_mut(layer) else { return };
+            let of_attention: Vec<_> = (embeddings.iter().zip(traces).zip(buffers))
+                .map(|((embedding, traces), buffers)| {
+                    (self.context(layer, batch.seq_len, ropes, embedding), &traces[layer].0, &buffers.0)
                 })
                 .collect();
             let of_feed_forward: Vec<_> =
-                tiles.iter().map(|tile| (&tile.traces[layer].1, &tile.feed_forward)).collect();
+                traces.iter().zip(buffers).map(|(traces, buffers)| (&traces[layer].1, &buffers.1)).collect();
             let mut tasks = feed_forward.gradient_tasks(&of_feed_forward);
             tasks.extend(attention.gradient_tasks(&of_attention));
             tasks.into_par_iter().with_max_len(1).for_each(sinkscope_model::blocks::GradientTask::run);
+        };
+        for layer in (0..layers).rev() {
+            let (attention, feed_forward) = &self.parameters.layers[layer];
+            let (own, later) = if layer.is_multiple_of(2) { (&mut *even, &*odd) } else { (&mut *odd, &*even) };
+            let own = tiles.par_iter_mut().zip(embeddings).zip(traces).zip(own).with_max_len(1);
+            let back = || {
+                own.for_each(|(((tile, embedding), traces), buffers)| {
+                    let context = self.context(layer, batch.seq_len, ropes, embedding);
+                    let trace = &traces[layer];
+                    buffers.0.clear();
+                    buffers.1.clear();
+                    feed_forward.backward(&mut tile.d_residual, &trace.1, &mut buffers.1);
+                    let (d_residual, d_embedding) = (&mut tile.d_residual, &mut tile.d_embedding);
+                    attention.backward(&context, d_residual, d_embedding, &trace.0, &mut buffers.0);
+                });
+            };
+            rayon::join(back, || add_up(layer + 1, later));
         }
-        self.add_embedding_gradient(batch, workspace);
+        rayon::join(
+            || add_up(0, even),
+            || self.add_embedding_gradient(batch, tiles, of_embedding, of_positions.as_mut()),
+        );
     }
 
-    fn add_embedding_gradient(&self, batch: &Batch, workspace: &mut Workspace<F>) {
+    fn add_embedding_gradient(
+        &self,
+        batch: &Batch,
+        tiles: &mut [Tile<F>],
+        gradient: &mut [F],
+        mut positions: Option<&mut Vec<F>>,
+    ) {
         let d = self.architecture.d_model;
-        let factor = F::from_f64(self.architecture.embedding_scale);
-        let Workspace { tiles, gradient, .. } = workspace;
         for tile in tiles {
             if !tile.d_embedding.is_empty() {
                 add(&mut tile.d_residual, &tile.d_embedding);
             }
-            if let Some(positions) = &mut gradient.positions {
+            if let Some(positions) = &mut positions {
                 for sequence in tile.d_residual.chunks_exact(batch.seq_len * d) {
                     add(&mut positions[..batch.seq_len * d], sequence);
                 }
             }
+            if self.architecture.embedding_scale != 1.0 {
+                scale(&mut tile.d_residual, F::from_f64(self.architecture.embedding_scale));
+            }
             for (row, d_row) in tile.rows.clone().zip(tile.d_residual.chunks_exact(d)) {
                 let at = batch.inputs[row] as usize * d;
-                for (sum, &value) in gradient.embedding[at..at + d].iter_mut().zip(d_row) {
-                    *sum = value.mul_add(factor, *sum);
-                }
+                add(&mut gradient[at..at + d], d_row);
             }
         }
     }

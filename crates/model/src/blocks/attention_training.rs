@@ -120,11 +120,17 @@ impl<F: Float> AttentionBlock<F> {
         }
     }
 
-    /// Adds the block's output to the residual of a tile.
+    /// Adds the block's output to the residual of a tile. Of `buffers` nothing is kept.
     ///
     /// # Shapes
     /// `residual`: rows x d_model, whole sequences.
-    pub fn forward(&self, context: &TileContext<'_, F>, residual: &mut [F], trace: &mut AttentionTrace<F>) {
+    pub fn forward(
+        &self,
+        context: &TileContext<'_, F>,
+        residual: &mut [F],
+        trace: &mut AttentionTrace<F>,
+        buffers: &mut AttentionGradients<F>,
+    ) {
         let len = residual.len();
         let rows = len / self.output.outputs();
         let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
@@ -174,7 +180,7 @@ impl<F: Float> AttentionBlock<F> {
         }
         let mut out = std::mem::take(&mut trace.before_norm);
         self.output.forward(fit(&mut out, len), trace.output_input());
-        self.finish().forward(residual, &mut out);
+        self.finish().forward(residual, &mut out, &mut buffers.scratch);
         trace.before_norm = out;
     }
 

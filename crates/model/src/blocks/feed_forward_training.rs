@@ -1,7 +1,7 @@
 //! The feed-forward block in training.
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::activation::{activate, activate_backward, activate_gated_backward};
+use sinkscope_kernels::activation::{activate, activate_backward, activate_gated_backward, activate_gated_into};
 
 use super::{FeedForwardBlock, Finish, GradientTask, Norm, add_norm, fit, input_backward};
 
@@ -68,11 +68,11 @@ impl<F: Float> FeedForwardBlock<F> {
         }
     }
 
-    /// Adds the block's output to the residual of a tile.
+    /// Adds the block's output to the residual of a tile. Of `buffers` nothing is kept.
     ///
     /// # Shapes
     /// `residual`: rows x d_model.
-    pub fn forward(&self, residual: &mut [F], trace: &mut FeedForwardTrace<F>) {
+    pub fn forward(&self, residual: &mut [F], trace: &mut FeedForwardTrace<F>, buffers: &mut FeedForwardGradients<F>) {
         let Some(down) = &self.down else { return };
         let len = residual.len();
         let hidden = len / down.outputs() * self.hidden();
@@ -85,10 +85,15 @@ impl<F: Float> FeedForwardBlock<F> {
         let up = fit(&mut trace.up, if self.up.is_some() { hidden } else { 0 });
         self.project(input, fit(&mut trace.gate, hidden), up);
         let out = fit(&mut trace.before_norm, len);
-        let mut activations = trace.gate.clone();
-        self.activate(&mut activations, up);
-        down.forward(out, &activations);
-        self.finish().forward(residual, out);
+        let activations = fit(&mut buffers.hidden, hidden);
+        if self.up.is_some() {
+            activate_gated_into(self.activation, activations, &trace.gate, up);
+        } else {
+            activations.copy_from_slice(&trace.gate);
+            self.activate(activations, up);
+        }
+        down.forward(out, activations);
+        self.finish().forward(residual, out, &mut buffers.scratch);
     }
 
     /// Turns the gradient of the residual after the block into that of the residual before it.

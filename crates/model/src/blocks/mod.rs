@@ -95,7 +95,7 @@ struct Finish<'a, F> {
 
 impl<F: Float> Finish<'_, F> {
     /// Adds a block's output to the residual; `out` becomes what the norm read.
-    fn forward(&self, residual: &mut [F], out: &mut [F]) {
+    fn forward(&self, residual: &mut [F], out: &mut [F], scratch: &mut Vec<F>) {
         match self.norm {
             None => add(residual, out),
             Some(norm) if self.post => {
@@ -104,9 +104,9 @@ impl<F: Float> Finish<'_, F> {
                 norm.forward(residual, out);
             }
             Some(norm) => {
-                let mut normalised = vec![F::ZERO; out.len()];
-                norm.forward(&mut normalised, out);
-                add(residual, &normalised);
+                let normalised = fit(scratch, out.len());
+                norm.forward(normalised, out);
+                add(residual, normalised);
             }
         }
     }
