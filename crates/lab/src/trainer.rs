@@ -14,6 +14,7 @@ use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::{StoredTensor, config, in_memory};
 
 use crate::checkpoint::{Checkpoints, NamedTensor, Resume, Snapshot};
+use crate::data::prepare::tokenizer_config;
 use crate::data::{Batch, IGNORED, Source};
 use crate::error::LabError;
 use crate::metrics::Metrics;
@@ -373,8 +374,11 @@ impl Trainer {
         let config = serde_json::to_vec_pretty(&config(&architecture))
             .map_err(|error| LabError::Request(format!("the configuration cannot be written: {error}")))?;
         let mut files: Vec<(&str, &[u8])> = vec![("config.json", &config)];
-        let tokenizer = self.source.tokenizer();
-        files.extend(tokenizer.map(|tokenizer| ("tokenizer.json", tokenizer.as_bytes())));
+        let tokenizer_config = tokenizer_config(Some(self.recipe.source().bos));
+        if let Some(tokenizer) = self.source.tokenizer() {
+            files.push(("tokenizer.json", tokenizer.as_bytes()));
+            files.push(("tokenizer_config.json", tokenizer_config.as_bytes()));
+        }
         let snapshot =
             Snapshot { step: self.state.step, model: &model, optimizer: &optimizer, state: &self.state, files: &files };
         checkpoints.save(&snapshot, best)

@@ -71,6 +71,32 @@ impl Windows {
         Ok(batch)
     }
 
+    /// The windows that text fills to the last token, in order; an error that says how much there is, if there are fewer than
+    /// `sequences`.
+    pub(super) fn whole(&self, sequences: usize, seq_len: usize) -> Result<Vec<u64>, LabError> {
+        let count = self.check(sequences, seq_len)?;
+        if self.packing == Packing::Stream {
+            return Ok((0..count).collect());
+        }
+        let (before, stride) = (self.windows_before(seq_len), self.stride(seq_len));
+        let whole: Vec<u64> = self
+            .starts
+            .windows(2)
+            .zip(before.iter())
+            .flat_map(|(document, &first)| first..first + (document[1] - document[0] - 1) / stride)
+            .collect();
+        if whole.len() >= sequences {
+            return Ok(whole);
+        }
+        let reason = format!(
+            "{}: {} documents or parts of documents have {seq_len} tokens, but {sequences} are needed to look at; ask for \
+             fewer or shorter ones, or prepare more text",
+            self.name,
+            whole.len()
+        );
+        Err(LabError::Request(reason))
+    }
+
     /// An error that says how much there is, if there is no window, or fewer than `sequences`.
     pub(super) fn check(&self, sequences: usize, seq_len: usize) -> Result<u64, LabError> {
         let count = self.count(seq_len);
@@ -199,6 +225,16 @@ mod tests {
         let expected =
             [(vec![1, 2, 3], vec![2, 3, -1]), (vec![5, 6, 7], vec![6, 7, 8]), (vec![8, 9, 0], vec![9, -1, -1])];
         assert_eq!(all(Packing::Document, false, 3), expected);
+    }
+
+    #[test]
+    fn whole_windows_hold_text_alone() {
+        for (heads, seq_len, expected) in [(true, 4, vec![0, 2]), (false, 3, vec![0, 1]), (true, 3, vec![0, 3, 4])] {
+            assert_eq!(windows(Packing::Document, heads).whole(1, seq_len).expect("some"), expected);
+        }
+        assert_eq!(windows(Packing::Stream, true).whole(1, 3).expect("some").len(), 5);
+        let message = windows(Packing::Document, true).whole(3, 4).expect_err("two").to_string();
+        assert!(message.starts_with("test: 2 documents or parts of documents have 4 tokens, but 3"), "{message}");
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn write_tokenizer(out: &Path, tokenizer: &Tokenizer) -> Result<(String, Finishe
     file.write(text.as_bytes())?;
     let (sha256, tokenizer) = file.finish()?;
     let mut file = Hashed::create(out, TOKENIZER_CONFIG_FILE)?;
-    file.write(tokenizer_config().as_bytes())?;
+    file.write(tokenizer_config(None).as_bytes())?;
     let (_, config) = file.finish()?;
     Ok((sha256, tokenizer, config))
 }
@@ -266,13 +266,16 @@ pub(super) fn tokenizer_text(tokenizer: &Tokenizer) -> Result<String, LabError> 
     text.map(|text| text + "\n").map_err(|error| LabError::Request(format!("the tokeniser cannot be written: {error}")))
 }
 
-/// What `tokenizer_config.json` says.
-pub fn tokenizer_config() -> String {
-    let config = json!({
+/// What `tokenizer_config.json` says; `adds_bos`: whether a text begins with BOS, which is open until a model was trained.
+pub fn tokenizer_config(adds_bos: Option<bool>) -> String {
+    let mut config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": BOS,
         "eos_token": BOS,
         "clean_up_tokenization_spaces": false,
     });
+    if let Some(adds_bos) = adds_bos {
+        config["add_bos_token"] = adds_bos.into();
+    }
     format!("{config:#}\n")
 }

@@ -122,8 +122,7 @@ impl Text {
 
     /// As [`super::Source::held_out`].
     pub(super) fn held_out(&self, sequences: usize, seq_len: usize) -> Result<Batch, LabError> {
-        let count = u128::from(self.held_out.check(sequences, seq_len)?);
-        let windows = (0..sequences as u128).map(|number| (number * count / sequences as u128) as u64);
-        self.held_out.batch(windows, seq_len)
+        let whole = self.held_out.whole(sequences, seq_len)?;
+        self.held_out.batch((0..sequences).map(|number| whole[number * whole.len() / sequences]), seq_len)
     }
 }

@@ -15,7 +15,7 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::{add, scale};
 use sinkscope_model::Parameters;
-use sinkscope_model::architecture::{Architecture, GateSignal, PositionEncoding, ResidualLayout};
+use sinkscope_model::architecture::{Architecture, GateSignal, ResidualLayout};
 use sinkscope_model::blocks::{
     AttentionGradients, AttentionTrace, FeedForwardGradients, FeedForwardTrace, Norm, TileContext,
 };
@@ -116,7 +116,7 @@ impl<F: Float> Network<F> {
         Workspace {
             gradient: zeros_like(&self.parameters),
             shape: (sequences, seq_len),
-            ropes: ropes(&self.architecture, seq_len),
+            ropes: self.architecture.rope_tables(seq_len),
             tiles: starts.map(tile).collect(),
             embeddings: vec![Vec::new(); count],
             traces: vec![vec![Default::default(); self.architecture.layers.len()]; count],
@@ -304,15 +304,6 @@ pub fn zeros_like<F: Float>(parameters: &Parameters<F>) -> Parameters<F> {
         final_norm: parameters.final_norm.zeros_like(),
         head: parameters.head.as_ref().map(sinkscope_model::Linear::zeros_like),
     }
-}
-
-fn ropes<F: Float>(a: &Architecture, seq_len: usize) -> Vec<RopeTable<F>> {
-    let PositionEncoding::Rotary(ropes) = &a.position else { return Vec::new() };
-    let table = |rope: &sinkscope_model::architecture::Rope| {
-        let (frequencies, magnitude) = rope.frequencies(seq_len);
-        RopeTable::new(&frequencies, magnitude, seq_len)
-    };
-    ropes.iter().map(table).collect()
 }
 
 /// What has no backward.

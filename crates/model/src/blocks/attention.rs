@@ -6,7 +6,7 @@ use sinkscope_kernels::gate::gate_heads;
 use sinkscope_kernels::rope::RopeTable;
 
 use super::{Norm, Product, Projection, multiply};
-use crate::architecture::{self, Architecture, GateSignal, Granularity};
+use crate::architecture::{self, Architecture, GateSignal, Granularity, PositionEncoding, Rope};
 use crate::linear::Linear;
 
 /// What attention is asked beside its operands.
@@ -60,6 +60,17 @@ pub struct AttentionBlock<F> {
 }
 
 impl Architecture {
+    /// The rotary tables of its layers for sequences of `seq_len`, by [`Layer::rope`](architecture::Layer::rope); empty if
+    /// positions enter in another way.
+    pub fn rope_tables<F: Float>(&self, seq_len: usize) -> Vec<RopeTable<F>> {
+        let PositionEncoding::Rotary(ropes) = &self.position else { return Vec::new() };
+        let table = |rope: &Rope| {
+            let (frequencies, magnitude) = rope.frequencies(seq_len);
+            RopeTable::new(&frequencies, magnitude, seq_len)
+        };
+        ropes.iter().map(table).collect()
+    }
+
     /// What the heads of `layer` that share a key-value head do.
     pub fn head_group<F: Float>(&self, layer: usize) -> HeadGroup<F> {
         HeadGroup {

@@ -11,7 +11,7 @@ use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::add;
 
 use super::scratch::ScratchPool;
-use super::{embed, ropes};
+use super::embed;
 use crate::architecture::{Architecture, GateSignal, ResidualLayout};
 use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm, multiply};
 use crate::error::ModelError;
@@ -78,7 +78,7 @@ impl<'a> Continuations<'a> {
             let reason = format!("token id {id} lies beyond the vocabulary of {}", a.vocabulary);
             return Err(ModelError::Request(reason));
         }
-        let ropes = ropes(a, self.prefix.len() + 1);
+        let ropes = a.rope_tables(self.prefix.len() + 1);
         let group = self.group_size();
         let total = candidates.len().div_ceil(group) * last;
         for (index, ids) in candidates.chunks(group).enumerate() {

@@ -24,7 +24,7 @@ pub use observers::ErasedTap;
 use self::observers::Observers;
 use self::schedule::{Tile, groups, tiles};
 use self::scratch::ScratchPool;
-use crate::architecture::{Architecture, GateSignal, PositionEncoding, ResidualLayout, Rope};
+use crate::architecture::{GateSignal, ResidualLayout};
 use crate::blocks::Projection;
 use crate::data::TokenBatch;
 use crate::edit::{Edit, LinearBlock, LinearEdit};
@@ -191,7 +191,7 @@ impl<'a> Pass<'a> {
         let mut run = Run {
             pass: self,
             batch,
-            ropes: ropes(a, batch.seq_len),
+            ropes: a.rope_tables(batch.seq_len),
             scratch: ScratchPool::default(),
             decoding: Duration::ZERO,
             steps: (0, (groups.len() * (2 * layers.len() + usize::from(with_head))) as u64),
@@ -413,16 +413,6 @@ impl Run<'_> {
                 .then_some(&state.output),
         });
     }
-}
-
-/// The rotary tables of an architecture for sequences of `seq_len`.
-fn ropes(a: &Architecture, seq_len: usize) -> Vec<RopeTable<f32>> {
-    let PositionEncoding::Rotary(ropes) = &a.position else { return Vec::new() };
-    let table = |rope: &Rope| {
-        let (frequencies, magnitude) = rope.frequencies(seq_len);
-        RopeTable::new(&frequencies, magnitude, seq_len)
-    };
-    ropes.iter().map(table).collect()
 }
 
 /// The residual before the first block, of tokens whose positions run through `positions` again and again.
