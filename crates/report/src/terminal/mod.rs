@@ -14,6 +14,7 @@ mod operate;
 mod probe;
 mod sinks;
 mod stages;
+pub(crate) mod study;
 mod style;
 mod summary;
 mod text;
@@ -24,6 +25,7 @@ use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::Anatomy;
 use sinkscope_lab::cost::Cost;
 use sinkscope_lab::data::Manifest;
+use sinkscope_lab::study::StudyResults;
 use sinkscope_lab::trainer::Look;
 use sinkscope_surgery::results::Comparison;
 
@@ -40,6 +42,11 @@ pub fn cost(cost: &Cost, operations_per_second: f64) -> String {
 /// The report of `sinkscope train`. Ends in a newline.
 pub fn train(run: &str, looks: &[Look], style: &Style) -> String {
     train::finding(run, looks, style) + "\n" + &train::looks(looks, style)
+}
+
+/// The report of `sinkscope study`. Ends in a newline.
+pub fn study(results: &StudyResults, style: &Style) -> String {
+    study::rows(results, style) + &study::claims(results, style)
 }
 
 /// The report of `sinkscope anatomy`. Ends in a newline.
