@@ -6,7 +6,11 @@ use crate::terminal::study::{CAPTION, Cells, TEST, condition, subject, verdict};
 
 /// The table of a study and its claims. Ends in a newline.
 pub fn study(results: &StudyResults) -> String {
-    let mut text = format!("**{}**: {CAPTION}.\n\n", cell(&subject(results)));
+    let subject = cell(&subject(results));
+    if results.rows.iter().all(|row| row.runs.is_empty()) {
+        return format!("**{subject}**: no run is finished yet.\n");
+    }
+    let mut text = format!("**{subject}**: {CAPTION}.\n\n");
     text += "| row | perplexity | sinks, % | mean max alpha | spike | over typical | seeds | paper: perplexity | sinks, % | spike |\n";
     text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
     for row in &results.rows {

@@ -128,9 +128,8 @@ impl Condition {
     /// # Errors
     /// In words.
     pub fn check(&self) -> Result<(), String> {
-        let bound = match (self.below, self.above) {
-            (Some(bound), None) | (None, Some(bound)) => bound,
-            _ => return Err("give one bound, below or above".to_owned()),
+        let ((Some(bound), None) | (None, Some(bound))) = (self.below, self.above) else {
+            return Err("give one bound, below or above".to_owned());
         };
         if !bound.is_finite() {
             return Err(format!("a bound of {bound} divides nothing"));

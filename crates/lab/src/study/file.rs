@@ -136,7 +136,7 @@ impl Study {
         if file.row.is_empty() || file.seeds.is_empty() {
             return Err(wrong("a study has at least one row and one seed".to_owned()));
         }
-        if let Some(seed) = twice(file.seeds.iter()) {
+        if let Some(seed) = twice(&file.seeds) {
             return Err(wrong(format!("seeds: {seed} is there twice")));
         }
         let mut rows = Vec::with_capacity(file.row.len());
@@ -156,7 +156,8 @@ impl Study {
             }
             rows.push(Row { name, slug, baseline, paper, recipe });
         }
-        if let Some(slug) = twice(rows.iter().map(|row| &row.slug)) {
+        let slugs: Vec<&str> = rows.iter().map(|row| row.slug.as_str()).collect();
+        if let Some(slug) = twice(&slugs) {
             return Err(wrong(format!("two rows have a name that is {slug} as a file's; name one otherwise")));
         }
         if rows.iter().filter(|row| row.baseline).count() > 1 {
@@ -216,12 +217,8 @@ fn slug(name: &str) -> String {
 }
 
 /// The first item that comes a second time.
-fn twice<T: PartialEq>(items: impl Iterator<Item = T> + Clone) -> Option<T> {
-    items
-        .clone()
-        .enumerate()
-        .find(|(at, item)| items.clone().take(*at).any(|other| other == *item))
-        .map(|(_, item)| item)
+fn twice<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(at, item)| items[..*at].contains(item)).map(|(_, item)| item)
 }
 
 #[cfg(test)]
@@ -241,6 +238,6 @@ mod tests {
         assert_eq!(slug("Sandwich, QK (input)"), "sandwich-qk-input");
         assert_eq!(slug("LR 7.5e-5"), "lr-7.5e-5");
         assert_eq!(slug("../.."), "");
-        assert_eq!(twice([1, 2, 3, 2, 1].iter()), Some(&2));
+        assert_eq!(twice(&[1, 2, 3, 2, 1]), Some(&2));
     }
 }

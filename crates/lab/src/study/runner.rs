@@ -7,13 +7,13 @@ use std::thread;
 
 use super::Summary;
 use super::plan::{Plan, Run};
-use super::summary::{Summaries, write};
+use super::summary::{Summaries, try_directory, write};
 use crate::LabError;
 use crate::checkpoint::Resume;
 use crate::cost::cost;
 use crate::data::Source;
 use crate::metrics;
-use crate::trainer::{Ended, Event, Trainer};
+use crate::trainer::{Ended, Event, Look, Trainer};
 
 /// How to run a study.
 #[derive(Clone, Copy)]
@@ -98,6 +98,9 @@ pub fn run(plan: &Plan, summaries: &Summaries, request: RunRequest<'_>) -> Resul
             missing.push(run);
         }
     }
+    if !missing.is_empty() {
+        try_directory(request.results)?;
+    }
     let jobs = request.jobs.clamp(1, missing.len().max(1));
     let pools = (0..jobs).map(|job| {
         let threads = (request.threads / jobs + usize::from(job < request.threads % jobs)).max(1);
@@ -161,8 +164,7 @@ fn train(run: &Run, jobs: usize, request: RunRequest<'_>) -> Result<Option<Summa
         Ended::Stopped(_) => Ok(None),
         // As recorded: a run that was resumed at its last step no longer knows how it went there.
         Ended::Finished(_) => {
-            let summary =
-                Summary::new(request.study, run, cost.parameters, &metrics::read::<crate::trainer::Look>(&place)?)?;
+            let summary = Summary::new(request.study, run, cost.parameters, &metrics::read::<Look>(&place)?)?;
             summary.write(request.results)?;
             Ok(Some(summary))
         }

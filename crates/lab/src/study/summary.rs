@@ -106,20 +106,28 @@ impl Summary {
     }
 }
 
+/// Finds out whether files can be made in a directory, which is made if absent.
+pub(super) fn try_directory(directory: &Path) -> Result<(), LabError> {
+    temporary(directory).map(drop).map_err(|error| LabError::io(directory, error))
+}
+
+fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
+    fs::create_dir_all(directory)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(".tmp");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As every other program asks for; the umask takes its share.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(directory)
+}
+
 /// Writes a file whole or not at all, in a directory that is made if absent.
 pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), LabError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
-        fs::create_dir_all(directory)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".").suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As every other program asks for; the umask takes its share.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        let mut file: NamedTempFile = builder.tempfile_in(directory)?;
+        let mut file = temporary(path.parent().unwrap_or(Path::new(".")))?;
         file.write_all(content)?;
         file.as_file().sync_all()?;
         file.persist(path).map(drop).map_err(|error| error.error)
