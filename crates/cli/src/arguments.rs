@@ -111,16 +111,16 @@ Examples:
 const STUDY_HELP: &str = "\
 A study names a base recipe, what each row changes in it, seeds, and claims; see studies/. Runs go
 seed by seed. Each finished run leaves a summary, RESULTS/STUDY/KEY.json, free of times and paths;
-what has one is not run again, on any machine. A study that is interrupted (Ctrl-C, or kill)
-finishes the steps under way and saves; run again, it goes on.
+what has one, in this study or another, is not run again, on any machine. A study that is
+interrupted (Ctrl-C, or kill) finishes the steps under way and saves; run again, it goes on.
 
 Files:
-  runs/ROW-SEED         a run, as of sinkscope train
-  recipes/ROW-SEED.toml its recipe, for sinkscope train
-  study.md, study.json  the table and the verdicts on the claims
-  study.csv             a row of the table; also .parquet, as
-  looks.csv             a look at a run while it trained
-  conditions.csv        a condition of a claim, with its interval and verdict
+  runs/ROW-SEED          a run, as of sinkscope train
+  recipes/ROW-SEED.toml  its recipe, for sinkscope train
+  study.md, study.json   the table, and the claims with their verdicts
+  study.csv, .parquet    one line a row of the table
+  looks.csv, ...         one line a look at a run while it trained
+  conditions.csv, ...    one line a condition of a claim, with interval and verdict
 
 Examples:
   sinkscope study studies/decoupling-backcopy.toml --out runs/backcopy --jobs 2

@@ -30,8 +30,8 @@ impl Cost {
             return Ok(());
         }
         Err(format!(
-            "the run needs about {:.0} GiB of memory, and this machine has {:.0} for it; make the model or the batch smaller, or \
-             split the batch (training.accumulation)",
+            "the run needs about {:.0} GiB of memory, and this machine has {:.0} for it; make the model or the batch \
+             smaller, or split the batch (training.accumulation)",
             gib(self.memory),
             gib(memory)
         ))

@@ -1,5 +1,5 @@
-//! Recipes as TOML: unknown keys are refused with the nearest known one, and errors name file, line and key. Studies are read
-//! in the same way.
+//! Recipes as TOML: unknown keys are refused with the nearest known one, and errors name file, line and key. Studies
+//! are read in the same way.
 //!
 //! Recipe types derive `Deserialize` with `#[serde(deny_unknown_fields)]`; that is also where the known keys come from.
 //! `#[serde(flatten)]` takes both away and has no place in a recipe.

@@ -1,4 +1,5 @@
-//! Studies: the files that come with the program, files that are wrong, and runs that are stopped, fail or go side by side.
+//! Studies: the files that come with the program, files that are wrong, and runs that are stopped, fail or go side by
+//! side.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -93,7 +94,7 @@ impl Lab {
         let steps = AtomicUsize::new(0);
         let begun = Mutex::new(Vec::new());
         let tell = |run: &Run, progress: Progress<'_>| match progress {
-            Progress::Begun => begun.lock().expect("whole").push(run.slug.clone()),
+            Progress::Begun => begun.lock().expect("whole/tiny").push(run.slug.clone()),
             Progress::Training(Event::Step(_)) => {
                 steps.fetch_add(1, Ordering::SeqCst);
             }
@@ -110,7 +111,7 @@ impl Lab {
             tell: &tell,
         };
         let outcome = run(&plan, &Summaries::read(&results).expect("summaries"), request).expect("it runs");
-        (outcome, begun.into_inner().expect("whole"))
+        (outcome, begun.into_inner().expect("whole/tiny"))
     }
 
     fn files(&self, results: &str) -> BTreeMap<String, Vec<u8>> {
@@ -124,22 +125,22 @@ impl Lab {
 #[test]
 fn a_failing_row_keeps_no_other_from_finishing_and_jobs_change_nothing() {
     let lab = Lab::new(STUDY);
-    let (one, begun) = lab.run(1, "one", usize::MAX);
+    let (one, begun) = lab.run(1, "one/tiny", usize::MAX);
     // Seed by seed; a row that is another's twin is not run again.
     assert_eq!(begun, ["plain-0", "wild-0", "sandwich-all-0", "odd-0", "plain-3", "wild-3", "sandwich-all-3", "odd-3"]);
-    let (two, _) = lab.run(2, "two", usize::MAX);
+    let (two, _) = lab.run(2, "two/tiny", usize::MAX);
     assert_eq!(one, two);
     assert_eq!((one.found, one.finished, one.stopped), (0, 4, false));
     let failed: Vec<_> = one.failures.iter().map(|failure| (failure.row.as_str(), failure.seed)).collect();
     assert_eq!(failed, [("wild", 0), ("odd", 0), ("wild", 3), ("odd", 3)]);
     assert!(one.failures[0].reason.contains("diverged") && one.failures[1].reason.contains("key-value"), "{one:?}");
-    assert_eq!(lab.files("one").len(), 4);
-    assert!(lab.files("one") == lab.files("two"));
-    let text = String::from_utf8(lab.files("one").into_values().next().expect("a summary")).expect("UTF-8");
+    assert_eq!(lab.files("one/tiny").len(), 4);
+    assert!(lab.files("one/tiny") == lab.files("two/tiny"));
+    let text = String::from_utf8(lab.files("one/tiny").into_values().next().expect("a summary")).expect("UTF-8");
     assert!(!text.contains(lab.0.path().to_str().expect("UTF-8")) && !text.contains("seconds"), "{text}");
 
     let study = lab.study();
-    let summaries = Summaries::read(&lab.path("one")).expect("summaries");
+    let summaries = Summaries::read(&lab.path("one/tiny")).expect("summaries");
     let results = tabulate(&study, &summaries, Some(&Plan::new(&study).expect("a plan"))).expect("tables");
     assert_eq!(results, tabulate(&study, &summaries, None).expect("tables without data"));
     assert_eq!(results.rows.iter().map(|row| row.runs.len()).collect::<Vec<_>>(), [2, 0, 2, 2, 0]);
@@ -151,38 +152,51 @@ fn a_failing_row_keeps_no_other_from_finishing_and_jobs_change_nothing() {
 #[test]
 fn a_stopped_study_goes_on_and_repeats_nothing() {
     let lab = Lab::new(STUDY);
-    let (whole, _) = lab.run(1, "whole", usize::MAX);
+    let (whole, _) = lab.run(1, "whole/tiny", usize::MAX);
     fs::remove_dir_all(lab.path("out-1")).expect("removed");
     // In the middle of the second run that trains.
-    let (stopped, _) = lab.run(1, "parts", 33);
+    let (stopped, _) = lab.run(1, "parts/tiny", 33);
     assert_eq!((stopped.finished, stopped.stopped), (1, true));
-    let modified =
-        || fs::metadata(lab.path("parts").join(lab.files("parts").keys().next().expect("one"))).expect("there");
+    let modified = || {
+        fs::metadata(lab.path("parts/tiny").join(lab.files("parts/tiny").keys().next().expect("one/tiny")))
+            .expect("there")
+    };
     let before = modified().modified().expect("a time");
-    let (rest, begun) = lab.run(1, "parts", usize::MAX);
+    let (rest, begun) = lab.run(1, "parts/tiny", usize::MAX);
     assert_eq!((rest.found, rest.finished, rest.stopped), (2, 3, false), "the finished run is of two rows");
     assert!(!begun.contains(&"plain-0".to_owned()), "{begun:?}");
     assert_eq!(rest.failures, whole.failures);
-    assert!(lab.files("whole") == lab.files("parts"));
+    assert!(lab.files("whole/tiny") == lab.files("parts/tiny"));
     assert_eq!(modified().modified().expect("a time"), before);
-    let (again, begun) = lab.run(1, "parts", usize::MAX);
+    let (again, begun) = lab.run(1, "parts/tiny", usize::MAX);
     assert_eq!((again.found, again.finished), (6, 0));
     assert!(begun.iter().all(|run| run.starts_with("wild") || run.starts_with("odd")), "{begun:?}");
     // A run that was finished, but whose summary is gone, is not trained again either.
-    let kept = lab.files("parts");
-    fs::remove_dir_all(lab.path("parts")).expect("removed");
-    assert_eq!(lab.run(1, "parts", usize::MAX).0.finished, 4);
-    assert!(kept == lab.files("parts"));
+    let kept = lab.files("parts/tiny");
+    fs::remove_dir_all(lab.path("parts/tiny")).expect("removed");
+    assert_eq!(lab.run(1, "parts/tiny", usize::MAX).0.finished, 4);
+    assert!(kept == lab.files("parts/tiny"));
+}
+
+#[test]
+fn what_another_study_has_finished_is_not_run_again() {
+    let lab = Lab::new(STUDY);
+    lab.run(1, "all/first", usize::MAX);
+    fs::remove_dir_all(lab.path("out-1")).expect("removed");
+    let (outcome, _) = lab.run(1, "all/second", usize::MAX);
+    assert_eq!(outcome.finished, 4);
+    assert!(!lab.path("out-1/runs/plain-0").exists());
+    assert!(lab.files("all/first") == lab.files("all/second"));
 }
 
 #[test]
 fn what_belongs_to_no_run_is_named() {
     let lab = Lab::new(STUDY);
-    lab.run(2, "kept", usize::MAX);
+    lab.run(2, "kept/tiny", usize::MAX);
     fs::write(lab.path("studies/tiny.toml"), STUDY.replace("\"sandwich\"", "\"output\"")).expect("written");
-    fs::write(lab.path("kept/0.json"), "{").expect("written");
+    fs::write(lab.path("kept/tiny/0.json"), "{").expect("written");
     let results =
-        tabulate(&lab.study(), &Summaries::read(&lab.path("kept")).expect("summaries"), None).expect("tables");
+        tabulate(&lab.study(), &Summaries::read(&lab.path("kept/tiny")).expect("summaries"), None).expect("tables");
     assert_eq!(results.rows.iter().map(|row| row.runs.len()).collect::<Vec<_>>(), [2, 0, 0, 2, 0]);
     assert_eq!(results.unused.len(), 3, "{:?}", results.unused);
     assert_eq!(results.claims[0].verdict, Verdict::Undecided);
@@ -199,7 +213,7 @@ fn slices_are_of_rows_and_seeds_that_there_are() {
     };
     assert_eq!(select(&[], &[]).expect("all").runs.len(), 10);
     let slugs = |plan: Plan| plan.runs.into_iter().map(|run| run.slug).collect::<Vec<_>>();
-    assert_eq!(slugs(select(&["odd", "plain"], &[3]).expect("two")), ["plain-3", "odd-3"]);
+    assert_eq!(slugs(select(&["odd", "plain"], &[3]).expect("two/tiny")), ["plain-3", "odd-3"]);
     assert_eq!(select(&["plane"], &[]).expect_err("refused"), "there is no row \"plane\": did you mean plain?");
     assert_eq!(select(&[], &[1]).expect_err("refused"), "there is no seed 1: the seeds are [0, 3]");
 }
@@ -217,7 +231,8 @@ fn files_that_are_wrong_are_refused_with_what_would_be_right() {
         (
             "model.placement = \"sandwich\"",
             "model.placemend = \"sandwich\"",
-            "/studies/tiny.toml: row \"Sandwich, all\": model.placemend is no key of a recipe: did you mean model.placement?",
+            "/studies/tiny.toml: row \"Sandwich, all\": model.placemend is no key of a recipe: did you mean \
+             model.placement?",
         ),
         (
             "model.placement = \"sandwich\"",
@@ -242,7 +257,8 @@ fn files_that_are_wrong_are_refused_with_what_would_be_right() {
         (
             "against = \"plain\"",
             "against = \"plian\"",
-            "/studies/tiny.toml: claim \"A sandwich has no larger spike\": there is no row \"plian\": did you mean plain?",
+            "/studies/tiny.toml: claim \"A sandwich has no larger spike\": there is no row \"plian\": did you mean \
+             plain?",
         ),
         (
             ", statistic = \"ratio\"",

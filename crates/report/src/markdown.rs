@@ -3,6 +3,10 @@
 use sinkscope_lab::study::StudyResults;
 
 use crate::terminal::study::{CAPTION, Cells, TEST, condition, subject, verdict};
+use crate::terminal::wrap;
+
+/// Columns of a paragraph.
+const WIDTH: usize = 120;
 
 /// The table of a study and its claims. Ends in a newline.
 pub fn study(results: &StudyResults) -> String {
@@ -10,8 +14,9 @@ pub fn study(results: &StudyResults) -> String {
     if results.rows.iter().all(|row| row.runs.is_empty()) {
         return format!("**{subject}**: no run is finished yet.\n");
     }
-    let mut text = format!("**{subject}**: {CAPTION}.\n\n");
-    text += "| row | perplexity | sinks, % | mean max alpha | spike | over typical | seeds | paper: perplexity | sinks, % | spike |\n";
+    let mut text = format!("**{subject}**: {CAPTION}, beside the paper's 7B models.\n\n");
+    text += "| row | perplexity | sinks, % | mean max alpha | spike | over typical | seeds \
+             | paper: perplexity | sinks, % | spike |\n";
     text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
     for row in &results.rows {
         let Cells { perplexity, sinks, mean_max_alpha, spike, over_typical, seeds, paper } =
@@ -30,19 +35,18 @@ pub fn study(results: &StudyResults) -> String {
             paper_sinks,
             paper_spike,
         ];
-        text += &format!("| {} |\n", cells.join(" | "));
+        text += &("| ".to_owned() + &cells.join(" | ") + " |\n");
     }
     if results.claims.is_empty() {
         return text;
     }
-    text += "\n";
-    for claim in &results.claims {
-        text += &format!("- **{}**: {}\n", verdict(claim.verdict), claim.text);
-        for tested in &claim.conditions {
-            text += &format!("  - {}: {}\n", verdict(tested.verdict), condition(tested, |name| format!("`{name}`")));
-        }
-    }
-    text + "\n" + TEST + "\n"
+    let claims = results.claims.iter().flat_map(|claim| {
+        let conditions = claim.conditions.iter().map(|tested| {
+            format!("  - {}: {}", verdict(tested.verdict), condition(tested, |name| format!("`{name}`")))
+        });
+        std::iter::once(format!("- **{}**: {}", verdict(claim.verdict), claim.text)).chain(conditions)
+    });
+    text + "\n" + &claims.collect::<Vec<_>>().join("\n") + "\n\n" + &wrap(TEST, WIDTH)
 }
 
 /// Text that stays in its cell.

@@ -1,5 +1,5 @@
-//! The tidy tables of `sinkscope study`: `study`, one row a row; `looks`, one row a look at a run; `conditions`, one row a
-//! condition of a claim.
+//! The tidy tables of `sinkscope study`: `study`, one row a row; `looks`, one row a look at a run; `conditions`, one
+//! row a condition of a claim.
 
 use sinkscope_lab::study::StudyResults;
 use sinkscope_lab::study::claim::{Measure, Tested, Verdict};

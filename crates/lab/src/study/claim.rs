@@ -113,8 +113,8 @@ pub struct Tested {
     pub condition: Condition,
     /// Seeds that the row, and the one it is compared with, have.
     pub seeds: usize,
-    /// The mean of the differences or of the row's values, the geometric mean of the ratios; `None` without a seed or where a
-    /// ratio is of values that are not positive.
+    /// The mean of the differences or of the row's values, the geometric mean of the ratios; `None` without a seed or
+    /// where a ratio is of values that are not positive.
     pub estimate: Option<f64>,
     /// Its 95 % interval.
     pub interval: Option<[f64; 2]>,
@@ -145,8 +145,8 @@ impl Condition {
         }
     }
 
-    /// Tests it on the values of the row and of the one it is compared with, both by seed. Of a row alone, `others` is not
-    /// looked at.
+    /// Tests it on the values of the row and of the one it is compared with, both by seed. Of a row alone, `others` is
+    /// not looked at.
     pub fn test(&self, values: &[(u64, f64)], others: &[(u64, f64)]) -> Tested {
         let is_ratio = self.statistic == Some(Statistic::Ratio);
         let compared = |&(seed, value): &(u64, f64)| {
@@ -202,8 +202,8 @@ mod tests {
     #[test]
     fn differences_are_paired_by_seed() {
         let below = condition(Some(Statistic::Difference), Some(0.0), None);
-        // Differences -1, -2, -3: mean -2, deviation 1, half 4.302653 / sqrt(3) = 2.484; the seeds stand in another order, and
-        // one of each row has no partner.
+        // Differences -1, -2, -3: mean -2, deviation 1, half 4.302653 / sqrt(3) = 2.484; the seeds stand in another
+        // order, and one of each row has no partner.
         let (values, others) =
             ([(0, 9.0), (1, 18.0), (2, 27.0), (7, 1.0)], [(2, 30.0), (1, 20.0), (0, 10.0), (8, 5.0)]);
         let tested = below.test(&values, &others);

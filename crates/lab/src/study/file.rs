@@ -125,8 +125,8 @@ impl Study {
     /// Reads a study and its base recipe.
     ///
     /// # Errors
-    /// [`LabError::Malformed`] if a file cannot be read or is no such file, a change is none of a recipe, or names and claims do
-    /// not fit each other.
+    /// [`LabError::Malformed`] if a file cannot be read or is no such file, a change is none of a recipe, or names and
+    /// claims do not fit each other.
     pub fn read(path: &Path) -> Result<Self, LabError> {
         let file: StudyFile = read_as("study", path)?;
         let wrong = |reason: String| LabError::malformed(path, reason);
@@ -212,8 +212,8 @@ fn merge(table: &mut Table, change: &Table) {
 /// A name as part of a file's.
 fn slug(name: &str) -> String {
     let parts = name.split(|character: char| !character.is_ascii_alphanumeric() && character != '.');
-    let parts: Vec<String> = parts.filter(|part| !part.is_empty()).map(str::to_ascii_lowercase).collect();
-    parts.join("-").trim_matches('.').to_owned()
+    let parts = parts.map(|part| part.trim_matches('.').to_ascii_lowercase());
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
 /// The first item that comes a second time.

@@ -1,9 +1,9 @@
 //! Studies: rows of recipes times seeds, as the paper's tables, and claims about them that are put to a test.
 //!
-//! A [`Study`] is a file that names a base recipe and what each row changes in it. A [`Plan`] is its runs, each with a key: the
-//! digest of everything that decides its result. [`run`] trains what has no [`Summary`] yet, several runs at a time, and
-//! leaves one; summaries are small, hold no times, paths or host names, and are kept with the study, so that no machine
-//! repeats a run. [`tabulate`] makes tables and verdicts of them.
+//! A [`Study`] is a file that names a base recipe and what each row changes in it. A [`Plan`] is its runs, each with a
+//! key: the digest of everything that decides its result. [`run`] trains what has no [`Summary`] yet, several runs at a
+//! time, and leaves one; summaries are small, hold no times, paths or host names, and are kept with the study, so that
+//! no machine repeats a run. [`tabulate`] makes tables and verdicts of them.
 
 pub mod claim;
 pub mod file;
@@ -34,8 +34,8 @@ pub const DEFINITIONS: [(&str, &str); 6] = [
 ];
 
 /// How claims are tested.
-pub const TEST: &str = "A condition compares a row with another, seed by seed, by the mean of the ratios' logarithms or of \
-                        the differences; or it takes a row alone, by its mean. It agrees if the two-sided 95 % t interval \
-                        of that mean over seeds lies on the claimed side of the bound, disagrees if it lies on the other, \
-                        and is undecided otherwise, with fewer than two seeds, or where a ratio is of values that are not \
-                        positive. A claim agrees if all its conditions do, and disagrees if any does.";
+pub const TEST: &str = "\
+A condition compares a row with another, seed by seed, by the mean of the ratios' logarithms or of the differences; or it \
+takes a row alone, by its mean. It agrees if the two-sided 95 % t interval of that mean over seeds lies on the claimed \
+side of the bound, disagrees if it lies on the other, and is undecided otherwise, with fewer than two seeds, or where a \
+ratio is of values that are not positive. A claim agrees if all its conditions do, and disagrees if any does.";

@@ -68,7 +68,10 @@ pub struct ClaimResult {
 }
 
 impl RowResult {
-    fn new(row: &Row, runs: Vec<RunResult>) -> Self {
+    /// Of a row and the summaries of its finished runs, by seed.
+    pub fn new(row: &Row, runs: impl Iterator<Item = (u64, Summary)>) -> Self {
+        let run = |(seed, summary): (u64, Summary)| RunResult { seed, figures: summary.figures(), summary };
+        let runs: Vec<RunResult> = runs.map(run).collect();
         let spread = |measure| {
             let values: Vec<f64> = runs.iter().map(|run| run.figures.of(measure)).collect();
             // Of no values only if there are no runs, and then it is not asked for.
@@ -97,8 +100,8 @@ impl Summary {
     }
 }
 
-/// The tables of a study from the summaries that there are. Those of `plan` are found by their keys; without it, where the
-/// data need not be at hand, those of any data count.
+/// The tables of a study from the summaries that there are. Those of `plan` are found by their keys; without it, where
+/// the data need not be at hand, those of any data count.
 ///
 /// # Errors
 /// If there are summaries of one recipe on different data, and no plan.
@@ -117,10 +120,10 @@ pub fn tabulate(study: &Study, summaries: &Summaries, plan: Option<&Plan>) -> Re
         for &seed in &study.seeds {
             if let Some(summary) = find(index, seed)? {
                 used.push(summary);
-                runs.push(RunResult { seed, figures: summary.figures(), summary: summary.clone() });
+                runs.push((seed, summary.clone()));
             }
         }
-        rows.push(RowResult::new(row, runs));
+        rows.push(RowResult::new(row, runs.into_iter()));
     }
     let values = |name: &str, measure| {
         let row = rows.iter().find(|row| row.name == name);

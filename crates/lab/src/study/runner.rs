@@ -7,7 +7,7 @@ use std::thread;
 
 use super::Summary;
 use super::plan::{Plan, Run};
-use super::summary::{Summaries, try_directory, write};
+use super::summary::{Summaries, find, try_directory, write};
 use crate::LabError;
 use crate::checkpoint::Resume;
 use crate::cost::cost;
@@ -80,8 +80,8 @@ enum End {
     Failed(Failure),
 }
 
-/// Trains every run of the plan that has no summary, each in its own threads and from its own newest checkpoint, and writes
-/// a summary of each. A run that fails keeps none of the others from going on.
+/// Trains every run of the plan that has no summary, each in its own threads and from its own newest checkpoint, and
+/// writes a summary of each. A run that fails keeps none of the others from going on.
 ///
 /// # Errors
 /// If recipes cannot be written, or threads not be started.
@@ -151,8 +151,14 @@ fn one(run: &Run, jobs: usize, request: RunRequest<'_>) -> End {
     }
 }
 
-/// Trains and writes the summary; `None` if it was stopped before its end.
+/// Trains and writes the summary; `None` if it was stopped before its end. A run that another study has finished, or
+/// another process meanwhile, is not repeated.
 fn train(run: &Run, jobs: usize, request: RunRequest<'_>) -> Result<Option<Summary>, LabError> {
+    if let Some(found) = find(request.results, &run.key) {
+        let summary = Summary { study: request.study.to_owned(), row: run.name.clone(), ..found };
+        summary.write(request.results)?;
+        return Ok(Some(summary));
+    }
     let source = Source::open(&run.recipe.source())?;
     let architecture = run.recipe.architecture(source.vocabulary())?;
     let cost = cost(&run.recipe, &architecture);

@@ -1,4 +1,5 @@
-//! What is kept of a finished run: `results/STUDY/KEY.json`, small, and the same on every machine.
+//! What is kept of a finished run: `results/STUDY/KEY.json`, small, and the same on every machine whose processor has
+//! the same features.
 
 use std::fs;
 use std::io::{self, Write};
@@ -106,6 +107,18 @@ impl Summary {
     }
 }
 
+/// The summary with a key in the directory of a study, or of another study beside it.
+pub(super) fn find(directory: &Path, key: &str) -> Option<Summary> {
+    let listing = fs::read_dir(directory.parent()?).ok()?;
+    let mut directories: Vec<PathBuf> = listing.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    directories.sort();
+    directories.iter().find_map(|directory| {
+        let text = fs::read(directory.join(format!("{key}.json"))).ok()?;
+        let summary: Summary = serde_json::from_slice(&text).ok()?;
+        (summary.key().ok()? == key).then_some(summary)
+    })
+}
+
 /// Finds out whether files can be made in a directory, which is made if absent.
 pub(super) fn try_directory(directory: &Path) -> Result<(), LabError> {
     temporary(directory).map(drop).map_err(|error| LabError::io(directory, error))
@@ -146,8 +159,8 @@ pub struct Summaries {
 }
 
 impl Summaries {
-    /// Reads all summaries of a directory, which may be absent. Keys are computed anew, so that a summary still counts when
-    /// recipes have gained an option whose default it was made with.
+    /// Reads all summaries of a directory, which may be absent. Keys are computed anew, so that a summary still counts
+    /// when recipes have gained an option whose default it was made with.
     ///
     /// # Errors
     /// [`LabError::Io`] if the directory or a file cannot be read.

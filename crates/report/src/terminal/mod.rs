@@ -33,6 +33,7 @@ use crate::envelope::{Envelope, Timing};
 
 pub use style::Style;
 pub use text::escape_control;
+pub(crate) use text::wrap;
 
 /// What a run of `sinkscope train` will cost on a machine of so many operations a second, in a sentence without an end.
 pub fn cost(cost: &Cost, operations_per_second: f64) -> String {

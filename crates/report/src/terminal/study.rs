@@ -12,11 +12,12 @@ use super::text::{escape_control, wrap, wrap_indented};
 /// What stands for a figure that there is none of.
 pub(crate) const NONE: &str = "";
 
-/// What a table shows, in a sentence.
-pub(crate) const CAPTION: &str = "mean ± sample deviation over seeds, beside the paper's 7B models";
+/// What the figures are.
+pub(crate) const CAPTION: &str = "mean ± sample deviation over seeds";
 /// How verdicts come about, in a sentence.
-pub(crate) const TEST: &str = "Verdicts: the two-sided 95 % t interval over seeds, paired by seed, lies on the claimed side of \
-                               the bound (agrees), on the other (disagrees), or on both (undecided).";
+pub(crate) const TEST: &str = "\
+Verdicts: the two-sided 95 % t interval over seeds, paired by seed, lies on the claimed side of the bound (agrees), on the \
+other (disagrees), or on both (undecided, as with one seed).";
 
 /// The cells of a row, but for its name.
 pub(crate) struct Cells {
@@ -75,9 +76,9 @@ fn spread(spread: Spread, measure: Measure) -> String {
     fixed(mean, decimals) + &deviation
 }
 
-/// A single figure.
+/// A figure of the paper, with as many digits as it has.
 fn plain(value: f64, measure: Measure) -> String {
-    fixed(value, if measure == Measure::Perplexity { 1 } else { decimals(value, measure) })
+    fixed(value, usize::from(measure != Measure::Spike))
 }
 
 fn decimals(value: f64, measure: Measure) -> usize {
@@ -137,7 +138,7 @@ pub(super) fn rows(results: &StudyResults, style: &Style) -> String {
         Heading::number("spike"),
         Heading::number("over typical").expendable(3),
         Heading::number("seeds"),
-        Heading::text("paper: the three").expendable(1),
+        Heading::text("paper").expendable(1),
     ]);
     for row in &results.rows {
         let cells = Cells::of(row, results.seeds.len());
@@ -155,7 +156,10 @@ pub(super) fn rows(results: &StudyResults, style: &Style) -> String {
             paper,
         ]);
     }
-    style.title(&escape_control(&subject(results)), &format!("{CAPTION}; * the baseline")) + &grid.render(style)
+    style.title(
+        &escape_control(&subject(results)),
+        &format!("{CAPTION}; paper: perplexity / sinks / spike of its 7B models; * the baseline"),
+    ) + &grid.render(style)
 }
 
 /// The claims, if there are any, each with its conditions.
