@@ -2,7 +2,7 @@
 
 use sinkscope_lab::study::StudyResults;
 
-use crate::terminal::study::{CAPTION, Cells, TEST, condition, subject, verdict};
+use crate::terminal::study::{CAPTION, Cells, TEST, condition, is_of_paper, subject, verdict};
 use crate::terminal::wrap;
 
 /// Columns of a paragraph.
@@ -14,27 +14,26 @@ pub fn study(results: &StudyResults) -> String {
     if results.rows.iter().all(|row| row.runs.is_empty()) {
         return format!("**{subject}**: no run is finished yet.\n");
     }
-    let mut text = format!("**{subject}**: {CAPTION}, beside the paper's 7B models.\n\n");
-    text += "| row | perplexity | sinks, % | mean max alpha | spike | over typical | seeds \
-             | paper: perplexity | sinks, % | spike |\n";
-    text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
+    let is_of_paper = is_of_paper(results);
+    let (beside, headings, columns) = if is_of_paper {
+        (", beside the paper's 7B models", " paper: perplexity | sinks, % | spike |", 9)
+    } else {
+        ("", "", 6)
+    };
+    let mut text = format!(
+        "**{subject}**: {CAPTION}{beside}.\n\n\
+         | row | perplexity | sinks, % | mean max alpha | spike | over typical | seeds |{headings}\n\
+         |---|{}\n",
+        "---:|".repeat(columns)
+    );
     for row in &results.rows {
         let Cells { perplexity, sinks, mean_max_alpha, spike, over_typical, seeds, paper } =
             Cells::of(row, results.seeds.len());
         let name = if row.baseline { format!("**{}**", cell(&row.name)) } else { cell(&row.name) };
-        let [paper_perplexity, paper_sinks, paper_spike] = paper;
-        let cells = [
-            name,
-            perplexity,
-            sinks,
-            mean_max_alpha,
-            spike,
-            over_typical,
-            seeds,
-            paper_perplexity,
-            paper_sinks,
-            paper_spike,
-        ];
+        let mut cells = vec![name, perplexity, sinks, mean_max_alpha, spike, over_typical, seeds];
+        if is_of_paper {
+            cells.extend(paper);
+        }
         text += &("| ".to_owned() + &cells.join(" | ") + " |\n");
     }
     if results.claims.is_empty() {

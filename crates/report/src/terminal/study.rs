@@ -1,6 +1,7 @@
 //! A study: its table, and its claims with their verdicts. The words and figures are also those of its Markdown.
 
 use sinkscope_lab::study::claim::{Measure, Statistic, Tested, Verdict};
+use sinkscope_lab::study::file::Paper;
 use sinkscope_lab::study::results::{RowResult, StudyResults};
 use sinkscope_lab::study::statistics::Spread;
 
@@ -120,6 +121,11 @@ pub(crate) fn condition(tested: &Tested, mark: impl Fn(&str) -> String) -> Strin
     format!("{what}: {estimate}{interval}, {claimed}")
 }
 
+/// Whether the paper has any of the rows.
+pub(crate) fn is_of_paper(results: &StudyResults) -> bool {
+    results.rows.iter().any(|row| row.paper != Paper::default())
+}
+
 /// What the study is about, in a line.
 pub(crate) fn subject(results: &StudyResults) -> String {
     match &results.table {
@@ -156,10 +162,8 @@ pub(super) fn rows(results: &StudyResults, style: &Style) -> String {
             paper,
         ]);
     }
-    style.title(
-        &escape_control(&subject(results)),
-        &format!("{CAPTION}; paper: perplexity / sinks / spike of its 7B models; * the baseline"),
-    ) + &grid.render(style)
+    let paper = if is_of_paper(results) { "; paper: perplexity / sinks / spike of its 7B models" } else { "" };
+    style.title(&escape_control(&subject(results)), &format!("{CAPTION}{paper}; * the baseline")) + &grid.render(style)
 }
 
 /// The claims, if there are any, each with its conditions.
