@@ -36,6 +36,10 @@ pub enum Command {
     #[command(after_help = TRAIN_HELP)]
     Train(TrainArguments),
 
+    /// Train the rows of a study, each with several seeds, and tabulate them beside the paper's
+    #[command(after_help = STUDY_HELP)]
+    Study(StudyArguments),
+
     /// Prepare data to train on
     Data(DataArguments),
 }
@@ -104,6 +108,25 @@ Examples:
   sinkscope train recipes/tiny.toml --out runs/tiny --resume
   sinkscope anatomy runs/nano/last --tokens ids.json";
 
+const STUDY_HELP: &str = "\
+A study names a base recipe, what each row changes in it, seeds, and claims; see studies/. Runs go
+seed by seed. Each finished run leaves a summary, RESULTS/STUDY/KEY.json, free of times and paths;
+what has one, in this study or another, is not run again, on any machine. A study that is
+interrupted (Ctrl-C, or kill) finishes the steps under way and saves; run again, it goes on.
+
+Files:
+  runs/ROW-SEED          a run, as of sinkscope train
+  recipes/ROW-SEED.toml  its recipe, for sinkscope train
+  study.md, study.json   the table, and the claims with their verdicts
+  study.csv, .parquet    one line a row of the table
+  looks.csv, ...         one line a look at a run while it trained
+  conditions.csv, ...    one line a condition of a claim, with interval and verdict
+
+Examples:
+  sinkscope study studies/decoupling-backcopy.toml --out runs/backcopy --jobs 2
+  sinkscope study studies/table-5.toml --out runs/table-5 --row sandwich --seed 0
+  sinkscope study studies/table-5.toml --tables";
+
 const PROBE_EXAMPLES: &str = "\
 Examples:
   sinkscope probe models/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -161,6 +184,48 @@ pub struct TrainArguments {
     pub threads: Option<usize>,
 
     /// No progress bar, no report of the cost and no warnings
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what is being done; twice for more
+    #[arg(long, short, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Args)]
+pub struct StudyArguments {
+    /// The study, a .toml file
+    pub study: PathBuf,
+
+    /// The directory of runs and tables
+    #[arg(long, value_name = "DIR", required_unless_present = "tables")]
+    pub out: Option<PathBuf>,
+
+    /// Run so many at a time, the threads divided among them
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    pub jobs: usize,
+
+    /// Where summaries are kept [default: `results` beside the directory of the study]
+    #[arg(long, value_name = "RESULTS")]
+    pub results: Option<PathBuf>,
+
+    /// Run this row only; may be repeated
+    #[arg(long = "row", value_name = "NAME")]
+    pub rows: Vec<String>,
+
+    /// Run this seed only; may be repeated
+    #[arg(long = "seed", value_name = "S")]
+    pub seeds: Vec<u64>,
+
+    /// Run nothing: only the tables, of the summaries that there are
+    #[arg(long, conflicts_with_all = ["rows", "seeds", "jobs"])]
+    pub tables: bool,
+
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "K")]
+    pub threads: Option<usize>,
+
+    /// No progress and no warnings
     #[arg(long, short, conflicts_with = "verbose")]
     pub quiet: bool,
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_lab::LabError;
 use sinkscope_lab::interrupt::Signal;
+use sinkscope_lab::study::Failure;
 use sinkscope_model::ModelError;
 use sinkscope_report::ReportError;
 use sinkscope_report::terminal::escape_control;
@@ -22,16 +23,30 @@ const WRONG: u8 = 2;
 #[error("standard output: cannot write ({0})")]
 pub struct PrintError(#[source] pub io::Error);
 
-/// A run was asked to stop, and saved.
+/// A run or a study was asked to stop, and saved.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: stopped by {} after {step} steps, and saved; --resume goes on", run.display(), signal.name())]
+#[error("{}: stopped by {} {done}, and saved; {how}", run.display(), signal.name())]
 pub struct Interrupted {
-    /// Steps done.
-    pub step: u64,
-    /// The directory of the run.
+    /// The directory.
     pub run: PathBuf,
+    /// How far it came.
+    pub done: String,
+    /// What goes on.
+    pub how: &'static str,
     /// What stopped it.
     pub signal: Signal,
+}
+
+/// Runs of a study could not be finished; the others are.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", sentence(.0))]
+pub struct RunsFailed(pub Vec<Failure>);
+
+fn sentence(failures: &[Failure]) -> String {
+    let of_each =
+        failures.iter().map(|failure| format!("{:?} (seed {}): {}", failure.row, failure.seed, failure.reason));
+    let runs = if failures.len() == 1 { "1 run".to_owned() } else { format!("{} runs", failures.len()) };
+    format!("{runs} failed: {}", of_each.collect::<Vec<_>>().join("; "))
 }
 
 /// Says what went wrong, if anything, and gives the exit status.

@@ -15,6 +15,7 @@ mod part;
 mod probe;
 mod progress;
 mod request;
+mod study;
 mod train;
 
 use std::process::ExitCode;
@@ -58,6 +59,11 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
             let request = raw.resolve()?;
             logging::start(request.verbosity);
             request::thread_pool(request.threads)?.install(|| train::run(&request, start))
+        }
+        Command::Study(raw) => {
+            let request = raw.resolve()?;
+            logging::start(request.verbosity);
+            request::thread_pool(request.threads)?.install(|| study::run(&request, start))
         }
         Command::Data(raw) => {
             let DataCommand::Prepare(raw) = &raw.command;

@@ -1,8 +1,12 @@
 //! The progress bar: on stderr, when that is a terminal and nobody asked for quiet.
 
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sinkscope_lab::study::{Plan, Run, Summaries};
+use sinkscope_lab::trainer::{Record, StepReport};
+use sinkscope_report::terminal::escape_control;
 
 use crate::logging::Verbosity;
 
@@ -26,13 +30,8 @@ impl Progress {
     }
 
     fn with_template(verbosity: Verbosity, template: &str) -> Self {
-        // Not drawn where stderr is no terminal.
-        let target =
-            if verbosity == Verbosity::Quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        let bar = ProgressBar::with_draw_target(Some(0), target(verbosity));
+        set_template(&bar, template);
         Self(bar)
     }
 
@@ -59,6 +58,109 @@ impl Progress {
     pub fn set(&self, done: u64, total: u64) {
         self.0.set_length(total);
         self.0.set_position(done);
+    }
+}
+
+/// Not drawn where stderr is no terminal.
+fn target(verbosity: Verbosity) -> ProgressDrawTarget {
+    if verbosity == Verbosity::Quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+}
+
+/// Shows how far a study is: a bar of all steps, and one for each run under way.
+pub struct StudyProgress {
+    verbosity: Verbosity,
+    all: MultiProgress,
+    total: ProgressBar,
+    under_way: Mutex<Vec<UnderWay>>,
+}
+
+struct UnderWay {
+    slug: String,
+    bar: ProgressBar,
+    /// Steps done, of which the bar of all knows.
+    steps: Option<u64>,
+    last_look: String,
+}
+
+impl StudyProgress {
+    /// Of the runs of a plan that have no summary.
+    pub fn new(verbosity: Verbosity, plan: &Plan, summaries: &Summaries) -> Self {
+        let mut missing: Vec<&Run> = plan.runs.iter().filter(|run| summaries.of_run(run).is_none()).collect();
+        missing.sort_by(|a, b| a.key.cmp(&b.key));
+        missing.dedup_by(|a, b| a.key == b.key);
+        let all = MultiProgress::with_draw_target(target(verbosity));
+        let total = all.add(ProgressBar::new(missing.iter().map(|run| run.recipe.training.steps).sum()));
+        set_template(&total, "{wide_bar} {pos}/{len} steps of all runs, {eta} left");
+        let progress = Self { verbosity, all, total, under_way: Mutex::default() };
+        progress.line(&format!("{} of {} runs to train", missing.len(), plan.runs.len()));
+        progress
+    }
+
+    /// A run begins or goes on.
+    pub fn begin(&self, run: &Run) {
+        let bar = self.all.add(ProgressBar::new(run.recipe.training.steps));
+        set_template(&bar, "  {prefix} {wide_bar} {pos}/{len} steps, {msg}");
+        bar.set_prefix(run.slug.clone());
+        let under_way = UnderWay { slug: run.slug.clone(), bar, steps: None, last_look: String::new() };
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).push(under_way);
+    }
+
+    /// A step of it was done.
+    pub fn step(&self, run: &Run, report: &StepReport) {
+        self.of(run, |this| {
+            // The first step after a resumption counts those before it.
+            self.total.inc(report.step - this.steps.unwrap_or(0));
+            this.steps = Some(report.step);
+            this.bar.set_position(report.step);
+            this.bar.set_message(format!("loss {:.3}{}", report.loss, this.last_look));
+        });
+    }
+
+    /// It was looked at.
+    pub fn look(&self, run: &Run, record: &Record) {
+        self.of(run, |this| {
+            let watched = &record.watched;
+            this.last_look = format!(", spike {:.1}, sinks {:.0} %", watched.spike, 100.0 * watched.sink_ratio);
+        });
+    }
+
+    /// It is done, or failed.
+    pub fn end(&self, run: &Run, how: &str) {
+        self.of(run, |this| {
+            self.total.inc(run.recipe.training.steps - this.steps.unwrap_or(0));
+            this.bar.finish_and_clear();
+        });
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).retain(|this| this.slug != run.slug);
+        self.line(&format!("{} (seed {}): {how}", run.name, run.seed));
+    }
+
+    fn of(&self, run: &Run, what: impl FnOnce(&mut UnderWay)) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(this) = under_way.iter_mut().find(|this| this.slug == run.slug) {
+            what(this);
+        }
+    }
+
+    /// Writes a line on stderr, above the bars if there are any.
+    fn line(&self, text: &str) {
+        if self.verbosity != Verbosity::Quiet {
+            self.all.suspend(|| {
+                // Nothing is lost if nobody reads it.
+                let _ = writeln!(io::stderr(), "{}", escape_control(text));
+            });
+        }
+    }
+}
+
+fn set_template(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+}
+
+impl Drop for StudyProgress {
+    fn drop(&mut self) {
+        let _ = self.all.clear();
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use sinkscope_lab::data::bpe::{LEAST_VOCABULARY, MOST_VOCABULARY};
 use sinkscope_lab::data::prepare::MOST_HELD_OUT;
 use sinkscope_lab::data::{PrepareRequest, Separator};
+use sinkscope_lab::study::Selection;
 use sinkscope_model::ModelError;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 
 use crate::arguments::{
     AnatomyArguments, Bos, CensusArguments, DocumentSeparator, OperateArguments, PrepareArguments, ProbeArguments,
-    RunArguments, TextArguments, TrainArguments,
+    RunArguments, StudyArguments, TextArguments, TrainArguments,
 };
 use crate::logging::Verbosity;
 use crate::part::{self, Part};
@@ -102,6 +103,29 @@ pub struct TrainRequest {
     /// The command line, the program's name first.
     pub command: Vec<String>,
     /// Threads, 1 to [`MOST_THREADS`]; `None` for one a core.
+    pub threads: Option<usize>,
+    /// What is said on stderr.
+    pub verbosity: Verbosity,
+}
+
+/// A request to run a study, or to tabulate it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StudyRequest {
+    /// The study's file.
+    pub study: PathBuf,
+    /// Where runs and tables go; may be left out if nothing is run.
+    pub out: Option<PathBuf>,
+    /// Where summaries are, if not beside the study.
+    pub results: Option<PathBuf>,
+    /// What is run.
+    pub selection: Selection,
+    /// Whether nothing is run.
+    pub tables_only: bool,
+    /// Runs at a time, 1 to [`MOST_THREADS`].
+    pub jobs: usize,
+    /// The command line, the program's name first.
+    pub command: Vec<String>,
+    /// Threads of all runs together, 1 to [`MOST_THREADS`]; `None` for one a core.
     pub threads: Option<usize>,
     /// What is said on stderr.
     pub verbosity: Verbosity,
@@ -273,6 +297,30 @@ impl TrainArguments {
             recipe: self.recipe.clone(),
             out: self.out.clone(),
             resume: self.resume,
+            command: command_line(),
+            threads: self.threads,
+            verbosity: Verbosity::new(self.quiet, self.verbose),
+        })
+    }
+}
+
+impl StudyArguments {
+    /// Checks every value and fills in the defaults.
+    ///
+    /// # Errors
+    /// As [`AnatomyArguments::resolve`].
+    pub fn resolve(&self) -> Result<StudyRequest, ModelError> {
+        check_threads(self.threads)?;
+        if !(1..=MOST_THREADS).contains(&self.jobs) {
+            return Err(wrong("--jobs", self.jobs, &format!("is not from 1 to {MOST_THREADS}")));
+        }
+        Ok(StudyRequest {
+            study: self.study.clone(),
+            out: self.out.clone(),
+            results: self.results.clone(),
+            selection: Selection { rows: self.rows.clone(), seeds: self.seeds.clone() },
+            tables_only: self.tables,
+            jobs: self.jobs,
             command: command_line(),
             threads: self.threads,
             verbosity: Verbosity::new(self.quiet, self.verbose),

@@ -52,18 +52,8 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
     if request.verbosity != Verbosity::Quiet {
         progress.line(&terminal::cost(&cost, machine::operations_per_second()));
     }
-    let memory = 2 * machine::default_memory();
-    if cost.memory > memory {
-        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-        let reason = format!(
-            "{}: the run needs about {:.0} GiB of memory, and this machine has {:.0}; make the model or the batch smaller, or \
-             split the batch (training.accumulation)",
-            request.recipe.display(),
-            gib(cost.memory),
-            gib(memory)
-        );
-        return Err(LabError::Request(reason).into());
-    }
+    cost.fits(2 * machine::default_memory())
+        .map_err(|reason| LabError::Request(format!("{}: {reason}", request.recipe.display())))?;
     let interrupt = Interrupt::install()?;
     let mut trainer = Trainer::new(recipe.clone(), source)?;
     let resume = if request.resume { Resume::Yes } else { Resume::No };
@@ -84,7 +74,8 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
     })?;
     drop(progress);
     if let (Ended::Stopped(step), Some(signal)) = (&ended, interrupt.requested()) {
-        return Err(Interrupted { step: *step, run: request.out.clone(), signal }.into());
+        let done = format!("after {step} steps");
+        return Err(Interrupted { run: request.out.clone(), done, how: "--resume goes on", signal }.into());
     }
     let looks: Vec<Look> = metrics::read(&request.out)?;
     let model = Model::open(&request.out.join("last").display().to_string())?;

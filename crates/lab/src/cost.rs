@@ -19,6 +19,25 @@ pub struct Cost {
     pub memory: u64,
 }
 
+impl Cost {
+    /// Whether so many bytes are enough.
+    ///
+    /// # Errors
+    /// How many would be, and what makes it fewer.
+    pub fn fits(&self, memory: u64) -> Result<(), String> {
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        if self.memory <= memory {
+            return Ok(());
+        }
+        Err(format!(
+            "the run needs about {:.0} GiB of memory, and this machine has {:.0} for it; make the model or the batch \
+             smaller, or split the batch (training.accumulation)",
+            gib(self.memory),
+            gib(memory)
+        ))
+    }
+}
+
 /// Copies of every weight: itself, packed for products both ways, its gradient, two moments.
 const COPIES: u64 = 6;
 

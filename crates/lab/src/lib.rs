@@ -1,4 +1,4 @@
-//! What happens if we train it differently: data, optimiser, trainer, checkpoints.
+//! What happens if we train it differently: data, optimiser, trainer, checkpoints, studies.
 
 pub mod checkpoint;
 pub mod cost;
@@ -10,6 +10,7 @@ pub mod network;
 pub mod optimizer;
 pub mod recipe;
 pub mod recipe_file;
+pub mod study;
 pub mod trainer;
 pub mod watch;
 

@@ -1,4 +1,5 @@
-//! Recipes as TOML: unknown keys are refused with the nearest known one, and errors name file, line and key.
+//! Recipes as TOML: unknown keys are refused with the nearest known one, and errors name file, line and key. Studies
+//! are read in the same way.
 //!
 //! Recipe types derive `Deserialize` with `#[serde(deny_unknown_fields)]`; that is also where the known keys come from.
 //! `#[serde(flatten)]` takes both away and has no place in a recipe.
@@ -18,9 +19,14 @@ const ALIKE: f64 = 0.75;
 /// # Errors
 /// [`LabError::Malformed`] if the file cannot be read, and as [`parse`].
 pub fn read<Recipe: DeserializeOwned>(path: &Path) -> Result<Recipe, LabError> {
-    let unreadable = |error| LabError::malformed(path, format!("is no recipe that can be read: {error}"));
+    read_as("recipe", path)
+}
+
+/// Reads a file of another kind, such as `study`, in the same way.
+pub(crate) fn read_as<File: DeserializeOwned>(kind: &str, path: &Path) -> Result<File, LabError> {
+    let unreadable = |error| LabError::malformed(path, format!("is no {kind} that can be read: {error}"));
     let text = fs::read_to_string(path).map_err(unreadable)?;
-    parse(&text, path)
+    parse_as(kind, &text, path)
 }
 
 /// Parses a recipe; `name` is what errors call it.
@@ -28,6 +34,10 @@ pub fn read<Recipe: DeserializeOwned>(path: &Path) -> Result<Recipe, LabError> {
 /// # Errors
 /// [`LabError::Malformed`] with line and key if it is not TOML, a key is unknown or missing, or a value is of a wrong type.
 pub fn parse<Recipe: DeserializeOwned>(text: &str, name: &Path) -> Result<Recipe, LabError> {
+    parse_as("recipe", text, name)
+}
+
+fn parse_as<File: DeserializeOwned>(kind: &str, text: &str, name: &Path) -> Result<File, LabError> {
     let located = |error: &toml::de::Error, what: String| {
         let reason = match error.span() {
             Some(span) => format!("line {}: {what}", line(text, span.start)),
@@ -37,7 +47,16 @@ pub fn parse<Recipe: DeserializeOwned>(text: &str, name: &Path) -> Result<Recipe
     };
     let document = toml::Deserializer::parse(text).map_err(|error| located(&error, error.message().to_owned()))?;
     serde_path_to_error::deserialize(document)
-        .map_err(|error| located(error.inner(), explain(&error.path().to_string(), error.inner().message())))
+        .map_err(|error| located(error.inner(), explain(kind, &error.path().to_string(), error.inner().message())))
+}
+
+/// A recipe from a table that was put together of several files.
+///
+/// # Errors
+/// What is wrong with which key.
+pub(crate) fn from_table<Recipe: DeserializeOwned>(table: toml::Table) -> Result<Recipe, String> {
+    serde_path_to_error::deserialize(table)
+        .map_err(|error| explain("recipe", &error.path().to_string(), error.inner().message()))
 }
 
 /// Number of the line with a byte.
@@ -45,8 +64,8 @@ fn line(text: &str, byte: usize) -> usize {
     1 + text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
 }
 
-/// What serde says, in the words of a recipe. `path` leads to the place, `.` at the top.
-fn explain(path: &str, message: &str) -> String {
+/// What serde says, in the words of a recipe or another `kind` of file. `path` leads to the place, `.` at the top.
+fn explain(kind: &str, path: &str, message: &str) -> String {
     let message = message.trim_end();
     if let Some((unknown, known)) = refused(message, "unknown field ") {
         // Known keys lead to themselves, unknown ones to themselves or to their table.
@@ -56,7 +75,7 @@ fn explain(path: &str, message: &str) -> String {
         };
         let within = |key: &str| if ["", "."].contains(&table) { key.to_owned() } else { format!("{table}.{key}") };
         let known: Vec<_> = known.into_iter().map(within).collect();
-        return format!("{} is no key of a recipe: {}", within(unknown), advice(&within(unknown), &known));
+        return format!("{} is no key of a {kind}: {}", within(unknown), advice(&within(unknown), &known));
     }
     if let Some((unknown, known)) = refused(message, "unknown variant ") {
         let known: Vec<_> = known.into_iter().map(str::to_owned).collect();
@@ -73,7 +92,7 @@ fn refused<'a>(message: &'a str, beginning: &str) -> Option<(&'a str, Vec<&'a st
 }
 
 /// The nearest known name, or all of them.
-fn advice(unknown: &str, known: &[String]) -> String {
+pub(crate) fn advice(unknown: &str, known: &[String]) -> String {
     let likeness = |name: &String| strsim::jaro_winkler(last(unknown), last(name));
     let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     match nearest {

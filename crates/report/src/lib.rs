@@ -4,8 +4,8 @@
 //! - [`envelope`] is the frame of every JSON file: which model, which data, which definitions, how long it took.
 //! - [`files`] puts files on disk whole or not at all.
 //! - [`tidy`] writes one table as both Parquet and CSV; [`anatomy_tables`], [`causes_tables`], [`census_tables`],
-//!   [`probe_tables`] and [`operate_tables`] lay out the tables of a command.
-//! - [`terminal`] turns an envelope into text for people.
+//!   [`probe_tables`], [`operate_tables`] and [`study_tables`] lay out the tables of a command.
+//! - [`terminal`] turns an envelope into text for people, [`markdown`] a study into text for a page.
 //!
 //! Nothing here knows how a result was computed.
 //!
@@ -25,8 +25,10 @@ pub mod causes_tables;
 pub mod census_tables;
 pub mod envelope;
 pub mod files;
+pub mod markdown;
 pub mod operate_tables;
 pub mod probe_tables;
+pub mod study_tables;
 pub mod terminal;
 pub mod tidy;
 

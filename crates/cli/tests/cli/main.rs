@@ -11,6 +11,7 @@ mod messages;
 mod operate;
 mod out;
 mod probe;
+mod study;
 mod texts;
 mod tiny;
 mod train;

@@ -14,6 +14,7 @@ mod operate;
 mod probe;
 mod sinks;
 mod stages;
+pub(crate) mod study;
 mod style;
 mod summary;
 mod text;
@@ -24,6 +25,7 @@ use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::Anatomy;
 use sinkscope_lab::cost::Cost;
 use sinkscope_lab::data::Manifest;
+use sinkscope_lab::study::StudyResults;
 use sinkscope_lab::trainer::Look;
 use sinkscope_surgery::results::Comparison;
 
@@ -31,6 +33,7 @@ use crate::envelope::{Envelope, Timing};
 
 pub use style::Style;
 pub use text::escape_control;
+pub(crate) use text::wrap;
 
 /// What a run of `sinkscope train` will cost on a machine of so many operations a second, in a sentence without an end.
 pub fn cost(cost: &Cost, operations_per_second: f64) -> String {
@@ -40,6 +43,11 @@ pub fn cost(cost: &Cost, operations_per_second: f64) -> String {
 /// The report of `sinkscope train`. Ends in a newline.
 pub fn train(run: &str, looks: &[Look], style: &Style) -> String {
     train::finding(run, looks, style) + "\n" + &train::looks(looks, style)
+}
+
+/// The report of `sinkscope study`. Ends in a newline.
+pub fn study(results: &StudyResults, style: &Style) -> String {
+    study::rows(results, style) + &study::claims(results, style)
 }
 
 /// The report of `sinkscope anatomy`. Ends in a newline.

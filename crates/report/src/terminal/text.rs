@@ -41,7 +41,7 @@ pub fn escape_control(text: &str) -> String {
 
 /// Breaks text at spaces into lines of at most `width` columns, but not between a number and its `%`. Each line ends in
 /// a newline.
-pub(super) fn wrap(text: &str, width: usize) -> String {
+pub(crate) fn wrap(text: &str, width: usize) -> String {
     wrap_indented(text, width, "")
 }
 

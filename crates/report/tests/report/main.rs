@@ -1,5 +1,6 @@
 //! The report of a hand-built examination: as text, as tables.
 
 mod sample;
+mod study;
 mod tables;
 mod terminal;

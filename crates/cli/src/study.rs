@@ -1,0 +1,130 @@
+//! `sinkscope study`: a grid of runs, its tables, and the verdicts on its claims.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use sinkscope_anatomy::definitions;
+use sinkscope_lab::interrupt::Interrupt;
+use sinkscope_lab::study::{
+    DEFINITIONS, NUMERICS_VERSION, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries,
+    run as train, tabulate,
+};
+use sinkscope_lab::trainer::Event;
+use sinkscope_report::envelope::{Timing, VERSION};
+use sinkscope_report::files::OutputDirectory;
+use sinkscope_report::study_tables::study_tables;
+use sinkscope_report::{markdown, terminal};
+
+use crate::failure::{Interrupted, RunsFailed};
+use crate::machine;
+use crate::output::{Output, by_name};
+use crate::progress::StudyProgress;
+use crate::request::StudyRequest;
+
+/// Runs the command; `start` is when the program started.
+///
+/// # Errors
+/// If the study, its data or the directory is wrong, runs fail or are interrupted, or files cannot be written. What was
+/// finished before stays.
+pub fn run(request: &StudyRequest, start: Instant) -> Result<()> {
+    let study = Study::read(&request.study)?;
+    let kept = request.results.as_ref().map_or_else(|| study.results.clone(), |results| results.join(&study.name));
+    let out = request.out.as_deref().map(OutputDirectory::prepare).transpose()?;
+    let (results, failures) = if request.tables_only {
+        (tabulate(&study, &Summaries::read(&kept)?, None)?, Vec::new())
+    } else {
+        let plan = Plan::new(&study)?;
+        let chosen = plan.select(&study, &request.selection)?;
+        let outcome = train_missing(request, &study, &chosen, &kept)?;
+        (tabulate(&study, &Summaries::read(&kept)?, Some(&plan))?, outcome.failures)
+    };
+    for name in &results.unused {
+        tracing::warn!("{}: belongs to no run of the study as it is now", kept.join(name).display());
+    }
+    if let Some(out) = out {
+        write(out, request, &results, start)?;
+    }
+    Output::print(|style| terminal::study(&results, style))?;
+    if failures.is_empty() { Ok(()) } else { Err(RunsFailed(failures).into()) }
+}
+
+/// Trains the chosen runs that have no summary.
+fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &std::path::Path) -> Result<Outcome> {
+    let Some(directory) = &request.out else { anyhow::bail!("--out: a study that is run needs a directory") };
+    let interrupt = Interrupt::install()?;
+    let summaries = Summaries::read(kept)?;
+    let progress = StudyProgress::new(request.verbosity, chosen, &summaries);
+    let tell = |run: &Run, how: Progress<'_>| match how {
+        Progress::Begun => progress.begin(run),
+        Progress::Training(Event::Step(report)) => progress.step(run, report),
+        Progress::Training(Event::Look(_, record)) => progress.look(run, record),
+        Progress::Training(Event::Damaged(error)) => {
+            tracing::warn!("{}: a damaged checkpoint was passed over: {error}", run.slug);
+        }
+        Progress::Training(Event::Saved(step)) => tracing::info!("{}: step {step}: saved", run.slug),
+        Progress::Finished(summary) => progress.end(
+            run,
+            &format!(
+                "perplexity {:.2}, sinks {:.1} %, spike {:.1}",
+                summary.last.watched.perplexity,
+                100.0 * summary.last.watched.sink_ratio,
+                summary.last.watched.spike
+            ),
+        ),
+        Progress::Failed(error) => progress.end(run, &format!("failed: {error}")),
+    };
+    let outcome = train(
+        chosen,
+        &summaries,
+        RunRequest {
+            study: &study.name,
+            directory,
+            results: kept,
+            jobs: request.jobs,
+            threads: rayon::current_num_threads(),
+            memory: 2 * machine::default_memory(),
+            stop: &|| interrupt.requested().is_some(),
+            tell: &tell,
+        },
+    )?;
+    drop(progress);
+    if let (true, Some(signal)) = (outcome.stopped, interrupt.requested()) {
+        let done = format!("with {} of {} runs finished", outcome.found + outcome.finished, chosen.runs.len());
+        return Err(Interrupted { run: directory.clone(), done, how: "run it again to go on", signal }.into());
+    }
+    Ok(outcome)
+}
+
+/// Writes the files of a study, all or none.
+fn write(mut out: OutputDirectory, request: &StudyRequest, results: &StudyResults, start: Instant) -> Result<()> {
+    let timing = Timing {
+        seconds: start.elapsed().as_secs_f64(),
+        passes: Vec::new(),
+        tokens_per_second: None,
+        fraction_of_bound: None,
+        peak_rss_bytes: machine::peak_memory(),
+    };
+    let mut definitions = by_name(&definitions::all(definitions::SPIKE_RATIO, definitions::SINK_EPSILON));
+    definitions.extend(DEFINITIONS.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    // The frame of every output, but for one model, its data and its seed: there are many, each in its run.
+    let frame = json!({
+        "sinkscope": VERSION,
+        "command": request.command,
+        "model": Value::Null,
+        "data": Value::Null,
+        "definitions": definitions,
+        "timing": timing,
+        "seed": Value::Null,
+        "numerics": NUMERICS_VERSION,
+        "results": results,
+    });
+    let mut text = serde_json::to_vec_pretty(&frame)?;
+    text.push(b'\n');
+    out.stage("study.json", &text)?;
+    out.stage("study.md", markdown::study(results).as_bytes())?;
+    for table in study_tables(results)? {
+        table.stage(&mut out)?;
+    }
+    Ok(out.commit()?)
+}

@@ -1,0 +1,243 @@
+//! The file of a study: a base recipe, rows that each change something in it, seeds, and claims.
+//!
+//! ```toml
+//! title = "Normalisation"
+//! table = "Table 5"
+//! base = "../recipes/study.toml"        # relative to this file
+//! seeds = [0, 1, 2]
+//! change.training.steps = 2000          # in the recipe of every row
+//!
+//! [[row]]
+//! name = "pre-norm"
+//! baseline = true
+//! paper = { perplexity = 10.1, sink_percent = 46.0, spike = 3818 }
+//!
+//! [[row]]
+//! name = "sandwich"
+//! paper = { perplexity = 9.8, sink_percent = 44.7, spike = 520 }
+//! change.model.placement = "sandwich"
+//!
+//! [[claim]]
+//! text = "A norm on the output lowers the spike and leaves the sinks"
+//! conditions = [
+//!     { row = "sandwich", against = "pre-norm", measure = "spike", statistic = "ratio", below = 0.5 },
+//!     { row = "sandwich", against = "pre-norm", measure = "sink_percent", statistic = "difference", above = -10 },
+//!     { row = "pre-norm", measure = "mean_max_alpha", above = 0.3 },
+//! ]
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::claim::{Claim, Measure};
+use crate::LabError;
+use crate::recipe::Recipe;
+use crate::recipe_file::{advice, from_table, read_as};
+
+/// A study, read and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Study {
+    /// The file's, without its ending.
+    pub name: String,
+    /// What it is about.
+    pub title: String,
+    /// The paper's table, if it has this one.
+    pub table: Option<String>,
+    /// Where summaries belong: `results/NAME` beside the directory of the study.
+    pub results: PathBuf,
+    /// Of every row.
+    pub seeds: Vec<u64>,
+    /// In the order of the table.
+    pub rows: Vec<Row>,
+    /// What they may show.
+    pub claims: Vec<Claim>,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// The name as part of a file's: small letters, digits and hyphens.
+    pub slug: String,
+    /// Whether the other rows each change something in this one.
+    pub baseline: bool,
+    /// What the paper has for it.
+    pub paper: Paper,
+    /// The recipe, but for its seed.
+    pub recipe: Recipe,
+}
+
+/// Figures of the paper's 7B models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paper {
+    /// Perplexity.
+    pub perplexity: Option<f64>,
+    /// Sink ratio, in percent.
+    pub sink_percent: Option<f64>,
+    /// Largest activation.
+    pub spike: Option<f64>,
+}
+
+impl Paper {
+    /// One of them, if the paper has it.
+    pub fn of(&self, measure: Measure) -> Option<f64> {
+        match measure {
+            Measure::Perplexity => self.perplexity,
+            Measure::SinkPercent => self.sink_percent,
+            Measure::Spike => self.spike,
+            Measure::MeanMaxAlpha | Measure::SpikeOverTypical => None,
+        }
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StudyFile {
+    title: String,
+    table: Option<String>,
+    base: PathBuf,
+    seeds: Vec<u64>,
+    #[serde(default)]
+    change: Table,
+    row: Vec<RowEntry>,
+    #[serde(default)]
+    claim: Vec<Claim>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RowEntry {
+    name: String,
+    #[serde(default)]
+    baseline: bool,
+    #[serde(default)]
+    paper: Paper,
+    #[serde(default)]
+    change: Table,
+}
+
+impl Study {
+    /// Reads a study and its base recipe.
+    ///
+    /// # Errors
+    /// [`LabError::Malformed`] if a file cannot be read or is no such file, a change is none of a recipe, or names and
+    /// claims do not fit each other.
+    pub fn read(path: &Path) -> Result<Self, LabError> {
+        let file: StudyFile = read_as("study", path)?;
+        let wrong = |reason: String| LabError::malformed(path, reason);
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let base: Table = read_as("recipe", &directory.join(&file.base))?;
+        if file.row.is_empty() || file.seeds.is_empty() {
+            return Err(wrong("a study has at least one row and one seed".to_owned()));
+        }
+        if let Some(seed) = twice(&file.seeds) {
+            return Err(wrong(format!("seeds: {seed} is there twice")));
+        }
+        let mut rows = Vec::with_capacity(file.row.len());
+        for entry in file.row {
+            let RowEntry { name, baseline, paper, change } = entry;
+            let mut table = base.clone();
+            for change in [&file.change, &change] {
+                if change.contains_key("seed") {
+                    return Err(wrong(format!("row {name:?}: change.seed changes nothing; list it in seeds")));
+                }
+                merge(&mut table, change);
+            }
+            let recipe = from_table(table).map_err(|reason| wrong(format!("row {name:?}: {reason}")))?;
+            let slug = slug(&name);
+            if slug.is_empty() {
+                return Err(wrong(format!("row {name:?}: a name has at least one letter or digit")));
+            }
+            rows.push(Row { name, slug, baseline, paper, recipe });
+        }
+        let slugs: Vec<&str> = rows.iter().map(|row| row.slug.as_str()).collect();
+        if let Some(slug) = twice(&slugs) {
+            return Err(wrong(format!("two rows have a name that is {slug} as a file's; name one otherwise")));
+        }
+        if rows.iter().filter(|row| row.baseline).count() > 1 {
+            return Err(wrong("two rows are the baseline; mark one".to_owned()));
+        }
+        let results = directory.join("..").join("results").join(&name);
+        let study =
+            Self { name, title: file.title, table: file.table, results, seeds: file.seeds, rows, claims: file.claim };
+        study.check_claims().map_err(wrong)?;
+        Ok(study)
+    }
+
+    fn check_claims(&self) -> Result<(), String> {
+        for claim in &self.claims {
+            let in_claim = |reason: String| format!("claim {:?}: {reason}", claim.text);
+            if claim.conditions.is_empty() {
+                return Err(in_claim("has no conditions".to_owned()));
+            }
+            for condition in &claim.conditions {
+                condition.check().map_err(in_claim)?;
+                for row in std::iter::once(&condition.row).chain(&condition.against) {
+                    self.row(row).map_err(in_claim)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The place of a row.
+    ///
+    /// # Errors
+    /// With the name that may have been meant.
+    pub fn row(&self, name: &str) -> Result<usize, String> {
+        let names = || self.rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>();
+        let found = self.rows.iter().position(|row| row.name == name);
+        found.ok_or_else(|| format!("there is no row {name:?}: {}", advice(name, &names())))
+    }
+}
+
+/// Puts the values of `change` into `table`; tables are gone into.
+fn merge(table: &mut Table, change: &Table) {
+    for (key, value) in change {
+        match (table.get_mut(key), value) {
+            (Some(Value::Table(inner)), Value::Table(change)) => merge(inner, change),
+            _ => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// A name as part of a file's.
+fn slug(name: &str) -> String {
+    let parts = name.split(|character: char| !character.is_ascii_alphanumeric() && character != '.');
+    let parts = parts.map(|part| part.trim_matches('.').to_ascii_lowercase());
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+/// The first item that comes a second time.
+fn twice<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(at, item)| items[..*at].contains(item)).map(|(_, item)| item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_reach_into_tables_and_replace_values() {
+        let parse = |text: &str| text.parse::<Table>().expect("TOML");
+        let mut table = parse("a = 1\n[b]\nc = 2\nd = [3, 4]\n");
+        merge(&mut table, &parse("b.d = [5]\nb.e.f = 6\na = \"x\"\n"));
+        assert_eq!(table, parse("a = \"x\"\n[b]\nc = 2\nd = [5]\ne.f = 6\n"));
+    }
+
+    #[test]
+    fn names_become_parts_of_file_names() {
+        assert_eq!(slug("Sandwich, QK (input)"), "sandwich-qk-input");
+        assert_eq!(slug("LR 7.5e-5"), "lr-7.5e-5");
+        assert_eq!(slug("../.."), "");
+        assert_eq!(twice(&[1, 2, 3, 2, 1]), Some(&2));
+    }
+}

@@ -1,0 +1,125 @@
+//! The runs of a study.
+
+use sha2::{Digest, Sha256};
+
+use super::file::{Row, Study};
+use super::{NUMERICS_VERSION, Summary};
+use crate::LabError;
+use crate::data::identity::hexadecimal;
+use crate::data::{Source, SourceRequest};
+use crate::recipe::{DataChoice, Recipe};
+
+/// Digits of a key: enough that no two of any number of runs that can be trained share one.
+const KEY_DIGITS: usize = 16;
+
+/// The runs of a study, seed by seed: every row with the first seed before any with the next.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Two may have one key, where two rows are the same model.
+    pub runs: Vec<Run>,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Place of its row in the study.
+    pub row: usize,
+    /// The name of its row.
+    pub name: String,
+    /// `ROW-SEED`, as part of a file's name.
+    pub slug: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// SHA-256 of the data.
+    pub data: String,
+    /// Of everything that decides its result.
+    pub key: String,
+}
+
+/// A part of a study: all of it, if nothing is named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Names of rows.
+    pub rows: Vec<String>,
+    /// Seeds.
+    pub seeds: Vec<u64>,
+}
+
+impl Plan {
+    /// The runs of a study. Its data are opened, to know which they are.
+    ///
+    /// # Errors
+    /// If data cannot be read.
+    pub fn new(study: &Study) -> Result<Self, LabError> {
+        let mut opened: Vec<(SourceRequest, String)> = Vec::new();
+        let mut digest = |recipe: &Recipe| -> Result<String, LabError> {
+            let request = SourceRequest { seed: 0, ..recipe.source() };
+            if let Some((_, digest)) = opened.iter().find(|(other, _)| *other == request) {
+                return Ok(digest.clone());
+            }
+            let digest = Source::open(&request)?.identity().sha256.clone();
+            opened.push((request, digest.clone()));
+            Ok(digest)
+        };
+        let mut runs = Vec::new();
+        for &seed in &study.seeds {
+            for (row, Row { name, slug, recipe, .. }) in study.rows.iter().enumerate() {
+                let recipe = Recipe { seed, ..recipe.clone() };
+                let data = digest(&recipe)?;
+                let key = key(NUMERICS_VERSION, &portable(&recipe, &data), &data)?;
+                runs.push(Run { row, name: name.clone(), slug: format!("{slug}-{seed}"), seed, recipe, data, key });
+            }
+        }
+        Ok(Self { runs })
+    }
+
+    /// Those of the runs that are selected.
+    ///
+    /// # Errors
+    /// [`LabError::Request`] if the selection names a row or a seed that the study does not have.
+    pub fn select(&self, study: &Study, selection: &Selection) -> Result<Self, LabError> {
+        let Selection { rows, seeds } = selection;
+        for name in rows {
+            study.row(name).map_err(LabError::Request)?;
+        }
+        if let Some(seed) = seeds.iter().find(|seed| !study.seeds.contains(seed)) {
+            return Err(LabError::Request(format!("there is no seed {seed}: the seeds are {:?}", study.seeds)));
+        }
+        let selected = |run: &&Run| {
+            (rows.is_empty() || rows.contains(&run.name)) && (seeds.is_empty() || seeds.contains(&run.seed))
+        };
+        Ok(Self { runs: self.runs.iter().filter(selected).cloned().collect() })
+    }
+}
+
+/// A recipe that says which data it takes, not where they are.
+pub(super) fn portable(recipe: &Recipe, data: &str) -> Recipe {
+    let mut recipe = recipe.clone();
+    if let DataChoice::Prepared { directory, .. } = &mut recipe.data {
+        *directory = data.into();
+    }
+    recipe
+}
+
+/// The key of a run by a portable recipe: a digest of its canonical JSON, keys sorted.
+pub(super) fn key(numerics: u32, recipe: &Recipe, data: &str) -> Result<String, LabError> {
+    let recipe = serde_json::to_value(recipe)
+        .map_err(|error| LabError::Request(format!("a recipe cannot be written as JSON: {error}")))?;
+    let mut all = serde_json::json!({ "numerics": numerics, "data": data, "recipe": recipe });
+    all.sort_all_objects();
+    let mut digits = hexadecimal(&Sha256::digest(all.to_string()));
+    digits.truncate(KEY_DIGITS);
+    Ok(digits)
+}
+
+impl Summary {
+    /// The key of the run, as this version of the program has it.
+    ///
+    /// # Errors
+    /// If the recipe has no JSON form.
+    pub fn key(&self) -> Result<String, LabError> {
+        key(self.numerics, &self.recipe, &self.data)
+    }
+}

@@ -1,0 +1,150 @@
+//! A study's tables and verdicts, from the summaries of its runs.
+
+use serde::Serialize;
+
+use super::claim::{Condition, Figures, Measure, Tested, Verdict};
+use super::file::{Paper, Row, Study};
+use super::plan::Plan;
+use super::statistics::Spread;
+use super::summary::{Summaries, Summary};
+use crate::LabError;
+use crate::recipe::Recipe;
+
+/// What a study shows so far.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StudyResults {
+    /// The study's file without its ending.
+    pub study: String,
+    /// What it is about.
+    pub title: String,
+    /// The paper's table.
+    pub table: Option<String>,
+    /// Seeds that every row is to have.
+    pub seeds: Vec<u64>,
+    /// In the order of the file.
+    pub rows: Vec<RowResult>,
+    /// In the order of the file.
+    pub claims: Vec<ClaimResult>,
+    /// Files of summaries that belong to no run of the study as it is now.
+    pub unused: Vec<String>,
+}
+
+/// A row with what its runs came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RowResult {
+    /// Its name.
+    pub name: String,
+    /// Whether it is the baseline.
+    pub baseline: bool,
+    /// What the paper has.
+    pub paper: Paper,
+    /// Over seeds; `None` if no run is finished.
+    pub figures: Option<Figures<Spread>>,
+    /// The finished runs.
+    pub runs: Vec<RunResult>,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunResult {
+    /// Its seed.
+    pub seed: u64,
+    /// The last look.
+    #[serde(flatten)]
+    pub figures: Figures<f64>,
+    /// All of it.
+    pub summary: Summary,
+}
+
+/// A claim with its verdict.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClaimResult {
+    /// The claim.
+    pub text: String,
+    /// What follows from its conditions.
+    pub verdict: Verdict,
+    /// Each of them.
+    pub conditions: Vec<Tested>,
+}
+
+impl RowResult {
+    /// Of a row and the summaries of its finished runs, by seed.
+    pub fn new(row: &Row, runs: impl Iterator<Item = (u64, Summary)>) -> Self {
+        let run = |(seed, summary): (u64, Summary)| RunResult { seed, figures: summary.figures(), summary };
+        let runs: Vec<RunResult> = runs.map(run).collect();
+        let spread = |measure| {
+            let values: Vec<f64> = runs.iter().map(|run| run.figures.of(measure)).collect();
+            // Of no values only if there are no runs, and then it is not asked for.
+            Spread::of(&values).unwrap_or(Spread { mean: f64::NAN, deviation: None })
+        };
+        let figures = (!runs.is_empty()).then(|| Figures::<Spread>::each(spread));
+        Self { name: row.name.clone(), baseline: row.baseline, paper: row.paper, figures, runs }
+    }
+
+    fn by_seed(&self, measure: Measure) -> Vec<(u64, f64)> {
+        self.runs.iter().map(|run| (run.seed, run.figures.of(measure))).collect()
+    }
+}
+
+impl Summary {
+    /// What a table shows of it. Not a number where the run has none.
+    pub fn figures(&self) -> Figures<f64> {
+        let watched = &self.last.watched;
+        Figures {
+            perplexity: watched.perplexity,
+            sink_percent: 100.0 * watched.sink_ratio,
+            mean_max_alpha: watched.mean_max_alpha,
+            spike: watched.spike,
+            spike_over_typical: watched.spike_over_typical.unwrap_or(f64::NAN),
+        }
+    }
+}
+
+/// The tables of a study from the summaries that there are. Those of `plan` are found by their keys; without it, where
+/// the data need not be at hand, those of any data count.
+///
+/// # Errors
+/// If there are summaries of one recipe on different data, and no plan.
+pub fn tabulate(study: &Study, summaries: &Summaries, plan: Option<&Plan>) -> Result<StudyResults, LabError> {
+    let find = |row: usize, seed: u64| match plan {
+        Some(plan) => {
+            let run = plan.runs.iter().find(|run| run.row == row && run.seed == seed);
+            Ok(run.and_then(|run| summaries.of_run(run)))
+        }
+        None => summaries.of_recipe(&Recipe { seed, ..study.rows[row].recipe.clone() }),
+    };
+    let mut used = Vec::new();
+    let mut rows = Vec::with_capacity(study.rows.len());
+    for (index, row) in study.rows.iter().enumerate() {
+        let mut runs = Vec::new();
+        for &seed in &study.seeds {
+            if let Some(summary) = find(index, seed)? {
+                used.push(summary);
+                runs.push((seed, summary.clone()));
+            }
+        }
+        rows.push(RowResult::new(row, runs.into_iter()));
+    }
+    let values = |name: &str, measure| {
+        let row = rows.iter().find(|row| row.name == name);
+        row.map(|row| row.by_seed(measure)).unwrap_or_default()
+    };
+    let claims = study.claims.iter().map(|claim| {
+        let test = |condition: &Condition| {
+            let others = condition.against.as_ref().map(|other| values(other, condition.measure)).unwrap_or_default();
+            condition.test(&values(&condition.row, condition.measure), &others)
+        };
+        let conditions: Vec<Tested> = claim.conditions.iter().map(test).collect();
+        let verdicts: Vec<Verdict> = conditions.iter().map(|tested| tested.verdict).collect();
+        ClaimResult { text: claim.text.clone(), verdict: Verdict::of_all(&verdicts), conditions }
+    });
+    Ok(StudyResults {
+        study: study.name.clone(),
+        title: study.title.clone(),
+        table: study.table.clone(),
+        seeds: study.seeds.clone(),
+        claims: claims.collect(),
+        rows,
+        unused: summaries.unused(&used),
+    })
+}

@@ -1,0 +1,181 @@
+//! The blocks of RESULTS.md that studies make, and a study as text.
+
+use std::fs;
+use std::path::Path;
+
+use sinkscope_lab::recipe::Recipe;
+use sinkscope_lab::recipe_file;
+use sinkscope_lab::study::claim::{Condition, Measure, Statistic, Tested};
+use sinkscope_lab::study::file::Row;
+use sinkscope_lab::study::results::{ClaimResult, RowResult, StudyResults};
+use sinkscope_lab::study::{NUMERICS_VERSION, Study, Summaries, Summary, Verdict, tabulate};
+use sinkscope_lab::trainer::Record;
+use sinkscope_lab::watch::Watched;
+use sinkscope_report::study_tables::study_tables;
+use sinkscope_report::terminal::Style;
+use sinkscope_report::{markdown, terminal};
+use unicode_width::UnicodeWidthStr;
+
+/// Set to write the blocks anew.
+const RENEW: &str = "RENEW_RESULTS";
+const END: &str = "<!-- end -->\n";
+
+/// The page with what `render` makes of every name between its marks.
+fn renewed(page: &str, render: impl Fn(&str) -> String) -> String {
+    let mut text = String::new();
+    let mut rest = page;
+    while let Some((before, after)) = rest.split_once("<!-- study: ") {
+        let (name, after) = after.split_once(" -->\n").expect("a mark that is closed");
+        let (_, after) = after.split_once(END).expect("a block that ends");
+        text.extend([before, "<!-- study: ", name, " -->\n\n", &render(name), "\n", END]);
+        rest = after;
+    }
+    text + rest
+}
+
+#[test]
+fn the_page_of_results_says_what_the_summaries_say() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(home.join("RESULTS.md")).expect("RESULTS.md");
+    let renewed = renewed(&page, |name| {
+        let study = Study::read(&home.join(format!("studies/{name}.toml"))).expect("a study");
+        let summaries = Summaries::read(&study.results).expect("summaries");
+        markdown::study(&tabulate(&study, &summaries, None).expect("tables"))
+    });
+    if std::env::var_os(RENEW).is_some() {
+        fs::write(home.join("RESULTS.md"), renewed).expect("written");
+        return;
+    }
+    let different = renewed.lines().zip(page.lines()).find(|(new, old)| new != old);
+    assert!(
+        renewed == page,
+        "RESULTS.md differs from results/ in {different:?}; to write it anew:\n{RENEW}=1 cargo test -p sinkscope-report results"
+    );
+}
+
+#[test]
+fn blocks_are_renewed_and_nothing_else() {
+    let page = "a\n<!-- study: x -->\nold\n<!-- end -->\nb\n<!-- study: y -->\n<!-- end -->\nc\n";
+    let expected = "a\n<!-- study: x -->\n\nof x\n\n<!-- end -->\nb\n<!-- study: y -->\n\nof y\n\n<!-- end -->\nc\n";
+    let render = |name: &str| format!("of {name}\n");
+    assert_eq!(renewed(page, render), expected);
+    assert_eq!(renewed(expected, render), expected);
+}
+
+fn recipe() -> Recipe {
+    let text = "model = { layers = 1, d_model = 16, heads = 2 }\ndata = { source = \"bigram-backcopy\" }\n\
+                training = { steps = 20, sequences = 4, seq_len = 12 }\n";
+    recipe_file::parse(text, Path::new("r.toml")).expect("a recipe")
+}
+
+/// A row whose runs came to these perplexities, shares of sinks and spikes, seed by seed.
+fn row(name: &str, runs: &[(f64, f64, f64)], paper: (f64, f64, f64)) -> RowResult {
+    let summary = |&(perplexity, sink_ratio, spike): &(f64, f64, f64)| Summary {
+        numerics: NUMERICS_VERSION,
+        study: "sample".into(),
+        row: name.into(),
+        seed: 0,
+        recipe: recipe(),
+        data: "ab".into(),
+        parameters: 4096,
+        tokens: 960,
+        last: Record {
+            tokens: 960,
+            loss: Some(2.5),
+            gradient_norm: Some(1.0),
+            learning_rate: Some(1e-4),
+            watched: Watched {
+                nll: f64::ln(perplexity),
+                perplexity,
+                spike,
+                spike_at: None,
+                spike_over_typical: Some(spike / 2.0),
+                stage: None,
+                sink_ratio,
+                sink_ratio_gu: None,
+                mean_max_alpha: 0.3 + sink_ratio / 10.0,
+                sink_ratio_by_layer: vec![sink_ratio],
+                largest_by_block: vec![spike],
+                typical_by_block: vec![2.0],
+                frobenius: Vec::new(),
+            },
+        },
+        looks: Vec::new(),
+    };
+    let (perplexity, sink_percent, spike) = paper;
+    let known = perplexity > 0.0;
+    let row = Row {
+        name: name.into(),
+        slug: String::new(),
+        baseline: name == "pre-norm",
+        paper: sinkscope_lab::study::file::Paper {
+            perplexity: known.then_some(perplexity),
+            sink_percent: known.then_some(sink_percent),
+            spike: known.then_some(spike),
+        },
+        recipe: recipe(),
+    };
+    RowResult::new(&row, (0..).zip(runs.iter().map(summary)))
+}
+
+fn sample() -> StudyResults {
+    let tested = |against: Option<&str>, statistic, bounds: (Option<f64>, Option<f64>), interval, verdict| Tested {
+        condition: Condition {
+            row: "sandwich".into(),
+            against: against.map(Into::into),
+            measure: if statistic == Some(Statistic::Difference) { Measure::SinkPercent } else { Measure::Spike },
+            statistic,
+            below: bounds.0,
+            above: bounds.1,
+        },
+        seeds: 3,
+        estimate: Some(0.31),
+        interval,
+        verdict,
+    };
+    let conditions = vec![
+        tested(Some("pre-norm"), Some(Statistic::Ratio), (Some(0.5), None), Some([0.28, 0.35]), Verdict::Agrees),
+        tested(Some("pre-norm"), Some(Statistic::Difference), (None, Some(-10.0)), None, Verdict::Undecided),
+        tested(None, None, (None, Some(0.3)), Some([-4.0, 1234.5]), Verdict::Undecided),
+    ];
+    StudyResults {
+        study: "sample".into(),
+        title: "Norms | and more".into(),
+        table: Some("Table 5".into()),
+        seeds: vec![0, 1, 2],
+        rows: vec![
+            row("pre-norm", &[(10.0, 0.5, 3800.0), (10.5, 0.4, 3900.0), (10.2, 0.6, 3600.0)], (10.1, 46.0, 3818.0)),
+            row("sandwich", &[(9.8, 0.45, 52.0)], (9.8, 44.7, 520.0)),
+            row("DynamicTanh", &[], (0.0, 0.0, 0.0)),
+        ],
+        claims: vec![ClaimResult {
+            text: "Normalisation decouples the two".into(),
+            verdict: Verdict::Undecided,
+            conditions,
+        }],
+        unused: Vec::new(),
+    }
+}
+
+#[test]
+fn a_study_on_a_terminal() {
+    insta::assert_snapshot!(terminal::study(&sample(), &Style::new(100, false)));
+    for width in [80, 100, 120] {
+        let text = terminal::study(&sample(), &Style::new(width, false));
+        assert!(text.lines().all(|line| line.width() <= width), "{text}");
+    }
+}
+
+#[test]
+fn a_study_as_markdown() {
+    insta::assert_snapshot!(markdown::study(&sample()));
+    let unfinished = StudyResults { rows: vec![row("a", &[], (1.0, 1.0, 1.0))], ..sample() };
+    assert_eq!(markdown::study(&unfinished), "**Norms \\| and more (Table 5)**: no run is finished yet.\n");
+}
+
+#[test]
+fn a_study_as_tables() {
+    let tables = study_tables(&sample()).expect("tables");
+    let csv = tables.iter().map(|table| String::from_utf8(table.to_csv().expect("CSV")).expect("UTF-8"));
+    insta::assert_snapshot!(csv.collect::<Vec<_>>().join("\n"));
+}
