@@ -292,7 +292,8 @@ pub struct CensusArguments {
 /// What every command that looks at a model takes.
 #[derive(Debug, Args)]
 pub struct RunArguments {
-    /// A .gguf file, a Hugging Face model directory, or a hub id such as HuggingFaceTB/SmolLM2-135M
+    /// A .gguf file, a Hugging Face model directory, a hub id such as HuggingFaceTB/SmolLM2-135M, or `demo`, the small model
+    /// inside the program, which is also taken if this is left out
     pub model: Option<String>,
 
     /// Seed of everything random

@@ -1,12 +1,13 @@
 //! The command line resolved: every value checked, every default filled in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sinkscope_lab::data::bpe::{LEAST_VOCABULARY, MOST_VOCABULARY};
 use sinkscope_lab::data::prepare::MOST_HELD_OUT;
 use sinkscope_lab::data::{PrepareRequest, Separator};
 use sinkscope_lab::study::Selection;
 use sinkscope_model::ModelError;
+use sinkscope_model::checkpoint::DEMO;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 
@@ -223,16 +224,21 @@ impl OperateArguments {
     /// # Errors
     /// As [`AnatomyArguments::resolve`]; [`SurgeryError::Operation`] of an operation that means nothing.
     pub fn resolve(&self) -> Result<OperateRequest, SurgeryError> {
-        let run = self.run.resolve()?;
+        let mut run = self.run.resolve()?;
         check_epsilon(self.epsilon)?;
-        if self.operations.is_empty() {
+        let mut operations = self.operations.clone();
+        // Where the model is left out, what stands in its place is an operation.
+        if run.model.parse::<Operation>().is_ok() && !Path::new(&run.model).exists() {
+            operations.insert(0, std::mem::replace(&mut run.model, DEMO.to_owned()));
+        }
+        if operations.is_empty() {
             let reason = "no operation was named; `sinkscope operate --help` lists them".to_owned();
             return Err(ModelError::Request(reason).into());
         }
         Ok(OperateRequest {
             run,
             text: self.text.resolve()?,
-            operations: self.operations.iter().map(|typed| typed.parse()).collect::<Result<_, _>>()?,
+            operations: operations.iter().map(|typed| typed.parse()).collect::<Result<_, _>>()?,
             calibration: self.calibration.clone(),
             epsilon: self.epsilon,
         })
@@ -352,12 +358,13 @@ impl TextArguments {
 
 impl RunArguments {
     fn model_name(&self) -> Result<String, ModelError> {
-        const HOW: &str = "name a .gguf file, a Hugging Face model directory or a hub id; scripts/fetch-model.sh fetches \
-                           a small model into models/";
         match self.model.as_deref() {
-            None => Err(ModelError::Request(format!("no model was named: {HOW}"))),
-            Some("") => Err(ModelError::Request(format!("the model's name is empty: {HOW}"))),
-            Some("demo") => Err(ModelError::Request(format!("the demo model is not part of this version: {HOW}"))),
+            None => Ok(DEMO.to_owned()),
+            Some("") => Err(ModelError::Request(
+                "the model's name is empty: name a .gguf file, a Hugging Face model directory or a hub id, or leave it out \
+                 for the model that is part of the program"
+                    .to_owned(),
+            )),
             Some(name) => Ok(name.to_owned()),
         }
     }
@@ -442,7 +449,7 @@ mod tests {
 
     #[test]
     fn values_out_of_range_name_their_option() {
-        let cases: [(&[&str], &str); 13] = [
+        let cases: [(&[&str], &str); 12] = [
             (&["m", "--spike-ratio", "1"], "--spike-ratio 1 is"),
             (&["m", "--spike-ratio", "NaN"], "--spike-ratio NaN is"),
             (&["m", "--epsilon", "1"], "--epsilon 1 is"),
@@ -455,13 +462,10 @@ mod tests {
             (&["m", "--only", "sinks,senses"], "--only: \"senses\" "),
             (&["m", "--tsne", "3"], "--tsne \"3\" is not a head"),
             (&["m", "--tsne", "3.1", "--only", "sinks"], "--tsne draws"),
-            (&["demo"], "the demo model "),
         ];
         for (options, start) in cases {
             let message = resolve(options).expect_err("refused");
             assert!(message.starts_with(start), "{message}");
         }
-        let message = resolve(&[]).expect_err("refused");
-        assert!(message.contains("scripts/fetch-model.sh"), "{message}");
     }
 }

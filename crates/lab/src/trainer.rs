@@ -49,10 +49,12 @@ struct State {
     loss_steps: u64,
     /// The least held-out loss of a saved look.
     best: Option<f64>,
+    /// The last step, which the next look tells of.
+    last: Option<StepReport>,
 }
 
 /// What one step did.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
     /// Steps done, this one included.
     pub step: u64,
@@ -150,6 +152,7 @@ impl Trainer {
             loss_sum: 0.0,
             loss_steps: 0,
             best: None,
+            last: None,
         };
         Ok(Self { recipe, source, network, workspace, optimizer, held_out, state })
     }
@@ -248,7 +251,6 @@ impl Trainer {
         let watch = self.recipe.watch;
         let start = Instant::now();
         let mut since = (Instant::now(), self.state.step);
-        let mut last: Option<StepReport> = None;
         loop {
             let step = self.state.step;
             let saves = step == steps || step.is_multiple_of(watch.checkpoint_every);
@@ -262,7 +264,7 @@ impl Trainer {
             if self.state.looked != Some(step) && (saves || step.is_multiple_of(watch.every)) {
                 let seconds = since.0.elapsed().as_secs_f64();
                 let tokens = (step - since.1) as usize * self.tokens_per_step();
-                let record = self.record(last)?;
+                let record = self.record()?;
                 let timing = Timing {
                     tokens_per_second: (tokens > 0).then(|| tokens as f64 / seconds),
                     seconds: start.elapsed().as_secs_f64(),
@@ -280,13 +282,13 @@ impl Trainer {
             if step == steps {
                 let record = match looked {
                     Some(record) => record,
-                    None => self.record(last)?,
+                    None => self.record()?,
                 };
                 return Ok(Ended::Finished(Box::new(record)));
             }
             let report = self.step()?;
             tell(Event::Step(&report));
-            last = Some(report);
+            self.state.last = Some(report);
         }
     }
 
@@ -295,9 +297,10 @@ impl Trainer {
     }
 
     /// Looks, and begins to sum up anew.
-    fn record(&mut self, last: Option<StepReport>) -> Result<Record, LabError> {
+    fn record(&mut self) -> Result<Record, LabError> {
         let watched = self.look()?;
         let state = &mut self.state;
+        let last = state.last;
         let record = Record {
             tokens: state.step * (self.recipe.training.sequences * self.recipe.training.seq_len) as u64,
             loss: (state.loss_steps > 0).then(|| state.loss_sum / state.loss_steps as f64),

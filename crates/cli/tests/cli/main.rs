@@ -4,6 +4,7 @@ mod bad_checkpoints;
 mod bad_texts;
 mod census;
 mod data;
+mod demo;
 mod examination;
 mod help;
 mod hub;

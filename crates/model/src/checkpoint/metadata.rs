@@ -15,6 +15,15 @@ pub enum Metadata {
     },
     /// A GGUF file.
     Gguf(GgufMetadata),
+    /// What is in memory, laid out as a Hugging Face model directory is.
+    Memory {
+        /// `config.json`.
+        config: serde_json::Value,
+        /// `tokenizer.json`, if there is one.
+        tokenizer: Option<&'static [u8]>,
+        /// `tokenizer_config.json`.
+        tokenizer_config: serde_json::Value,
+    },
 }
 
 /// The key-value pairs of a GGUF file.

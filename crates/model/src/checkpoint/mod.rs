@@ -5,6 +5,7 @@
 //! [`Tensor::release`] gives their pages back. The files must not be truncated while they are open.
 
 mod decode;
+mod demo;
 mod digest;
 mod dtype;
 mod folder;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ModelError;
 
+pub use demo::DEMO;
 pub use dtype::DType;
 pub use hub::HubSettings;
 pub use metadata::{GgufMetadata, GgufValue, Metadata};
@@ -58,7 +60,7 @@ impl Checkpoint {
         Ok(Self {
             path: name.into(),
             name: name.to_owned(),
-            metadata: Metadata::HuggingFace { folder: name.into(), config },
+            metadata: Metadata::Memory { config, tokenizer: None, tokenizer_config: serde_json::Value::Null },
             weights: WeightFiles::Memory(sha256),
             tensors: contents.tensors,
             buffers: contents.buffers,
@@ -66,11 +68,14 @@ impl Checkpoint {
     }
 
     /// Opens what a user calls a model: a path to a `.gguf` file, a path to a Hugging Face directory, or, where there is
-    /// nothing at that path and it has the form `owner/name`, a hub id.
+    /// nothing at that path and it has the form `owner/name`, a hub id; or [`DEMO`].
     ///
     /// # Errors
     /// As [`Checkpoint::open_path`] and [`Checkpoint::open_hub`].
     pub fn open(model: &str) -> Result<Self, ModelError> {
+        if model == DEMO {
+            return demo::open();
+        }
         let path = Path::new(model);
         if hub::looks_like_id(model) && matches!(path.try_exists(), Ok(false)) {
             return Self::open_hub(model, &HubSettings::from_env());

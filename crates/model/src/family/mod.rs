@@ -35,6 +35,7 @@ pub(crate) fn identify(checkpoint: &Checkpoint) -> Result<Identity, ModelError> 
         Metadata::HuggingFace { config, folder } => {
             huggingface::identify(config, &folder.join("config.json"), &has_tensor)?
         }
+        Metadata::Memory { config, .. } => huggingface::identify(config, path, &has_tensor)?,
         Metadata::Gguf(metadata) => gguf::identify(metadata, path, checkpoint)?,
     };
     identity.architecture.validate().map_err(|reason| ModelError::malformed(description_path(checkpoint), reason))?;
@@ -45,7 +46,7 @@ pub(crate) fn identify(checkpoint: &Checkpoint) -> Result<Identity, ModelError> 
 fn description_path(checkpoint: &Checkpoint) -> std::path::PathBuf {
     match checkpoint.metadata() {
         Metadata::HuggingFace { folder, .. } => folder.join("config.json"),
-        Metadata::Gguf(_) => checkpoint.path().to_owned(),
+        Metadata::Gguf(_) | Metadata::Memory { .. } => checkpoint.path().to_owned(),
     }
 }
 

@@ -14,36 +14,41 @@ use crate::error::ModelError;
 pub(super) fn read(folder: &Path, config: &Value) -> Result<Option<Tokenizer>, ModelError> {
     let path = folder.join("tokenizer.json");
     let Some(bytes) = read_if_present(&path)? else { return Ok(None) };
-    let mut library = tokenizers::Tokenizer::from_bytes(&bytes)
-        .map_err(|error| ModelError::malformed(&path, format!("not a tokenizer.json that can be used: {error}")))?;
-    // A tokenizer.json saved after training on short texts may still cut or pad what it encodes.
-    library
-        .with_truncation(None)
-        .map_err(|error| ModelError::malformed(&path, format!("truncation cannot be switched off: {error}")))?;
-    library.with_padding(None);
-
     let settings_path = folder.join("tokenizer_config.json");
     let settings = match read_if_present(&settings_path)? {
         Some(bytes) => serde_json::from_slice(&bytes)
             .map_err(|error| ModelError::malformed(&settings_path, format!("not valid JSON: {error}")))?,
         None => Value::Null,
     };
-    let bos = bos(&library, &settings, config);
+    parse(&bytes, &path, &settings, config).map(Some)
+}
+
+/// Reads the content of a `tokenizer.json`; `path` is where it was, `settings` the content of `tokenizer_config.json`.
+pub(super) fn parse(bytes: &[u8], path: &Path, settings: &Value, config: &Value) -> Result<Tokenizer, ModelError> {
+    let mut library = tokenizers::Tokenizer::from_bytes(bytes)
+        .map_err(|error| ModelError::malformed(path, format!("not a tokenizer.json that can be used: {error}")))?;
+    // A tokenizer.json saved after training on short texts may still cut or pad what it encodes.
+    library
+        .with_truncation(None)
+        .map_err(|error| ModelError::malformed(path, format!("truncation cannot be switched off: {error}")))?;
+    library.with_padding(None);
+
+    let bos = bos(&library, settings, config);
     let adds_bos = match settings.get("add_bos_token").and_then(Value::as_bool) {
         Some(explicit) => explicit && bos.is_some(),
         None => bos.is_some() && first_of_template(&library) == bos,
     };
     let byte_level = library.get_decoder().is_some_and(is_byte_level);
     let spelling = if byte_level { Spelling::ByteLevel } else { Spelling::SentencePiece };
-    Ok(Some(Tokenizer {
+    Ok(Tokenizer {
         vocabulary_size: library.get_vocab_size(true),
         adds_prefix: adds_prefix(&library),
         engine: Engine::Library(Box::new(library)),
         spelling,
         bos,
         adds_bos,
-        path,
-    }))
+        path: path.to_owned(),
+    })
 }
 
 fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {

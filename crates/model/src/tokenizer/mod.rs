@@ -37,8 +37,8 @@ enum Engine {
 }
 
 impl Tokenizer {
-    /// Reads the tokeniser of the checkpoint at `path`: `tokenizer.json` in a Hugging Face directory, the
-    /// `tokenizer.ggml.*` keys of a GGUF file. `None` if the checkpoint has neither; a directory with only a
+    /// Reads the tokeniser of the checkpoint at `path`: `tokenizer.json` in a Hugging Face directory or in
+    /// memory, the `tokenizer.ggml.*` keys of a GGUF file. `None` if the checkpoint has neither; a directory with only a
     /// SentencePiece `tokenizer.model` counts as having none.
     ///
     /// # Errors
@@ -48,6 +48,9 @@ impl Tokenizer {
     pub fn from_metadata(metadata: &Metadata, path: &Path) -> Result<Option<Self>, ModelError> {
         match metadata {
             Metadata::HuggingFace { folder, config } => folder::read(folder, config),
+            Metadata::Memory { config, tokenizer, tokenizer_config } => {
+                tokenizer.map(|bytes| folder::parse(bytes, path, tokenizer_config, config)).transpose()
+            }
             Metadata::Gguf(keys) => gguf::read(keys, path),
         }
     }

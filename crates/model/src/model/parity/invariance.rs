@@ -223,8 +223,9 @@ fn residual_in<F: Float>(model: &Model, ids: &[u32]) -> Result<Vec<f32>, ModelEr
         let (frequencies, magnitude) = ropes[a.layers[layer].rope].frequencies(rows);
         let table = RopeTable::new(&frequencies, magnitude, rows);
         let context = TileContext { seq_len: rows, rope: Some(&table), embedding: &[] };
-        model.attention_block::<F>(layer)?.forward(&context, &mut x, &mut AttentionTrace::default());
-        model.feed_forward_block::<F>(layer)?.forward(&mut x, &mut FeedForwardTrace::default());
+        let (attention, feed_forward) = (model.attention_block::<F>(layer)?, model.feed_forward_block::<F>(layer)?);
+        attention.forward(&context, &mut x, &mut AttentionTrace::default(), &mut attention.gradients());
+        feed_forward.forward(&mut x, &mut FeedForwardTrace::default(), &mut feed_forward.gradients());
     }
     Ok(x.into_iter().map(|value| value.to_f64() as f32).collect())
 }
