@@ -1,6 +1,6 @@
 """Times one training step (forward, backward, AdamW with clipping) of a small Llama beside PyTorch, two threads each.
 
-    cargo bench -p sinkscope-lab --bench training_step --no-run
+    cargo build --release -p sinkscope-lab --benches
     python benches/training.py [--rounds R] [--variants]
 
 Shape: d 256, 6 layers, 4 heads of 64, d_ffn 688, vocabulary 4096, batch 8 x 256 tokens. Every contender is a process of its
@@ -100,11 +100,16 @@ def main():
             share = flops / contenders[0].about["flops_per_token"]
             print(f"| {contender.name} | {TOKENS / seconds:.0f} | {share:.2f} | {flops / seconds / base:.2f} |")
     else:
-        print("| contender | tokens/s | sinkscope is | peak MiB |")
-        print("|---|---:|---:|---:|")
+        about = contenders[0].about
+        bound = about["bound"] / about["flops_per_token"]
+        print(f"A token takes {about['flops_per_token'] / 1e6:.1f} million operations, and these cores do {about['bound'] / 1e9:.0f}")
+        print(f"thousand million f32 operations a second: at most {bound:.0f} tokens/s.\n")
+        print("| contender | tokens/s | of the f32 bound | sinkscope is | peak MiB |")
+        print("|---|---:|---:|---:|---:|")
         for contender, seconds in zip(contenders, times):
             ratio = "" if contender is contenders[0] else f"{seconds / times[0]:.2f} times as fast"
-            print(f"| {contender.name} | {TOKENS / seconds:.0f} | {ratio} | {contender.peak_mib:.0f} |")
+            speed = TOKENS / seconds
+            print(f"| {contender.name} | {speed:.0f} | {100 * speed / bound:.0f} % | {ratio} | {contender.peak_mib:.0f} |")
 
 
 if __name__ == "__main__":

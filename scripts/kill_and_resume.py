@@ -32,7 +32,7 @@ d_ffn = 64
 source = "bigram-backcopy"
 
 [training]
-steps = 400
+steps = 800
 sequences = 32
 seq_len = 32
 
@@ -87,7 +87,7 @@ def main():
             process = train(arguments.binary, recipe, directory / "killed", True)
             try:
                 # Some before the first checkpoint, some in the middle of one, few that get far.
-                process.wait(chance.uniform(0.0, 3.0 * seconds / arguments.kills))
+                process.wait(chance.uniform(0.0, 1.5 * seconds / arguments.kills))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 kills += 1

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use sinkscope_kernels::peak::flops_per_second;
 use sinkscope_lab::data::Batch;
 use sinkscope_lab::network::{Network, initialise};
 use sinkscope_lab::optimizer::AdamW;
@@ -55,7 +56,8 @@ fn main() {
     };
     train();
     let flops = 3.0 * architecture.flops_per_token(SEQ_LEN, true);
-    println!("{{\"flops_per_token\": {flops}}}");
+    let bound = flops_per_second() * rayon::current_num_threads() as f64;
+    println!("{{\"flops_per_token\": {flops}, \"bound\": {bound}}}");
     for line in std::io::stdin().lock().lines() {
         if line.is_err() {
             return;
