@@ -61,6 +61,11 @@ impl Progress {
     }
 }
 
+/// What is said of a look behind the loss.
+pub fn after_loss(look: &Record) -> String {
+    format!(", spike {:.1}, sinks {:.0} %", look.watched.spike, 100.0 * look.watched.sink_ratio)
+}
+
 /// Not drawn where stderr is no terminal.
 fn target(verbosity: Verbosity) -> ProgressDrawTarget {
     if verbosity == Verbosity::Quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
@@ -85,9 +90,7 @@ struct UnderWay {
 impl StudyProgress {
     /// Of the runs of a plan that have no summary.
     pub fn new(verbosity: Verbosity, plan: &Plan, summaries: &Summaries) -> Self {
-        let mut missing: Vec<&Run> = plan.runs.iter().filter(|run| summaries.of_run(run).is_none()).collect();
-        missing.sort_by(|a, b| a.key.cmp(&b.key));
-        missing.dedup_by(|a, b| a.key == b.key);
+        let missing = plan.missing(summaries);
         let all = MultiProgress::with_draw_target(target(verbosity));
         let total = all.add(ProgressBar::new(missing.iter().map(|run| run.recipe.training.steps).sum()));
         set_template(&total, "{wide_bar} {pos}/{len} steps of all runs, {eta} left");
@@ -118,10 +121,7 @@ impl StudyProgress {
 
     /// It was looked at.
     pub fn look(&self, run: &Run, record: &Record) {
-        self.of(run, |this| {
-            let watched = &record.watched;
-            this.last_look = format!(", spike {:.1}, sinks {:.0} %", watched.spike, 100.0 * watched.sink_ratio);
-        });
+        self.of(run, |this| this.last_look = after_loss(record));
     }
 
     /// It is done, or failed.

@@ -22,7 +22,7 @@ use crate::failure::Interrupted;
 use crate::logging::Verbosity;
 use crate::machine;
 use crate::output::{Output, by_name, model_identity};
-use crate::progress::Progress;
+use crate::progress::{Progress, after_loss};
 use crate::request::TrainRequest;
 
 /// What `train.json` holds.
@@ -65,9 +65,8 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
             progress.set(report.step, steps);
         }
         Event::Look(step, record) => {
-            let watched = &record.watched;
-            last_look = format!(", spike {:.1}, sinks {:.0} %", watched.spike, 100.0 * watched.sink_ratio);
-            tracing::info!("step {step}: perplexity {:.2}{last_look}", watched.perplexity);
+            last_look = after_loss(record);
+            tracing::info!("step {step}: perplexity {:.2}{last_look}", record.watched.perplexity);
         }
         Event::Saved(step) => tracing::info!("step {step}: saved"),
         Event::Damaged(error) => tracing::warn!("a damaged checkpoint was passed over: {error}"),

@@ -299,10 +299,11 @@ impl Trainer {
     /// Looks, and begins to sum up anew.
     fn record(&mut self) -> Result<Record, LabError> {
         let watched = self.look()?;
+        let tokens_per_step = self.tokens_per_step() as u64;
         let state = &mut self.state;
         let last = state.last;
         let record = Record {
-            tokens: state.step * (self.recipe.training.sequences * self.recipe.training.seq_len) as u64,
+            tokens: state.step * tokens_per_step,
             loss: (state.loss_steps > 0).then(|| state.loss_sum / state.loss_steps as f64),
             gradient_norm: last.map(|last| last.gradient_norm),
             learning_rate: last.map(|last| last.learning_rate),

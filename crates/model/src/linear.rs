@@ -131,11 +131,7 @@ impl<F: Float> Linear<F> {
                 add_columns(bias, dy);
             }
         }
-        let rows = inputs.div_ceil(inputs.div_ceil(GRADIENT_ROWS).max(1)).max(1);
-        let blocks = values.chunks_mut(rows * outputs).enumerate();
-        blocks
-            .map(|(block, out)| GradientTask { out, outputs, first: block * rows, inputs, tiles: tiles.to_vec() })
-            .collect()
+        GradientTask::cut(values, inputs, outputs, tiles)
     }
 }
 
@@ -151,7 +147,17 @@ pub struct GradientTask<'a, F> {
     tiles: Vec<(&'a [F], &'a [F])>,
 }
 
-impl<F: Float> GradientTask<'_, F> {
+impl<'a, F: Float> GradientTask<'a, F> {
+    /// The tasks that add `x^T dy` of every tile to a matrix.
+    ///
+    /// # Shapes
+    /// `gradient`: inputs x outputs; of each tile `x`: rows x inputs, `dy`: rows x outputs.
+    pub fn cut(gradient: &'a mut [F], inputs: usize, outputs: usize, tiles: &[(&'a [F], &'a [F])]) -> Vec<Self> {
+        let rows = inputs.div_ceil(inputs.div_ceil(GRADIENT_ROWS).max(1)).max(1);
+        let blocks = gradient.chunks_mut(rows * outputs).enumerate();
+        blocks.map(|(block, out)| Self { out, outputs, first: block * rows, inputs, tiles: tiles.to_vec() }).collect()
+    }
+
     /// Adds what every tile contributes, in order.
     pub fn run(self) {
         let count = self.out.len() / self.outputs;

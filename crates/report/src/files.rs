@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use sinkscope_lab::files::temporary;
 use tempfile::NamedTempFile;
 
 use crate::ReportError;
@@ -34,7 +35,7 @@ impl OutputDirectory {
         let directory = Self { path: path.to_owned(), created: missing(path), staged: Vec::new() };
         // What was created is taken away again when `directory` drops.
         fs::create_dir_all(path).map_err(|error| unusable(explain(path, error)))?;
-        let mut trial = directory.temporary("trial").map_err(unusable)?;
+        let mut trial = temporary(&directory.path, "trial").map_err(unusable)?;
         trial.write_all(b"trial").map_err(unusable)?;
         drop(trial);
         Ok(directory)
@@ -53,7 +54,7 @@ impl OutputDirectory {
     pub fn stage(&mut self, name: &str, content: &[u8]) -> Result<(), ReportError> {
         let place = self.path.join(name);
         let write = || -> io::Result<NamedTempFile> {
-            let mut file = self.temporary(name)?;
+            let mut file = temporary(&self.path, name)?;
             file.write_all(content)?;
             file.as_file().sync_all()?;
             Ok(file)
@@ -81,20 +82,6 @@ impl OutputDirectory {
         }
         self.created.clear();
         sync_directory(&self.path).map_err(|source| ReportError::write(&self.path, source))
-    }
-
-    /// An empty file beside the place of `name`, with the permissions of an ordinary new file.
-    fn temporary(&self, name: &str) -> io::Result<NamedTempFile> {
-        let mut builder = tempfile::Builder::new();
-        let prefix = format!(".{name}.");
-        builder.prefix(&prefix).suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As every other program asks for; the umask takes its share.
-            builder.permissions(fs::Permissions::from_mode(0o666));
-        }
-        builder.tempfile_in(&self.path)
     }
 }
 

@@ -19,6 +19,7 @@ use tempfile::NamedTempFile;
 
 use super::identity::hexadecimal;
 use crate::LabError;
+use crate::files::temporary;
 
 /// The largest vocabulary whose ids are stored in 16 bits.
 pub const MOST_SHORT_VOCABULARY: usize = 65_535;
@@ -61,16 +62,7 @@ impl Hashed {
     /// If it cannot be made.
     pub(super) fn create(directory: &Path, name: &str) -> Result<Self, LabError> {
         let place = directory.join(name);
-        let prefix = format!(".{name}.");
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(&prefix).suffix(".tmp");
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As every other program asks for; the umask takes its share.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let file = builder.tempfile_in(directory).map_err(|error| LabError::io(&place, error))?;
+        let file = temporary(directory, name).map_err(|error| LabError::io(&place, error))?;
         Ok(Self { name: name.to_owned(), place, file: BufWriter::with_capacity(1 << 20, file), hasher: Sha256::new() })
     }
 

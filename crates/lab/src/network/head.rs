@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 use sinkscope_kernels::Float;
 use sinkscope_kernels::cross_entropy::{LossSum, cross_entropy_backward};
-use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul_add, transpose};
+use sinkscope_kernels::matmul::transpose;
 use sinkscope_model::Linear;
+use sinkscope_model::blocks::GradientTask;
 
 use super::{Loss, Network, Workspace};
 use crate::data::Batch;
@@ -13,8 +14,6 @@ use crate::data::Batch;
 const LOGITS: usize = 1 << 22;
 /// Rows of a task.
 const CHUNK_ROWS: usize = 64;
-/// Rows of a matrix whose gradient one task adds up.
-const GRADIENT_ROWS: usize = 128;
 
 /// What the head reads and leaves, kept from one step to the next.
 #[derive(Debug)]
@@ -83,27 +82,12 @@ impl<F: Float> Network<F> {
                 loss.count += part.counted;
             }
             let gradient = &mut workspace.gradient;
-            match &mut gradient.head {
-                Some(head) => add_product(head.values_mut().0, normed, logits, rows),
-                None => add_product(&mut gradient.embedding, logits, normed, rows),
-            }
+            let tasks = match &mut gradient.head {
+                Some(head) => GradientTask::cut(head.values_mut().0, d, vocabulary, &[(normed, logits)]),
+                None => GradientTask::cut(&mut gradient.embedding, vocabulary, d, &[(logits, normed)]),
+            };
+            tasks.into_par_iter().with_max_len(1).for_each(GradientTask::run);
         }
         loss
     }
-}
-
-/// `out += a^T b`.
-///
-/// # Shapes
-/// `a`: rows x m, `b`: rows x columns, `out`: m x columns.
-fn add_product<F: Float>(out: &mut [F], a: &[F], b: &[F], rows: usize) {
-    let (m, columns) = (a.len() / rows, b.len() / rows);
-    out.par_chunks_mut(GRADIENT_ROWS * columns).enumerate().with_max_len(1).for_each(|(block, out)| {
-        let count = out.len() / columns;
-        matmul_add(
-            MatrixMut::new(out, count, columns),
-            Matrix::strided(&a[block * GRADIENT_ROWS..], count, rows, 1, m),
-            Matrix::new(b, rows, columns),
-        );
-    });
 }

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::file::{Row, Study};
-use super::{NUMERICS_VERSION, Summary};
+use super::{NUMERICS_VERSION, Summaries, Summary};
 use crate::LabError;
 use crate::data::identity::hexadecimal;
 use crate::data::{Source, SourceRequest};
@@ -73,6 +73,17 @@ impl Plan {
             }
         }
         Ok(Self { runs })
+    }
+
+    /// The runs that have no summary, of those with one key the first.
+    pub fn missing(&self, summaries: &Summaries) -> Vec<&Run> {
+        let mut missing: Vec<&Run> = Vec::new();
+        for run in &self.runs {
+            if summaries.of_run(run).is_none() && !missing.iter().any(|other| other.key == run.key) {
+                missing.push(run);
+            }
+        }
+        missing
     }
 
     /// Those of the runs that are selected.

@@ -7,11 +7,12 @@ use std::thread;
 
 use super::Summary;
 use super::plan::{Plan, Run};
-use super::summary::{Summaries, find, try_directory, write};
+use super::summary::{Summaries, find};
 use crate::LabError;
 use crate::checkpoint::Resume;
 use crate::cost::cost;
 use crate::data::Source;
+use crate::files;
 use crate::metrics;
 use crate::trainer::{Ended, Event, Look, Trainer};
 
@@ -86,20 +87,15 @@ enum End {
 /// # Errors
 /// If recipes cannot be written, or threads not be started.
 pub fn run(plan: &Plan, summaries: &Summaries, request: RunRequest<'_>) -> Result<Outcome, LabError> {
-    let mut missing: Vec<&Run> = Vec::new();
-    let mut found = 0;
+    let missing = plan.missing(summaries);
+    let found = plan.runs.iter().filter(|run| summaries.of_run(run).is_some()).count();
     for run in &plan.runs {
         let text = toml::to_string(&run.recipe)
             .map_err(|error| LabError::Request(format!("{}: cannot be written as TOML: {error}", run.slug)))?;
-        write(&request.directory.join(format!("recipes/{}.toml", run.slug)), text.as_bytes())?;
-        if summaries.of_run(run).is_some() {
-            found += 1;
-        } else if !missing.iter().any(|other| other.key == run.key) {
-            missing.push(run);
-        }
+        files::write(&request.directory.join("recipes"), &format!("{}.toml", run.slug), text.as_bytes())?;
     }
     if !missing.is_empty() {
-        try_directory(request.results)?;
+        files::try_directory(request.results)?;
     }
     let jobs = request.jobs.clamp(1, missing.len().max(1));
     let pools = (0..jobs).map(|job| {

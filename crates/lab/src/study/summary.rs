@@ -2,15 +2,15 @@
 //! the same features.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use super::NUMERICS_VERSION;
 use super::plan::{Run, portable};
 use crate::LabError;
+use crate::files;
 use crate::recipe::Recipe;
 use crate::trainer::{Look, Record};
 use crate::watch::SpikeAt;
@@ -103,7 +103,7 @@ impl Summary {
         let mut text = serde_json::to_vec(self)
             .map_err(|error| LabError::Request(format!("a summary cannot be written as JSON: {error}")))?;
         text.push(b'\n');
-        write(&directory.join(format!("{}.json", self.key()?)), &text)
+        files::write(directory, &format!("{}.json", self.key()?), &text)
     }
 }
 
@@ -117,35 +117,6 @@ pub(super) fn find(directory: &Path, key: &str) -> Option<Summary> {
         let summary: Summary = serde_json::from_slice(&text).ok()?;
         (summary.key().ok()? == key).then_some(summary)
     })
-}
-
-/// Finds out whether files can be made in a directory, which is made if absent.
-pub(super) fn try_directory(directory: &Path) -> Result<(), LabError> {
-    temporary(directory).map(drop).map_err(|error| LabError::io(directory, error))
-}
-
-fn temporary(directory: &Path) -> io::Result<NamedTempFile> {
-    fs::create_dir_all(directory)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".tmp");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // As every other program asks for; the umask takes its share.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(directory)
-}
-
-/// Writes a file whole or not at all, in a directory that is made if absent.
-pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), LabError> {
-    let write = || -> io::Result<()> {
-        let mut file = temporary(path.parent().unwrap_or(Path::new(".")))?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map(drop).map_err(|error| error.error)
-    };
-    write().map_err(|error| LabError::io(path, error))
 }
 
 /// The summaries of a study.
