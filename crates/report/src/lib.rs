@@ -24,6 +24,7 @@ pub mod anatomy_tables;
 pub mod causes_tables;
 pub mod census_tables;
 pub mod envelope;
+pub mod figure;
 pub mod files;
 pub mod markdown;
 pub mod operate_tables;

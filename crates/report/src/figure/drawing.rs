@@ -1,0 +1,1 @@
+//! A figure on paper: SVG, and PDF made from it.
