@@ -3,7 +3,8 @@
 //! Every item stands alone behind the same prefix; without one it stands at position 0. All share everything but
 //! themselves, and nothing after the last step-up block is computed.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_model::pass::{Continuations, Step};
 use sinkscope_model::{Model, ModelError};
 
@@ -27,7 +28,7 @@ pub struct Calibration {
 
 /// What the probe found; block, threshold and counts are `None` if the text shows no stage, so that there is nothing to
 /// probe for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Probe {
     /// The last step-up block of the strongest stage.
     pub block: Option<usize>,
@@ -53,7 +54,7 @@ pub struct Probe {
 }
 
 /// An item that is listed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbedToken {
     /// Token id.
     pub id: u32,

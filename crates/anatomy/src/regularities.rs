@@ -1,7 +1,8 @@
 //! The five regularities of spikes (section 2): a verdict on each, with its numbers. Thresholds are in
 //! [`crate::definitions`]; a model without a stage has none of them.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::definitions::{FEW_CHANNELS, FEW_TOKENS, FIXED_RATIO_VARIATION, INTERMEDIATE_SHARE, SPIKE_TOGETHER_SHARE};
 use crate::median::median;
@@ -9,22 +10,22 @@ use crate::residual::ResidualTap;
 use crate::results::Stage;
 
 /// One regularity of the strongest stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Regularity {
     /// What should hold.
-    pub name: &'static str,
+    pub name: String,
     /// Whether it does.
     pub holds: bool,
     /// The quantity; `None` if there is no stage, or nothing to take it of.
     pub value: Option<f64>,
     /// What it is.
-    pub quantity: &'static str,
+    pub quantity: String,
     /// Where it has to lie.
     pub threshold: Threshold,
 }
 
 /// The side of a number on which a quantity has to lie.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Threshold {
     /// This or less.
@@ -58,13 +59,13 @@ pub fn regularities(tap: &ResidualTap, stage: Option<&Stage>, seq_len: usize, d_
         (stage.tokens.len() > 1 && !variations.is_empty()).then(|| median(&variations))
     };
     let tokens = tap.maxima(0).largest.len() as f64;
-    let verdict = |name, quantity, threshold, value: Option<f64>| {
+    let verdict = |name: &str, quantity: &str, threshold, value: Option<f64>| {
         let holds = match (threshold, value) {
             (_, None) => false,
             (Threshold::AtMost(most), Some(value)) => value <= most,
             (Threshold::AtLeast(least), Some(value)) => value >= least,
         };
-        Regularity { name, holds, value, quantity, threshold }
+        Regularity { name: name.to_owned(), holds, value, quantity: quantity.to_owned(), threshold }
     };
     vec![
         verdict(

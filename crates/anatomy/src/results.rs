@@ -1,7 +1,8 @@
 //! The typed results of `sinkscope anatomy`, field for field what `anatomy.json` holds. Blocks are numbered from 1 (0 is
 //! the embedding), odd attention, even feed-forward; layers, heads, channels, sequences and positions from 0.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::census::Census;
 use crate::census::prediction::PredictionScore;
@@ -13,7 +14,7 @@ use crate::sample::geometry::Geometry;
 use crate::sample::normalisation::Normalisation;
 
 /// Everything that was measured; a part is absent when it was not asked for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Anatomy {
     /// The trajectory of the largest channels over depth.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +93,7 @@ pub struct PicturePoint {
 }
 
 /// The shape of the sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SampleSize {
     /// Sequences.
     pub sequences: usize,
@@ -103,14 +104,14 @@ pub struct SampleSize {
 }
 
 /// The amplifier at work, block by block.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Silu {
     /// The feed-forward step-up and step-down blocks of every stage.
     pub blocks: Vec<Amplifier>,
 }
 
 /// The life cycle of the largest channels (Fig. 1).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lifecycle {
     /// One entry per block, from 0, the embedding.
     pub blocks: Vec<BlockLifecycle>,
@@ -121,7 +122,7 @@ pub struct Lifecycle {
 }
 
 /// What kind of block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlockKind {
     /// Block 0.
@@ -133,7 +134,7 @@ pub enum BlockKind {
 }
 
 /// One block of the life cycle.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BlockLifecycle {
     /// Block number.
     pub block: usize,
@@ -146,7 +147,7 @@ pub struct BlockLifecycle {
 }
 
 /// The residual after a block.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResidualLifecycle {
     /// The three channels of largest magnitude, each with where it was reached.
     pub top: Vec<TopChannel>,
@@ -163,14 +164,14 @@ pub struct ResidualLifecycle {
 }
 
 /// What a block added to the residual.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputLifecycle {
     /// The three channels of largest magnitude.
     pub top: Vec<TopChannel>,
 }
 
 /// A channel and the token at which its magnitude is largest.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TopChannel {
     /// Channel.
     pub channel: usize,
@@ -185,7 +186,7 @@ pub struct TopChannel {
 }
 
 /// Spike tokens, stages and channels.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spikes {
     /// R: a token spikes at block b if its largest magnitude is at least R `M_b`.
     pub ratio: f64,
@@ -202,7 +203,7 @@ pub struct Spikes {
 }
 
 /// Where the largest activation is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LargestAt {
     /// Block.
     pub block: usize,
@@ -215,7 +216,7 @@ pub struct LargestAt {
 }
 
 /// A maximal run of blocks at which some token is a spike token whose largest channel is `channel`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stage {
     /// The channel that defines the stage.
     pub channel: usize,
@@ -246,7 +247,7 @@ pub struct Stage {
 }
 
 /// A vocabulary item that spikes away from position 0, and when.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SpikingElsewhere {
     /// Token id.
     pub id: u32,
@@ -265,7 +266,7 @@ pub struct SpikingElsewhere {
 }
 
 /// What a block of a stage's window adds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageOutput {
     /// Block.
     pub block: usize,
@@ -274,7 +275,7 @@ pub struct StageOutput {
 }
 
 /// One spike channel of a stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SpikeChannel {
     /// Channel.
     pub channel: usize,
@@ -289,7 +290,7 @@ pub struct SpikeChannel {
 }
 
 /// One spike token of a stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SpikeToken {
     /// Sequence.
     pub sequence: usize,
@@ -304,7 +305,7 @@ pub struct SpikeToken {
 }
 
 /// Attention sinks. The named definition is that of `ratio` and of everything that does not say otherwise.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sinks {
     /// `paper`, `gu` or `gu-max`.
     pub definition: String,
@@ -339,7 +340,7 @@ pub struct Sinks {
 }
 
 /// A sink ratio under another definition.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OtherDefinition {
     /// Share of sequences x heads that are sinks.
     pub ratio: f64,

@@ -11,14 +11,15 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use crate::bootstrap::intervals_of_means;
 use crate::results::{OtherDefinition, Sinks};
 
 /// The named variants of the sink ratio.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SinkDefinition {
     /// Divide by T, maximum over the first half of the keys (eq. 27-28).

@@ -10,7 +10,7 @@ use sinkscope_lab::interrupt::Signal;
 use sinkscope_lab::study::Failure;
 use sinkscope_model::ModelError;
 use sinkscope_report::ReportError;
-use sinkscope_report::terminal::escape_control;
+use sinkscope_report::escape_control;
 use sinkscope_surgery::SurgeryError;
 
 /// It failed while running.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinkscope_lab::study::{Plan, Run, Summaries};
 use sinkscope_lab::trainer::{Record, StepReport};
-use sinkscope_report::terminal::escape_control;
+use sinkscope_report::escape_control;
 
 use crate::logging::Verbosity;
 

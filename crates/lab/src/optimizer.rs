@@ -1,6 +1,7 @@
 //! AdamW over all weights, and the learning rate over time.
 
 use rayon::prelude::*;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::Float;
 use sinkscope_kernels::adamw::{Step, adamw};
@@ -11,7 +12,7 @@ use sinkscope_model::{ParameterInfo, ParameterKind};
 const CHUNK: usize = 1 << 15;
 
 /// How weights follow the gradient.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerSettings {
     /// The highest learning rate.
@@ -54,7 +55,7 @@ impl Default for OptimizerSettings {
 }
 
 /// What the learning rate does after it has risen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// It stays.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_model::architecture::{
     Activation, Architecture, AttentionGate, FeedForward, FeedForwardKind, GateSignal, Granularity, Layer, NormKind,
@@ -15,7 +16,7 @@ use crate::network::Initialisation;
 use crate::optimizer::OptimizerSettings;
 
 /// One run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Of the weights' beginning and of the order of the data.
@@ -36,7 +37,7 @@ pub struct Recipe {
 }
 
 /// The model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelChoice {
     /// Layers, L.
@@ -104,7 +105,7 @@ fn theta() -> f64 {
 }
 
 /// The rows of Table 4.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeedForwardChoice {
     /// A gated block with SiLU (eq. 12).
@@ -120,7 +121,7 @@ pub enum FeedForwardChoice {
 }
 
 /// The kind of every norm.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormChoice {
     /// RMSNorm (eq. 5).
@@ -133,7 +134,7 @@ pub enum NormChoice {
 }
 
 /// Where blocks normalise.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlacementChoice {
     /// On the input (eq. 4).
@@ -154,7 +155,7 @@ pub enum PlacementChoice {
 }
 
 /// Norm on queries and keys.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum QkNormChoice {
     /// None.
@@ -167,7 +168,7 @@ pub enum QkNormChoice {
 }
 
 /// How positions enter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PositionChoice {
     /// Rotary embedding of queries and keys.
@@ -182,7 +183,7 @@ pub enum PositionChoice {
 }
 
 /// How scores become weights.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WeightingChoice {
     /// Softmax.
@@ -197,7 +198,7 @@ pub enum WeightingChoice {
 }
 
 /// The rows of Table 7 are `input` and `free` with each granularity, and `position` and `embedding` with `channel`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateChoice {
     /// `input`: conditional; `free`: unconditional; `position`, `embedding`: static.
@@ -207,7 +208,7 @@ pub struct GateChoice {
 }
 
 /// What is trained on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "source", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DataChoice {
     /// What `sinkscope data prepare` made.
@@ -266,7 +267,7 @@ fn concentration() -> f64 {
 }
 
 /// How long, and on how much at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingChoice {
     /// Steps of the optimiser.
@@ -290,7 +291,7 @@ fn one() -> usize {
 }
 
 /// What is looked at on the way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WatchChoice {
     /// Steps from one look to the next; the first is before the first step and the last after the last.

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_model::Parameters;
@@ -36,7 +37,7 @@ pub struct Trainer {
 }
 
 /// What the next step depends on, beside weights and moments.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct State {
     recipe: Recipe,
     /// SHA-256 of the data.
@@ -54,7 +55,7 @@ struct State {
 }
 
 /// What one step did.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StepReport {
     /// Steps done, this one included.
     pub step: u64,
@@ -67,7 +68,7 @@ pub struct StepReport {
 }
 
 /// A line of `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Look {
     /// Steps done before it.
     pub step: u64,
@@ -79,7 +80,7 @@ pub struct Look {
 }
 
 /// What a look at the model showed, and what the steps before it did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     /// Tokens trained on so far.
     pub tokens: u64,
@@ -95,7 +96,7 @@ pub struct Record {
 }
 
 /// How fast a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
     /// Of the steps since the look before; `None` if there were none.
     pub tokens_per_second: Option<f64>,

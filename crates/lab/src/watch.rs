@@ -1,5 +1,6 @@
 //! A look at a model in training: what the examination of any checkpoint says, in short.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_anatomy::census::norms::norms;
 use sinkscope_anatomy::census::quadratic::QuadraticForm;
@@ -9,7 +10,7 @@ use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 
 /// What a look shows. All of it is of the same held-out sequences.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Watched {
     /// Mean negative log-likelihood per predicted token, in nats.
     pub nll: f64,
@@ -40,7 +41,7 @@ pub struct Watched {
 }
 
 /// Where the largest activation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SpikeAt {
     /// Block.
     pub block: usize,
@@ -51,7 +52,7 @@ pub struct SpikeAt {
 }
 
 /// The strongest stage in short.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WatchedStage {
     /// Its channel.
     pub channel: usize,

@@ -1,10 +1,11 @@
 //! One architecture type, many models: plain data, a point in the space that the paper varies.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use sinkscope_kernels::activation::Activation;
 
 /// The shape and the design choices of a decoder-only transformer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
     /// The family's name as its checkpoints spell it, such as `llama` or `gemma2`.
@@ -58,7 +59,7 @@ pub struct Architecture {
 }
 
 /// How attention scores become weights.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weighting {
     /// Softmax over the visible keys.
@@ -75,7 +76,7 @@ pub enum Weighting {
 }
 
 /// A gate on the heads' outputs: they are multiplied by a sigmoid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionGate {
     /// What the sigmoid is of.
@@ -85,7 +86,7 @@ pub struct AttentionGate {
 }
 
 /// What a gate depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateSignal {
     /// A projection of the block's normalised input: conditional.
@@ -99,7 +100,7 @@ pub enum GateSignal {
 }
 
 /// How many gates there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Granularity {
     /// One for every channel of every head.
@@ -121,7 +122,7 @@ impl From<Granularity> for sinkscope_kernels::gate::Granularity {
 }
 
 /// What differs between layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Layer {
     /// A query sees itself and the `window - 1` positions before it; all before it if `None`.
     pub window: Option<usize>,
@@ -130,7 +131,7 @@ pub struct Layer {
 }
 
 /// The kind of a norm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormKind {
     /// RMSNorm (eq. 5) with a scale.
@@ -142,7 +143,7 @@ pub enum NormKind {
 }
 
 /// Where a block normalises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormPlacement {
     /// On its input (eq. 4).
@@ -174,7 +175,7 @@ impl NormPlacement {
 }
 
 /// How the two blocks of a layer are wired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResidualLayout {
     /// Feed-forward reads the residual after attention.
@@ -184,7 +185,7 @@ pub enum ResidualLayout {
 }
 
 /// RMSNorm on queries and keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum QkNorm {
     /// None.
@@ -196,20 +197,21 @@ pub enum QkNorm {
 }
 
 /// The feed-forward blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FeedForward {
     /// What they are made of.
     pub kind: FeedForwardKind,
     /// The nonlinearity.
     #[serde(with = "activation_name")]
+    #[schemars(with = "String")]
     pub activation: Activation,
     /// Whether a second, linear branch multiplies it (SwiGLU, GeGLU).
     pub gated: bool,
 }
 
 /// What feed-forward blocks are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeedForwardKind {
     /// Two layers with a nonlinearity between them.
@@ -246,7 +248,7 @@ mod activation_name {
 }
 
 /// How positions enter the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PositionEncoding {
     /// A learned vector per position, added to the embedding: cannot extend.
@@ -260,7 +262,7 @@ pub enum PositionEncoding {
 }
 
 /// One rotary embedding.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rope {
     /// Base of the geometric series of wavelengths.
     pub theta: f64,
@@ -271,7 +273,7 @@ pub struct Rope {
 }
 
 /// Changes to the frequencies for contexts longer than those first trained on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum RopeScaling {
     /// None.

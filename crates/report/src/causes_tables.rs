@@ -37,9 +37,9 @@ fn regularities_table(anatomy: &Anatomy) -> Result<Table, ReportError> {
     Table::new(
         "regularities",
         vec![
-            Column::texts("regularity", rows.iter().map(|row| row.name)),
+            Column::texts("regularity", rows.iter().map(|row| &row.name)),
             Column::booleans("holds", rows.iter().map(|row| row.holds)),
-            Column::texts("quantity", rows.iter().map(|row| row.quantity)),
+            Column::texts("quantity", rows.iter().map(|row| &row.quantity)),
             Column::optional_floats("value", rows.iter().map(|row| row.value)),
             Column::booleans("at_least", rows.iter().map(|row| matches!(row.threshold, Threshold::AtLeast(_)))),
             Column::floats("threshold", rows.iter().map(|row| threshold(row.threshold))),

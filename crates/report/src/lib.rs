@@ -34,5 +34,8 @@ pub mod terminal;
 pub mod tidy;
 
 mod error;
+mod number;
+mod text;
 
 pub use error::ReportError;
+pub use text::escape_control;

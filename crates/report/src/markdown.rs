@@ -3,7 +3,7 @@
 use sinkscope_lab::study::StudyResults;
 
 use crate::terminal::study::{CAPTION, Cells, TEST, condition, is_of_paper, subject, verdict};
-use crate::terminal::wrap;
+use crate::text::wrap;
 
 /// Columns of a paragraph.
 const WIDTH: usize = 120;

@@ -58,11 +58,11 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
         tables.push(Table::new(
             "advice",
             vec![
-                Column::texts("about", lines.iter().map(|line| line.about)),
+                Column::texts("about", lines.iter().map(|line| &line.about)),
                 Column::texts("operation", lines.iter().map(|line| line.operation.as_str())),
                 Column::texts("text", lines.iter().map(|line| line.text.as_str())),
                 Column::floats("figure", lines.iter().map(|line| line.figure)),
-                Column::texts("unit", lines.iter().map(|line| line.unit)),
+                Column::texts("unit", lines.iter().map(|line| &line.unit)),
             ],
         )?);
     }
@@ -81,7 +81,7 @@ fn linear_layers(layers: &[(&str, &LinearLayer)]) -> Result<Table, ReportError> 
         vec![
             Column::texts("name", layers.iter().map(|(name, _)| *name)),
             Column::counts("block", layers.iter().map(|(_, layer)| layer.block)),
-            Column::texts("projection", layers.iter().map(|(_, layer)| layer.projection)),
+            Column::texts("projection", layers.iter().map(|(_, layer)| &layer.projection)),
             singles("largest_at_spikes", |layer| layer.largest_at_spikes),
             singles("largest_elsewhere", |layer| Some(layer.largest_elsewhere)),
             floats("error", |layer| layer.error),

@@ -20,8 +20,8 @@ pub fn advice(comparison: &Comparison, operations: &[Operation]) -> Vec<Advice> 
     lines
 }
 
-fn line(about: &'static str, variant: &Variant, text: String, figure: f64, unit: &'static str) -> Advice {
-    Advice { about, operation: variant.name.clone(), text, figure, unit }
+fn line(about: &str, variant: &Variant, text: String, figure: f64, unit: &str) -> Advice {
+    Advice { about: about.to_owned(), operation: variant.name.clone(), text, figure, unit: unit.to_owned() }
 }
 
 /// What an operation that saves memory or time costs.

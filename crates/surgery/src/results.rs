@@ -1,9 +1,10 @@
 //! The typed results of `sinkscope operate`, field for field what `operate.json` holds.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The untouched model and every variant, on the same tokens.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// The untouched model.
     pub baseline: Baseline,
@@ -30,7 +31,7 @@ pub struct PositionNll {
 }
 
 /// How well a window predicts when it is long past.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PerplexityAfter {
     /// Four times the window's width: targets lie beyond this position.
     pub position: usize,
@@ -41,7 +42,7 @@ pub struct PerplexityAfter {
 }
 
 /// The untouched model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Baseline {
     /// exp of `nll`.
     pub perplexity: f64,
@@ -56,7 +57,7 @@ pub struct Baseline {
 }
 
 /// The default place of operations on spikes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SpikePlace {
     /// The last step-up block of the strongest stage; its peak block if none steps up.
     pub block: usize,
@@ -67,7 +68,7 @@ pub struct SpikePlace {
 }
 
 /// The model with one operation done to it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Variant {
     /// The operation, as typed.
     pub name: String,
@@ -102,12 +103,12 @@ pub struct Variant {
 }
 
 /// A linear layer that was quantised.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinearLayer {
     /// Block, from 1.
     pub block: usize,
     /// query, key, value, attention-output, gate, up or down.
-    pub projection: &'static str,
+    pub projection: String,
     /// Largest magnitude of its input at tokens that spike; `None` if none does.
     pub largest_at_spikes: Option<f32>,
     /// Largest magnitude of its input at all others.
@@ -121,10 +122,10 @@ pub struct LinearLayer {
 }
 
 /// A line of advice: a fact that the run measured, with its figure.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Advice {
     /// `loss`, `layers` or `tokens`.
-    pub about: &'static str,
+    pub about: String,
     /// The operation that shows it, as typed.
     pub operation: String,
     /// In words.
@@ -132,5 +133,5 @@ pub struct Advice {
     /// The figure that the text turns on.
     pub figure: f64,
     /// What it counts.
-    pub unit: &'static str,
+    pub unit: String,
 }

@@ -13,7 +13,8 @@ pub mod units;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_model::{Model, ModelError};
 
 use self::norms::Norms;
@@ -55,7 +56,7 @@ pub enum Walk {
 }
 
 /// What the weights say of spikes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Census {
     /// What the quadratic form is in this model; see [`quadratic`].
     pub coefficient: Option<f64>,
@@ -77,7 +78,7 @@ pub struct Census {
 }
 
 /// The norms of a block.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BlockCensus {
     /// Feed-forward block.
     pub block: usize,
@@ -92,7 +93,7 @@ pub struct BlockCensus {
 }
 
 /// A channel's norm.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChannelNorm {
     /// Channel.
     pub channel: usize,
@@ -101,7 +102,7 @@ pub struct ChannelNorm {
 }
 
 /// The spectrum of one S_k.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spectrum {
     /// Feed-forward block.
     pub block: usize,
@@ -123,7 +124,7 @@ pub struct Spectrum {
 }
 
 /// Cosines between triggers of one block.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SharedTrigger {
     /// Feed-forward block.
     pub block: usize,
@@ -134,7 +135,7 @@ pub struct SharedTrigger {
 }
 
 /// Cosines between triggers of one channel.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AcrossBlocks {
     /// Channel.
     pub channel: usize,

@@ -13,7 +13,8 @@
 //! typical largest magnitude of the residual that the block reads, and the largest such output names the channel and the
 //! peak block. What is said is the block's output before any output norm, which may still take it away.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Spectrum;
 use super::steering::{Reach, Reached};
@@ -21,7 +22,7 @@ use crate::definitions::{SPIKE_RATIO, STEP_SHARE};
 use crate::results::Stage;
 
 /// What the weights say.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prediction {
     /// The block and channel of the largest output, with that output, sign kept.
     pub peak: Option<RankedPair>,
@@ -36,16 +37,16 @@ pub struct Prediction {
 }
 
 /// Pairs of block and channel by one score.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranking {
     /// Name of the score.
-    pub name: &'static str,
+    pub name: String,
     /// Its largest, largest first.
     pub pairs: Vec<RankedPair>,
 }
 
 /// A pair and its score.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RankedPair {
     /// Feed-forward block.
     pub block: usize,
@@ -56,7 +57,7 @@ pub struct RankedPair {
 }
 
 /// How right a prediction is about a measured stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PredictionScore {
     /// Share of the measured feed-forward step-up and step-down blocks among as many best blocks of each ranking
     /// (precision at k), by ranking.
@@ -66,10 +67,10 @@ pub struct PredictionScore {
 }
 
 /// A share by name.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NamedScore {
     /// Name of the ranking.
-    pub name: &'static str,
+    pub name: String,
     /// Number of blocks measured.
     pub k: usize,
     /// Share of them found.
@@ -105,12 +106,12 @@ pub fn predict(spectra: &[Spectrum], reached: &Reached) -> Prediction {
     prediction
 }
 
-fn rank(name: &'static str, spectra: &[Spectrum], score: impl Fn(&Spectrum) -> f64) -> Ranking {
+fn rank(name: &str, spectra: &[Spectrum], score: impl Fn(&Spectrum) -> f64) -> Ranking {
     let pair =
         |spectrum: &Spectrum| RankedPair { block: spectrum.block, channel: spectrum.channel, score: score(spectrum) };
     let mut pairs: Vec<RankedPair> = spectra.iter().map(pair).collect();
     pairs.sort_by(|a, b| b.score.total_cmp(&a.score));
-    Ranking { name, pairs }
+    Ranking { name: name.to_owned(), pairs }
 }
 
 impl Prediction {
@@ -127,7 +128,7 @@ impl Prediction {
             }
             let found = best.iter().filter(|block| feed_forward.contains(block)).count();
             let k = feed_forward.len();
-            NamedScore { name: ranking.name, k, precision: found as f64 / k.max(1) as f64 }
+            NamedScore { name: ranking.name.clone(), k, precision: found as f64 / k.max(1) as f64 }
         };
         let spike_channels: Vec<usize> = stage.channels.iter().map(|channel| channel.channel).collect();
         let best = self.channels.iter().take(spike_channels.len());

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use rand::SeedableRng;
 use rand::seq::index;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_kernels::simd::add;
 use sinkscope_model::architecture::{NormKind, ResidualLayout};
 use sinkscope_model::blocks::AttentionBlock;
@@ -22,7 +23,7 @@ use crate::median::median;
 pub const SAMPLE: usize = 256;
 
 /// How attention turns first tokens towards a trigger.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Steering {
     /// The feed-forward block whose trigger it is.
     pub block: usize,
@@ -37,7 +38,7 @@ pub struct Steering {
 }
 
 /// One layer's part. Cosines are means over the sample of the absolute cosine of the residual to the trigger.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SteeringLayer {
     /// Layer.
     pub layer: usize,

@@ -1,6 +1,7 @@
 //! The hidden units that make a channel: a large entry of W_down, and rows of W_gate and W_up that point the same way.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::quadratic::QuadraticForm;
 
@@ -8,7 +9,7 @@ use super::quadratic::QuadraticForm;
 pub const TOP_UNITS: usize = 5;
 
 /// A hidden unit of a channel.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HiddenUnit {
     /// Index of the unit.
     pub unit: usize,

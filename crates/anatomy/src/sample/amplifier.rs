@@ -1,7 +1,8 @@
 //! The amplifier at work (Fig. 2 and 3, eq. 15-21): what the step-up and step-down blocks really do with spike tokens,
 //! beside what the quadratic form and its trigger say of them.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_kernels::activation::{Activation, activate};
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
 use sinkscope_model::architecture::FeedForwardKind;
@@ -13,7 +14,7 @@ use crate::census::spectrum::leading;
 use crate::results::Stage;
 
 /// One feed-forward step-up or step-down block of a stage.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Amplifier {
     /// Stage, from 1.
     pub stage: usize,
@@ -30,7 +31,7 @@ pub struct Amplifier {
 }
 
 /// What the block does with some tokens.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AmplifierTokens {
     /// How many.
     pub tokens: usize,

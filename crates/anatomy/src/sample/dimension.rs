@@ -4,12 +4,13 @@
 //! the participation ratio is `(sum l)^2 / sum l^2`, the 95 % rank the least r with `l_1 + ... + l_r >= 0.95 sum l`.
 
 use faer::{Mat, Side};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::definitions::RANK_SHARE;
 
 /// The dimension of a cloud. Zero where there is no extent at all, as of one vector when centred.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Dimension {
     /// `(sum l)^2 / sum l^2`.
     pub participation_ratio: f64,

@@ -2,12 +2,13 @@
 //! large, and the heads of the early layers let them attend to themselves, which puts them through the same linear map
 //! as a token at position 0.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::{Model, ModelError};
 
 /// Tokens away from position 0, by kind.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SelfSinking {
     /// Tokens of the strongest stage.
     pub spike: Option<SelfSinkingTokens>,
@@ -18,7 +19,7 @@ pub struct SelfSinking {
 }
 
 /// What tokens of one kind are like.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SelfSinkingTokens {
     /// How many.
     pub tokens: usize,

@@ -5,7 +5,8 @@
 //! themselves.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_kernels::activation::soft_cap;
 use sinkscope_model::architecture::Architecture;
 use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
@@ -13,7 +14,7 @@ use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
 use super::dimension::{Dimension, dimension};
 
 /// Every head, by layer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Geometry {
     /// Layer by layer.
     pub heads: Vec<HeadGeometry>,
@@ -21,7 +22,7 @@ pub struct Geometry {
 
 /// One head. The sink key of a sequence is the key of its first half that receives most attention; means over queries
 /// leave out the sink token and what comes before it. Cosines and lengths are of queries and keys as they meet, rotated.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeadGeometry {
     /// Layer.
     pub layer: usize,
@@ -63,7 +64,7 @@ pub struct HeadGeometry {
 }
 
 /// The dimension of keys, as they are (uncentred) and about their mean (centred), after and before rotary embedding.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyDimensions {
     /// Rotated.
     pub uncentred: Option<Dimension>,

@@ -2,7 +2,8 @@
 //! token.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
 use sinkscope_model::architecture::{NormKind, ResidualLayout};
 use sinkscope_model::blocks::Norm;
@@ -15,14 +16,14 @@ use crate::definitions::TOP_CHANNELS;
 pub const MOST_TOKENS: usize = 256;
 
 /// The residual after every block, normalised.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Normalisation {
     /// From 0, the embedding: what comes before block b is the entry of block b - 1.
     pub blocks: Vec<NormalisedBlock>,
 }
 
 /// The residual after one block, normalised.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NormalisedBlock {
     /// Block.
     pub block: usize,
@@ -35,7 +36,7 @@ pub struct NormalisedBlock {
 }
 
 /// What normalised tokens look like.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NormalisedTokens {
     /// How many were looked at.
     pub tokens: usize,
@@ -49,7 +50,7 @@ pub struct NormalisedTokens {
 }
 
 /// How sparse tokens are, and how alike.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sparsity {
     /// Mean share of the square of the length that the three largest entries have.
     pub top3_energy: f64,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::documents::Input;
@@ -23,7 +24,7 @@ pub const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 pub const LAYOUT: u32 = 1;
 
 /// A prepared directory: what is in it and what it was made of. The header of its token files.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     /// Version of the layout, [`LAYOUT`].
     pub layout: u32,

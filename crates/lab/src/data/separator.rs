@@ -1,5 +1,6 @@
 //! Where a document of a `.txt` file ends.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_model::ModelError;
 use sinkscope_model::data::document::Part;
@@ -8,7 +9,7 @@ use sinkscope_model::data::document::Part;
 pub const PAGE_BYTES: usize = 4096;
 
 /// What ends a document of a `.txt` file. In the other formats a line or a row is a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Separator {
     /// A form feed; or a blank line, once the document is [`PAGE_BYTES`] long.

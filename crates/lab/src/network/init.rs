@@ -3,6 +3,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::Float;
 use sinkscope_model::architecture::{
@@ -14,7 +15,7 @@ use sinkscope_model::{Linear, ParameterKind, Parameters};
 use crate::error::LabError;
 
 /// How weights begin: matrices and tables normal, norms at 1, biases, gates that are free and sink logits at 0.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Initialisation {
     /// Standard deviation of matrices and tables.

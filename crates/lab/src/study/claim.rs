@@ -1,11 +1,12 @@
 //! Claims about the rows of a study, and their verdicts. How they are tested is said in [`super::TEST`].
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{Spread, interval};
 
 /// A number that a run comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// On held-out sequences.
@@ -21,7 +22,7 @@ pub enum Measure {
 }
 
 /// A value for each measure.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "one for each measure")]
 pub struct Figures<T> {
     pub perplexity: T,
@@ -66,7 +67,7 @@ pub struct Claim {
 }
 
 /// A row beside another, or a row alone, on one side of a bound.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
     /// The row.
@@ -84,7 +85,7 @@ pub struct Condition {
 }
 
 /// How two rows are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Statistic {
     /// The row's value over the other's.
@@ -94,7 +95,7 @@ pub enum Statistic {
 }
 
 /// Whether a claim holds at the scale of the study.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It does.
@@ -106,7 +107,7 @@ pub enum Verdict {
 }
 
 /// A condition put to the test.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tested {
     /// What was tested.
     #[serde(flatten)]

@@ -1,6 +1,7 @@
 //! A study's tables and verdicts, from the summaries of its runs.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::claim::{Condition, Figures, Measure, Tested, Verdict};
 use super::file::{Paper, Row, Study};
@@ -11,7 +12,7 @@ use crate::LabError;
 use crate::recipe::Recipe;
 
 /// What a study shows so far.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StudyResults {
     /// The study's file without its ending.
     pub study: String,
@@ -30,7 +31,7 @@ pub struct StudyResults {
 }
 
 /// A row with what its runs came to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RowResult {
     /// Its name.
     pub name: String,
@@ -45,7 +46,8 @@ pub struct RowResult {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "StoredRun")]
 pub struct RunResult {
     /// Its seed.
     pub seed: u64,
@@ -56,8 +58,21 @@ pub struct RunResult {
     pub summary: Summary,
 }
 
+/// What is read of a run; the rest follows from it.
+#[derive(Deserialize, JsonSchema)]
+struct StoredRun {
+    seed: u64,
+    summary: Summary,
+}
+
+impl From<StoredRun> for RunResult {
+    fn from(StoredRun { seed, summary }: StoredRun) -> Self {
+        Self { seed, figures: summary.figures(), summary }
+    }
+}
+
 /// A claim with its verdict.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClaimResult {
     /// The claim.
     pub text: String,
@@ -70,8 +85,7 @@ pub struct ClaimResult {
 impl RowResult {
     /// Of a row and the summaries of its finished runs, by seed.
     pub fn new(row: &Row, runs: impl Iterator<Item = (u64, Summary)>) -> Self {
-        let run = |(seed, summary): (u64, Summary)| RunResult { seed, figures: summary.figures(), summary };
-        let runs: Vec<RunResult> = runs.map(run).collect();
+        let runs: Vec<RunResult> = runs.map(|(seed, summary)| StoredRun { seed, summary }.into()).collect();
         let spread = |measure| {
             let values: Vec<f64> = runs.iter().map(|run| run.figures.of(measure)).collect();
             // Of no values only if there are no runs, and then it is not asked for.

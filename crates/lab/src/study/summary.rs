@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NUMERICS_VERSION;
@@ -16,7 +17,7 @@ use crate::trainer::{Look, Record};
 use crate::watch::SpikeAt;
 
 /// A finished run. The first row that it is of stands in it; other rows of the same recipe share it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// [`NUMERICS_VERSION`] of the program that made it.
     pub numerics: u32,
@@ -41,7 +42,7 @@ pub struct Summary {
 }
 
 /// What shows how spikes and sinks emerge.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "as in a record")]
 pub struct ShortLook {
     pub step: u64,

@@ -8,9 +8,9 @@ use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
 use sinkscope_anatomy::sample::normalisation::{Normalisation, NormalisedTokens};
 
 use super::grid::{Grid, Heading};
-use super::number::{counted, factor, percent, value};
 use super::style::Style;
-use super::text::token_within;
+use crate::number::{counted, factor, percent, value};
+use crate::text::token_within;
 
 /// Most vocabulary items named that spike away from position 0.
 const MOST_ITEMS: usize = 8;

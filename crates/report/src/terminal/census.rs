@@ -4,9 +4,9 @@ use sinkscope_anatomy::census::prediction::PredictionScore;
 use sinkscope_anatomy::census::{Census, Spectrum};
 
 use super::grid::{Grid, Heading};
-use super::number::{counted, factor, list, percent, value};
 use super::style::Style;
-use super::text::wrap;
+use crate::number::{counted, factor, list, percent, value};
+use crate::text::wrap;
 
 /// Channels named of a prediction.
 const MOST_CHANNELS: usize = 8;
@@ -88,7 +88,7 @@ pub(super) fn rankings(census: &Census, style: &Style) -> Option<String> {
     // The last is the prediction.
     let others = prediction.rankings.len().saturating_sub(1);
     headings.extend(prediction.rankings.iter().enumerate().map(|(index, ranking)| {
-        Heading::text(ranking.name).expendable((others - index).try_into().unwrap_or(u8::MAX))
+        Heading::text(&ranking.name).expendable((others - index).try_into().unwrap_or(u8::MAX))
     }));
     let mut grid = Grid::new(headings);
     for rank in 0..prediction.rankings.iter().map(|ranking| ranking.pairs.len()).max().unwrap_or(0).min(6) {

@@ -4,10 +4,10 @@ use sinkscope_lab::data::Manifest;
 use sinkscope_lab::data::shard::Shard;
 
 use super::grid::{Grid, Heading};
-use super::number::{bytes, count, counted, percent, seconds, value};
 use super::style::Style;
-use super::text::{escape_control, wrap};
 use crate::envelope::Timing;
+use crate::number::{bytes, count, counted, percent, seconds, value};
+use crate::text::{escape_control, wrap};
 
 /// What it is, and what it was made of.
 pub(super) fn header(directory: &str, manifest: &Manifest, style: &Style) -> String {

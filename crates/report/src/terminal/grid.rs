@@ -9,21 +9,21 @@ const GAP: &str = "  ";
 
 /// A column of a grid.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Heading {
-    text: &'static str,
+pub(super) struct Heading<'a> {
+    text: &'a str,
     right: bool,
     /// Columns of the highest number are left out first; those of 0 never.
     expendable: u8,
 }
 
-impl Heading {
+impl<'a> Heading<'a> {
     /// A column of text.
-    pub(super) const fn text(text: &'static str) -> Self {
+    pub(super) const fn text(text: &'a str) -> Self {
         Self { text, right: false, expendable: 0 }
     }
 
     /// A column of numbers.
-    pub(super) const fn number(text: &'static str) -> Self {
+    pub(super) const fn number(text: &'a str) -> Self {
         Self { text, right: true, expendable: 0 }
     }
 
@@ -42,13 +42,13 @@ enum Row {
 
 /// Rows under headings.
 #[derive(Debug, Clone)]
-pub(super) struct Grid {
-    headings: Vec<Heading>,
+pub(super) struct Grid<'a> {
+    headings: Vec<Heading<'a>>,
     rows: Vec<Row>,
 }
 
-impl Grid {
-    pub(super) fn new(headings: impl Into<Vec<Heading>>) -> Self {
+impl<'a> Grid<'a> {
+    pub(super) fn new(headings: impl Into<Vec<Heading<'a>>>) -> Self {
         Self { headings: headings.into(), rows: Vec::new() }
     }
 
@@ -138,7 +138,7 @@ impl Grid {
 mod tests {
     use super::*;
 
-    fn grid() -> Grid {
+    fn grid() -> Grid<'static> {
         let mut grid = Grid::new([
             Heading::number("block"),
             Heading::text("token").expendable(1),

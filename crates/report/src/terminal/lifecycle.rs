@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use sinkscope_anatomy::results::{BlockLifecycle, Lifecycle, Spikes, Stage, TopChannel};
 
 use super::grid::{Grid, Heading};
-use super::number::{count, counted, factor, value};
 use super::style::Style;
-use super::text::token_within;
 use crate::anatomy_tables::kind_name;
+use crate::number::{count, counted, factor, value};
+use crate::text::token_within;
 
 /// Up to so many blocks are all shown.
 const SHORT: usize = 9;

@@ -9,7 +9,6 @@ mod census;
 mod data;
 mod grid;
 mod lifecycle;
-mod number;
 mod operate;
 mod probe;
 mod sinks;
@@ -17,7 +16,6 @@ mod stages;
 pub(crate) mod study;
 mod style;
 mod summary;
-mod text;
 mod train;
 
 use sinkscope_anatomy::census::Census;
@@ -32,8 +30,6 @@ use sinkscope_surgery::results::Comparison;
 use crate::envelope::{Envelope, Timing};
 
 pub use style::Style;
-pub use text::escape_control;
-pub(crate) use text::wrap;
 
 /// What a run of `sinkscope train` will cost on a machine of so many operations a second, in a sentence without an end.
 pub fn cost(cost: &Cost, operations_per_second: f64) -> String {

@@ -3,9 +3,9 @@
 use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 
 use super::grid::{Grid, Heading};
-use super::number::{counted, list, percent, value};
 use super::style::Style;
-use super::text::{escape_control, wrap};
+use crate::number::{counted, list, percent, value};
+use crate::text::{escape_control, wrap};
 
 /// Layers shown of each operation that quantises them.
 const MOST_LAYERS: usize = 6;
@@ -104,7 +104,7 @@ pub(super) fn linear_layers(variant: &Variant, style: &Style) -> Option<String> 
     for layer in worst.iter().take(MOST_LAYERS) {
         grid.row(vec![
             layer.block.to_string(),
-            layer.projection.to_owned(),
+            layer.projection.clone(),
             layer.error.map_or_else(String::new, percent),
             layer.error_at_spikes.map_or_else(String::new, percent),
             layer.largest_at_spikes.map_or_else(String::new, |largest| value(largest.into())),

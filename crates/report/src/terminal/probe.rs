@@ -3,9 +3,9 @@
 use sinkscope_anatomy::probe::{Probe, ProbedToken};
 
 use super::grid::{Grid, Heading};
-use super::number::{count, percent, value};
 use super::style::Style;
-use super::text::{token_within, wrap};
+use crate::number::{count, percent, value};
+use crate::text::{token_within, wrap};
 
 /// Items shown at each end.
 const SHOWN: usize = 8;

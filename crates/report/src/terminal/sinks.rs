@@ -3,8 +3,8 @@
 use sinkscope_anatomy::results::Sinks;
 
 use super::grid::{Grid, Heading};
-use super::number::percent;
 use super::style::Style;
+use crate::number::percent;
 
 /// From an alpha of 0 to an alpha of 1.
 const MARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

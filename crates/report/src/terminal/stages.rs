@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use sinkscope_anatomy::results::{Spikes, Stage};
 
 use super::grid::{Grid, Heading};
-use super::number::{count, counted, percent, value};
 use super::style::Style;
-use super::text::{token_within, wrap_indented};
+use crate::number::{count, counted, percent, value};
+use crate::text::{token_within, wrap_indented};
 
 /// Most stages shown; the files have all.
 const MOST_STAGES: usize = 8;

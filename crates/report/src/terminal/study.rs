@@ -6,9 +6,9 @@ use sinkscope_lab::study::results::{RowResult, StudyResults};
 use sinkscope_lab::study::statistics::Spread;
 
 use super::grid::{Grid, Heading};
-use super::number::{count, value};
 use super::style::Style;
-use super::text::{escape_control, wrap, wrap_indented};
+use crate::number::{count, value};
+use crate::text::{escape_control, wrap, wrap_indented};
 
 /// What stands for a figure that there is none of.
 pub(crate) const NONE: &str = "";

@@ -1,6 +1,6 @@
 //! Where the text goes: how wide, and whether with colour.
 
-use super::text::wrap;
+use crate::text::wrap;
 
 /// Narrower than this, tables stop shrinking.
 const MIN_WIDTH: usize = 40;

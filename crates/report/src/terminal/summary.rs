@@ -2,10 +2,10 @@
 
 use sinkscope_anatomy::results::{Anatomy, Lifecycle, Sinks, Spikes};
 
-use super::number::{bytes, count, counted, factor, list, percent, seconds, value};
 use super::style::Style;
-use super::text::{escape_control, wrap};
 use crate::envelope::Envelope;
+use crate::number::{bytes, count, counted, factor, list, percent, seconds, value};
+use crate::text::{escape_control, wrap};
 
 /// The model, with further facts about it, and the tokens if there are any.
 pub(super) fn model<R, A>(envelope: &Envelope<R, A>, facts: &[String], style: &Style) -> String {

@@ -4,9 +4,9 @@ use sinkscope_lab::cost::Cost;
 use sinkscope_lab::trainer::Look;
 
 use super::grid::{Grid, Heading};
-use super::number::{bytes, count, list, percent, seconds, value};
 use super::style::Style;
-use super::text::{escape_control, wrap};
+use crate::number::{bytes, count, list, percent, seconds, value};
+use crate::text::{escape_control, wrap};
 
 /// Looks in the table.
 const MOST_LOOKS: usize = 12;

@@ -218,7 +218,7 @@ pub fn comparison() -> Comparison {
     };
     let layer = |block: usize, error: f64| LinearLayer {
         block,
-        projection: "down",
+        projection: "down".to_owned(),
         largest_at_spikes: (block < 8).then_some(12_345.5),
         largest_elsewhere: 1.25,
         error: (block > 1).then_some(error),
@@ -230,12 +230,12 @@ pub fn comparison() -> Comparison {
         linear_layers: (1..9).map(|block| layer(block, 0.125 * block as f64)).collect(),
         ..variant("quantize=w8a8-tensor+keep-spikes", Some(3.75), Some(20_000.0))
     };
-    let advice = |about, operation: &str, text: &str, figure| Advice {
-        about,
+    let advice = |about: &str, operation: &str, text: &str, figure| Advice {
+        about: about.to_owned(),
         operation: operation.to_owned(),
         text: text.to_owned(),
         figure,
-        unit: "nats a token",
+        unit: "nats a token".to_owned(),
     };
     Comparison {
         baseline: Baseline { perplexity: 33.115, nll: 3.5, tokens: 4032, sink_ratio: 0.744, largest: 28_301.0 },

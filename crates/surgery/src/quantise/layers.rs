@@ -66,7 +66,7 @@ impl QuantisedLayers {
             let error_at_spikes = if self.keeps_spikes { Some(0.0) } else { seen.at_spikes.error() };
             LinearLayer {
                 block,
-                projection: name(projection),
+                projection: name(projection).to_owned(),
                 largest_at_spikes: with_spikes.then_some(seen.largest_at_spikes),
                 largest_elsewhere: seen.largest_elsewhere,
                 error,

@@ -11,11 +11,11 @@ use sinkscope_anatomy::sample::normalisation::{Normalisation, NormalisedBlock, N
 use super::{HEADS, HOSTILE, LAYERS};
 
 pub fn regularities(found: bool) -> Vec<Regularity> {
-    let verdict = |name, quantity, threshold, value: f64, holds| Regularity {
-        name,
+    let verdict = |name: &str, quantity: &str, threshold, value: f64, holds| Regularity {
+        name: name.to_owned(),
         holds: found && holds,
         value: found.then_some(value),
-        quantity,
+        quantity: quantity.to_owned(),
         threshold,
     };
     vec![

@@ -71,7 +71,10 @@ pub fn census(found: bool) -> Census {
             step_down: if found { vec![20, 22] } else { vec![] },
             channels: if found { vec![7, 3, 1, 9, 8, 2, 4, 5, 0] } else { vec![] },
             rankings: [("norm", 20), ("walk", 6)]
-                .map(|(name, block)| Ranking { name, pairs: vec![pair(block, 7, 300.0), pair(6, 3, -1.5)] })
+                .map(|(name, block)| Ranking {
+                    name: String::from(name),
+                    pairs: vec![pair(block, 7, 300.0), pair(6, 3, -1.5)],
+                })
                 .to_vec(),
         }),
         timing: CensusTiming::default(),
@@ -79,7 +82,7 @@ pub fn census(found: bool) -> Census {
 }
 
 pub fn prediction_score() -> PredictionScore {
-    let score = |name, precision| NamedScore { name, k: 3, precision };
+    let score = |name: &str, precision| NamedScore { name: name.to_owned(), k: 3, precision };
     PredictionScore { step_blocks: vec![score("norm", 1.0 / 3.0), score("walk", 1.0)], channels: Some(0.8) }
 }
 

@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// A count with its thousands separated: 23,844.
-pub(super) fn count(value: u64) -> String {
+pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -14,7 +14,7 @@ pub(super) fn count(value: u64) -> String {
 }
 
 /// A measured value with three digits or more: 23,844, 121.1, 4.18, 0.0035.
-pub(super) fn value(value: f64) -> String {
+pub(crate) fn value(value: f64) -> String {
     let magnitude = value.abs();
     if !value.is_finite() {
         return if value.is_nan() { "not a number" } else { "infinite" }.to_owned();
@@ -36,7 +36,7 @@ pub(super) fn value(value: f64) -> String {
 }
 
 /// A share of one as percent, one decimal: 79.9 %. What is not none or all never reads so.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent > 0.0 && percent < 0.05 {
         "<0.1 %".to_owned()
@@ -50,7 +50,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A factor: 327x, 5.2x.
-pub(super) fn factor(ratio: f64) -> String {
+pub(crate) fn factor(ratio: f64) -> String {
     if ratio >= 99.5 {
         format!("{}x", value(ratio.round()).trim_end_matches(".0"))
     } else if ratio >= 9.95 {
@@ -61,7 +61,7 @@ pub(super) fn factor(ratio: f64) -> String {
 }
 
 /// Bytes in binary units: 412 MiB.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     let mut amount = bytes as f64;
     for unit in ["B", "KiB", "MiB"] {
         if amount < 1024.0 {
@@ -73,7 +73,7 @@ pub(super) fn bytes(bytes: u64) -> String {
 }
 
 /// Seconds: 0.42 s, 12.3 s, 4 min 10 s.
-pub(super) fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     if seconds < 9.95 {
         format!("{seconds:.2} s")
     } else if seconds < 119.5 {
@@ -85,7 +85,7 @@ pub(super) fn seconds(seconds: f64) -> String {
 }
 
 /// Several items in a sentence: 4, 6 and 8.
-pub(super) fn list(items: &[usize]) -> String {
+pub(crate) fn list(items: &[usize]) -> String {
     let mut text = String::new();
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
@@ -97,7 +97,7 @@ pub(super) fn list(items: &[usize]) -> String {
 }
 
 /// `1 token`, `2 tokens`.
-pub(super) fn counted(number: usize, singular: &str, plural: &str) -> String {
+pub(crate) fn counted(number: usize, singular: &str, plural: &str) -> String {
     format!("{} {}", count(number as u64), if number == 1 { singular } else { plural })
 }
 

@@ -3,12 +3,12 @@
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// A token as a quoted literal: `" the"`, `"\n"`; control, format and other invisible characters are escaped.
-pub(super) fn token(text: &str) -> String {
+pub(crate) fn token(text: &str) -> String {
     format!("{text:?}")
 }
 
 /// A token, no wider than `width` columns; what is cut off is marked `…`.
-pub(super) fn token_within(text: &str, width: usize) -> String {
+pub(crate) fn token_within(text: &str, width: usize) -> String {
     let quoted = token(text);
     if quoted.width() <= width {
         return quoted;
@@ -46,7 +46,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> String {
 }
 
 /// As [`wrap`], with `indent` before each line.
-pub(super) fn wrap_indented(text: &str, width: usize, indent: &str) -> String {
+pub(crate) fn wrap_indented(text: &str, width: usize, indent: &str) -> String {
     let mut lines = indent.to_owned();
     let mut used = indent.width();
     let mut words = text.split(' ').peekable();
