@@ -36,9 +36,9 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
     let identity = model_identity(&opened.model)?;
     drop(progress);
     let envelope = Envelope {
-        sinkscope: VERSION,
+        sinkscope: VERSION.into(),
         command: request.run.command.clone(),
-        model: identity,
+        model: Some(identity),
         data: Some(opened.data),
         definitions: by_name(&definitions::all(request.text.spike_ratio, request.epsilon)),
         timing: Timing {
@@ -48,7 +48,7 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
             peak_rss_bytes: machine::peak_memory(),
             seconds: start.elapsed().as_secs_f64(),
         },
-        seed: request.run.seed,
+        seed: Some(request.run.seed),
         results: anatomy,
     };
     output.write("anatomy.json", &envelope, &anatomy_tables(&envelope.results)?)?;

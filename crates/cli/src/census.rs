@@ -44,9 +44,9 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
         ("steering", timing.steering),
     ];
     let envelope = Envelope {
-        sinkscope: VERSION,
+        sinkscope: VERSION.into(),
         command: request.run.command.clone(),
-        model: identity,
+        model: Some(identity),
         data: None,
         definitions: by_name(&definitions::census()),
         timing: Timing {
@@ -56,7 +56,7 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
             peak_rss_bytes: machine::peak_memory(),
             seconds: start.elapsed().as_secs_f64(),
         },
-        seed: request.run.seed,
+        seed: Some(request.run.seed),
         results,
     };
     output.write("census.json", &envelope, &census_tables(Some(&envelope.results))?)?;

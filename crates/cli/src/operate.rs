@@ -47,9 +47,9 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
     let mut defined = definitions::all(request.text.spike_ratio, request.epsilon);
     defined.extend(sinkscope_surgery::definitions::definitions());
     let envelope = Envelope {
-        sinkscope: VERSION,
+        sinkscope: VERSION.into(),
         command: request.run.command.clone(),
-        model: identity,
+        model: Some(identity),
         data: Some(opened.data),
         definitions: by_name(&defined),
         timing: Timing {
@@ -59,7 +59,7 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
             peak_rss_bytes: machine::peak_memory(),
             seconds: start.elapsed().as_secs_f64(),
         },
-        seed: request.run.seed,
+        seed: Some(request.run.seed),
         results: compared.comparison,
     };
     output.write("operate.json", &envelope, &operate_tables(&envelope.results)?)?;

@@ -50,9 +50,9 @@ pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
     let mut passes = calibrated.passes;
     passes.push(("probe", seconds));
     let envelope = Envelope {
-        sinkscope: VERSION,
+        sinkscope: VERSION.into(),
         command: request.run.command.clone(),
-        model: identity,
+        model: Some(identity),
         data: Some(opened.data),
         definitions: by_name(&definitions::probe(request.text.spike_ratio)),
         timing: Timing {
@@ -62,7 +62,7 @@ pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
             peak_rss_bytes: machine::peak_memory(),
             seconds: start.elapsed().as_secs_f64(),
         },
-        seed: request.run.seed,
+        seed: Some(request.run.seed),
         results,
     };
     output.write("probe.json", &envelope, &probe_tables(Some(&envelope.results))?)?;

@@ -3,15 +3,14 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use serde_json::{Value, json};
 use sinkscope_anatomy::definitions;
 use sinkscope_lab::interrupt::Interrupt;
 use sinkscope_lab::study::{
-    DEFINITIONS, NUMERICS_VERSION, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries,
-    run as train, tabulate,
+    DEFINITIONS, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries, run as train, tabulate,
 };
 use sinkscope_lab::trainer::Event;
-use sinkscope_report::envelope::{Timing, VERSION};
+use sinkscope_model::architecture::Architecture;
+use sinkscope_report::envelope::{Envelope, Timing, VERSION};
 use sinkscope_report::files::OutputDirectory;
 use sinkscope_report::study_tables::study_tables;
 use sinkscope_report::{markdown, terminal};
@@ -107,21 +106,17 @@ fn write(mut out: OutputDirectory, request: &StudyRequest, results: &StudyResult
     };
     let mut definitions = by_name(&definitions::all(definitions::SPIKE_RATIO, definitions::SINK_EPSILON));
     definitions.extend(DEFINITIONS.map(|(name, text)| (name.to_owned(), text.to_owned())));
-    // The frame of every output, but for one model, its data and its seed: there are many, each in its run.
-    let frame = json!({
-        "sinkscope": VERSION,
-        "command": request.command,
-        "model": Value::Null,
-        "data": Value::Null,
-        "definitions": definitions,
-        "timing": timing,
-        "seed": Value::Null,
-        "numerics": NUMERICS_VERSION,
-        "results": results,
-    });
-    let mut text = serde_json::to_vec_pretty(&frame)?;
-    text.push(b'\n');
-    out.stage("study.json", &text)?;
+    let envelope = Envelope::<_, Architecture> {
+        sinkscope: VERSION.into(),
+        command: request.command.clone(),
+        model: None,
+        data: None,
+        definitions,
+        timing,
+        seed: None,
+        results,
+    };
+    out.stage("study.json", &envelope.to_json("study.json")?)?;
     out.stage("study.md", markdown::study(results).as_bytes())?;
     for table in study_tables(results)? {
         table.stage(&mut out)?;

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use serde::Serialize;
 use sinkscope_anatomy::definitions;
 use sinkscope_lab::checkpoint::Resume;
-use sinkscope_lab::cost::{Cost, cost};
+use sinkscope_lab::cost::cost;
 use sinkscope_lab::data::Source;
 use sinkscope_lab::interrupt::Interrupt;
 use sinkscope_lab::recipe::{DataChoice, Recipe};
 use sinkscope_lab::recipe_file;
+use sinkscope_lab::trained::Trained;
 use sinkscope_lab::trainer::{Ended, Event, Look, Trainer};
 use sinkscope_lab::{LabError, metrics};
 use sinkscope_model::Model;
@@ -24,19 +24,6 @@ use crate::machine;
 use crate::output::{Output, by_name, model_identity};
 use crate::progress::{Progress, after_loss};
 use crate::request::TrainRequest;
-
-/// What `train.json` holds.
-#[derive(Debug, Serialize)]
-struct Results {
-    /// What was asked for.
-    recipe: Recipe,
-    /// How large it is.
-    cost: Cost,
-    /// Steps done.
-    steps: u64,
-    /// Every look at the model, as `metrics.jsonl` has it.
-    looks: Vec<Look>,
-}
 
 /// Runs the command; `start` is when the program started.
 ///
@@ -80,9 +67,9 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
     let model = Model::open(&request.out.join("last").display().to_string())?;
     let identity = trainer.source().identity().clone();
     let envelope = Envelope {
-        sinkscope: VERSION,
+        sinkscope: VERSION.into(),
         command: request.command.clone(),
-        model: model_identity(&model)?,
+        model: Some(model_identity(&model)?),
         data: Some(DataIdentity {
             source: identity.source,
             sha256: identity.sha256,
@@ -101,8 +88,8 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
             peak_rss_bytes: machine::peak_memory(),
             seconds: start.elapsed().as_secs_f64(),
         },
-        seed: recipe.seed,
-        results: Results { recipe, cost, steps, looks },
+        seed: Some(recipe.seed),
+        results: Trained { recipe, cost, steps, looks },
     };
     let mut out = OutputDirectory::prepare(&request.out)?;
     out.stage("train.json", &envelope.to_json("train.json")?)?;

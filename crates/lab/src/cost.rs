@@ -1,12 +1,13 @@
 //! What a run will cost, before it starts.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_model::architecture::Architecture;
 
 use crate::recipe::Recipe;
 
 /// The size of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cost {
     /// Weights.
     pub parameters: u64,

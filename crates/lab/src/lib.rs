@@ -12,6 +12,7 @@ pub mod optimizer;
 pub mod recipe;
 pub mod recipe_file;
 pub mod study;
+pub mod trained;
 pub mod trainer;
 pub mod watch;
 

@@ -37,7 +37,7 @@ pub struct Trainer {
 }
 
 /// What the next step depends on, beside weights and moments.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
     recipe: Recipe,
     /// SHA-256 of the data.

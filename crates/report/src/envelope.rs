@@ -1,8 +1,10 @@
 //! The frame of every JSON file: what was run, on what, by which definitions, and how long it took.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::ReportError;
 
@@ -12,28 +14,28 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A result and everything needed to read it years later. Fields are written in this order.
 ///
 /// `R` is the command's own results, `A` the model's architecture.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Envelope<R, A> {
     /// Version of the program, [`VERSION`].
-    pub sinkscope: &'static str,
+    pub sinkscope: Cow<'static, str>,
     /// The command line, word for word, beginning with the program's name.
     pub command: Vec<String>,
-    /// The model examined.
-    pub model: ModelIdentity<A>,
-    /// The tokens it was examined on; `None` if there were none.
+    /// The model examined; `None` of a study, which has many.
+    pub model: Option<ModelIdentity<A>>,
+    /// The tokens it was examined on; `None` if there were none, or many.
     pub data: Option<DataIdentity>,
     /// What each reported number means, by name.
     pub definitions: BTreeMap<String, String>,
     /// How long it took.
     pub timing: Timing,
-    /// Seed of everything random.
-    pub seed: u64,
+    /// Seed of everything random; `None` of a study, which has several.
+    pub seed: Option<u64>,
     /// The results of the command.
     pub results: R,
 }
 
 /// Which model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelIdentity<A> {
     /// Name of the file or directory, or the hub id.
     pub name: String,
@@ -46,7 +48,7 @@ pub struct ModelIdentity<A> {
 }
 
 /// Which tokens.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DataIdentity {
     /// The file, or what the text inside the binary is called.
     pub source: String,
@@ -61,7 +63,7 @@ pub struct DataIdentity {
 }
 
 /// How long it took.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timing {
     /// Everything, from start to just before writing, in seconds.
     pub seconds: f64,
@@ -76,7 +78,7 @@ pub struct Timing {
 }
 
 /// One pass.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PassTiming {
     /// What the pass was for.
     pub name: String,
@@ -111,14 +113,14 @@ mod tests {
 
     fn envelope() -> Envelope<Vec<f64>, BTreeMap<&'static str, f32>> {
         Envelope {
-            sinkscope: VERSION,
+            sinkscope: VERSION.into(),
             command: vec!["sinkscope".into(), "anatomy".into(), "m.gguf".into()],
-            model: ModelIdentity {
+            model: Some(ModelIdentity {
                 name: "m".into(),
                 architecture: BTreeMap::from([("norm_epsilon", 0.1_f32)]),
                 sha256: "ab".into(),
                 parameters: 12,
-            },
+            }),
             data: Some(DataIdentity { source: "t".into(), sha256: "cd".into(), sequences: 1, seq_len: 2, bos: false }),
             definitions: BTreeMap::from([("M_b".into(), "a median".into())]),
             timing: Timing {
@@ -128,7 +130,7 @@ mod tests {
                 fraction_of_bound: None,
                 peak_rss_bytes: Some(1024),
             },
-            seed: 3,
+            seed: Some(3),
             results: vec![0.1, 1e300, f64::NAN],
         }
     }

@@ -20,6 +20,7 @@ use crate::edits::{Change, RowEdit};
 use crate::error::SurgeryError;
 use crate::operation::Operation;
 use crate::plan::{Edited, Plan, Planner, block_of, channels_of};
+use crate::positions::ByPosition;
 use crate::quantise::{MaximaTap, QuantisedLayers};
 use crate::results::{Baseline, Comparison, PerplexityAfter, PositionNll, SpikePlace, Variant};
 use crate::taps::{KeepTap, LargestTap, NllTap, ReceivedTap, RowsTap};
@@ -100,6 +101,7 @@ pub fn compare(
         }),
         advice: Vec::new(),
         variants,
+        by_position: ByPosition::of(&run.positions, batch.seq_len),
         positions: run.positions,
     };
     let comparison = Comparison { advice: advice(&comparison, &request.operations), ..comparison };

@@ -10,6 +10,7 @@ pub mod edits;
 pub mod error;
 pub mod operation;
 pub mod plan;
+pub mod positions;
 pub mod quantise;
 pub mod results;
 pub mod taps;

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::positions::ByPosition;
+
 /// The untouched model and every variant, on the same tokens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
@@ -14,6 +16,8 @@ pub struct Comparison {
     pub variants: Vec<Variant>,
     /// What the run says to those who quantise the model or run it on long texts.
     pub advice: Vec<Advice>,
+    /// Every run by position, in at most 256 bins of positions.
+    pub by_position: ByPosition,
     /// Every run by position; in `positions.parquet`.
     #[serde(skip)]
     pub positions: Vec<PositionNll>,

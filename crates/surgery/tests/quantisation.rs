@@ -468,7 +468,7 @@ fn errors_are_those_of_the_outputs() {
     let found = run(&model, &batch, &request(&["quantize=w3-g8@block=1"]), PLENTY).expect("a comparison");
     let layers = &found.variants[0].linear_layers;
     assert_eq!(
-        layers.iter().map(|layer| layer.projection).collect::<Vec<_>>(),
+        layers.iter().map(|layer| layer.projection.as_str()).collect::<Vec<_>>(),
         ["query", "key", "value", "attention-output"]
     );
     // Block 1 reads what it reads in the untouched model.
@@ -554,7 +554,8 @@ fn advice_says_what_was_measured() {
     let kept =
         ["quantize=w3-g8", "quantize=w3-g8@position=0+keep-spikes", "cache=int2", "cache=int2@position=0+keep-sinks"];
     let found = run(&model, &batch(4, 9), &request(&kept), PLENTY).expect("a comparison");
-    let about: Vec<(&str, &str)> = found.advice.iter().map(|line| (line.about, line.operation.as_str())).collect();
+    let about: Vec<(&str, &str)> =
+        found.advice.iter().map(|line| (line.about.as_str(), line.operation.as_str())).collect();
     let expected = [
         ("loss", kept[0]),
         ("layers", kept[0]),

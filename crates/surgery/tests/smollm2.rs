@@ -80,7 +80,8 @@ fn spikes_are_what_a_shared_scale_cannot_bear() {
     assert!(loss[1] < 0.25 * loss[0], "spikes kept: {loss:?}");
     assert_eq!(found.variants[1].kept_tokens, found.spike.map(|spike| spike.tokens));
     // The block that makes the spike reads what no scale of the others can hold.
-    let down = found.variants[0].linear_layers.iter().find(|layer| (layer.block, layer.projection) == (24, "down"));
+    let down =
+        found.variants[0].linear_layers.iter().find(|layer| (layer.block, layer.projection.as_str()) == (24, "down"));
     let down = down.expect("a layer");
     assert!(down.breaks && down.largest_at_spikes > Some(20.0 * down.largest_elsewhere), "{down:?}");
     let breaking = |index: usize| found.variants[index].linear_layers.iter().filter(|layer| layer.breaks).count();

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NUMERICS_VERSION;
 use super::claim::{Condition, Figures, Measure, Tested, Verdict};
 use super::file::{Paper, Row, Study};
 use super::plan::Plan;
@@ -14,6 +15,8 @@ use crate::recipe::Recipe;
 /// What a study shows so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StudyResults {
+    /// [`NUMERICS_VERSION`] of the program that made the runs.
+    pub numerics: u32,
     /// The study's file without its ending.
     pub study: String,
     /// What it is about.
@@ -153,6 +156,7 @@ pub fn tabulate(study: &Study, summaries: &Summaries, plan: Option<&Plan>) -> Re
         ClaimResult { text: claim.text.clone(), verdict: Verdict::of_all(&verdicts), conditions }
     });
     Ok(StudyResults {
+        numerics: NUMERICS_VERSION,
         study: study.name.clone(),
         title: study.title.clone(),
         table: study.table.clone(),

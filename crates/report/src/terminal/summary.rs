@@ -9,10 +9,11 @@ use crate::text::{escape_control, wrap};
 
 /// The model, with further facts about it, and the tokens if there are any.
 pub(super) fn model<R, A>(envelope: &Envelope<R, A>, facts: &[String], style: &Style) -> String {
-    let model = &envelope.model;
-    let mut all = vec![format!("{} parameters", count(model.parameters))];
+    let mut all: Vec<String> =
+        envelope.model.iter().map(|model| format!("{} parameters", count(model.parameters))).collect();
     all.extend_from_slice(facts);
-    let title = style.title(&escape_control(&model.name), &all.join(", "));
+    let name = envelope.model.as_ref().map_or("", |model| &model.name);
+    let title = style.title(&escape_control(name), &all.join(", "));
     let Some(data) = &envelope.data else { return title };
     let tokens = format!(
         "{}: {} of {}, {} BOS",

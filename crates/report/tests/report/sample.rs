@@ -10,6 +10,7 @@ use sinkscope_anatomy::results::{
     Sinks, SpikeChannel, SpikeToken, Spikes, Stage, StageOutput, TopChannel,
 };
 use sinkscope_report::envelope::{DataIdentity, Envelope, ModelIdentity, PassTiming, Timing, VERSION};
+use sinkscope_surgery::positions::ByPosition;
 use sinkscope_surgery::results::{
     Advice, Baseline, Comparison, LinearLayer, PerplexityAfter, PositionNll, SpikePlace, Variant,
 };
@@ -237,6 +238,8 @@ pub fn comparison() -> Comparison {
         figure,
         unit: "nats a token".to_owned(),
     };
+    let positions: Vec<PositionNll> =
+        (1..3).map(|position| PositionNll { name: HOSTILE.to_owned(), position, nll: 3.5 }).collect();
     Comparison {
         baseline: Baseline { perplexity: 33.115, nll: 3.5, tokens: 4032, sink_ratio: 0.744, largest: 28_301.0 },
         spike: Some(SpikePlace { block: 24, channels: (0..10).collect(), tokens: 65 }),
@@ -255,20 +258,21 @@ pub fn comparison() -> Comparison {
                 4.0,
             ),
         ],
-        positions: (1..3).map(|position| PositionNll { name: HOSTILE.to_owned(), position, nll: 3.5 }).collect(),
+        by_position: ByPosition::of(&positions, 4),
+        positions,
     }
 }
 
 pub fn envelope<R>(results: R) -> Envelope<R, ()> {
     Envelope {
-        sinkscope: VERSION,
+        sinkscope: VERSION.into(),
         command: vec!["sinkscope".into(), "anatomy".into(), "made-up.gguf".into()],
-        model: ModelIdentity {
+        model: Some(ModelIdentity {
             name: "made-up\u{7}".into(),
             architecture: (),
             sha256: "ab".into(),
             parameters: 1_234_567,
-        },
+        }),
         data: Some(DataIdentity {
             source: "the built-in text".into(),
             sha256: "cd".into(),
@@ -284,7 +288,7 @@ pub fn envelope<R>(results: R) -> Envelope<R, ()> {
             fraction_of_bound: Some(0.6123),
             peak_rss_bytes: Some(432_013_312),
         },
-        seed: 0,
+        seed: Some(0),
         results,
     }
 }
