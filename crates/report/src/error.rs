@@ -1,8 +1,8 @@
-//! One error type for everything that can go wrong while results are written.
+//! One error type for everything that can go wrong while results are written or read back.
 
 use std::path::{Path, PathBuf};
 
-/// Why results could not be written.
+/// Why results could not be written, or read back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
@@ -32,6 +32,41 @@ pub enum ReportError {
         /// What the serialiser said.
         source: serde_json::Error,
     },
+    /// An output cannot be read.
+    #[error("{path}: cannot read ({source})")]
+    Unreadable {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A directory holds no output.
+    #[error(
+        "{path}: holds no output; name a directory that `anatomy`, `census`, `probe`, `operate`, `train` or `study` wrote \
+         with --out"
+    )]
+    Nothing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// An output is not what this version writes.
+    #[error("{path}: is no output of this version ({}{source}); run the command again", written_by(writer.as_deref()))]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The version that it says wrote it.
+        writer: Option<String>,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A figure cannot be drawn.
+    #[error("figure {figure}: {reason}")]
+    Figure {
+        /// Its anchor.
+        figure: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A result has no form as a table.
     #[error("table {table}: {reason}")]
     Table {
@@ -40,6 +75,12 @@ pub enum ReportError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// The version that wrote a file, if it is not this one.
+fn written_by(writer: Option<&str>) -> String {
+    let other = writer.filter(|writer| *writer != crate::envelope::VERSION);
+    other.map_or_else(String::new, |version| format!("written by version {version}; "))
 }
 
 impl ReportError {

@@ -44,7 +44,8 @@ pub(super) fn findings(anatomy: &Anatomy, style: &Style) -> String {
     text
 }
 
-fn spike_sentence(anatomy: &Anatomy, spikes: &Spikes) -> String {
+/// Where the strongest spike is, when it comes in and when it goes out.
+pub(crate) fn spike_sentence(anatomy: &Anatomy, spikes: &Spikes) -> String {
     let Some(stage) = spikes.stages.first() else {
         let place = spikes.largest_at.as_ref().map_or_else(String::new, |at| format!(" (block {})", at.block));
         return format!(
@@ -90,7 +91,8 @@ fn spike_sentence(anatomy: &Anatomy, spikes: &Spikes) -> String {
     )
 }
 
-fn sink_sentence(sinks: &Sinks) -> String {
+/// How many heads sink.
+pub(crate) fn sink_sentence(sinks: &Sinks) -> String {
     let interval = sinks
         .ratio_ci95
         .map_or_else(String::new, |[low, high]| format!(" (95 % interval {} to {})", percent(low), percent(high)));

@@ -139,6 +139,7 @@ fn sample() -> StudyResults {
         tested(None, None, (None, Some(0.3)), Some([-4.0, 1234.5]), Verdict::Undecided),
     ];
     StudyResults {
+        numerics: 1,
         study: "sample".into(),
         title: "Norms | and more".into(),
         table: Some("Table 5".into()),

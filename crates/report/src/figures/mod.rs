@@ -1,0 +1,52 @@
+//! The figures of a report: one module a question, one function a figure.
+
+pub mod examination;
+pub mod sinks;
+pub mod study;
+pub mod surgery;
+pub mod training;
+pub mod weights;
+
+use crate::ReportError;
+use crate::figure::{Axis, Colour, Mark, Series};
+use crate::tidy::{Column, Table};
+
+/// The blocks of a model on an axis.
+fn blocks() -> Axis {
+    Axis::linear("block")
+}
+
+/// Those of `tables` that is called `name`.
+///
+/// # Errors
+/// [`ReportError::Table`] if there is none.
+fn take(tables: &[Table], name: &str) -> Result<Table, ReportError> {
+    let found = tables.iter().find(|table| table.name() == name);
+    found.cloned().ok_or_else(|| ReportError::table(name, "is not among the tables of the command"))
+}
+
+/// A line over blocks.
+fn line(name: &str, colour: Colour, mark: Mark, points: impl IntoIterator<Item = (usize, f64)>) -> Series {
+    Series::new(name, colour, mark, points.into_iter().map(|(x, y)| (x as f64, y)))
+}
+
+/// A grid of layers and heads as a tidy table.
+///
+/// # Errors
+/// [`ReportError::Table`] if the writer refuses it.
+fn grid(name: &str, rows: &str, columns: &str, value: &str, values: &[Vec<f64>]) -> Result<Table, ReportError> {
+    let places = || values.iter().enumerate().flat_map(|(row, of)| (0..of.len()).map(move |column| (row, column)));
+    Table::new(
+        name,
+        vec![
+            Column::counts(rows, places().map(|place| place.0)),
+            Column::counts(columns, places().map(|place| place.1)),
+            Column::floats(value, values.iter().flatten().copied()),
+        ],
+    )
+}
+
+/// What there is of many, `None` as not a number.
+fn or_gap(value: Option<f64>) -> f64 {
+    value.unwrap_or(f64::NAN)
+}

@@ -1,0 +1,186 @@
+//! Which heads sink, at which positions, and what their geometry has to do with it.
+
+use sinkscope_anatomy::results::Sinks;
+use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
+
+use super::{grid, or_gap, take};
+use crate::ReportError;
+use crate::figure::{Axis, Colour, Content, Figure, Mark, Panel, Series};
+use crate::number::percent;
+use crate::tidy::{Column, Table};
+
+/// The anchor of [`heads`], in which a page lets a head be picked.
+pub const HEADS: &str = "heads";
+
+/// How strongly every head sinks.
+///
+/// # Errors
+/// [`ReportError::Table`] if `tables` lacks the numbers.
+pub fn heads(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportError> {
+    let strongest = sinks
+        .heads
+        .iter()
+        .enumerate()
+        .flat_map(|(layer, row)| row.iter().enumerate().map(move |(head, alpha)| (layer, head, *alpha)))
+        .max_by(|a, b| a.2.total_cmp(&b.2));
+    Ok(Figure {
+        id: HEADS.into(),
+        title: "Sink strength of every head".into(),
+        paper: Some("eq. 27".into()),
+        caption: format!(
+            "The largest share of a sequence's attention that one key of its first half receives, mean over sequences. A \
+             head is a sink in a sequence where it is above {}.",
+            sinks.epsilon
+        ),
+        alt: strongest.map_or_else(
+            || "There are no heads.".into(),
+            |(layer, head, alpha)| {
+                format!(
+                    "{} of heads and sequences are sinks; the strongest is head {head} of layer {layer}, with {alpha:.3}.",
+                    percent(sinks.ratio)
+                )
+            },
+        ),
+        panels: vec![Panel {
+            title: String::new(),
+            x: Axis::linear("head"),
+            y: Axis::linear("layer"),
+            content: Content::Heat {
+                values: sinks.heads.clone(),
+                unit: "max alpha".into(),
+                range: Some([0.0, 1.0]),
+                log: false,
+            },
+        }],
+        data: take(tables, "heads")?,
+    })
+}
+
+/// Sink ratio by layer, under every definition (eq. 28).
+///
+/// # Errors
+/// [`ReportError::Table`] if the writer refuses its numbers.
+pub fn by_layer(sinks: &Sinks) -> Result<Figure, ReportError> {
+    let points = |ratios: &[f64]| -> Vec<(f64, f64)> {
+        ratios.iter().enumerate().map(|(layer, ratio)| (layer as f64, 100.0 * ratio)).collect()
+    };
+    let mut series = vec![Series::new(&sinks.definition, Colour::Sink, Mark::Line, points(&sinks.by_layer))];
+    if let Some(intervals) = &sinks.by_layer_ci95 {
+        let percents = intervals.iter().map(|[low, high]| [100.0 * low, 100.0 * high]).collect();
+        series[0] = series[0].clone().with_intervals(percents);
+    }
+    for (index, (name, other)) in sinks.other_definitions.iter().enumerate() {
+        series.push(Series::new(name, Colour::Nth(2 + index), Mark::Dashed, points(&other.by_layer)));
+    }
+    let mut columns = vec![
+        Column::counts("layer", 0..sinks.by_layer.len()),
+        Column::floats(sinks.definition.clone(), sinks.by_layer.iter().copied()),
+    ];
+    columns.extend(
+        sinks
+            .other_definitions
+            .iter()
+            .map(|(name, other)| Column::floats(name.clone(), other.by_layer.iter().copied())),
+    );
+    let most = sinks.by_layer.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    Ok(Figure {
+        id: "sinks-by-layer".into(),
+        title: "Sink ratio by layer".into(),
+        paper: Some("eq. 28".into()),
+        caption:
+            "Share of a layer's heads and sequences that are sinks, with its 95 % bootstrap interval over sequences; \
+                  dashed, by the definitions of Gu et al.: of the first key alone (gu), or of any of the first half \
+                  (gu-max), over the queries that see it."
+                .into(),
+        alt: most.map_or_else(String::new, |(layer, ratio)| {
+            format!("{} over all layers; most in layer {layer}, {}.", percent(sinks.ratio), percent(*ratio))
+        }),
+        panels: vec![Panel::plot("", Axis::linear("layer"), Axis::linear("sink ratio, %").within(0.0, 102.0), series)],
+        data: Table::new("sinks-by-layer", columns)?,
+    })
+}
+
+/// Attention received by position and layer.
+///
+/// # Errors
+/// [`ReportError::Table`] if the writer refuses its numbers.
+pub fn by_position(sinks: &Sinks) -> Result<Figure, ReportError> {
+    let received = &sinks.by_position;
+    let evenly = received.first.iter().enumerate().all(|(bin, first)| bin == *first);
+    let x = if evenly {
+        Axis::linear("position of the key")
+    } else {
+        Axis::names("position of the key, from", received.first.iter().map(ToString::to_string))
+    };
+    let mean_of_first =
+        |layers: &[Vec<f64>]| layers.iter().filter_map(|layer| layer.first()).sum::<f64>() / layers.len().max(1) as f64;
+    Ok(Figure {
+        id: "sinks-by-position".into(),
+        title: "Who receives the attention".into(),
+        paper: Some("eq. 27".into()),
+        caption:
+            "Attention that a key receives (alpha), mean over sequences and the heads of a layer, by the position of \
+                  the key. Colours go by the logarithm."
+                .into(),
+        alt: format!("The first key receives {:.3} in the mean over layers.", mean_of_first(&received.layers)),
+        panels: vec![Panel {
+            title: String::new(),
+            x,
+            y: Axis::linear("layer"),
+            content: Content::Heat { values: received.layers.clone(), unit: "alpha".into(), range: None, log: true },
+        }],
+        data: grid("sinks-by-position", "layer", "bin", "alpha", &received.layers)?,
+    })
+}
+
+/// What sets sink heads apart: the logit gap and the dimension of keys (eq. 26).
+///
+/// # Errors
+/// [`ReportError::Table`] if `tables` lacks the numbers.
+pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) -> Result<Figure, ReportError> {
+    let alpha = |head: &HeadGeometry| {
+        sinks.and_then(|sinks| sinks.heads.get(head.layer)?.get(head.head).copied()).unwrap_or(f64::NAN)
+    };
+    type Of<'a> = &'a dyn Fn(&HeadGeometry) -> f64;
+    let panel = |title: &str, x: Axis, y: Axis, of_x: Of<'_>, of_y: Of<'_>| {
+        let dots = |name: &str, colour, sink: bool| {
+            let heads = || geometry.heads.iter().filter(move |head| head.sink == sink);
+            Series::new(name, colour, Mark::Dots, heads().map(|head| (of_x(head), of_y(head))))
+                .with_notes(heads().map(|head| format!("layer {}, head {}", head.layer, head.head)).collect())
+        };
+        let series = vec![dots("other heads", Colour::Other, false), dots("sink heads", Colour::Sink, true)];
+        Panel::plot(title, x, y, series)
+    };
+    let gap = |head: &HeadGeometry| or_gap(head.logit_gap);
+    let rank = |rank: Option<usize>| rank.map_or(f64::NAN, |rank| rank as f64);
+    let spike = |head: &HeadGeometry| rank(head.key_rank95_spike);
+    let other = |head: &HeadGeometry| rank(head.key_rank95_other);
+    let mut panels =
+        vec![panel("Queries prefer the sink key", Axis::linear("logit gap"), Axis::linear("max alpha"), &gap, &alpha)];
+    if geometry.heads.iter().any(|head| head.key_rank95_spike.is_some()) {
+        panels.push(panel(
+            "Its keys have few dimensions",
+            Axis::linear("95 % rank, spike keys"),
+            Axis::linear("95 % rank, other keys"),
+            &spike,
+            &other,
+        ));
+    }
+    let mean = |sink: bool| {
+        let gaps: Vec<f64> =
+            geometry.heads.iter().filter(|head| head.sink == sink).filter_map(|h| h.logit_gap).collect();
+        if gaps.is_empty() { "unknown".into() } else { format!("{:.2}", gaps.iter().sum::<f64>() / gaps.len() as f64) }
+    };
+    Ok(Figure {
+        id: "geometry".into(),
+        title: "What sets sink heads apart".into(),
+        paper: Some("eq. 26".into()),
+        caption:
+            "A dot is a head. Left: by how much the logit of the sink key exceeds that of the other keys that a query \
+                  sees. Right: how many dimensions hold 95 % of the keys of spike tokens, and of all others."
+                .into(),
+        alt: format!("Mean logit gap of sink heads {}, of other heads {}.", mean(true), mean(false)),
+        panels,
+        data: take(tables, "geometry")?,
+    })
+}

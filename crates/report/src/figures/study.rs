@@ -1,0 +1,98 @@
+//! A study: its rows beside one another, and when they part.
+
+use sinkscope_lab::study::claim::Measure;
+use sinkscope_lab::study::results::{RowResult, StudyResults};
+use sinkscope_lab::study::summary::ShortLook;
+
+use super::take;
+use crate::ReportError;
+use crate::figure::{Axis, Colour, Figure, Mark, Panel, Series};
+use crate::number::{percent, value};
+use crate::tidy::Table;
+
+/// Perplexity, sinks and spike of every row, each seed and the mean with its deviation.
+///
+/// # Errors
+/// [`ReportError::Table`] if `tables` lacks the numbers.
+pub fn rows(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportError> {
+    let rows: Vec<&RowResult> = results.rows.iter().filter(|row| row.figures.is_some()).collect();
+    let names = || Axis::names("", rows.iter().map(|row| row.name.clone()));
+    let panel = |title: &str, axis: Axis, colour, measure| {
+        let spreads = rows.iter().enumerate().filter_map(|(at, row)| Some((at, row.figures?.of(measure))));
+        let means = Series::new("", colour, Mark::Dots, spreads.clone().map(|(at, spread)| (spread.mean, at as f64)))
+            .with_intervals(
+                spreads
+                    .map(|(_, spread)| {
+                        let deviation = spread.deviation.unwrap_or(0.0);
+                        [spread.mean - deviation, spread.mean + deviation]
+                    })
+                    .collect(),
+            );
+        let runs = || rows.iter().enumerate().flat_map(|(at, row)| row.runs.iter().map(move |run| (at, run)));
+        let seeds =
+            Series::new("", Colour::Other, Mark::Crosses, runs().map(|(at, run)| (run.figures.of(measure), at as f64)))
+                .with_notes(
+                    runs().map(|(_, run)| format!("seed {}: {}", run.seed, value(run.figures.of(measure)))).collect(),
+                );
+        Panel::plot(title, axis, names(), vec![seeds, means])
+    };
+    let said = rows.iter().filter_map(|row| {
+        let figures = row.figures?;
+        Some(format!(
+            "{}: perplexity {}, sinks {}, spike {}",
+            row.name,
+            value(figures.perplexity.mean),
+            percent(figures.sink_percent.mean / 100.0),
+            value(figures.spike.mean)
+        ))
+    });
+    Ok(Figure {
+        id: "rows".into(),
+        title: "The rows beside one another".into(),
+        paper: results.table.clone(),
+        caption: "A dot is the mean over seeds, with one sample deviation on either side; crosses are the seeds."
+            .into(),
+        alt: said.collect::<Vec<_>>().join("; ") + ".",
+        panels: vec![
+            panel("Perplexity", Axis::linear("perplexity"), Colour::Nth(2), Measure::Perplexity),
+            panel("Sinks", Axis::linear("sink ratio, %"), Colour::Sink, Measure::SinkPercent),
+            panel("Spike", Axis::log("largest activation"), Colour::Spike, Measure::Spike),
+        ],
+        data: take(tables, "study")?,
+    })
+}
+
+/// Sinks and spike of every row over training, mean over seeds.
+///
+/// # Errors
+/// [`ReportError::Table`] if `tables` lacks the numbers.
+pub fn emergence(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportError> {
+    let rows: Vec<&RowResult> = results.rows.iter().filter(|row| !row.runs.is_empty()).collect();
+    let panel = |title: &str, axis: Axis, of: fn(&ShortLook) -> f64| {
+        let lines = rows.iter().enumerate().map(|(index, row)| {
+            // The looks of all seeds are at the same steps; of a run that lacks one, none is taken there.
+            let most = row.runs.iter().map(|run| run.summary.looks.len()).min().unwrap_or(0);
+            let points = (0..most).map(|look| {
+                let at = |run: usize| &row.runs[run].summary.looks[look];
+                let mean = (0..row.runs.len()).map(|run| of(at(run))).sum::<f64>() / row.runs.len() as f64;
+                (at(0).tokens as f64 / 1e6, mean)
+            });
+            let mark = if index < Colour::ALIKE { Mark::Line } else { Mark::Dashed };
+            Series::new(&row.name, Colour::Nth(index), mark, points)
+        });
+        Panel::plot(title, Axis::linear("million tokens"), axis, lines.collect())
+    };
+    Ok(Figure {
+        id: "rows-over-training".into(),
+        title: "When the rows part".into(),
+        paper: None,
+        caption: "Looks at the models while they were trained, mean over seeds.".into(),
+        alt: format!("{} rows; the last looks are those of the table.", rows.len()),
+        panels: vec![
+            panel("Loss", Axis::linear("nats a token, held out"), |look| look.nll),
+            panel("Sinks", Axis::linear("sink ratio, %"), |look| 100.0 * look.sink_ratio),
+            panel("Spike", Axis::log("largest activation"), |look| look.spike),
+        ],
+        data: take(tables, "looks")?,
+    })
+}

@@ -1,0 +1,168 @@
+//! What operations on the model do to it.
+
+use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
+
+use super::{or_gap, take};
+use crate::ReportError;
+use crate::figure::{Axis, Colour, Content, Figure, Mark, Panel, Rule, Series};
+use crate::number::value;
+use crate::tidy::{Column, Table};
+
+/// Most runs with a line of their own, and most quantisations with a panel.
+const MOST_LINES: usize = 6;
+const MOST_PANELS: usize = 3;
+
+/// What every operation costs in prediction, and what it leaves of sinks and spikes.
+///
+/// # Errors
+/// [`ReportError::Table`] if `tables` lacks the numbers.
+pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, ReportError> {
+    let variants = &comparison.variants;
+    let names = || Axis::names("", variants.iter().map(|variant| variant.name.clone()));
+    let dots = |colour, of: &dyn Fn(&Variant) -> f64| {
+        let points = variants.iter().enumerate().map(|(index, variant)| (of(variant), index as f64));
+        Series::new("", colour, Mark::Dots, points)
+    };
+    let cost = dots(Colour::Spike, &|variant| or_gap(variant.delta_nll)).with_intervals(
+        variants.iter().map(|variant| variant.delta_ci95.unwrap_or_else(|| [or_gap(variant.delta_nll); 2])).collect(),
+    );
+    let perplexity = dots(Colour::Spike, &|variant| or_gap(variant.perplexity));
+    let sinks = dots(Colour::Sink, &|variant| 100.0 * variant.sink_ratio);
+    let baseline = &comparison.baseline;
+    let worst = variants
+        .iter()
+        .filter(|variant| variant.delta_nll.is_some())
+        .max_by(|a, b| or_gap(a.delta_nll).total_cmp(&or_gap(b.delta_nll)));
+    Ok(Figure {
+        id: "operations".into(),
+        title: "What operations cost".into(),
+        paper: None,
+        caption: "Left: what is added to the loss, over the targets that both runs predict, with the paired 95 % bootstrap \
+                  interval over sequences. Middle: perplexity, beside that of the untouched model. Right: the sink ratio \
+                  that is left."
+            .into(),
+        alt: worst.map_or_else(
+            || "No operation predicts a target that the untouched model does.".into(),
+            |worst| {
+                format!(
+                    "Untouched, perplexity is {}; {} costs most, {:+.4} nats a token.",
+                    value(baseline.perplexity),
+                    worst.name,
+                    or_gap(worst.delta_nll)
+                )
+            },
+        ),
+        panels: vec![
+            Panel::plot("Cost", Axis::linear("nats a token"), names(), vec![cost]).with_rule(Rule::upright(0.0, "")),
+            Panel::plot("Perplexity", Axis::log("perplexity"), names(), vec![perplexity])
+                .with_rule(Rule::upright(baseline.perplexity, "untouched")),
+            Panel::plot("Sinks", Axis::linear("sink ratio, %").within(0.0, 102.0), names(), vec![sinks])
+                .with_rule(Rule::upright(100.0 * baseline.sink_ratio, "untouched")),
+        ],
+        data: take(tables, "variants")?,
+    })
+}
+
+/// Loss by position, of the untouched model and of the operations that change it most.
+///
+/// # Errors
+/// [`ReportError::Table`] if the writer refuses its numbers.
+pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
+    let binned = &comparison.by_position;
+    let cost = |name: &str| {
+        let variant = comparison.variants.iter().find(|variant| variant.name == name);
+        variant.and_then(|variant| variant.delta_nll).map_or(f64::INFINITY, f64::abs)
+    };
+    // The untouched model has an empty name and comes first.
+    let mut chosen: Vec<_> = binned.runs.iter().collect();
+    chosen.sort_by(|a, b| cost(&b.name).total_cmp(&cost(&a.name)));
+    chosen.truncate(MOST_LINES + 1);
+    let at = |bin: usize| (bin * binned.width) as f64 + (binned.width - 1) as f64 / 2.0;
+    let series = chosen.iter().enumerate().map(|(index, run)| {
+        let (name, colour, mark) = if run.name.is_empty() {
+            ("untouched", Colour::Other, Mark::Dashed)
+        } else {
+            (run.name.as_str(), Colour::Nth(index.saturating_sub(1)), Mark::Line)
+        };
+        let points = run.nll.iter().enumerate().map(|(bin, nll)| (at(bin), or_gap(*nll)));
+        Series::new(name, colour, mark, points)
+    });
+    let rows = || binned.runs.iter().flat_map(|run| run.nll.iter().enumerate().map(move |(bin, nll)| (run, bin, *nll)));
+    Ok(Figure {
+        id: "loss-by-position".into(),
+        title: "Loss by position".into(),
+        paper: None,
+        caption:
+            "Mean negative log-likelihood of the token at a position, over sequences: of the untouched model and of \
+                  the operations that change it most."
+                .into(),
+        alt: format!(
+            "{} runs over {} bins of positions.",
+            binned.runs.len(),
+            binned.runs.first().map_or(0, |r| r.nll.len())
+        ),
+        panels: vec![Panel::plot("", Axis::linear("position"), Axis::linear("nats a token"), series.collect())],
+        data: Table::new(
+            "loss-by-position",
+            vec![
+                Column::texts("name", rows().map(|(run, ..)| run.name.as_str())),
+                Column::counts("first_position", rows().map(|(_, bin, _)| bin * binned.width)),
+                Column::optional_floats("nll", rows().map(|(.., nll)| nll)),
+            ],
+        )?,
+    })
+}
+
+/// What quantised layers lose of their output, layer by layer; `None` if nothing was quantised.
+///
+/// # Errors
+/// [`ReportError::Table`] if `tables` lacks the numbers.
+pub fn quantisation(comparison: &Comparison, tables: &[Table]) -> Result<Option<Figure>, ReportError> {
+    let quantised: Vec<&Variant> =
+        comparison.variants.iter().filter(|variant| !variant.linear_layers.is_empty()).collect();
+    if quantised.is_empty() {
+        return Ok(None);
+    }
+    let panels = quantised.iter().take(MOST_PANELS).map(|variant| {
+        let mut projections: Vec<&str> = Vec::new();
+        for layer in &variant.linear_layers {
+            if !projections.contains(&layer.projection.as_str()) {
+                projections.push(&layer.projection);
+            }
+        }
+        let layer_of = |layer: &LinearLayer| (layer.block.max(1) - 1) / 2;
+        let layers = variant.linear_layers.iter().map(layer_of).max().unwrap_or(0) + 1;
+        let mut values = vec![vec![f64::NAN; layers]; projections.len()];
+        for layer in &variant.linear_layers {
+            let row = projections.iter().position(|projection| *projection == layer.projection);
+            if let (Some(row), Some(error)) = (row, layer.error) {
+                values[row][layer_of(layer)] = 100.0 * error;
+            }
+        }
+        Panel {
+            title: variant.name.clone(),
+            x: Axis::linear("layer"),
+            y: Axis::names("", projections),
+            content: Content::Heat { values, unit: "error, %".into(), range: None, log: true },
+        }
+    });
+    let broken: Vec<String> = quantised
+        .iter()
+        .map(|variant| {
+            let breaking = variant.linear_layers.iter().filter(|layer| layer.breaks).count();
+            format!("{}: {breaking} of {} layers break", variant.name, variant.linear_layers.len())
+        })
+        .collect();
+    Ok(Some(Figure {
+        id: "quantisation".into(),
+        title: "Where quantisation does damage".into(),
+        paper: None,
+        caption:
+            "Relative error of the output of every quantised layer, at tokens that do not spike, in percent. Colours \
+                  go by the logarithm."
+                .into(),
+        alt: broken.join("; ") + ".",
+        panels: panels.collect(),
+        data: take(tables, "linear_layers")?,
+    }))
+}

@@ -1,0 +1,78 @@
+//! When spikes and sinks are born.
+
+use sinkscope_lab::trainer::Look;
+
+use crate::ReportError;
+use crate::figure::{Axis, Colour, Figure, Mark, Panel, Series};
+use crate::number::{count, percent, value};
+use crate::tidy::{Column, Table};
+
+/// Loss, spike and sinks over the tokens that a model was trained on.
+///
+/// # Errors
+/// [`ReportError::Table`] if the writer refuses its numbers.
+pub fn emergence(looks: &[Look]) -> Result<Figure, ReportError> {
+    let line = |name: &str, colour, mark, of: &dyn Fn(&Look) -> f64| {
+        Series::new(name, colour, mark, looks.iter().map(|look| (look.record.tokens as f64 / 1e6, of(look))))
+    };
+    let watched = |of: fn(&sinkscope_lab::watch::Watched) -> f64| move |look: &Look| of(&look.record.watched);
+    let x = || Axis::linear("million tokens");
+    let losses = vec![
+        line("held out", Colour::Nth(1), Mark::Line, &watched(|seen| seen.nll)),
+        line("training", Colour::Other, Mark::Dashed, &|look| super::or_gap(look.record.loss)),
+    ];
+    let typical = |look: &Look| {
+        let seen = &look.record.watched;
+        seen.typical_by_block.iter().copied().fold(f64::NAN, f64::max)
+    };
+    let spikes = vec![
+        line("largest", Colour::Spike, Mark::Line, &watched(|seen| seen.spike)),
+        line("typical token", Colour::Other, Mark::Dashed, &typical),
+    ];
+    let sinks = vec![
+        line("sink ratio", Colour::Sink, Mark::Line, &watched(|seen| 100.0 * seen.sink_ratio)),
+        line("mean max alpha", Colour::Other, Mark::Dashed, &watched(|seen| 100.0 * seen.mean_max_alpha)),
+    ];
+    let counts = |name: &str, of: fn(&Look) -> u64| Column::counts(name, looks.iter().map(|look| of(look) as usize));
+    let floats = |name: &str, of: fn(&sinkscope_lab::watch::Watched) -> f64| {
+        Column::floats(name, looks.iter().map(|look| of(&look.record.watched)))
+    };
+    Ok(Figure {
+        id: "emergence".into(),
+        title: "When spikes and sinks are born".into(),
+        paper: None,
+        caption: "Looks at the model while it was trained, on held-out sequences: mean negative log-likelihood, the \
+                  largest activation beside the typical token's (the largest of any block), and the sink ratio."
+            .into(),
+        alt: looks.last().map_or_else(
+            || "The run has not been looked at.".into(),
+            |look| {
+                let seen = &look.record.watched;
+                format!(
+                    "After {} tokens: perplexity {}, largest activation {}, sink ratio {}.",
+                    count(look.record.tokens),
+                    value(seen.perplexity),
+                    value(seen.spike),
+                    percent(seen.sink_ratio)
+                )
+            },
+        ),
+        panels: vec![
+            Panel::plot("Loss", x(), Axis::linear("nats a token"), losses),
+            Panel::plot("Spike", x(), Axis::log("magnitude"), spikes),
+            Panel::plot("Sinks", x(), Axis::linear("%"), sinks),
+        ],
+        data: Table::new(
+            "emergence",
+            vec![
+                counts("step", |look| look.step),
+                counts("tokens", |look| look.record.tokens),
+                Column::optional_floats("loss", looks.iter().map(|look| look.record.loss)),
+                floats("nll", |seen| seen.nll),
+                floats("spike", |seen| seen.spike),
+                floats("sink_ratio", |seen| seen.sink_ratio),
+                floats("mean_max_alpha", |seen| seen.mean_max_alpha),
+            ],
+        )?,
+    })
+}

@@ -1,0 +1,126 @@
+//! What commands left in directories, read back.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sinkscope_anatomy::census::Census;
+use sinkscope_anatomy::probe::Probe;
+use sinkscope_anatomy::results::Anatomy;
+use sinkscope_lab::metrics::METRICS_FILE;
+use sinkscope_lab::study::StudyResults;
+use sinkscope_lab::trained::Trained;
+use sinkscope_lab::trainer::Look;
+use sinkscope_surgery::results::Comparison;
+
+use crate::ReportError;
+use crate::envelope::{Envelope, ModelIdentity};
+
+/// A result in its frame; a model's architecture as it stands in the file.
+pub type Framed<R> = Envelope<R, Value>;
+
+/// The output of one command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// `anatomy.json`.
+    Anatomy(Box<Framed<Anatomy>>),
+    /// `census.json`.
+    Census(Box<Framed<Census>>),
+    /// `probe.json`.
+    Probe(Box<Framed<Probe>>),
+    /// `operate.json`.
+    Operate(Box<Framed<Comparison>>),
+    /// `train.json`.
+    Train(Box<Framed<Trained>>),
+    /// `metrics.jsonl` of a run that has not finished.
+    Training(Vec<Look>),
+    /// `study.json`.
+    Study(Box<Framed<StudyResults>>),
+}
+
+/// An output and where it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// What it is.
+    pub output: Output,
+}
+
+impl Output {
+    /// The model, if there is one.
+    pub fn model(&self) -> Option<&ModelIdentity<Value>> {
+        match self {
+            Self::Anatomy(framed) => framed.model.as_ref(),
+            Self::Census(framed) => framed.model.as_ref(),
+            Self::Probe(framed) => framed.model.as_ref(),
+            Self::Operate(framed) => framed.model.as_ref(),
+            Self::Train(framed) => framed.model.as_ref(),
+            Self::Training(_) | Self::Study(_) => None,
+        }
+    }
+}
+
+/// The outputs in these directories, in their order and, within one, in the order of [`Output`].
+///
+/// # Errors
+/// [`ReportError::Unreadable`] if a directory is none or holds no output, [`ReportError::Malformed`] if an output is not
+/// what this version writes.
+pub fn read(directories: &[PathBuf]) -> Result<Vec<Found>, ReportError> {
+    let mut all = Vec::new();
+    for directory in directories {
+        let before = all.len();
+        let mut add = |output: Option<Output>| {
+            all.extend(output.map(|output| Found { directory: directory.clone(), output }));
+        };
+        if !directory.is_dir() {
+            let kind = if directory.exists() { io::ErrorKind::NotADirectory } else { io::ErrorKind::NotFound };
+            return Err(ReportError::Unreadable { path: directory.clone(), source: kind.into() });
+        }
+        add(framed(directory, "anatomy.json")?.map(|found| Output::Anatomy(Box::new(found))));
+        add(framed(directory, "census.json")?.map(|found| Output::Census(Box::new(found))));
+        add(framed(directory, "probe.json")?.map(|found| Output::Probe(Box::new(found))));
+        add(framed(directory, "operate.json")?.map(|found| Output::Operate(Box::new(found))));
+        match framed(directory, "train.json")? {
+            Some(found) => add(Some(Output::Train(Box::new(found)))),
+            None => add(looks(directory)?.map(Output::Training)),
+        }
+        add(framed(directory, "study.json")?.map(|found| Output::Study(Box::new(found))));
+        if all.len() == before {
+            return Err(ReportError::Nothing { path: directory.clone() });
+        }
+    }
+    Ok(all)
+}
+
+/// The content of a file; `None` if there is none.
+fn content(path: &Path) -> Result<Option<String>, ReportError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ReportError::Unreadable { path: path.to_owned(), source }),
+        Ok(text) => Ok(Some(text)),
+    }
+}
+
+fn framed<R: DeserializeOwned>(directory: &Path, name: &str) -> Result<Option<Framed<R>>, ReportError> {
+    let path = directory.join(name);
+    let Some(text) = content(&path)? else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|source| {
+        // What wrote it says whether it is damaged or of another version.
+        let writer = serde_json::from_str::<Value>(&text)
+            .ok()
+            .and_then(|value| Some(value.get("sinkscope")?.as_str()?.to_owned()));
+        ReportError::Malformed { path, writer, source }
+    })
+}
+
+/// What a run has recorded so far. A last line that is being written is left out.
+fn looks(run: &Path) -> Result<Option<Vec<Look>>, ReportError> {
+    let path = run.join(METRICS_FILE);
+    let Some(text) = content(&path)? else { return Ok(None) };
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let looks = whole.lines().map(serde_json::from_str).collect::<Result<Vec<Look>, _>>();
+    looks.map(Some).map_err(|source| ReportError::Malformed { path, writer: None, source })
+}
