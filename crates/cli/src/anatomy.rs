@@ -8,6 +8,7 @@ use sinkscope_anatomy::examination::{self, CensusScope, Examined, Surroundings, 
 use sinkscope_anatomy::sinks::SinkDefinition;
 use sinkscope_report::anatomy_tables::anatomy_tables;
 use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
+use sinkscope_report::outputs::{self, Found};
 use sinkscope_report::terminal;
 
 use crate::machine;
@@ -22,7 +23,7 @@ use crate::request::AnatomyRequest;
 /// # Errors
 /// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
 pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
-    let output = Output::prepare(&request.run)?;
+    let mut output = Output::prepare(&request.run)?;
     let progress = Progress::new(request.run.verbosity);
     let opened = Opened::new(&request.run, &request.text, &progress)?;
     let around = Surroundings {
@@ -51,8 +52,13 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
         seed: Some(request.run.seed),
         results: anatomy,
     };
-    output.write("anatomy.json", &envelope, &anatomy_tables(&envelope.results)?)?;
-    Output::print(|style| terminal::anatomy(&envelope, style))
+    output.stage("anatomy.json", &envelope, &anatomy_tables(&envelope.results)?)?;
+    let framed = Box::new(envelope.without_architecture());
+    let found = Found { directory: request.run.out.clone().unwrap_or_default(), output: outputs::Output::Anatomy(framed) };
+    output.stage_page(&found)?;
+    output.commit()?;
+    let outputs::Output::Anatomy(envelope) = &found.output else { return Ok(()) };
+    Output::print(|style| terminal::anatomy(envelope, style))
 }
 
 fn examination_request(request: &AnatomyRequest) -> examination::AnatomyRequest {

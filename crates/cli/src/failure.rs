@@ -68,7 +68,13 @@ fn status(error: &anyhow::Error) -> u8 {
         if let Some(Interrupted { signal, .. }) = cause.downcast_ref() {
             return signal.exit_code();
         }
-        if let Some(ReportError::Unusable { .. }) = cause.downcast_ref() {
+        if let Some(
+            ReportError::Unusable { .. }
+            | ReportError::Nothing { .. }
+            | ReportError::Malformed { .. }
+            | ReportError::Unreadable { .. },
+        ) = cause.downcast_ref()
+        {
             return WRONG;
         }
         // An output that cannot be written is the one thing in the lab that no request and no input is to blame for.

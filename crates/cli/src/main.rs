@@ -14,7 +14,9 @@ mod output;
 mod part;
 mod probe;
 mod progress;
+mod report;
 mod request;
+mod schema;
 mod study;
 mod train;
 
@@ -71,5 +73,7 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
             logging::start(request.verbosity);
             request::thread_pool(request.threads)?.install(|| data::prepare(&request, start))
         }
+        Command::Report(raw) => report::run(raw),
+        Command::Schema(raw) => schema::run(raw),
     }
 }

@@ -11,6 +11,8 @@ use sinkscope_model::{Model, ModelError};
 use sinkscope_report::ReportError;
 use sinkscope_report::envelope::{Envelope, ModelIdentity};
 use sinkscope_report::files::OutputDirectory;
+use sinkscope_report::outputs::Found;
+use sinkscope_report::page::{PAGE_FILE, page};
 use sinkscope_report::terminal::Style;
 use sinkscope_report::tidy::Table;
 
@@ -40,12 +42,44 @@ impl Output {
         envelope: &Envelope<R, Architecture>,
         tables: &[Table],
     ) -> Result<(), ReportError> {
-        let Some(mut out) = self.0 else { return Ok(()) };
+        let mut output = self;
+        output.stage(name, envelope, tables)?;
+        output.commit()
+    }
+
+    /// Makes the files ready to be written.
+    ///
+    /// # Errors
+    /// If there is no room for one.
+    pub fn stage<R: Serialize>(
+        &mut self,
+        name: &str,
+        envelope: &Envelope<R, Architecture>,
+        tables: &[Table],
+    ) -> Result<(), ReportError> {
+        let Some(out) = &mut self.0 else { return Ok(()) };
         out.stage(name, &envelope.to_json(name)?)?;
         for table in tables {
-            table.stage(&mut out)?;
+            table.stage(out)?;
         }
-        out.commit()
+        Ok(())
+    }
+
+    /// Makes the page about an output ready to be written.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn stage_page(&mut self, found: &Found) -> Result<(), ReportError> {
+        let Some(out) = &mut self.0 else { return Ok(()) };
+        out.stage(PAGE_FILE, page(std::slice::from_ref(found))?.as_bytes())
+    }
+
+    /// Writes what is ready, all of it or nothing.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn commit(self) -> Result<(), ReportError> {
+        self.0.map_or(Ok(()), OutputDirectory::commit)
     }
 
     /// Prints a report.

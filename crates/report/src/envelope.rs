@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::ReportError;
 
@@ -90,6 +91,20 @@ impl PassTiming {
     /// Passes by name and seconds.
     pub fn list<'a>(passes: impl IntoIterator<Item = (&'a str, f64)>) -> Vec<Self> {
         passes.into_iter().map(|(name, seconds)| Self { name: name.to_owned(), seconds }).collect()
+    }
+}
+
+impl<R, A> Envelope<R, A> {
+    /// The same with nothing in the architecture's place, as a page needs it.
+    pub fn without_architecture(self) -> Envelope<R, Value> {
+        let Self { sinkscope, command, model, data, definitions, timing, seed, results } = self;
+        let model = model.map(|ModelIdentity { name, sha256, parameters, .. }| ModelIdentity {
+            name,
+            architecture: Value::Null,
+            sha256,
+            parameters,
+        });
+        Envelope { sinkscope, command, model, data, definitions, timing, seed, results }
     }
 }
 

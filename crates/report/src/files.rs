@@ -98,22 +98,6 @@ impl Drop for OutputDirectory {
     }
 }
 
-/// Writes one file whole or not at all: under a temporary name in the same directory, then renamed.
-///
-/// # Errors
-/// [`ReportError::Write`] if it cannot be written; what was there before is then untouched.
-pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), ReportError> {
-    let failed = |source| ReportError::write(path, source);
-    let name = path
-        .file_name()
-        .ok_or_else(|| failed(io::Error::new(io::ErrorKind::InvalidInput, "the path names no file")))?
-        .to_string_lossy();
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut directory = OutputDirectory { path: parent.to_owned(), created: Vec::new(), staged: Vec::new() };
-    directory.stage(&name, content)?;
-    directory.commit()
-}
-
 /// Those of a directory and its ancestors that do not exist, innermost first.
 fn missing(path: &Path) -> Vec<PathBuf> {
     path.ancestors()
@@ -236,19 +220,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let home = tempfile::tempdir().expect("a directory");
         fs::write(home.path().join("ordinary"), "").expect("written");
-        write_atomically(&home.path().join("ours"), b"1").expect("written");
+        let mut out = OutputDirectory::prepare(home.path()).expect("usable");
+        out.stage("ours", b"1").expect("written");
+        out.commit().expect("moved");
         let mode = |name| fs::metadata(home.path().join(name)).expect("there").permissions().mode();
         assert_eq!(mode("ours"), mode("ordinary"));
-    }
-
-    #[test]
-    fn a_failed_atomic_write_leaves_the_old_file() {
-        let home = tempfile::tempdir().expect("a directory");
-        let place = home.path().join("x");
-        fs::create_dir(&place).expect("made");
-        assert!(write_atomically(&place, b"1").is_err());
-        assert_eq!(names(home.path()), ["x"]);
-        assert!(write_atomically(&home.path().join("absent/x"), b"1").is_err());
-        assert_eq!(names(home.path()), ["x"]);
     }
 }

@@ -1,5 +1,6 @@
 //! The report of a hand-built examination: as text, as tables.
 
+mod page;
 mod sample;
 mod study;
 mod tables;

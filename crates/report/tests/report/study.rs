@@ -9,7 +9,8 @@ use sinkscope_lab::study::claim::{Condition, Measure, Statistic, Tested};
 use sinkscope_lab::study::file::Row;
 use sinkscope_lab::study::results::{ClaimResult, RowResult, StudyResults};
 use sinkscope_lab::study::{NUMERICS_VERSION, Study, Summaries, Summary, Verdict, tabulate};
-use sinkscope_lab::trainer::Record;
+use sinkscope_lab::study::summary::ShortLook;
+use sinkscope_lab::trainer::{Look, Record, Timing};
 use sinkscope_lab::watch::Watched;
 use sinkscope_report::study_tables::study_tables;
 use sinkscope_report::terminal::Style;
@@ -68,6 +69,38 @@ fn recipe() -> Recipe {
     recipe_file::parse(text, Path::new("r.toml")).expect("a recipe")
 }
 
+/// What a look shows.
+fn record(perplexity: f64, sink_ratio: f64, spike: f64) -> Record {
+    Record {
+        tokens: 960,
+        loss: Some(2.5),
+        gradient_norm: Some(1.0),
+        learning_rate: Some(1e-4),
+        watched: Watched {
+            nll: f64::ln(perplexity),
+            perplexity,
+            spike,
+            spike_at: None,
+            spike_over_typical: Some(spike / 2.0),
+            stage: None,
+            sink_ratio,
+            sink_ratio_gu: None,
+            mean_max_alpha: 0.3 + sink_ratio / 10.0,
+            sink_ratio_by_layer: vec![sink_ratio],
+            largest_by_block: vec![spike],
+            typical_by_block: vec![2.0],
+            frobenius: Vec::new(),
+        },
+    }
+}
+
+/// A look at a run that does well.
+pub fn look(step: u64) -> Look {
+    let gained = step as f64 / 100.0;
+    let record = Record { tokens: 48 * step, ..record(50.0 / (1.0 + gained), 0.1 * gained, 10.0 + 100.0 * gained) };
+    Look { step, record, timing: Timing { tokens_per_second: Some(1000.0), seconds: gained } }
+}
+
 /// A row whose runs came to these perplexities, shares of sinks and spikes, seed by seed.
 fn row(name: &str, runs: &[(f64, f64, f64)], paper: (f64, f64, f64)) -> RowResult {
     let summary = |&(perplexity, sink_ratio, spike): &(f64, f64, f64)| Summary {
@@ -79,28 +112,8 @@ fn row(name: &str, runs: &[(f64, f64, f64)], paper: (f64, f64, f64)) -> RowResul
         data: "ab".into(),
         parameters: 4096,
         tokens: 960,
-        last: Record {
-            tokens: 960,
-            loss: Some(2.5),
-            gradient_norm: Some(1.0),
-            learning_rate: Some(1e-4),
-            watched: Watched {
-                nll: f64::ln(perplexity),
-                perplexity,
-                spike,
-                spike_at: None,
-                spike_over_typical: Some(spike / 2.0),
-                stage: None,
-                sink_ratio,
-                sink_ratio_gu: None,
-                mean_max_alpha: 0.3 + sink_ratio / 10.0,
-                sink_ratio_by_layer: vec![sink_ratio],
-                largest_by_block: vec![spike],
-                typical_by_block: vec![2.0],
-                frobenius: Vec::new(),
-            },
-        },
-        looks: Vec::new(),
+        last: record(perplexity, sink_ratio, spike),
+        looks: [10, 20].map(|step| ShortLook::from(&look(step))).into(),
     };
     let (perplexity, sink_percent, spike) = paper;
     let known = perplexity > 0.0;
@@ -118,7 +131,7 @@ fn row(name: &str, runs: &[(f64, f64, f64)], paper: (f64, f64, f64)) -> RowResul
     RowResult::new(&row, (0..).zip(runs.iter().map(summary)))
 }
 
-fn sample() -> StudyResults {
+pub fn sample() -> StudyResults {
     let tested = |against: Option<&str>, statistic, bounds: (Option<f64>, Option<f64>), interval, verdict| Tested {
         condition: Condition {
             row: "sandwich".into(),

@@ -1,0 +1,117 @@
+//! What `--help` says beside the options.
+
+pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed while running, 2 the request or an input is wrong.";
+
+pub const PREPARE_HELP: &str = "\
+A document is a line of a .jsonl file (field `text`), a row of a .parquet file (column `text`), or a
+part of a .txt file:
+  pages       up to a form feed, or to a blank line once it is 4 KiB long
+  form-feed   up to a form feed
+  blank-line  up to a blank line: a paragraph
+  file        the whole file
+
+Files:
+  tokenizer.json        the tokeniser, and tokenizer_config.json
+  train.bin, val.bin    token ids alone, 16 bits little-endian (32 if V exceeds 65,535), as nanoGPT
+                        reads them
+  train.idx, val.idx    where documents begin, in tokens, 64 bits little-endian
+  data.json             counts, SHA-256 and definitions
+
+Examples:
+  sinkscope data prepare book.txt --vocab-size 1024 --out data
+  sinkscope data prepare corpus --document-separator form-feed --vocab-size 4096 --out data
+  sinkscope data prepare a.parquet b.jsonl.zst --vocab-size 32768 --held-out 0.01 --out data";
+
+pub const OPERATE_HELP: &str = "\
+Operations:
+  zero-spikes           spike entries become zero, right after the last step-up block
+  mean-spikes           they become their mean over the other sequences (or --calibration)
+  scale-spikes=F        they become F times what they were
+  zero-rescale-spikes   they become zero, and the row as long as it was
+  skip-block=B          the block adds nothing to the tokens that spike
+  self-only@position=P  the token attends to nothing but itself, in every attention block
+  forbid-sink           no other token attends to the tokens that spike
+  sink-value=zero|mean  the values of the tokens that spike, in every attention block
+  drop-first            the first token is left out
+  repeat-first          the first token comes twice
+  bos=on|off            sequences begin with the beginning-of-sequence token, or do not
+  window=W[+sinks=S]    attention to the last W keys and the first S, positions those in the cache
+                        (+original-positions: those in the text)
+  random-tokens         every token is drawn at random
+  quantize=SCHEME       the linear layers of the blocks: w8a8-tensor, w8a8-token, smooth-w8a8, w8,
+                        w4-gN, w3-gN, w4a8-tensor, w4a8-token, a8-tensor, a8-token or fp8-e4m3
+                        (+keep-spikes: but not at tokens that spike)
+  cache=int8|int4|int2  keys and values, per token and head
+                        (+keep-sinks: but not of tokens that spike)
+
+  Those about spikes, blocks, values and attention to tokens can be done elsewhere: @block=B, @position=P (or all), @channels=C,C,...
+
+Examples:
+  sinkscope operate model.gguf zero-spikes mean-spikes
+  sinkscope operate model.gguf zero-spikes@position=17 zero-spikes@channels=1,2,3 --text book.txt
+  sinkscope operate model.gguf quantize=w8a8-tensor quantize=w8a8-tensor+keep-spikes
+  sinkscope operate model.gguf drop-first bos=on --sequences 32 --out results";
+
+pub const TRAIN_HELP: &str = "\
+Files of a run:
+  last/, best/          the last checkpoint and the best one, each a model that the other commands take
+  metrics.jsonl         what every look at the model showed
+  tensorboard/          the same for TensorBoard
+  train.json            the recipe, the cost and all looks
+
+A run that is interrupted (Ctrl-C, or kill) finishes its step and saves; --resume goes on.
+
+Examples:
+  sinkscope train recipes/nano.toml --out runs/nano
+  sinkscope train recipes/tiny.toml --out runs/tiny --resume
+  sinkscope anatomy runs/nano/last --tokens ids.json";
+
+pub const STUDY_HELP: &str = "\
+A study names a base recipe, what each row changes in it, seeds, and claims; see studies/. Runs go
+seed by seed. Each finished run leaves a summary, RESULTS/STUDY/KEY.json, free of times and paths;
+what has one, in this study or another, is not run again, on any machine. A study that is
+interrupted (Ctrl-C, or kill) finishes the steps under way and saves; run again, it goes on.
+
+Files:
+  runs/ROW-SEED          a run, as of sinkscope train
+  recipes/ROW-SEED.toml  its recipe, for sinkscope train
+  study.md, study.json   the table, and the claims with their verdicts
+  study.csv, .parquet    one line a row of the table
+  looks.csv, ...         one line a look at a run while it trained
+  conditions.csv, ...    one line a condition of a claim, with interval and verdict
+
+Examples:
+  sinkscope study studies/decoupling-backcopy.toml --out runs/backcopy --jobs 2
+  sinkscope study studies/table-5.toml --out runs/table-5 --row sandwich --seed 0
+  sinkscope study studies/table-5.toml --tables";
+
+pub const PROBE_EXAMPLES: &str = "\
+Examples:
+  sinkscope probe models/SmolLM2-135M-Instruct.Q4_1.gguf
+  sinkscope probe model.gguf --prefix \"The weather was fine.\"
+  sinkscope probe model.gguf --position 4 --out results";
+
+pub const CENSUS_EXAMPLES: &str = "\
+Examples:
+  sinkscope census models/SmolLM2-135M-Instruct.Q4_1.gguf
+  sinkscope census model.gguf --channels 507,247 --full --out results";
+
+pub const ANATOMY_EXAMPLES: &str = "\
+Examples:
+  sinkscope anatomy models/SmolLM2-135M-Instruct.Q4_1.gguf
+  sinkscope anatomy HuggingFaceTB/SmolLM2-135M --text book.txt --seq-len 256 --out results
+  sinkscope anatomy model.gguf --tokens ids.json --only sinks,nll --memory 2G";
+
+pub const REPORT_HELP: &str = "\
+Reads anatomy.json, census.json, probe.json, operate.json, train.json (or metrics.jsonl of a run that
+goes on) and study.json. Outputs of one model, by the hash of its weights, share a part of the page.
+
+Examples:
+  sinkscope report results
+  sinkscope report small large --out comparison
+  sinkscope report results --figures";
+
+pub const SCHEMA_HELP: &str = "\
+Examples:
+  sinkscope schema > schema.json
+  sinkscope schema anatomy.json";

@@ -1,0 +1,229 @@
+//! The page: what stands on it, that nothing gets into it, and how large it becomes. The pages that a browser is to look
+//! at are left in the target directory, `tmp/pages/NAME/report.html`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sinkscope_anatomy::census::{BlockCensus, ChannelNorm};
+use sinkscope_anatomy::results::Anatomy;
+use sinkscope_report::envelope::Envelope;
+use sinkscope_report::figure::Figure;
+use sinkscope_report::outputs::{self, Found, Framed, Output};
+use sinkscope_report::page::{PAGE_FILE, figures, page};
+
+use crate::{sample, study};
+
+/// What would run, or change the page, if it were taken for markup.
+const MARKUP: &str = "</script><script>window.injected = 1</script><img src=x onerror='window.injected=1'>\
+                      <b class=\"injected\">\"'&amp;<!--";
+
+fn framed<R>(results: R, name: &str, sha256: &str) -> Framed<R> {
+    let mut framed = sample::envelope(results).without_architecture();
+    if let Some(model) = &mut framed.model {
+        (model.name, model.sha256) = (name.into(), sha256.into());
+    }
+    framed
+}
+
+fn found(output: Output) -> Found {
+    Found { directory: PathBuf::from(MARKUP), output }
+}
+
+fn everything(anatomy: Anatomy, name: &str) -> Vec<Found> {
+    let study = framed(study::sample(), name, "");
+    vec![
+        found(Output::Anatomy(Box::new(framed(anatomy, name, "ab")))),
+        found(Output::Operate(Box::new(framed(sample::comparison(), name, "ab")))),
+        found(Output::Training(vec![study::look(0), study::look(100), study::look(200)])),
+        found(Output::Study(Box::new(Envelope { model: None, ..study }))),
+    ]
+}
+
+/// Leaves a page where a browser can be pointed at it.
+fn keep(name: &str, page: &str) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages").join(name);
+    fs::create_dir_all(&directory).expect("made");
+    fs::write(directory.join(PAGE_FILE), page).expect("written");
+}
+
+/// The sample with markup in every text.
+fn hostile() -> Anatomy {
+    let mut anatomy = sample::anatomy();
+    let text = serde_json::to_string(&anatomy).expect("JSON");
+    // Every token and every name of a regularity.
+    let mut value: Value = serde_json::from_str(&text).expect("JSON");
+    spoil(&mut value);
+    let pictures = std::mem::take(&mut anatomy.pictures);
+    Anatomy { pictures, ..serde_json::from_value(value).expect("as it was written") }
+}
+
+fn spoil(value: &mut Value) {
+    match value {
+        Value::Object(entries) => {
+            for (key, value) in entries.iter_mut() {
+                match value {
+                    Value::String(text) if ["token", "text", "name", "quantity"].contains(&key.as_str()) => {
+                        MARKUP.clone_into(text);
+                    }
+                    other => spoil(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(spoil),
+        _ => {}
+    }
+}
+
+fn ids(figures: &[Figure]) -> Vec<&str> {
+    figures.iter().map(|figure| figure.id.as_str()).collect()
+}
+
+#[test]
+fn everything_has_its_figures() {
+    let found = [found(Output::Anatomy(Box::new(framed(sample::anatomy(), "a model", "ab"))))];
+    let all = figures(&found).expect("consistent");
+    let wanted = [
+        "life-cycle", "steps", "identity", "norms", "spectra", "steering", "probe", "cosines", "heads", "sinks-by-layer",
+        "sinks-by-position", "geometry", "queries-and-keys",
+    ];
+    assert_eq!(ids(&all), wanted);
+    for figure in &all {
+        assert!(figure.data.rows() > 0, "{}: no numbers", figure.id);
+        assert!(!figure.alt.is_empty() && !figure.caption.is_empty() && !figure.panels.is_empty(), "{}", figure.id);
+    }
+    let all = figures(&everything(sample::anatomy(), "a model")).expect("consistent");
+    for id in ["m1-operations", "m1-loss-by-position", "m1-quantisation", "m2-emergence", "s1-rows", "s1-rows-over-training"] {
+        assert!(ids(&all).contains(&id), "{id} of {:?}", ids(&all));
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for found in [everything(sample::anatomy(), "a model"), everything(sample::calm(), "b")] {
+        let page = page(&found).expect("consistent");
+        let body = &page[..page.find("<script id=\"data\"").expect("data")];
+        let links: Vec<&str> =
+            body.split("href=\"#").skip(1).map(|rest| rest.split('"').next().expect("an end")).collect();
+        assert!(links.len() > 5, "{links:?}");
+        for link in links {
+            assert_eq!(body.matches(&format!("id=\"{link}\"")).count(), 1, "#{link}");
+        }
+    }
+}
+
+#[test]
+fn nothing_gets_into_the_page() {
+    let page = page(&everything(hostile(), MARKUP)).expect("consistent");
+    let program = page.find("<script>").expect("Plotly");
+    let ours = &page[..program];
+    assert!(ours.contains("window.injected"), "the texts are there");
+    assert_eq!(ours.matches("<script").count(), 1, "the data alone");
+    assert_eq!(ours.matches("</script").count(), 1);
+    assert!(!ours.contains("<img") && !ours.contains("<b class") && !ours.contains("<!--"));
+    keep("hostile", &page);
+}
+
+#[test]
+fn it_asks_nobody_for_anything() {
+    let page = page(&everything(sample::anatomy(), "a model")).expect("consistent");
+    let program = page.find("<script>").expect("Plotly");
+    let ours = format!("{}{}", &page[..program], &page[page.rfind("<script>").expect("the page's own")..]);
+    for stranger in ["http://", "https://", "src=", "@import", "url(", "fetch(", "XMLHttpRequest"] {
+        assert!(!ours.contains(stranger), "{stranger}");
+    }
+    assert!(ours.contains("default-src 'none'"));
+    keep("everything", &page);
+}
+
+#[test]
+fn models_stand_side_by_side() {
+    let one = || found(Output::Anatomy(Box::new(framed(sample::anatomy(), "one", "aa"))));
+    let two = || found(Output::Anatomy(Box::new(framed(sample::calm(), "two", "bb"))));
+    let both = page(&[one(), two()]).expect("consistent");
+    assert!(both.contains("Side by side") && both.contains("id=\"depths\""));
+    let all = figures(&[one(), two()]).expect("consistent");
+    let depths = all.iter().find(|figure| figure.id == "depths").expect("there");
+    assert_eq!(depths.data.name(), "depths");
+    keep("side-by-side", &both);
+    // One model from two directories has one part.
+    let operate = found(Output::Operate(Box::new(framed(sample::comparison(), "one", "aa"))));
+    let all = figures(&[one(), operate]).expect("consistent");
+    assert!(ids(&all).contains(&"operations") && ids(&all).contains(&"life-cycle"), "{:?}", ids(&all));
+}
+
+#[test]
+fn a_model_of_seven_billion_fits() {
+    let page = page(&[found(Output::Anatomy(Box::new(framed(sample::large(), "7B", "cc"))))]).expect("consistent");
+    assert!(page.len() < 15_000_000, "{} bytes", page.len());
+    assert!(page.len() > 6_000_000, "{} bytes: the sample is not that large", page.len());
+    keep("seven-billion", &page);
+}
+
+/// 32 blocks of 4,096 channels, as a census of a 7B model has them.
+pub fn wide_census() -> Vec<BlockCensus> {
+    let block = |layer: usize| {
+        let frobenius: Vec<f64> =
+            (0..4096).map(|channel| 1.0 + ((channel * 2_654_435_761 + layer * 97) % 1000) as f64 / 777.0).collect();
+        BlockCensus {
+            block: 2 * (layer + 1),
+            symmetric: frobenius.iter().map(|norm| 0.7 * norm).collect(),
+            top: vec![ChannelNorm { channel: 7, frobenius: 2.25 }],
+            median: 1.5,
+            frobenius,
+        }
+    };
+    (0..32).map(block).collect()
+}
+
+#[test]
+fn outputs_are_read_back() {
+    let home = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, content: &[u8]| fs::write(home.path().join(name), content).expect("written");
+    let anatomy = framed(sample::anatomy(), "m", "ab");
+    write("anatomy.json", &anatomy.to_json("anatomy.json").expect("JSON"));
+    write("operate.json", &framed(sample::comparison(), "m", "ab").to_json("operate.json").expect("JSON"));
+    write("study.json", &Envelope { model: None, ..framed(study::sample(), "m", "") }.to_json("study.json").expect("JSON"));
+    let look = serde_json::to_string(&study::look(100)).expect("JSON");
+    write("metrics.jsonl", format!("{look}\n{look}\n{{\"step\":").as_bytes());
+    let all = outputs::read(&[home.path().to_owned()]).expect("whole");
+    let [Output::Anatomy(read), Output::Operate(_), Output::Training(looks), Output::Study(study)] =
+        &all.iter().map(|found| found.output.clone()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{all:?}")
+    };
+    assert_eq!(looks, &[study::look(100), study::look(100)]);
+    assert_eq!(study.results.rows.len(), study::sample().rows.len());
+    // What is in other files is left out of the JSON.
+    let mut kept = anatomy.clone();
+    for spectrum in kept.results.census.iter_mut().flat_map(|census| &mut census.spectra) {
+        spectrum.trigger.clear();
+    }
+    if let Some(probe) = &mut kept.results.probe {
+        probe.items.clear();
+    }
+    if let Some(census) = &mut kept.results.census {
+        census.timing = sinkscope_anatomy::census::CensusTiming::default();
+    }
+    assert_eq!(**read, kept);
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| home.path().join(name);
+    let message = |directory: PathBuf| {
+        let message = outputs::read(&[directory]).expect_err("refused").to_string();
+        message.replace(home.path().to_str().expect("UTF-8"), "HOME")
+    };
+    assert!(message(path("absent")).starts_with("HOME/absent: cannot read"), "{}", message(path("absent")));
+    fs::create_dir(path("empty")).expect("made");
+    assert!(message(path("empty")).starts_with("HOME/empty: holds no output"));
+    fs::write(path("file"), "").expect("written");
+    assert!(message(path("file")).contains("HOME/file: cannot read (not a directory)"), "{}", message(path("file")));
+    fs::write(path("empty/anatomy.json"), "{\"sinkscope\": \"0.0.1\"}").expect("written");
+    let old = message(path("empty"));
+    assert!(old.contains("HOME/empty/anatomy.json") && old.contains("written by version 0.0.1; missing field"), "{old}");
+    fs::write(path("empty/anatomy.json"), "{\"sinks").expect("written");
+    assert!(message(path("empty")).contains("is no output of this version (EOF"), "{}", message(path("empty")));
+}
