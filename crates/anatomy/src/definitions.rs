@@ -47,7 +47,9 @@
 
 use serde::Serialize;
 
+use crate::positions::SINGLE_POSITIONS;
 use crate::sample::{LEAST_TOKENS, MOST_TOKENS, SHARE};
+use crate::token_page;
 
 /// R: how many times the typical token's largest magnitude a spike token reaches at least.
 pub const SPIKE_RATIO: f64 = 5.0;
@@ -131,6 +133,18 @@ pub fn all(spike_ratio: f64, epsilon: f64) -> Vec<Definition> {
         "mean negative log-likelihood over the predicted tokens of all sequences, in nats",
     ));
     definitions.push(Definition::new("perplexity", PAPER, "exp(nll), never capped"));
+    definitions.push(Definition::new(
+        "tokens",
+        SINKSCOPE,
+        format!(
+            "the first sequences: at most {} tokens, and {} values of alpha; largest: the H_b[t,k] of largest magnitude over \
+             b >= 1 and k; received: for every token k, layer and head alpha_k = (1/T) sum_t A[t,k] (eq. 27), the head \
+             fastest, one unsigned byte q each in base64, {}",
+            token_page::MOST_TOKENS,
+            token_page::MOST_VALUES,
+            token_page::SCALE
+        ),
+    ));
     definitions.extend(causes());
     definitions.extend(vocabulary(spike_ratio));
     definitions.extend(census());
@@ -179,7 +193,10 @@ fn causes() -> Vec<Definition> {
                  {MOST_TOKENS}; spike: the tokens of the strongest stage (of the block's stage under silu), other: the rest"
             ),
         ),
-        paper("silu", "cosine and norm_ratio of act(g) to g, g = W_gate x + b, mean over tokens (Fig. 2)"),
+        paper(
+            "silu",
+            "cosine and norm_ratio of act(g) to g, g = W_gate x + b: mean over tokens, and of single tokens (points) (Fig. 2)",
+        ),
         paper(
             "bilinear_error",
             "||W_down (g o u) - W_down (act(g) o u)|| / ||W_down (act(g) o u)|| over tokens and the stage's spike channels, \
@@ -203,6 +220,11 @@ fn causes() -> Vec<Definition> {
                  sink token of its key's logit less the mean logit of the other keys in sight, before any soft cap; \
                  query_to_sink_key, query_to_other_keys: mean cosines (eq. 26)"
             ),
+        ),
+        paper(
+            "tsne",
+            "exact t-SNE of rotated queries and keys of tokens of the sample, in two dimensions (Fig. 6); if no heads were \
+             named, of the head with the largest mean max alpha and of the one with the least in its layer",
         ),
         paper(
             "self_sinking",
@@ -357,6 +379,14 @@ fn sinks(epsilon: f64) -> Vec<Definition> {
             "mean_max_alpha",
             SINKSCOPE,
             "mean over sequences and heads of the quantity that the indicator compares with its threshold",
+        ),
+        Definition::new(
+            "by_position",
+            "Sun, Canziani, LeCun, Zhu 2026 (arXiv 2603.05498), eq. 27",
+            format!(
+                "mean over sequences, heads of the layer and positions k of a bin of alpha_k = (1/T) sum_t A[t,k]; bins are \
+                 single positions below {SINGLE_POSITIONS}, then double in width"
+            ),
         ),
         Definition::new("position_0", SINKSCOPE, "mean over sequences of alpha_0, which all definitions share"),
         Definition::new("entropy", SINKSCOPE, "mean over queries of -sum_k A[t,k] ln A[t,k], in nats"),

@@ -1,39 +1,30 @@
 //! An examination: what is asked for, the passes it takes, and how they become one result.
 //!
-//! [`examine`] does all of it. The first pass finds spikes and sinks; what compares spike tokens with others takes a second
-//! look at a sample ([`crate::sample`]); the census and the probe are runs of their own. [`AnatomyTaps`] are the taps of
-//! the first pass for whoever drives one.
+//! [`examine`] does all of it. The first pass finds spikes and sinks and shows the text; what compares spike tokens with
+//! others takes a second look at a sample ([`crate::sample`]); the census and the probe are runs of their own.
+//! [`AnatomyTaps`] are the taps of the first pass for whoever drives one.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass, PassReport};
-
-use sinkscope_model::ModelError;
+use sinkscope_model::{Model, ModelError};
 
 use crate::census::{CensusRequest, Walk, census};
 use crate::definitions::{SINK_EPSILON, SINK_HEAD_SHARE, SPIKE_RATIO};
 use crate::error::AnatomyError;
-use crate::lifecycle::lifecycle;
-use crate::prediction::PredictionTap;
+use crate::pictures::{Pictures, picture};
 use crate::probe::{Calibration, probe};
-use crate::regularities::regularities;
-use crate::residual::{ResidualTap, StageSearch};
-use crate::results::{Anatomy, Picture, PicturePoint, SampleSize, Silu, Stage};
+use crate::results::{Anatomy, SampleSize, Silu, Stage};
 use crate::sample::Sample;
 use crate::sample::amplifier::AmplifierTap;
 use crate::sample::embedding::{is_delimiter, self_sinking};
 use crate::sample::geometry::{GeometryTap, HeadVectors};
 use crate::sample::normalisation::NormalisationTap;
-use crate::sinks::{SinkDefinition, SinkTap};
-use crate::spikes::look::StageLook;
-use crate::spikes::outline::StageOutline;
-use crate::spikes::spikes;
-use crate::spikes::stage::StageValues;
-use crate::tokens::Tokens;
-use crate::tsne;
+use crate::sinks::SinkDefinition;
+
+pub use crate::taps::{AnatomyTaps, Finished, ModelSize, SecondLook};
 
 /// What to examine, and with which thresholds. The default is everything with those of [`crate::definitions`].
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +38,8 @@ pub struct AnatomyRequest {
     pub sinks: bool,
     /// Negative log-likelihood and perplexity.
     pub nll: bool,
+    /// The text itself, token by token.
+    pub tokens: bool,
     /// The amplifier at work.
     pub silu: bool,
     /// What normalisation makes of spikes.
@@ -57,8 +50,8 @@ pub struct AnatomyRequest {
     pub census: Option<CensusScope>,
     /// The vocabulary at position 0.
     pub probe: bool,
-    /// Layers and heads of whose queries and keys a picture is wanted, with the geometry.
-    pub pictures: Vec<(usize, usize)>,
+    /// Of whose queries and keys pictures are wanted, with the geometry.
+    pub pictures: Pictures,
     /// R.
     pub spike_ratio: f64,
     /// The threshold on alpha.
@@ -77,10 +70,12 @@ impl AnatomyRequest {
             spikes: false,
             sinks: false,
             nll: false,
+            tokens: false,
             silu: false,
             normalisation: false,
             geometry: false,
             census: None,
+            pictures: Pictures::None,
             ..Self::default()
         }
     }
@@ -102,36 +97,18 @@ impl Default for AnatomyRequest {
             spikes: true,
             sinks: true,
             nll: true,
+            tokens: true,
             silu: true,
             normalisation: true,
             geometry: true,
             census: Some(CensusScope::Steps),
             probe: false,
-            pictures: Vec::new(),
+            pictures: Pictures::Extremes,
             spike_ratio: SPIKE_RATIO,
             epsilon: SINK_EPSILON,
             definition: SinkDefinition::Paper,
             seed: 0,
         }
-    }
-}
-
-/// The sizes of a model that the taps depend on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ModelSize {
-    /// Layers, L.
-    pub layers: usize,
-    /// Query heads per layer.
-    pub heads: usize,
-    /// Width of the residual.
-    pub d_model: usize,
-}
-
-impl ModelSize {
-    /// That of a model.
-    pub fn of(model: &Model) -> Self {
-        let a = model.architecture();
-        Self { layers: a.layers.len(), heads: a.heads, d_model: a.d_model }
     }
 }
 
@@ -178,8 +155,9 @@ pub fn examine(
     around: Surroundings<'_>,
 ) -> Result<Examined, AnatomyError> {
     let a = model.architecture();
-    if let Some((layer, head)) =
-        request.pictures.iter().find(|&&(layer, head)| layer >= a.layers.len() || head >= a.heads)
+    let missing = |&&(layer, head): &&(usize, usize)| layer >= a.layers.len() || head >= a.heads;
+    if let Pictures::Of(heads) = &request.pictures
+        && let Some((layer, head)) = heads.iter().find(missing)
     {
         let reason = format!(
             "head {layer}.{head} does not exist: there are {} layers of {} heads, from 0",
@@ -235,19 +213,14 @@ impl Examiner<'_> {
             sinks: request.sinks || request.geometry,
             ..request.clone()
         };
-        if !(stages || wanted.sinks || wanted.nll) {
+        if !(stages || wanted.sinks || wanted.nll || wanted.tokens) {
             return Ok((Anatomy::default(), None));
         }
         let start = self.begin("examining");
         let report = |done, total| (self.around.progress)(Progress::Steps(done, total));
         let pass = Pass::new(self.model, self.around.memory).with_progress(&report);
         let mut taps = AnatomyTaps::new(&wanted, ModelSize::of(self.model), self.batch);
-        let AnatomyTaps { residual, sinks, prediction, .. } = &mut taps;
-        let mut active: Vec<&mut dyn ErasedTap> = Vec::new();
-        active.extend(residual.as_mut().map(|tap| tap as &mut dyn ErasedTap));
-        active.extend(sinks.as_mut().map(|tap| tap as &mut dyn ErasedTap));
-        active.extend(prediction.as_mut().map(|tap| tap as &mut dyn ErasedTap));
-        let first = pass.run(self.batch, &mut active)?;
+        let first = pass.run(self.batch, &mut taps.active())?;
         let finished = taps.finish(self.batch, self.around.text)?;
         self.passes.push(("examination", start.elapsed().as_secs_f64()));
         let anatomy = match finished {
@@ -273,7 +246,7 @@ impl Examiner<'_> {
         let spikes: Vec<Vec<bool>> = stages.iter().map(|stage| sample.spikes(Some(stage))).collect();
         let strongest = sample.spikes(stages.first());
         let mut amplifier =
-            request.silu.then(|| AmplifierTap::new(self.model, stages, &spikes, shape.1)).transpose()?;
+            request.silu.then(|| AmplifierTap::new(self.model, stages, &spikes, &sample)).transpose()?;
         let mut normalisation =
             request.normalisation.then(|| NormalisationTap::new(self.model, &strongest)).transpose()?;
         let sinks = anatomy.sinks.as_ref().map_or_else(Vec::new, |sinks| {
@@ -281,7 +254,7 @@ impl Examiner<'_> {
             sinks.head_ratio.iter().map(is_sink).collect()
         });
         let mut geometry = request.geometry.then(|| {
-            let kept = request.pictures.clone();
+            let kept = request.pictures.heads(anatomy.sinks.as_ref());
             GeometryTap::new(self.model.architecture(), shape, strongest.clone(), sinks, kept)
         });
         let mut active: Vec<&mut dyn ErasedTap> = Vec::new();
@@ -308,8 +281,9 @@ impl Examiner<'_> {
         self.passes.push(("sample", start.elapsed().as_secs_f64()));
         if !vectors.is_empty() {
             let start = self.begin("pictures");
-            anatomy.pictures =
-                vectors.iter().filter_map(|head| picture(head, &sample, &strongest, request.seed)).collect();
+            let most = request.pictures.most_vectors();
+            let drawn = |head: &HeadVectors| picture(head, &sample, &strongest, most, request.seed);
+            anatomy.pictures = vectors.iter().filter_map(drawn).collect();
             self.passes.push(("pictures", start.elapsed().as_secs_f64()));
         }
         Ok(())
@@ -356,134 +330,4 @@ impl Examiner<'_> {
         self.passes.push(("probe", start.elapsed().as_secs_f64()));
         Ok(())
     }
-}
-
-/// Queries and keys of a head in one plane; of so many tokens of the sample as the method takes, evenly.
-fn picture(head: &HeadVectors, sample: &Sample, spikes: &[bool], seed: u64) -> Option<Picture> {
-    let tokens = spikes.len();
-    let count = tokens.min(tsne::MOST_VECTORS / 2);
-    let evenly = (0..count).map(|index| index * tokens / count);
-    // Spike tokens are few: all of them, as far as they fit.
-    let spiking = (0..tokens).filter(|&token| spikes[token]).take(count / 4);
-    let chosen: BTreeSet<usize> = spiking.chain(evenly).collect();
-    let chosen: Vec<usize> = chosen.into_iter().take(count).collect();
-    let gather = |vectors: &[f32]| -> Vec<f32> {
-        chosen.iter().flat_map(|token| &vectors[token * head.head_dim..][..head.head_dim]).copied().collect()
-    };
-    let vectors = [gather(&head.queries), gather(&head.keys)].concat();
-    let points = tsne::embed(&vectors, head.head_dim, seed)?;
-    let seq_len = sample.batch.seq_len;
-    let point = |(index, at): (usize, [f32; 2])| {
-        let token = chosen[index % chosen.len()];
-        PicturePoint {
-            key: index >= chosen.len(),
-            sequence: sample.sequences[token / seq_len],
-            position: token % seq_len,
-            spike: spikes[token],
-            at,
-        }
-    };
-    Some(Picture { layer: head.layer, head: head.head, points: points.into_iter().enumerate().map(point).collect() })
-}
-
-/// The taps of an examination; those not asked for are absent.
-#[derive(Debug)]
-pub struct AnatomyTaps {
-    /// For life cycle and spikes.
-    pub residual: Option<ResidualTap>,
-    /// For sinks.
-    pub sinks: Option<SinkTap>,
-    /// For the negative log-likelihood.
-    pub prediction: Option<PredictionTap>,
-    request: AnatomyRequest,
-    d_model: usize,
-}
-
-/// What a pass led to.
-#[derive(Debug)]
-pub enum Finished {
-    /// The result.
-    Complete(Box<Anatomy>),
-    /// Some values of the stages were not recorded, as can happen when the batch is processed in several groups.
-    SecondLook(Box<SecondLook>),
-}
-
-/// All but the stages' values: run the pass over the same batch once more with [`Self::tap`], then call
-/// [`Self::finish`].
-#[derive(Debug)]
-pub struct SecondLook {
-    /// The only tap of that pass.
-    pub tap: StageLook,
-    residual: ResidualTap,
-    rest: Anatomy,
-    request: AnatomyRequest,
-    d_model: usize,
-}
-
-impl AnatomyTaps {
-    /// The taps for `request` on a model of this size and this batch.
-    pub fn new(request: &AnatomyRequest, size: ModelSize, batch: &TokenBatch) -> Self {
-        let (sequences, seq_len) = (batch.sequences, batch.seq_len);
-        let residual = || ResidualTap::new(size.layers, sequences, seq_len, request.spike_ratio);
-        Self {
-            residual: (request.lifecycle || request.spikes).then(residual),
-            sinks: request.sinks.then(|| SinkTap::new(size.layers, size.heads, sequences, seq_len)),
-            prediction: request.nll.then(|| PredictionTap::new(size.layers, sequences)),
-            request: request.clone(),
-            d_model: size.d_model,
-        }
-    }
-
-    /// Puts the result together; `text` gives the text of a token id, empty if there is no tokeniser.
-    ///
-    /// # Errors
-    ///
-    /// [`AnatomyError::NonFiniteResidual`] if the residual was observed and holds infinities or NaNs.
-    pub fn finish(self, batch: &TokenBatch, text: &dyn Fn(u32) -> String) -> Result<Finished, AnatomyError> {
-        let Self { residual, sinks, prediction, request, d_model } = self;
-        let mut anatomy = Anatomy {
-            sinks: sinks.map(|tap| tap.finish(request.definition, request.epsilon, request.seed)),
-            perplexity: prediction.as_ref().and_then(PredictionTap::perplexity),
-            nll: prediction.as_ref().and_then(PredictionTap::nll),
-            predicted_tokens: prediction.as_ref().map(PredictionTap::predicted_tokens),
-            ..Anatomy::default()
-        };
-        let Some(residual) = residual else { return Ok(Finished::Complete(Box::new(anatomy))) };
-        if let Some(broken) = residual.non_finite() {
-            return Err(AnatomyError::NonFiniteResidual { block: broken.block, values: broken.values });
-        }
-        match residual.stages() {
-            StageSearch::Found(stages) => {
-                add_residual(&mut anatomy, &residual, &stages, &request, d_model, Tokens::new(batch, text));
-                Ok(Finished::Complete(Box::new(anatomy)))
-            }
-            StageSearch::SecondLook(tap) => {
-                Ok(Finished::SecondLook(Box::new(SecondLook { tap, residual, rest: anatomy, request, d_model })))
-            }
-        }
-    }
-}
-
-impl SecondLook {
-    /// Puts the result together after the second pass.
-    pub fn finish(self, batch: &TokenBatch, text: &dyn Fn(u32) -> String) -> Anatomy {
-        let Self { tap, residual, rest: mut anatomy, request, d_model } = self;
-        add_residual(&mut anatomy, &residual, &tap.finish(), &request, d_model, Tokens::new(batch, text));
-        anatomy
-    }
-}
-
-fn add_residual(
-    anatomy: &mut Anatomy,
-    residual: &ResidualTap,
-    stages: &[(StageOutline, StageValues)],
-    request: &AnatomyRequest,
-    d_model: usize,
-    tokens: Tokens<'_>,
-) {
-    let spikes = spikes(residual, stages, tokens);
-    anatomy.lifecycle = request.lifecycle.then(|| lifecycle(residual, &spikes.stages, tokens));
-    let verdicts = || regularities(residual, spikes.stages.first(), tokens.seq_len(), d_model);
-    anatomy.regularities = request.spikes.then(verdicts);
-    anatomy.spikes = request.spikes.then_some(spikes);
 }

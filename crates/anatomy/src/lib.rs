@@ -1,7 +1,7 @@
 //! What is there: spikes, sinks and their causes, each with a written definition.
 //!
 //! Start at [`definitions`]. [`examination`] turns a request into taps on a pass and the taps into [`results`]; each of
-//! [`residual`] (with [`lifecycle`] and [`spikes`]), [`sinks`] and [`prediction`] is one tap.
+//! [`residual`] (with [`lifecycle`] and [`spikes`]), [`sinks`], [`prediction`] and [`token_page`] is one tap.
 
 pub mod bootstrap;
 pub mod census;
@@ -11,6 +11,8 @@ pub mod examination;
 pub mod lifecycle;
 pub mod magnitude;
 pub mod median;
+pub mod pictures;
+pub mod positions;
 pub mod prediction;
 pub mod probe;
 pub mod regularities;
@@ -19,5 +21,7 @@ pub mod results;
 pub mod sample;
 pub mod sinks;
 pub mod spikes;
+pub mod taps;
+pub mod token_page;
 pub mod tokens;
 pub mod tsne;

@@ -96,6 +96,12 @@ fn scan_row(row: &[f32], columns: &mut [u32]) -> u32 {
     largest.into_iter().fold(0, u32::max)
 }
 
+/// The entry of a row that has the largest magnitude, the first of equals, and its channel.
+pub(crate) fn largest_of_row(row: &[f32]) -> (f32, usize) {
+    let channel = first_with(row, row.iter().copied().map(magnitude_bits).fold(0, u32::max));
+    (row.get(channel).copied().unwrap_or(0.0), channel)
+}
+
 /// The first channel of `row` with this magnitude.
 fn first_with(row: &[f32], magnitude: u32) -> usize {
     let holds = |values: &[f32]| values.iter().fold(false, |any, value| any | (magnitude_bits(*value) == magnitude));
@@ -122,8 +128,9 @@ fn furthest(values: &[f32], width: usize, columns: &[u32]) -> TopChannels {
     TopChannels { extremes }
 }
 
+/// The magnitude, in the order of magnitudes.
 #[inline]
-fn magnitude_bits(value: f32) -> u32 {
+pub(crate) fn magnitude_bits(value: f32) -> u32 {
     value.to_bits() & !SIGN
 }
 

@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::census::Census;
 use crate::census::prediction::PredictionScore;
+use crate::positions::AlphaByPosition;
 use crate::probe::Probe;
 use crate::regularities::Regularity;
 use crate::sample::amplifier::Amplifier;
 use crate::sample::embedding::SelfSinking;
 use crate::sample::geometry::Geometry;
 use crate::sample::normalisation::Normalisation;
+use crate::token_page::TokenPage;
 
 /// Everything that was measured; a part is absent when it was not asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +36,9 @@ pub struct Anatomy {
     /// Number of predicted tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted_tokens: Option<usize>,
+    /// The text itself, token by token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokenPage>,
     /// The five regularities, with the spikes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regularities: Option<Vec<Regularity>>,
@@ -61,34 +66,34 @@ pub struct Anatomy {
     /// The vocabulary at position 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
-    /// The pictures asked for; in `tsne.parquet`.
-    #[serde(skip)]
+    /// Pictures of queries and keys, with the geometry; absent if there are none.
+    #[serde(rename = "tsne", skip_serializing_if = "Vec::is_empty")]
     pub pictures: Vec<Picture>,
 }
 
 /// Queries and keys of a head, in two dimensions.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Picture {
     /// Layer.
     pub layer: usize,
     /// Head.
     pub head: usize,
-    /// Its points.
+    /// Its points: the queries, then the keys of the same tokens.
     pub points: Vec<PicturePoint>,
 }
 
 /// A query or a key in a picture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PicturePoint {
-    /// Whether it is a key.
+    /// Whether it is a key, not a query.
     pub key: bool,
     /// Sequence of the batch.
     pub sequence: usize,
     /// Position.
     pub position: usize,
-    /// Whether the token spikes.
+    /// Whether the token is one of the strongest stage.
     pub spike: bool,
-    /// Where it stands.
+    /// Where it stands: x and y.
     pub at: [f32; 2],
 }
 
@@ -335,6 +340,8 @@ pub struct Sinks {
     pub entropy: Vec<Vec<f64>>,
     /// layers x heads: mean attention weight of a query on itself.
     pub to_self: Vec<Vec<f64>>,
+    /// alpha of `paper` over the positions of keys.
+    pub by_position: AlphaByPosition,
     /// The other definitions, by name.
     pub other_definitions: std::collections::BTreeMap<String, OtherDefinition>,
 }

@@ -6,7 +6,8 @@
 //!
 //! # Memory
 //!
-//! 40 bytes per sequence, layer and head, and heads x T/2 sums for the sequence under way.
+//! 40 bytes per sequence, layer and head, heads x T/2 sums for the sequence under way, and a sum per layer and bin of
+//! positions.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use crate::bootstrap::intervals_of_means;
+use crate::positions::PositionSums;
 use crate::results::{OtherDefinition, Sinks};
 
 /// The named variants of the sink ratio.
@@ -96,6 +98,7 @@ pub struct SinkTap {
     /// sequences x layers x heads.
     scans: Vec<HeadScan>,
     under_way: SequenceSums,
+    positions: PositionSums,
 }
 
 /// Sums over the chunks of the sequence under way in one block.
@@ -116,6 +119,8 @@ pub struct ChunkSums {
     received: Vec<f32>,
     entropy: Vec<f64>,
     to_self: Vec<f64>,
+    /// Attention received by bin of positions, over heads.
+    positions: Vec<f64>,
 }
 
 impl SinkTap {
@@ -128,6 +133,7 @@ impl SinkTap {
             seq_len,
             scans: vec![HeadScan::default(); sequences * layers * heads],
             under_way: SequenceSums::default(),
+            positions: PositionSums::new(layers, seq_len),
         }
     }
 
@@ -135,7 +141,8 @@ impl SinkTap {
     pub fn adopt_layers(&mut self, other: &Self, layers: std::ops::Range<usize>) {
         let width = self.layers * self.heads;
         let own = layers.start * self.heads..layers.end * self.heads;
-        if width > 0 && self.scans.len() == other.scans.len() {
+        if width > 0 && self.scans.len() == other.scans.len() && self.seq_len == other.seq_len {
+            self.positions.adopt_layers(&other.positions, layers);
             for (ours, theirs) in self.scans.chunks_exact_mut(width).zip(other.scans.chunks_exact(width)) {
                 ours[own.clone()].copy_from_slice(&theirs[own.clone()]);
             }
@@ -217,6 +224,7 @@ impl SinkTap {
             head_ratio,
             entropy: mean_over_sequences(&|scan| scan.entropy),
             to_self: mean_over_sequences(&|scan| scan.to_self),
+            by_position: self.positions.finish(sequences * heads),
             other_definitions,
         }
     }
@@ -264,7 +272,8 @@ impl Tap for SinkTap {
         let sum_rows = |values: &[f32]| -> Vec<f64> {
             values.chunks_exact(event.place.rows).map(|rows| rows.iter().copied().map(f64::from).sum()).collect()
         };
-        Some(ChunkSums { keys, received, entropy: sum_rows(scan.entropy), to_self: sum_rows(scan.to_self) })
+        let (entropy, to_self) = (sum_rows(scan.entropy), sum_rows(scan.to_self));
+        Some(ChunkSums { keys, received, entropy, to_self, positions: self.positions.of_chunk(&scan) })
     }
 
     fn merge(&mut self, _point: Point, place: &Place, partial: Option<ChunkSums>) {
@@ -282,6 +291,7 @@ impl Tap for SinkTap {
         }
         add(&mut sums.entropy, chunk.entropy);
         add(&mut sums.to_self, chunk.to_self);
+        self.positions.add((place.block - 1) / 2, &chunk.positions);
         if place.position + place.rows >= self.seq_len {
             let start = (place.sequence * self.layers + (place.block - 1) / 2) * self.heads;
             for head in 0..self.heads {

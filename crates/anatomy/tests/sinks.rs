@@ -74,6 +74,67 @@ fn all_definitions_agree_with_full_matrices() {
     }
 }
 
+/// layers x bins, and where the bins begin.
+fn naive_by_position(pass: &FakePass) -> (Vec<usize>, Vec<Vec<f64>>) {
+    let seq_len = pass.batch.seq_len;
+    // The bin of a position: itself, or its highest power of two.
+    let bin = |key: usize| if key < 64 { key } else { 1 << key.ilog2() };
+    let mut first: Vec<usize> = (0..seq_len).map(bin).collect();
+    first.dedup();
+    let of_bin = |layer: &Vec<f32>, first: usize| {
+        let matrices = || layer.chunks_exact(seq_len * seq_len);
+        let keys = || (0..seq_len).filter(|&key| bin(key) == first);
+        let alpha = |matrix: &[f32], key: usize| {
+            (0..seq_len).map(|query| f64::from(matrix[query * seq_len + key])).sum::<f64>() / seq_len as f64
+        };
+        mean(matrices().flat_map(|matrix| keys().map(move |key| alpha(matrix, key))))
+    };
+    let layers = pass.attention.iter().map(|layer| first.iter().map(|&first| of_bin(layer, first)).collect()).collect();
+    (first, layers)
+}
+
+#[test]
+fn alpha_by_position_agrees_with_full_matrices() {
+    for (seed, (seq_len, heads)) in
+        [(1, 1), (2, 3), (17, 5), (64, 4), (65, 1), (129, 3), (600, 2)].into_iter().enumerate()
+    {
+        let pass = FakePass::new(seed as u64, 3, 4, seq_len, 2, &[]).with_attention(seed as u64, heads);
+        let (first, layers) = naive_by_position(&pass);
+        let found = sinks_of(&pass, SinkDefinition::Gu, 0.3, Division::WHOLE).by_position;
+        assert_eq!(found.first, first, "{seq_len}");
+        for (found, expected) in found.layers.iter().flatten().zip(layers.iter().flatten()) {
+            assert!((found - expected).abs() < 1e-7, "{seq_len}: {found} is not {expected}");
+        }
+        // What all queries give is what all keys receive.
+        let width = |bin: usize| first.get(bin + 1).copied().unwrap_or(seq_len) - first[bin];
+        for layer in &found.layers {
+            let sum: f64 = layer.iter().enumerate().map(|(bin, alpha)| alpha * width(bin) as f64).sum();
+            assert!((sum - 1.0).abs() < 1e-5, "{seq_len}: {sum}");
+        }
+    }
+}
+
+#[test]
+fn adopted_layers_are_the_other_tap_s() {
+    let pass = |seed| FakePass::new(seed, 3, 4, 100, 2, &[]).with_attention(seed, 2);
+    let tap = |pass: &FakePass| {
+        let mut tap = SinkTap::new(3, 2, 4, 100);
+        pass.show(&mut tap, Division::WHOLE);
+        tap
+    };
+    let finish = |tap: &SinkTap| tap.finish(SinkDefinition::Paper, 0.3, 0);
+    let (one, mut other) = (tap(&pass(1)), tap(&pass(2)));
+    let before = finish(&other);
+    other.adopt_layers(&one, 0..2);
+    let (adopted, one) = (finish(&other), finish(&one));
+    assert_ne!(one.by_position, before.by_position);
+    for layer in 0..3 {
+        let from = if layer < 2 { &one } else { &before };
+        assert_eq!(adopted.by_position.layers[layer], from.by_position.layers[layer]);
+        assert_eq!(adopted.heads[layer], from.heads[layer]);
+    }
+}
+
 #[test]
 fn position_0_entropy_and_self_attention_are_means_over_queries() {
     let pass = FakePass::new(3, 2, 3, 30, 2, &[]).with_attention(4, 2);

@@ -70,6 +70,7 @@ fn examination_request(request: &AnatomyRequest) -> examination::AnatomyRequest 
         spikes: asked(Part::Spikes),
         sinks: asked(Part::Sinks),
         nll: asked(Part::Nll),
+        tokens: asked(Part::Tokens),
         silu: asked(Part::Silu),
         normalisation: asked(Part::Normalisation),
         geometry: asked(Part::Geometry),

@@ -11,6 +11,8 @@ pub enum Part {
     Sinks,
     /// Negative log-likelihood and perplexity.
     Nll,
+    /// The text itself, token by token.
+    Tokens,
     /// The amplifier at work.
     Silu,
     /// What normalisation makes of spikes.
@@ -25,11 +27,12 @@ pub enum Part {
 
 impl Part {
     /// All parts, in the order of the results.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Lifecycle,
         Self::Spikes,
         Self::Sinks,
         Self::Nll,
+        Self::Tokens,
         Self::Silu,
         Self::Normalisation,
         Self::Geometry,
@@ -44,6 +47,7 @@ impl Part {
             Self::Spikes => "spikes",
             Self::Sinks => "sinks",
             Self::Nll => "nll",
+            Self::Tokens => "tokens",
             Self::Silu => "silu",
             Self::Normalisation => "normalisation",
             Self::Geometry => "geometry",
@@ -82,7 +86,7 @@ mod tests {
 
     #[test]
     fn none_means_all_but_the_probe() {
-        assert_eq!(parse(&[]), Ok(Part::ALL[..8].to_vec()));
+        assert_eq!(parse(&[]), Ok(Part::ALL[..9].to_vec()));
     }
 
     #[test]
@@ -94,11 +98,8 @@ mod tests {
     fn the_rest_is_refused_with_what_there_is() {
         for name in ["", "Sinks", "everything"] {
             let message = parse(&names(&["sinks", name])).expect_err(name);
-            assert!(
-                message
-                    .ends_with("there are lifecycle, spikes, sinks, nll, silu, normalisation, geometry, census, probe"),
-                "{message}"
-            );
+            let all = "lifecycle, spikes, sinks, nll, tokens, silu, normalisation, geometry, census, probe";
+            assert!(message.ends_with(&format!("there are {all}")), "{message}");
         }
     }
 }

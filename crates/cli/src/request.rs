@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sinkscope_anatomy::pictures::Pictures;
 use sinkscope_lab::data::bpe::{LEAST_VOCABULARY, MOST_VOCABULARY};
 use sinkscope_lab::data::prepare::MOST_HELD_OUT;
 use sinkscope_lab::data::{PrepareRequest, Separator};
@@ -36,8 +37,8 @@ pub struct AnatomyRequest {
     pub named: bool,
     /// From 0 to below 1.
     pub epsilon: f64,
-    /// Layers and heads of which a picture is wanted.
-    pub pictures: Vec<(usize, usize)>,
+    /// Of which heads pictures are wanted, with the geometry.
+    pub pictures: Pictures,
 }
 
 /// A request to probe the vocabulary of a model.
@@ -179,13 +180,18 @@ impl AnatomyArguments {
         if !self.tsne.is_empty() && !parts.contains(&Part::Geometry) {
             return Err(ModelError::Request("--tsne draws what the geometry looks at; add it to --only".into()));
         }
+        let pictures = if self.tsne.is_empty() {
+            Pictures::Extremes
+        } else {
+            Pictures::Of(self.tsne.iter().map(|name| head(name)).collect::<Result<_, _>>()?)
+        };
         Ok(AnatomyRequest {
             run: self.run.resolve()?,
             text: self.text.resolve()?,
             parts,
             named: !self.only.is_empty(),
             epsilon: self.epsilon,
-            pictures: self.tsne.iter().map(|name| head(name)).collect::<Result<_, _>>()?,
+            pictures,
         })
     }
 }
@@ -442,7 +448,7 @@ mod tests {
     fn defaults_are_the_paper_s() {
         let request = resolve(&["m.gguf"]).expect("valid");
         assert_eq!((request.text.spike_ratio, request.epsilon), (5.0, 0.3));
-        assert_eq!(request.parts, Part::ALL[..8]);
+        assert_eq!(request.parts, Part::ALL[..9]);
         assert_eq!((request.text.bos, request.run.seed), (Bos::Auto, 0));
         assert!(request.run.memory > 0);
     }

@@ -1,10 +1,12 @@
-//! The tidy tables of `sinkscope anatomy`: `blocks`, `heads`, `stages`, `spike_tokens`, `spike_channels`, those of
-//! [`crate::causes_tables`], and those of a census and a probe.
+//! The tidy tables of `sinkscope anatomy`: `blocks`, `heads`, `alpha_by_position`, `stages`, `spike_tokens`,
+//! `spike_channels`, `tokens`, those of [`crate::causes_tables`], and those of a census and a probe.
 //!
 //! Stages and ranks count from 1, strongest first. All are written at every run. The table of a part that was not asked
 //! for has no rows, so that a directory never mixes the tables of two runs.
 
+use sinkscope_anatomy::positions::AlphaByPosition;
 use sinkscope_anatomy::results::{Anatomy, BlockKind, BlockLifecycle, SpikeChannel, SpikeToken, Stage, TopChannel};
+use sinkscope_anatomy::token_page::ShownToken;
 
 use crate::ReportError;
 use crate::causes_tables::causes_tables;
@@ -25,9 +27,11 @@ pub fn anatomy_tables(anatomy: &Anatomy) -> Result<Vec<Table>, ReportError> {
     let mut tables = vec![
         blocks_table(blocks)?,
         heads_table(anatomy)?,
+        alpha_by_position_table(anatomy.sinks.as_ref().map(|sinks| &sinks.by_position))?,
         stages_table(stages)?,
         spike_tokens_table(stages)?,
         spike_channels_table(stages)?,
+        tokens_table(anatomy.tokens.as_ref().map_or(&[], |page| &page.tokens))?,
     ];
     tables.extend(causes_tables(anatomy)?);
     tables.extend(census_tables(anatomy.census.as_ref())?);
@@ -128,6 +132,23 @@ fn heads_table(anatomy: &Anatomy) -> Result<Table, ReportError> {
     Table::new("heads", columns)
 }
 
+/// One row a layer and bin of positions.
+fn alpha_by_position_table(found: Option<&AlphaByPosition>) -> Result<Table, ReportError> {
+    let rows: Vec<(usize, usize, f64)> = found.map_or_else(Vec::new, |found| {
+        let layers = found.layers.iter().enumerate();
+        let bins = |bins| found.first.iter().zip::<&Vec<f64>>(bins);
+        layers.flat_map(|(layer, alpha)| bins(alpha).map(move |(&first, &alpha)| (layer, first, alpha))).collect()
+    });
+    Table::new(
+        "alpha_by_position",
+        vec![
+            Column::counts("layer", rows.iter().map(|row| row.0)),
+            Column::counts("first_position", rows.iter().map(|row| row.1)),
+            Column::floats("alpha", rows.iter().map(|row| row.2)),
+        ],
+    )
+}
+
 /// One row a stage. Lists of blocks are text, blocks separated by a space.
 fn stages_table(stages: &[Stage]) -> Result<Table, ReportError> {
     let list = |blocks: &[usize]| blocks.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
@@ -187,6 +208,22 @@ fn spike_channels_table(stages: &[Stage]) -> Result<Table, ReportError> {
             Column::floats("mean", rows.iter().map(|row| row.2.mean)),
             Column::floats("ratio_variation", rows.iter().map(|row| row.2.ratio_variation)),
             Column::floats("share", rows.iter().map(|row| row.2.share)),
+        ],
+    )
+}
+
+/// One row a token of the text itself, but for the attention that it receives.
+fn tokens_table(tokens: &[ShownToken]) -> Result<Table, ReportError> {
+    Table::new(
+        "tokens",
+        vec![
+            Column::counts("sequence", tokens.iter().map(|token| token.sequence)),
+            Column::counts("position", tokens.iter().map(|token| token.position)),
+            Column::counts("id", tokens.iter().map(|token| token.id as usize)),
+            Column::texts("text", tokens.iter().map(|token| &token.text)),
+            Column::singles("largest", tokens.iter().map(|token| token.largest)),
+            Column::counts("block", tokens.iter().map(|token| token.block)),
+            Column::counts("channel", tokens.iter().map(|token| token.channel)),
         ],
     )
 }

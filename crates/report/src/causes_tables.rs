@@ -1,9 +1,9 @@
-//! The tidy tables of what explains spikes and sinks: `regularities`, `elsewhere`, `amplifier`, `normalisation`,
-//! `geometry`, `self_sinking`, `tsne`.
+//! The tidy tables of what explains spikes and sinks: `regularities`, `elsewhere`, `amplifier`, `amplifier_points`,
+//! `normalisation`, `geometry`, `self_sinking`, `tsne`.
 
 use sinkscope_anatomy::regularities::Threshold;
 use sinkscope_anatomy::results::{Anatomy, Picture, SpikingElsewhere, Stage};
-use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierTokens};
+use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierPoint, AmplifierTokens};
 use sinkscope_anatomy::sample::dimension::Dimension;
 use sinkscope_anatomy::sample::embedding::{SelfSinking, SelfSinkingTokens};
 use sinkscope_anatomy::sample::geometry::{HeadGeometry, KeyDimensions};
@@ -18,10 +18,12 @@ use crate::tidy::{Column, Table, Values};
 /// [`ReportError::Table`] if the writer refuses one.
 pub fn causes_tables(anatomy: &Anatomy) -> Result<Vec<Table>, ReportError> {
     let stages = anatomy.spikes.as_ref().map_or(&[][..], |spikes| &spikes.stages);
+    let amplifiers = anatomy.silu.as_ref().map_or(&[][..], |silu| &silu.blocks);
     Ok(vec![
         regularities_table(anatomy)?,
         elsewhere_table(stages)?,
-        amplifier_table(anatomy.silu.as_ref().map_or(&[], |silu| &silu.blocks))?,
+        amplifier_table(amplifiers)?,
+        amplifier_points_table(amplifiers)?,
         normalisation_table(anatomy.normalisation.as_ref().map_or(&[], |all| &all.blocks))?,
         geometry_table(anatomy.geometry.as_ref().map_or(&[], |geometry| &geometry.heads))?,
         self_sinking_table(anatomy.self_sinking.as_ref())?,
@@ -95,6 +97,24 @@ fn amplifier_table(blocks: &[Amplifier]) -> Result<Table, ReportError> {
             optional("rank_one", |of| of.rank_one),
             optional("rank_one_error", |of| of.rank_one_error),
             optional("trigger_cosine", |of| of.trigger_cosine),
+        ],
+    )
+}
+
+/// One row a stage, block and token.
+fn amplifier_points_table(blocks: &[Amplifier]) -> Result<Table, ReportError> {
+    let rows: Vec<(&Amplifier, &AmplifierPoint)> =
+        blocks.iter().flat_map(|block| block.points.iter().map(move |point| (block, point))).collect();
+    Table::new(
+        "amplifier_points",
+        vec![
+            Column::counts("stage", rows.iter().map(|row| row.0.stage)),
+            Column::counts("block", rows.iter().map(|row| row.0.block)),
+            Column::counts("sequence", rows.iter().map(|row| row.1.sequence)),
+            Column::counts("position", rows.iter().map(|row| row.1.position)),
+            Column::booleans("spike", rows.iter().map(|row| row.1.spike)),
+            Column::floats("cosine", rows.iter().map(|row| row.1.cosine)),
+            Column::floats("norm_ratio", rows.iter().map(|row| row.1.norm_ratio)),
         ],
     )
 }

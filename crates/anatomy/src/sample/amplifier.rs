@@ -9,9 +9,15 @@ use sinkscope_model::architecture::FeedForwardKind;
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_model::{Model, ModelError};
 
+use super::{Sample, chosen};
 use crate::census::quadratic::{QuadraticForm, coefficient};
 use crate::census::spectrum::leading;
 use crate::results::Stage;
+
+/// Most spike tokens that are points of a block.
+pub const MOST_SPIKE_POINTS: usize = 64;
+/// Most other tokens that are points of a block.
+pub const MOST_OTHER_POINTS: usize = 192;
 
 /// One feed-forward step-up or step-down block of a stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +34,24 @@ pub struct Amplifier {
     pub spike: Option<AmplifierTokens>,
     /// All others.
     pub other: Option<AmplifierTokens>,
+    /// Single tokens (Fig. 2): first the stage's, then others, each in the order of the text. All of them, but at most
+    /// [`MOST_SPIKE_POINTS`] and [`MOST_OTHER_POINTS`], taken evenly.
+    pub points: Vec<AmplifierPoint>,
+}
+
+/// What the block does with one token.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct AmplifierPoint {
+    /// Sequence of the batch.
+    pub sequence: usize,
+    /// Position.
+    pub position: usize,
+    /// Whether it is one of the stage's tokens.
+    pub spike: bool,
+    /// Cosine of the activated gate to the gate.
+    pub cosine: f64,
+    /// Ratio of their lengths.
+    pub norm_ratio: f64,
 }
 
 /// What the block does with some tokens.
@@ -57,6 +81,8 @@ pub struct AmplifierTokens {
 #[derive(Debug)]
 pub struct AmplifierTap {
     seq_len: usize,
+    /// Of the batch, those in the sample.
+    sequences: Vec<usize>,
     blocks: Vec<Watched>,
 }
 
@@ -111,7 +137,7 @@ impl AmplifierTap {
     ///
     /// # Errors
     /// If a weight is not finite.
-    pub fn new(model: &Model, stages: &[Stage], spikes: &[Vec<bool>], seq_len: usize) -> Result<Self, ModelError> {
+    pub fn new(model: &Model, stages: &[Stage], spikes: &[Vec<bool>], sample: &Sample) -> Result<Self, ModelError> {
         let mut blocks = Vec::new();
         // One matrix amplifies nothing.
         let stages = if model.architecture().feed_forward.kind == FeedForwardKind::TwoLayer { stages } else { &[] };
@@ -121,12 +147,13 @@ impl AmplifierTap {
                 blocks.push(Watched::new(model, index + 1, stage, block, spikes.clone())?);
             }
         }
-        Ok(Self { seq_len, blocks })
+        Ok(Self { seq_len: sample.batch.seq_len, sequences: sample.sequences.clone(), blocks })
     }
 
     /// What was seen, by stage and block.
     pub fn finish(self) -> Vec<Amplifier> {
-        self.blocks.into_iter().map(Watched::finish).collect()
+        let place = |token: usize| (self.sequences[token / self.seq_len], token % self.seq_len);
+        self.blocks.into_iter().map(|watched| watched.finish(&place)).collect()
     }
 }
 
@@ -235,15 +262,23 @@ impl Watched {
         input.chunks_exact(input.len() / rows).map(token).collect()
     }
 
-    fn finish(self) -> Amplifier {
+    /// `place`: sequence of the batch and position of a token of the sample.
+    fn finish(self, place: &dyn Fn(usize) -> (usize, usize)) -> Amplifier {
         let of = |spike: bool| {
             let tokens: Vec<&Token> =
                 self.seen.iter().zip(&self.spikes).filter(|(_, is)| **is == spike).map(|(token, _)| token).collect();
             (!tokens.is_empty()).then(|| self.summary(&tokens))
         };
         let (spike, other) = (of(true), of(false));
+        let point = |token: usize| {
+            let ((sequence, position), seen) = (place(token), &self.seen[token]);
+            let (cosine, norm_ratio) = (seen.cosine, seen.norm_ratio);
+            AmplifierPoint { sequence, position, spike: self.spikes[token], cosine, norm_ratio }
+        };
+        let shown = [(true, MOST_SPIKE_POINTS), (false, MOST_OTHER_POINTS)].into_iter();
+        let points = shown.flat_map(|(spike, most)| chosen(&self.spikes, spike, most)).map(point).collect();
         let eigenvalue = self.trigger.map(|trigger| trigger.eigenvalue);
-        Amplifier { stage: self.stage, block: self.block, channel: self.channel, eigenvalue, spike, other }
+        Amplifier { stage: self.stage, block: self.block, channel: self.channel, eigenvalue, spike, other, points }
     }
 
     fn summary(&self, tokens: &[&Token]) -> AmplifierTokens {

@@ -68,3 +68,26 @@ impl Sample {
         spikes
     }
 }
+
+/// Tokens of a kind, ascending: all, or `most` of them taken evenly.
+fn chosen(spikes: &[bool], spike: bool, most: usize) -> Vec<usize> {
+    let all: Vec<usize> = (0..spikes.len()).filter(|&token| spikes[token] == spike).collect();
+    let count = all.len().min(most);
+    (0..count).map(|index| all[index * all.len() / count]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    #[test]
+    fn tokens_are_chosen_evenly() {
+        let spikes: Vec<bool> = (0..2000).map(|token| token % 500 == 0).collect();
+        assert_eq!(chosen(&spikes, true, 256), [0, 500, 1000, 1500]);
+        assert_eq!(chosen(&spikes, true, 2), [0, 1000]);
+        let other = chosen(&spikes, false, 256);
+        assert!(other.len() == 256 && other.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(other.iter().all(|&token| !spikes[token]));
+        assert!(chosen(&[], false, 256).is_empty());
+    }
+}

@@ -10,6 +10,7 @@ use sinkscope_model::blocks::Norm;
 use sinkscope_model::tap::{BlockView, Event, Place, Point, Tap};
 use sinkscope_model::{Model, ModelError};
 
+use super::chosen;
 use crate::definitions::TOP_CHANNELS;
 
 /// Most tokens of a kind that are compared with one another.
@@ -93,8 +94,8 @@ impl NormalisationTap {
                 epsilon: a.norm_epsilon as f32,
             },
             readers: (0..=a.blocks()).map(reader).collect::<Result<_, _>>()?,
-            spike: chosen(spikes, true),
-            other: chosen(spikes, false),
+            spike: chosen(spikes, true, MOST_TOKENS),
+            other: chosen(spikes, false, MOST_TOKENS),
             blocks: Vec::new(),
         })
     }
@@ -127,13 +128,6 @@ impl NormalisationTap {
         });
         Some(NormalisedTokens { tokens: tokens.len(), largest: f64::from(largest), plain, with_gamma })
     }
-}
-
-/// At most [`MOST_TOKENS`] of a kind, evenly.
-fn chosen(spikes: &[bool], spike: bool) -> Vec<usize> {
-    let all: Vec<usize> = (0..spikes.len()).filter(|&token| spikes[token] == spike).collect();
-    let count = all.len().min(MOST_TOKENS);
-    (0..count).map(|index| all[index * all.len() / count]).collect()
 }
 
 fn sparsity(x: &[f32], d: usize) -> Sparsity {
@@ -229,14 +223,5 @@ mod tests {
                 assert!((least - cosines.iter().copied().fold(1.0, f64::min)).abs() < 1e-6);
             }
         }
-    }
-
-    #[test]
-    fn tokens_are_chosen_evenly() {
-        let spikes: Vec<bool> = (0..2000).map(|token| token % 500 == 0).collect();
-        assert_eq!(chosen(&spikes, true), [0, 500, 1000, 1500]);
-        let other = chosen(&spikes, false);
-        assert!(other.len() == MOST_TOKENS && other.windows(2).all(|pair| pair[0] < pair[1]));
-        assert!(other.iter().all(|&token| !spikes[token]));
     }
 }

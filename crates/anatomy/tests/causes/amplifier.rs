@@ -2,12 +2,17 @@
 
 use faer::{Mat, Side};
 use sinkscope_anatomy::census::quadratic::coefficient;
-use sinkscope_anatomy::sample::amplifier::{AmplifierTap, AmplifierTokens};
+use sinkscope_anatomy::results::Stage;
+use sinkscope_anatomy::sample::Sample;
+use sinkscope_anatomy::sample::amplifier::{
+    Amplifier, AmplifierTap, AmplifierTokens, MOST_OTHER_POINTS, MOST_SPIKE_POINTS,
+};
 use sinkscope_kernels::activation::activate;
 use sinkscope_model::Linear;
 use sinkscope_model::blocks::FeedForwardBlock;
+use sinkscope_model::pass::Pass;
 
-use crate::recorded::{Recorded, SEQ_LEN, spikes, stage};
+use crate::recorded::{Recorded, SEQ_LEN, batch, model, spikes, stage};
 use crate::{close, close_within, dot, mean, norm};
 
 /// The channels in the order in which the tap keeps them.
@@ -122,15 +127,36 @@ fn check(what: &str, ours: &AmplifierTokens, tokens: &[Naive], eigenvalue: f64) 
     close(what, ours.rank_one_error.expect("a form"), error.sqrt());
 }
 
+fn run(recorded: &Recorded, stages: &[Stage], spikes: &[Vec<bool>]) -> Vec<Amplifier> {
+    // A batch this small is its own sample.
+    let sample = Sample::new(&recorded.model, &recorded.batch);
+    assert_eq!(sample.batch, recorded.batch);
+    let mut tap = AmplifierTap::new(&recorded.model, stages, spikes, &sample).expect("finite");
+    recorded.run(&mut tap);
+    tap.finish()
+}
+
+/// All tokens are points: spikes first, in order, with the means that are told.
+fn check_points(what: &str, found: &Amplifier, spikes: &[bool]) {
+    let of = |kind: bool| (0..spikes.len()).filter(move |&token| spikes[token] == kind);
+    let places: Vec<(usize, usize, bool)> =
+        of(true).chain(of(false)).map(|token| (token / SEQ_LEN, token % SEQ_LEN, spikes[token])).collect();
+    assert!(found.points.iter().map(|point| (point.sequence, point.position, point.spike)).eq(places), "{what}");
+    for (kind, tokens) in [(true, &found.spike), (false, &found.other)] {
+        let tokens = tokens.as_ref().expect("tokens");
+        let points = || found.points.iter().filter(|point| point.spike == kind);
+        assert_eq!(points().map(|point| point.cosine).sum::<f64>() / tokens.tokens as f64, tokens.cosine, "{what}");
+        let ratio = points().map(|point| point.norm_ratio).sum::<f64>() / tokens.tokens as f64;
+        assert_eq!(ratio, tokens.norm_ratio, "{what}");
+    }
+}
+
 #[test]
 fn is_what_the_formed_matrices_say() {
     for family in ["llama", "qwen3", "gemma2", "gemma3", "olmo2", "phi3", "gpt2", "gpt-neox", "gpt-neox-sequential"] {
         let recorded = Recorded::new(family);
         let spikes = spikes();
-        let mut tap =
-            AmplifierTap::new(&recorded.model, &[stage()], std::slice::from_ref(&spikes), SEQ_LEN).expect("finite");
-        recorded.run(&mut tap);
-        let found = tap.finish();
+        let found = run(&recorded, &[stage()], std::slice::from_ref(&spikes));
         // Attention steps are no amplifiers.
         assert_eq!(found.iter().map(|found| (found.stage, found.block)).collect::<Vec<_>>(), [(1, 2), (1, 4)]);
         for found in found {
@@ -139,6 +165,7 @@ fn is_what_the_formed_matrices_say() {
             let (eigenvalue, _) = leading(&form(&weights, factor, 3));
             let what = format!("{family}, block {}", found.block);
             close(&what, found.eigenvalue.expect("a form"), eigenvalue);
+            check_points(&what, &found, &spikes);
             for (kind, ours) in [(true, found.spike), (false, found.other)] {
                 let tokens = (0..spikes.len()).filter(|&token| spikes[token] == kind);
                 let tokens: Vec<Naive> = tokens.map(|token| naive(&recorded, found.block, token)).collect();
@@ -151,12 +178,30 @@ fn is_what_the_formed_matrices_say() {
 #[test]
 fn without_spike_tokens_or_steps() {
     let recorded = Recorded::new("llama");
-    let run = |stages: &[_], spikes: &[Vec<bool>]| {
-        let mut tap = AmplifierTap::new(&recorded.model, stages, spikes, SEQ_LEN).expect("finite");
-        recorded.run(&mut tap);
-        tap.finish()
-    };
-    assert!(run(&[], &[]).is_empty());
-    let found = run(&[stage()], &[vec![false; recorded.tokens()]]);
+    assert!(run(&recorded, &[], &[]).is_empty());
+    let found = run(&recorded, &[stage()], &[vec![false; recorded.tokens()]]);
     assert!(found.len() == 2 && found.iter().all(|block| block.spike.is_none() && block.other.is_some()));
+}
+
+/// Of a sample that is part of the batch, sequences count as in the batch, and many tokens are taken evenly.
+#[test]
+fn points_are_some_tokens_of_the_batch() {
+    let model = model("llama");
+    let sample = Sample::new(&model, &batch(400, 20));
+    let (sequences, seq_len) = (sample.sequences.len(), sample.batch.seq_len);
+    let spikes: Vec<bool> = (0..sequences * seq_len).map(|token| token % 5 == 0).collect();
+    let mut tap = AmplifierTap::new(&model, &[stage()], std::slice::from_ref(&spikes), &sample).expect("finite");
+    Pass::new(&model, u64::MAX).run(&sample.batch, &mut [&mut tap]).expect("a pass");
+    for found in tap.finish() {
+        let (spiking, other) = found.points.split_at(MOST_SPIKE_POINTS);
+        assert_eq!(other.len(), MOST_OTHER_POINTS);
+        assert!(spiking.iter().all(|point| point.spike) && other.iter().all(|point| !point.spike));
+        for points in [spiking, other] {
+            assert!(points.is_sorted_by_key(|point| (point.sequence, point.position)));
+            assert!(points.iter().all(|point| sample.sequences.contains(&point.sequence) && point.position < seq_len));
+            // From the first sequence of the sample to one of the last.
+            assert_eq!(points[0].sequence, sample.sequences[0]);
+            assert!(points[points.len() - 1].sequence >= sample.sequences[sequences - 2]);
+        }
+    }
 }

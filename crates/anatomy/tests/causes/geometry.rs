@@ -8,10 +8,10 @@ use sinkscope_model::tap::Point;
 use crate::recorded::{Recorded, SEQ_LEN, SEQUENCES, spikes};
 use crate::{close, close_within, dot, mean, norm};
 
-/// One head of one sequence: logits before the soft cap and attention, SEQ_LEN x SEQ_LEN.
-struct Full {
+/// One head of one sequence: logits before the soft cap and attention, T x T.
+pub struct Full {
     logits: Vec<Vec<f64>>,
-    weights: Vec<Vec<f64>>,
+    pub weights: Vec<Vec<f64>>,
     queries: Vec<Vec<f64>>,
     keys: Vec<Vec<f64>>,
     values: Vec<Vec<f64>>,
@@ -19,32 +19,33 @@ struct Full {
 }
 
 impl Full {
-    fn new(recorded: &Recorded, layer: usize, head: usize, sequence: usize) -> Self {
+    pub fn new(recorded: &Recorded, layer: usize, head: usize, sequence: usize) -> Self {
         let a = recorded.model.architecture();
+        let seq_len = recorded.batch.seq_len;
         let rows = |point, head| -> Vec<Vec<f64>> {
-            (0..SEQ_LEN).map(|t| recorded.head_row(point, layer, head, sequence * SEQ_LEN + t)).collect()
+            (0..seq_len).map(|t| recorded.head_row(point, layer, head, sequence * seq_len + t)).collect()
         };
         let kv_head = head / a.queries_per_key();
         let (queries, keys) = (rows(Point::Query, head), rows(Point::Key, kv_head));
-        let window = a.layers[layer].window.unwrap_or(SEQ_LEN);
+        let window = a.layers[layer].window.unwrap_or(seq_len);
         let logit = |t: usize, k: usize| a.attention_scale * dot(&queries[t], &keys[k]);
-        let logits: Vec<Vec<f64>> = (0..SEQ_LEN).map(|t| (0..SEQ_LEN).map(|k| logit(t, k)).collect()).collect();
+        let logits: Vec<Vec<f64>> = (0..seq_len).map(|t| (0..seq_len).map(|k| logit(t, k)).collect()).collect();
         let row = |t: usize| -> Vec<f64> {
             let capped = |logit: f64| a.attention_soft_cap.map_or(logit, |cap| cap * (logit / cap).tanh());
             let seen = |k: usize| k <= t && t - k < window;
             let weights: Vec<f64> =
-                (0..SEQ_LEN).map(|k| if seen(k) { capped(logits[t][k]).exp() } else { 0.0 }).collect();
+                (0..seq_len).map(|k| if seen(k) { capped(logits[t][k]).exp() } else { 0.0 }).collect();
             let sum: f64 = weights.iter().sum();
             weights.into_iter().map(|weight| weight / sum).collect()
         };
-        let weights = (0..SEQ_LEN).map(row).collect();
+        let weights = (0..seq_len).map(row).collect();
         Self { weights, values: rows(Point::Value, kv_head), logits, queries, keys, window }
     }
 
     /// The key of the first half that receives most.
     fn sink(&self) -> usize {
         let received = |k: usize| self.weights.iter().map(|row| row[k]).sum::<f64>();
-        (0..SEQ_LEN / 2).max_by(|&a, &b| received(a).total_cmp(&received(b))).expect("some")
+        (0..self.weights.len() / 2).max_by(|&a, &b| received(a).total_cmp(&received(b))).expect("some")
     }
 
     /// Of every query after the sink that sees it and another key: gap, cosine to the sink key, mean cosine to the others.
@@ -52,7 +53,7 @@ impl Full {
         let sink = self.sink();
         let cosine =
             |t: usize, k: usize| dot(&self.queries[t], &self.keys[k]) / (norm(&self.queries[t]) * norm(&self.keys[k]));
-        (sink + 1..SEQ_LEN)
+        (sink + 1..self.weights.len())
             .filter(|t| t - sink < self.window)
             .map(|t| {
                 let others: Vec<usize> = (0..=t).filter(|&k| t - k < self.window && k != sink).collect();

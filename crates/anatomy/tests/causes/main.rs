@@ -8,6 +8,7 @@ mod probe;
 mod recorded;
 mod sample;
 mod self_sinking;
+mod token_page;
 mod whole;
 
 /// Within a relative error, of numbers from f32.

@@ -1,6 +1,7 @@
 //! The whole examination.
 
 use sinkscope_anatomy::examination::{AnatomyRequest, CensusScope, Surroundings, examine};
+use sinkscope_anatomy::pictures::{FEWER_VECTORS, Pictures};
 use sinkscope_anatomy::results::Anatomy;
 use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
@@ -8,7 +9,12 @@ use sinkscope_model::data::TokenBatch;
 use crate::recorded::{batch, model};
 
 fn everything() -> AnatomyRequest {
-    AnatomyRequest { census: Some(CensusScope::All), probe: true, ..AnatomyRequest::default() }
+    AnatomyRequest {
+        census: Some(CensusScope::All),
+        probe: true,
+        pictures: Pictures::None,
+        ..AnatomyRequest::default()
+    }
 }
 
 fn run(model: &Model, batch: &TokenBatch, request: &AnatomyRequest, memory: u64) -> Anatomy {
@@ -94,7 +100,7 @@ fn the_parts_agree_about_stages() {
 fn threads_and_memory_change_no_bit() {
     for (family, ratio) in [("gemma2", 1.5), ("mistral", 5.0), ("gpt2", 1.5)] {
         let model = model(family);
-        let request = AnatomyRequest { spike_ratio: ratio, ..everything() };
+        let request = AnatomyRequest { spike_ratio: ratio, pictures: Pictures::Extremes, ..everything() };
         // Long enough for several chunks, but for learned positions.
         let batch = if family == "gpt2" { batch(40, 32) } else { batch(3, 600) };
         let with = |threads, memory| {
@@ -102,6 +108,7 @@ fn threads_and_memory_change_no_bit() {
             pool.install(|| run(&model, &batch, &request, memory))
         };
         let one = with(1, 1 << 30);
+        assert!(one.tokens.is_some() && one.pictures.len() == 2, "{family}");
         assert_eq!(with(2, 1 << 30), one, "{family}");
         assert_eq!(with(3, 1 << 16), one, "{family}");
     }
@@ -109,7 +116,7 @@ fn threads_and_memory_change_no_bit() {
 
 #[test]
 fn heads_that_do_not_exist_are_refused() {
-    let request = AnatomyRequest { pictures: vec![(0, 4)], ..everything() };
+    let request = AnatomyRequest { pictures: Pictures::Of(vec![(0, 4)]), ..everything() };
     let around = Surroundings { memory: 1 << 30, text: &|_| String::new(), progress: &|_| {} };
     let error = examine(&model("llama"), &batch(2, 8), &request, around).expect_err("refused").to_string();
     assert!(error.contains("head 0.4 does not exist: there are 2 layers of 4 heads"), "{error}");
@@ -117,7 +124,7 @@ fn heads_that_do_not_exist_are_refused() {
 
 #[test]
 fn pictures_have_queries_and_keys_of_the_sample() {
-    let request = AnatomyRequest { pictures: vec![(1, 2)], ..everything() };
+    let request = AnatomyRequest { pictures: Pictures::Of(vec![(1, 2)]), ..everything() };
     let anatomy = run(&model("llama"), &batch(8, 16), &request, 1 << 30);
     let [picture] = &anatomy.pictures[..] else { panic!("one head was asked for") };
     assert_eq!((picture.layer, picture.head), (1, 2));
@@ -126,4 +133,29 @@ fn pictures_have_queries_and_keys_of_the_sample() {
     assert!(picture.points.iter().all(|point| point.at.iter().all(|value| value.is_finite())));
     // Drawn the same way again.
     assert_eq!(run(&model("llama"), &batch(8, 16), &request, 1 << 30).pictures, anatomy.pictures);
+}
+
+#[test]
+fn without_names_the_strongest_sink_head_is_drawn_and_the_weakest_beside_it() {
+    let request = AnatomyRequest { geometry: true, sinks: true, ..AnatomyRequest::nothing() };
+    let request = AnatomyRequest { pictures: Pictures::Extremes, ..request };
+    let anatomy = run(&model("qwen3"), &batch(16, 16), &request, 1 << 30);
+    let heads = &anatomy.sinks.as_ref().expect("asked for").heads;
+    let [most, least] = &anatomy.pictures[..] else { panic!("two pictures") };
+    let all = || heads.iter().flatten().copied();
+    assert_eq!(heads[most.layer][most.head], all().fold(0.0, f64::max));
+    assert_eq!((least.layer, heads[least.layer][least.head]), {
+        (most.layer, heads[most.layer].iter().copied().fold(1.0, f64::min))
+    });
+    assert_eq!((most.points.len(), least.points.len()), (FEWER_VECTORS, FEWER_VECTORS));
+
+    let json = serde_json::to_value(&anatomy).expect("JSON");
+    let pictures = json["tsne"].as_array().expect("a list");
+    assert_eq!(
+        (pictures.len(), &pictures[0]["layer"], &pictures[0]["head"]),
+        (2, &most.layer.into(), &most.head.into())
+    );
+    let point = pictures[0]["points"][0].as_object().expect("an object");
+    assert!(point.keys().eq(["key", "sequence", "position", "spike", "at"]), "{point:?}");
+    assert_eq!((&point["key"], point["at"].as_array().map(Vec::len)), (&false.into(), Some(2)));
 }

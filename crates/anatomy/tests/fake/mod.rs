@@ -230,6 +230,9 @@ impl FakePass {
         if let Some(tap) = &mut taps.prediction {
             self.show(tap, division);
         }
+        if let Some(tap) = &mut taps.page {
+            self.show(tap, division);
+        }
         match taps.finish(&self.batch, &text).expect("finite residuals") {
             Finished::Complete(anatomy) => (*anatomy, false),
             Finished::SecondLook(mut look) => {
@@ -242,7 +245,7 @@ impl FakePass {
 
 /// Life cycle and spikes alone.
 pub fn residual_request() -> AnatomyRequest {
-    AnatomyRequest { sinks: false, nll: false, ..AnatomyRequest::default() }
+    AnatomyRequest { sinks: false, nll: false, tokens: false, ..AnatomyRequest::default() }
 }
 
 fn entropy_of(row: &[f32]) -> f32 {

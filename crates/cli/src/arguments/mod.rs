@@ -64,8 +64,8 @@ pub struct AnatomyArguments {
     #[command(flatten)]
     pub text: TextArguments,
 
-    /// Measure only these parts: lifecycle, spikes, sinks, nll, silu, normalisation, geometry, census (of all blocks),
-    /// probe [default: all but the probe, census of the step-up and step-down blocks]
+    /// Measure only these parts: lifecycle, spikes, sinks, nll, tokens (the text itself), silu, normalisation, geometry,
+    /// census (of all blocks), probe [default: all but the probe, census of the step-up and step-down blocks]
     #[arg(long, value_name = "PARTS", value_delimiter = ',')]
     pub only: Vec<String>,
 
@@ -73,7 +73,8 @@ pub struct AnatomyArguments {
     #[arg(long, value_name = "E", default_value_t = 0.3, allow_negative_numbers = true)]
     pub epsilon: f64,
 
-    /// Draw queries and keys of these heads, LAYER.HEAD, in a plane (t-SNE): tsne.parquet
+    /// Draw queries and keys of these heads, LAYER.HEAD, in a plane (t-SNE) [default: of the strongest sink head, and of the
+    /// weakest in its layer]
     #[arg(long, value_name = "HEADS", value_delimiter = ',')]
     pub tsne: Vec<String>,
 }

@@ -11,8 +11,10 @@ use serde_json::Value;
 use crate::tiny::{Tiny, fixtures};
 use crate::{run, run_in, sinkscope};
 
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 20] = [
+    "alpha_by_position",
     "amplifier",
+    "amplifier_points",
     "blocks",
     "elsewhere",
     "geometry",
@@ -26,6 +28,7 @@ const TABLES: [&str; 17] = [
     "spike_channels",
     "spike_tokens",
     "stages",
+    "tokens",
     "triggers",
     "tsne",
     "units",
@@ -130,6 +133,14 @@ fn the_file_is_what_was_promised() {
     for definition in ["gu", "gu-max"] {
         assert!(sinks["other_definitions"][definition]["ratio"].is_number(), "{definition}");
     }
+    let by_position = &sinks["by_position"];
+    assert_eq!((count(&by_position["first"]), count(&by_position["layers"])), (12, layers));
+    let page = &results["tokens"];
+    assert_eq!(keys(page), ["sequences", "positions", "layers", "heads", "tokens", "received", "scale"]);
+    assert_eq!(keys(&page["tokens"][0]), ["sequence", "position", "id", "text", "largest", "block", "channel"]);
+    assert_eq!((&page["sequences"], &page["positions"], count(&page["tokens"])), (&2.into(), &12.into(), 24));
+    let bytes = 24 * layers * heads.map_or(0, |heads| heads as usize);
+    assert_eq!(page["received"].as_str().map(str::len), Some(bytes.div_ceil(3) * 4));
     let (nll, perplexity) =
         (results["nll"].as_f64().expect("nll"), results["perplexity"].as_f64().expect("perplexity"));
     assert!((nll.exp() - perplexity).abs() <= 1e-9 * perplexity);
@@ -137,6 +148,7 @@ fn the_file_is_what_was_promised() {
     let rows = rows(&tiny.path("out"));
     assert_eq!(rows["blocks"], 3 * (4 * layers + 1));
     assert_eq!(Some(rows["heads"] as u64), heads.map(|heads| heads * layers as u64));
+    assert_eq!((rows["alpha_by_position"], rows["tokens"]), (12 * layers, 24));
     let stages = results["spikes"]["stages"].as_array().expect("stages");
     assert_eq!(rows["stages"], stages.len());
     assert_eq!(rows["spike_tokens"], stages.iter().map(|stage| count(&stage["tokens"])).sum::<usize>());
@@ -173,6 +185,10 @@ fn only_what_is_asked_for() {
     for key in ["sinks", "nll", "perplexity"] {
         assert_eq!(whole["results"][key], part["results"][key], "{key}");
     }
+    let page = examine(&tiny, &["--only", "tokens"]);
+    assert_eq!(keys(&page["results"]), ["tokens"]);
+    assert_eq!(page["results"]["tokens"], whole["results"]["tokens"]);
+    examine(&tiny, &["--only", "sinks,nll"]);
     // A second run replaces the first's tables, those of parts it did not measure too.
     let rows = rows(&tiny.path("out"));
     assert_eq!((rows["blocks"], rows["stages"]), (0, 0));
@@ -215,7 +231,10 @@ fn what_explains_it() {
     let rows = rows(&tiny.path("out"));
     assert_eq!((rows["probe"], rows["geometry"]), (32, layers * 4));
     assert!(rows["normalisation"] > 0 && rows["norms"] > 0 && rows["self_sinking"] > 0);
-    assert_eq!((rows["blocks"], rows["heads"], rows["tsne"]), (0, 0, 0));
+    assert_eq!((rows["blocks"], rows["heads"], rows["alpha_by_position"], rows["tokens"]), (0, 0, 0, 0));
+    let amplifiers = results["silu"]["blocks"].as_array().expect("a list");
+    assert!(!amplifiers.is_empty() && amplifiers.iter().all(|block| count(&block["points"]) == 24));
+    assert_eq!(rows["amplifier_points"], 24 * amplifiers.len());
 }
 
 #[test]
@@ -226,6 +245,15 @@ fn pictures() {
     // Queries and keys of 24 tokens in two heads.
     assert_eq!(rows["tsne"], 2 * 2 * 24);
     assert!(file["timing"]["passes"].as_array().is_some_and(|all| all.iter().any(|pass| pass["name"] == "pictures")));
+    let drawn = |file: &Value| -> Vec<(Value, Value, usize)> {
+        let all = file["results"]["tsne"].as_array().expect("a list");
+        all.iter().map(|one| (one["layer"].clone(), one["head"].clone(), count(&one["points"]))).collect()
+    };
+    assert_eq!(drawn(&file), [(0.into(), 0.into(), 48), (1.into(), 2.into(), 48)]);
+    // Without names, two heads of one layer.
+    let usual = drawn(&examine(&tiny, &[]));
+    assert!(usual.len() == 2 && usual[0].0 == usual[1].0 && usual[0].1 != usual[1].1, "{usual:?}");
+    assert!(examine(&tiny, &["--only", "sinks"])["results"].get("tsne").is_none());
     let message = crate::refused_without_trace(&Tiny::new("llama"), &["--tsne", "2.0", "--sequences", "2"]);
     assert_eq!(message, "head 2.0 does not exist: there are 2 layers of 4 heads, from 0\n");
 }

@@ -5,10 +5,12 @@ mod weights;
 
 use std::collections::BTreeMap;
 
+use sinkscope_anatomy::positions::AlphaByPosition;
 use sinkscope_anatomy::results::{
     Anatomy, BlockKind, BlockLifecycle, LargestAt, Lifecycle, OtherDefinition, OutputLifecycle, ResidualLifecycle,
     Sinks, SpikeChannel, SpikeToken, Spikes, Stage, StageOutput, TopChannel,
 };
+use sinkscope_anatomy::token_page::{SCALE, ShownToken, TokenPage};
 use sinkscope_report::envelope::{DataIdentity, Envelope, ModelIdentity, PassTiming, Timing, VERSION};
 use sinkscope_surgery::positions::ByPosition;
 use sinkscope_surgery::results::{
@@ -121,8 +123,34 @@ pub fn sinks() -> Sinks {
         head_ratio: grid(1.0),
         entropy: grid(2.0),
         to_self: grid(0.1),
+        by_position: AlphaByPosition {
+            first: vec![0, 1, 64],
+            layers: (0..LAYERS).map(|layer| vec![0.125 * layer as f64, 0.25, 0.001]).collect(),
+        },
         other_definitions: BTreeMap::from([("gu".into(), other(0.797)), ("gu-max".into(), other(0.8016))]),
         by_layer,
+    }
+}
+
+/// Two sequences of two tokens; every byte of what they receive is 255, 0, 128, 64 over and over.
+fn page() -> TokenPage {
+    let token = |sequence, position, text: &str| ShownToken {
+        sequence,
+        position,
+        id: 40 + text.len() as u32,
+        text: text.to_owned(),
+        largest: if position == 0 { -11_990.5 } else { 8.25 },
+        block: 6,
+        channel: 7,
+    };
+    TokenPage {
+        sequences: 2,
+        positions: 2,
+        layers: LAYERS,
+        heads: HEADS,
+        tokens: vec![token(0, 0, "The"), token(0, 1, " cat"), token(1, 0, HOSTILE), token(1, 1, "")],
+        received: "/wCAQP8AgED/AIBA".repeat(4 * LAYERS * HEADS / 12),
+        scale: SCALE,
     }
 }
 
@@ -145,6 +173,7 @@ pub fn anatomy() -> Anatomy {
         perplexity: Some(21.75),
         nll: Some(3.079_614),
         predicted_tokens: Some(4032),
+        tokens: Some(page()),
         regularities: Some(causes::regularities(true)),
         sample: Some(causes::sample(true)),
         silu: Some(causes::silu(true)),

@@ -2,7 +2,7 @@
 
 use sinkscope_anatomy::regularities::{Regularity, Threshold};
 use sinkscope_anatomy::results::{Picture, PicturePoint, SampleSize, Silu, SpikingElsewhere};
-use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierTokens};
+use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierPoint, AmplifierTokens};
 use sinkscope_anatomy::sample::dimension::Dimension;
 use sinkscope_anatomy::sample::embedding::{SelfSinking, SelfSinkingTokens};
 use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry, KeyDimensions};
@@ -69,6 +69,13 @@ pub fn silu(found: bool) -> Silu {
         rank_one_error: Some(9.99),
         trigger_cosine: None,
     };
+    let point = |position, spike, cosine: f64| AmplifierPoint {
+        sequence: 1,
+        position,
+        spike,
+        cosine,
+        norm_ratio: cosine - 0.0625,
+    };
     let block = |stage, block, eigenvalue, spike| Amplifier {
         stage,
         block,
@@ -76,6 +83,7 @@ pub fn silu(found: bool) -> Silu {
         eigenvalue,
         spike,
         other: Some(other.clone()),
+        points: vec![point(0, true, 0.8321), point(5, false, 0.41)],
     };
     Silu { blocks: if found { vec![block(1, 6, Some(-27.25), Some(spike)), block(2, 10, None, None)] } else { vec![] } }
 }

@@ -1,0 +1,91 @@
+//! Where attention goes: alpha (eq. 27) over the positions of keys, layer by layer.
+//!
+//! Alpha is a sum over queries, so every chunk of them adds its part to the means; nothing is kept of a sequence.
+
+use serde::Serialize;
+use sinkscope_model::tap::AttentionScan;
+
+/// Positions below this one are bins of their own.
+pub const SINGLE_POSITIONS: usize = 64;
+
+/// Attention received over positions. Every position below [`SINGLE_POSITIONS`] is a bin; above, bins double in width
+/// (64 to 127, 128 to 255 and so on), and the last is cut at T.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AlphaByPosition {
+    /// First position of every bin, ascending from 0; a bin reaches to the next, the last to T.
+    pub first: Vec<usize>,
+    /// layers x bins: mean over sequences, heads and positions of the bin of `alpha_k = (1/T) sum_t A[t, k]` (eq. 27).
+    pub layers: Vec<Vec<f64>>,
+}
+
+/// The running sums of all layers.
+#[derive(Debug, Clone)]
+pub(crate) struct PositionSums {
+    first: Vec<usize>,
+    seq_len: usize,
+    /// layers x bins: attention received, over sequences, heads and positions.
+    layers: Vec<Vec<f64>>,
+}
+
+impl PositionSums {
+    pub(crate) fn new(layers: usize, seq_len: usize) -> Self {
+        let wide = std::iter::successors(Some(SINGLE_POSITIONS), |first| first.checked_mul(2));
+        let first: Vec<usize> =
+            (0..seq_len.min(SINGLE_POSITIONS)).chain(wide.take_while(|&first| first < seq_len)).collect();
+        Self { layers: vec![vec![0.0; first.len()]; layers], first, seq_len }
+    }
+
+    /// What a chunk of queries gives every bin that it sees.
+    pub(crate) fn of_chunk(&self, scan: &AttentionScan<'_>) -> Vec<f64> {
+        let mut sums = vec![0.0; self.first.partition_point(|&first| first < scan.keys)];
+        for received in scan.received.chunks_exact(scan.keys) {
+            for (bin, sum) in sums.iter_mut().enumerate() {
+                let keys = self.first[bin]..self.end(bin).min(scan.keys);
+                *sum += received[keys].iter().copied().map(f64::from).sum::<f64>();
+            }
+        }
+        sums
+    }
+
+    pub(crate) fn add(&mut self, layer: usize, chunk: &[f64]) {
+        for (sum, part) in self.layers[layer].iter_mut().zip(chunk) {
+            *sum += part;
+        }
+    }
+
+    pub(crate) fn adopt_layers(&mut self, other: &Self, layers: std::ops::Range<usize>) {
+        self.layers[layers.clone()].clone_from_slice(&other.layers[layers]);
+    }
+
+    /// `rows`: sequences times heads.
+    pub(crate) fn finish(&self, rows: usize) -> AlphaByPosition {
+        let mean = |(bin, sum): (usize, &f64)| {
+            let positions = self.end(bin) - self.first[bin];
+            sum / (rows * positions * self.seq_len).max(1) as f64
+        };
+        let layers = self.layers.iter().map(|bins| bins.iter().enumerate().map(mean).collect()).collect();
+        AlphaByPosition { first: self.first.clone(), layers }
+    }
+
+    fn end(&self, bin: usize) -> usize {
+        self.first.get(bin + 1).copied().unwrap_or(self.seq_len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_hold_every_position_once_and_double_in_width() {
+        for seq_len in [1, 2, 63, 64, 65, 127, 128, 129, 600, 4096] {
+            let sums = PositionSums::new(1, seq_len);
+            assert!(sums.first.windows(2).all(|pair| pair[0] < pair[1]) && sums.first[0] == 0, "{seq_len}");
+            assert_eq!(sums.end(sums.first.len() - 1), seq_len);
+        }
+        assert_eq!(PositionSums::new(1, 64).first.len(), 64);
+        assert_eq!(PositionSums::new(1, 65).first[63..], [63, 64]);
+        assert_eq!(PositionSums::new(1, 600).first[63..], [63, 64, 128, 256, 512]);
+        assert_eq!(PositionSums::new(1, 128).first[63..], [63, 64]);
+    }
+}
