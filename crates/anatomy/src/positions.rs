@@ -2,7 +2,8 @@
 //!
 //! Alpha is a sum over queries, so every chunk of them adds its part to the means; nothing is kept of a sequence.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_model::tap::AttentionScan;
 
 /// Positions below this one are bins of their own.
@@ -10,7 +11,7 @@ pub const SINGLE_POSITIONS: usize = 64;
 
 /// Attention received over positions. Every position below [`SINGLE_POSITIONS`] is a bin; above, bins double in width
 /// (64 to 127, 128 to 255 and so on), and the last is cut at T.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AlphaByPosition {
     /// First position of every bin, ascending from 0; a bin reaches to the next, the last to T.
     pub first: Vec<usize>,

@@ -67,12 +67,12 @@ pub struct Anatomy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
     /// Pictures of queries and keys, with the geometry; absent if there are none.
-    #[serde(rename = "tsne", skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "tsne", default, skip_serializing_if = "Vec::is_empty")]
     pub pictures: Vec<Picture>,
 }
 
 /// Queries and keys of a head, in two dimensions.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Picture {
     /// Layer.
     pub layer: usize,
@@ -83,7 +83,7 @@ pub struct Picture {
 }
 
 /// A query or a key in a picture.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PicturePoint {
     /// Whether it is a key, not a query.
     pub key: bool,

@@ -7,7 +7,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use crate::magnitude::{largest_of_row, magnitude_bits};
@@ -21,7 +22,7 @@ pub const MOST_VALUES: usize = 1 << 20;
 pub const SCALE: &str = "alpha = (q / 255)^2";
 
 /// The first sequences of the text: whole ones, or the first positions of the first.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenPage {
     /// How many sequences are shown.
     pub sequences: usize,
@@ -38,11 +39,11 @@ pub struct TokenPage {
     /// `alpha = (q / 255)^2`; the bytes in base64, standard alphabet, padded.
     pub received: String,
     /// How a byte q of `received` is read: [`SCALE`].
-    pub scale: &'static str,
+    pub scale: String,
 }
 
 /// A token, and the entry of its residual that has the largest magnitude over all blocks from 1 on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShownToken {
     /// Sequence.
     pub sequence: usize,
@@ -138,7 +139,7 @@ impl TokenPageTap {
             heads: self.heads,
             tokens: shown.collect(),
             received: STANDARD.encode(bytes),
-            scale: SCALE,
+            scale: SCALE.to_owned(),
         }
     }
 }

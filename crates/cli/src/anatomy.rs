@@ -54,7 +54,8 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
     };
     output.stage("anatomy.json", &envelope, &anatomy_tables(&envelope.results)?)?;
     let framed = Box::new(envelope.without_architecture());
-    let found = Found { directory: request.run.out.clone().unwrap_or_default(), output: outputs::Output::Anatomy(framed) };
+    let found =
+        Found { directory: request.run.out.clone().unwrap_or_default(), output: outputs::Output::Anatomy(framed) };
     output.stage_page(&found)?;
     output.commit()?;
     let outputs::Output::Anatomy(envelope) = &found.output else { return Ok(()) };

@@ -19,8 +19,11 @@ use sinkscope_surgery::results::Comparison;
 use crate::arguments::SchemaArguments;
 use crate::output::Output;
 
+/// A file, and how its schema is made.
+type Entry = (&'static str, fn(&mut SchemaGenerator) -> Schema);
+
 /// Every file with its type. Of `metrics.jsonl`, a line; a summary lies under `results/STUDY/`.
-const OUTPUTS: [(&str, fn(&mut SchemaGenerator) -> Schema); 9] = [
+const OUTPUTS: [Entry; 9] = [
     ("anatomy.json", framed::<Anatomy>),
     ("census.json", framed::<Census>),
     ("probe.json", framed::<Probe>),
@@ -54,7 +57,7 @@ pub fn run(arguments: &SchemaArguments) -> Result<()> {
 }
 
 /// Of one output, its own; of several, an object with each under its file's name.
-fn schema(outputs: &[&(&str, fn(&mut SchemaGenerator) -> Schema)]) -> Value {
+fn schema(outputs: &[&Entry]) -> Value {
     let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let schemas: Vec<(&str, Schema)> = outputs.iter().map(|(name, of)| (*name, of(&mut generator))).collect();
     let mut all = Map::new();

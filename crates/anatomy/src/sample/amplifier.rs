@@ -40,7 +40,7 @@ pub struct Amplifier {
 }
 
 /// What the block does with one token.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AmplifierPoint {
     /// Sequence of the batch.
     pub sequence: usize,

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use self::help::{
-    ANATOMY_EXAMPLES, CENSUS_EXAMPLES, EXIT_STATUS, OPERATE_HELP, PREPARE_HELP, PROBE_EXAMPLES, REPORT_HELP, SCHEMA_HELP, STUDY_HELP, TRAIN_HELP,
+    ANATOMY_EXAMPLES, CENSUS_EXAMPLES, EXIT_STATUS, OPERATE_HELP, PREPARE_HELP, PROBE_EXAMPLES, REPORT_HELP,
+    SCHEMA_HELP, STUDY_HELP, TRAIN_HELP,
 };
 
 /// Look at a transformer language model and say where its massive activations and attention sinks are.

@@ -9,7 +9,7 @@ pub mod weights;
 
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Mark, Series};
-use crate::tidy::{Column, Table};
+use crate::tidy::Table;
 
 /// The blocks of a model on an axis.
 fn blocks() -> Axis {
@@ -28,22 +28,6 @@ fn take(tables: &[Table], name: &str) -> Result<Table, ReportError> {
 /// A line over blocks.
 fn line(name: &str, colour: Colour, mark: Mark, points: impl IntoIterator<Item = (usize, f64)>) -> Series {
     Series::new(name, colour, mark, points.into_iter().map(|(x, y)| (x as f64, y)))
-}
-
-/// A grid of layers and heads as a tidy table.
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses it.
-fn grid(name: &str, rows: &str, columns: &str, value: &str, values: &[Vec<f64>]) -> Result<Table, ReportError> {
-    let places = || values.iter().enumerate().flat_map(|(row, of)| (0..of.len()).map(move |column| (row, column)));
-    Table::new(
-        name,
-        vec![
-            Column::counts(rows, places().map(|place| place.0)),
-            Column::counts(columns, places().map(|place| place.1)),
-            Column::floats(value, values.iter().flatten().copied()),
-        ],
-    )
 }
 
 /// What there is of many, `None` as not a number.

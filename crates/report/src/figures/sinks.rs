@@ -3,7 +3,7 @@
 use sinkscope_anatomy::results::Sinks;
 use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
 
-use super::{grid, or_gap, take};
+use super::{or_gap, take};
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Content, Figure, Mark, Panel, Series};
 use crate::number::percent;
@@ -103,8 +103,8 @@ pub fn by_layer(sinks: &Sinks) -> Result<Figure, ReportError> {
 /// Attention received by position and layer.
 ///
 /// # Errors
-/// [`ReportError::Table`] if the writer refuses its numbers.
-pub fn by_position(sinks: &Sinks) -> Result<Figure, ReportError> {
+/// [`ReportError::Table`] if `tables` lacks the numbers.
+pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportError> {
     let received = &sinks.by_position;
     let evenly = received.first.iter().enumerate().all(|(bin, first)| bin == *first);
     let x = if evenly {
@@ -129,9 +129,12 @@ pub fn by_position(sinks: &Sinks) -> Result<Figure, ReportError> {
             y: Axis::linear("layer"),
             content: Content::Heat { values: received.layers.clone(), unit: "alpha".into(), range: None, log: true },
         }],
-        data: grid("sinks-by-position", "layer", "bin", "alpha", &received.layers)?,
+        data: take(tables, "alpha_by_position")?,
     })
 }
+
+/// A number of a head.
+type Of<'a> = &'a dyn Fn(&HeadGeometry) -> f64;
 
 /// What sets sink heads apart: the logit gap and the dimension of keys (eq. 26).
 ///
@@ -141,7 +144,6 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
     let alpha = |head: &HeadGeometry| {
         sinks.and_then(|sinks| sinks.heads.get(head.layer)?.get(head.head).copied()).unwrap_or(f64::NAN)
     };
-    type Of<'a> = &'a dyn Fn(&HeadGeometry) -> f64;
     let panel = |title: &str, x: Axis, y: Axis, of_x: Of<'_>, of_y: Of<'_>| {
         let dots = |name: &str, colour, sink: bool| {
             let heads = || geometry.heads.iter().filter(move |head| head.sink == sink);

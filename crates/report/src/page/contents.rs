@@ -312,7 +312,7 @@ fn of_sinks(anatomy: &Anatomy, tables: &[Table], prefix: &str) -> Result<Section
         blocks.push(shown(sinks::heads(found, tables)?, prefix));
         blocks.push(Block::Heads(cards(anatomy, found, prefix)));
         blocks.push(shown(sinks::by_layer(found)?, prefix));
-        blocks.push(shown(sinks::by_position(found)?, prefix));
+        blocks.push(shown(sinks::by_position(found, tables)?, prefix));
     }
     if let Some(geometry) = &anatomy.geometry {
         blocks.push(shown(sinks::geometry(geometry, anatomy.sinks.as_ref(), tables)?, prefix));
@@ -441,12 +441,10 @@ fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
             );
             fact("its data", tokens);
         }
-        let mut took = seconds(timing.seconds);
-        if let Some(peak) = timing.peak_rss_bytes {
-            took += &format!(", peak memory {}", bytes(peak));
-        }
-        took += &seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
-        fact("it took", took);
+        let mut took = vec![seconds(timing.seconds)];
+        took.extend(timing.peak_rss_bytes.map(|peak| format!("peak memory {}", bytes(peak))));
+        took.extend(seed.map(|seed| format!("seed {seed}")));
+        fact("it took", took.join(", "));
     };
     if let Some(Framed { command, data, seed, timing, .. }) = model.anatomy {
         of("examination", command, data.as_ref(), *seed, timing);

@@ -1,7 +1,8 @@
 //! The text itself, each token with what the page shades it by.
 
 use serde::Serialize;
-use sinkscope_anatomy::results::{Lifecycle, TokenPage};
+use sinkscope_anatomy::results::Lifecycle;
+use sinkscope_anatomy::token_page::TokenPage;
 
 /// A text for the page's program.
 #[derive(Debug, Serialize)]

@@ -32,11 +32,11 @@ pub(super) fn regularities(verdicts: &[Regularity], style: &Style) -> String {
             Threshold::AtLeast(least) => format!("≥ {}", percent(least)),
         };
         grid.row(vec![
-            verdict.name.to_owned(),
+            verdict.name.clone(),
             if verdict.holds { "holds" } else { "fails" }.to_owned(),
             verdict.value.map_or_else(|| "none".to_owned(), percent),
             threshold,
-            verdict.quantity.to_owned(),
+            verdict.quantity.clone(),
         ]);
     }
     style.title("Regularities", "of the strongest stage") + &grid.render(style)

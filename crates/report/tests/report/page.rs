@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sinkscope_anatomy::census::{BlockCensus, ChannelNorm};
-use sinkscope_anatomy::results::Anatomy;
+use sinkscope_anatomy::results::{Anatomy, BlockLifecycle, Picture, PicturePoint, SpikeToken};
+use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierPoint};
+use sinkscope_anatomy::sample::geometry::HeadGeometry;
+use sinkscope_anatomy::sample::normalisation::NormalisedBlock;
+use sinkscope_anatomy::token_page::ShownToken;
 use sinkscope_report::envelope::Envelope;
 use sinkscope_report::figure::Figure;
 use sinkscope_report::outputs::{self, Found, Framed, Output};
@@ -84,8 +88,19 @@ fn everything_has_its_figures() {
     let found = [found(Output::Anatomy(Box::new(framed(sample::anatomy(), "a model", "ab"))))];
     let all = figures(&found).expect("consistent");
     let wanted = [
-        "life-cycle", "steps", "identity", "norms", "spectra", "steering", "probe", "cosines", "heads", "sinks-by-layer",
-        "sinks-by-position", "geometry", "queries-and-keys",
+        "life-cycle",
+        "steps",
+        "identity",
+        "norms",
+        "spectra",
+        "steering",
+        "probe",
+        "cosines",
+        "heads",
+        "sinks-by-layer",
+        "sinks-by-position",
+        "geometry",
+        "queries-and-keys",
     ];
     assert_eq!(ids(&all), wanted);
     for figure in &all {
@@ -93,7 +108,9 @@ fn everything_has_its_figures() {
         assert!(!figure.alt.is_empty() && !figure.caption.is_empty() && !figure.panels.is_empty(), "{}", figure.id);
     }
     let all = figures(&everything(sample::anatomy(), "a model")).expect("consistent");
-    for id in ["m1-operations", "m1-loss-by-position", "m1-quantisation", "m2-emergence", "s1-rows", "s1-rows-over-training"] {
+    for id in
+        ["m1-operations", "m1-loss-by-position", "m1-quantisation", "m2-emergence", "s1-rows", "s1-rows-over-training"]
+    {
         assert!(ids(&all).contains(&id), "{id} of {:?}", ids(&all));
     }
 }
@@ -154,26 +171,95 @@ fn models_stand_side_by_side() {
 
 #[test]
 fn a_model_of_seven_billion_fits() {
-    let page = page(&[found(Output::Anatomy(Box::new(framed(sample::large(), "7B", "cc"))))]).expect("consistent");
+    let page = page(&[found(Output::Anatomy(Box::new(framed(large(), "7B", "cc"))))]).expect("consistent");
     assert!(page.len() < 15_000_000, "{} bytes", page.len());
     assert!(page.len() > 6_000_000, "{} bytes: the sample is not that large", page.len());
     keep("seven-billion", &page);
 }
 
-/// 32 blocks of 4,096 channels, as a census of a 7B model has them.
-pub fn wide_census() -> Vec<BlockCensus> {
-    let block = |layer: usize| {
-        let frobenius: Vec<f64> =
-            (0..4096).map(|channel| 1.0 + ((channel * 2_654_435_761 + layer * 97) % 1000) as f64 / 777.0).collect();
-        BlockCensus {
-            block: 2 * (layer + 1),
-            symmetric: frobenius.iter().map(|norm| 0.7 * norm).collect(),
-            top: vec![ChannelNorm { channel: 7, frobenius: 2.25 }],
-            median: 1.5,
-            frobenius,
-        }
+/// As large as an examination of 32 layers of 32 heads, 4,096 channels wide, on 4,096 tokens, is.
+fn large() -> Anatomy {
+    const LAYERS: usize = 32;
+    const HEADS: usize = 32;
+    let repeated = |count: usize, of: usize| (0..count).map(move |index| index % of);
+    let mut anatomy = sample::anatomy();
+    let lifecycle = anatomy.lifecycle.as_mut().expect("there");
+    let blocks = repeated(2 * LAYERS + 1, lifecycle.blocks.len()).enumerate();
+    lifecycle.blocks = blocks.map(|(block, of)| BlockLifecycle { block, ..lifecycle.blocks[of].clone() }).collect();
+    let spikes = anatomy.spikes.as_mut().expect("there");
+    let token = spikes.stages[0].tokens[0].clone();
+    spikes.stages[0].tokens = (0..64).map(|sequence| SpikeToken { sequence, ..token.clone() }).collect();
+    let amplifier = anatomy.silu.as_mut().expect("there");
+    let of = amplifier.blocks[0].clone();
+    let point = of.points[0];
+    let points = |spike: bool, count: usize| {
+        (0..count).map(move |at| AmplifierPoint { sequence: at % 8, spike, cosine: 0.5 + at as f64 / 1024.0, ..point })
     };
-    (0..32).map(block).collect()
+    let points: Vec<AmplifierPoint> = points(true, 64).chain(points(false, 192)).collect();
+    amplifier.blocks =
+        (1..9).map(|block| Amplifier { block: 2 * block, points: points.clone(), ..of.clone() }).collect();
+    let normalisation = anatomy.normalisation.as_mut().expect("there");
+    let blocks = repeated(2 * LAYERS + 1, normalisation.blocks.len()).enumerate();
+    normalisation.blocks =
+        blocks.map(|(block, of)| NormalisedBlock { block, ..normalisation.blocks[of].clone() }).collect();
+    let geometry = anatomy.geometry.as_mut().expect("there");
+    let head = |index: usize| HeadGeometry {
+        layer: index / HEADS,
+        head: index % HEADS,
+        logit_gap: Some(index as f64 / 100.0),
+        ..geometry.heads[index % geometry.heads.len()].clone()
+    };
+    geometry.heads = (0..LAYERS * HEADS).map(head).collect();
+    let sinks = anatomy.sinks.as_mut().expect("there");
+    let grid = || (0..LAYERS).map(|l| (0..HEADS).map(|h| ((7 * l + 3 * h) % 64) as f64 / 64.0).collect()).collect();
+    let by_layer: Vec<f64> = (0..LAYERS).map(|layer| layer as f64 / 31.0).collect();
+    for heads in
+        [&mut sinks.heads, &mut sinks.position_0, &mut sinks.head_ratio, &mut sinks.entropy, &mut sinks.to_self]
+    {
+        *heads = grid();
+    }
+    sinks.heads_ci95 = Some(vec![vec![[0.25, 0.75]; HEADS]; LAYERS]);
+    sinks.by_layer_ci95 = Some(by_layer.iter().map(|ratio| [0.9 * ratio, *ratio]).collect());
+    for other in sinks.other_definitions.values_mut() {
+        (other.heads, other.by_layer) = (grid(), by_layer.clone());
+    }
+    sinks.by_layer = by_layer;
+    sinks.by_position.first = (0..64).chain([64, 128, 256, 512, 1024, 2048]).collect();
+    sinks.by_position.layers =
+        (0..LAYERS).map(|l| (1..=70).map(|bin| 0.5 / (bin * (l + 1)) as f64).collect()).collect();
+    let census = anatomy.census.as_mut().expect("there");
+    census.blocks = (0..8).map(wide_block).collect();
+    let pictures = anatomy.pictures[0].clone();
+    let points: Vec<PicturePoint> = (0..600)
+        .map(|at| PicturePoint {
+            key: at >= 300,
+            at: [(at % 37) as f32, (at % 41) as f32],
+            ..pictures.points[0].clone()
+        })
+        .collect();
+    anatomy.pictures = (0..2).map(|head| Picture { layer: 3, head, points: points.clone() }).collect();
+    let page = anatomy.tokens.as_mut().expect("there");
+    (page.sequences, page.positions, page.layers, page.heads) = (16, 64, LAYERS, HEADS);
+    let token = page.tokens[0].clone();
+    page.tokens = (0..1024)
+        .map(|at| ShownToken { sequence: at / 64, position: at % 64, text: format!(" w{at}"), ..token.clone() })
+        .collect();
+    // A value a token, layer and head, four characters for three.
+    page.received = "/wCA".repeat(1024 * LAYERS * HEADS / 3 + 1);
+    anatomy
+}
+
+/// A block of 4,096 channels, as a census of a 7B model has them.
+fn wide_block(layer: usize) -> BlockCensus {
+    let frobenius: Vec<f64> =
+        (0..4096).map(|channel| 1.0 + ((channel * 2_654_435_761 + layer * 97) % 1000) as f64 / 777.0).collect();
+    BlockCensus {
+        block: 2 * (layer + 1),
+        symmetric: frobenius.iter().map(|norm| 0.7 * norm).collect(),
+        top: vec![ChannelNorm { channel: 7, frobenius: 2.25 }],
+        median: 1.5,
+        frobenius,
+    }
 }
 
 #[test]
@@ -183,7 +269,10 @@ fn outputs_are_read_back() {
     let anatomy = framed(sample::anatomy(), "m", "ab");
     write("anatomy.json", &anatomy.to_json("anatomy.json").expect("JSON"));
     write("operate.json", &framed(sample::comparison(), "m", "ab").to_json("operate.json").expect("JSON"));
-    write("study.json", &Envelope { model: None, ..framed(study::sample(), "m", "") }.to_json("study.json").expect("JSON"));
+    write(
+        "study.json",
+        &Envelope { model: None, ..framed(study::sample(), "m", "") }.to_json("study.json").expect("JSON"),
+    );
     let look = serde_json::to_string(&study::look(100)).expect("JSON");
     write("metrics.jsonl", format!("{look}\n{look}\n{{\"step\":").as_bytes());
     let all = outputs::read(&[home.path().to_owned()]).expect("whole");
@@ -223,7 +312,10 @@ fn what_cannot_be_read_is_named() {
     assert!(message(path("file")).contains("HOME/file: cannot read (not a directory)"), "{}", message(path("file")));
     fs::write(path("empty/anatomy.json"), "{\"sinkscope\": \"0.0.1\"}").expect("written");
     let old = message(path("empty"));
-    assert!(old.contains("HOME/empty/anatomy.json") && old.contains("written by version 0.0.1; missing field"), "{old}");
+    assert!(
+        old.contains("HOME/empty/anatomy.json") && old.contains("written by version 0.0.1; missing field"),
+        "{old}"
+    );
     fs::write(path("empty/anatomy.json"), "{\"sinks").expect("written");
     assert!(message(path("empty")).contains("is no output of this version (EOF"), "{}", message(path("empty")));
 }

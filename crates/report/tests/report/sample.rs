@@ -150,7 +150,7 @@ fn page() -> TokenPage {
         heads: HEADS,
         tokens: vec![token(0, 0, "The"), token(0, 1, " cat"), token(1, 0, HOSTILE), token(1, 1, "")],
         received: "/wCAQP8AgED/AIBA".repeat(4 * LAYERS * HEADS / 12),
-        scale: SCALE,
+        scale: SCALE.to_owned(),
     }
 }
 
