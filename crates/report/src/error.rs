@@ -40,6 +40,14 @@ pub enum ReportError {
         /// What is wrong.
         reason: String,
     },
+    /// A figure cannot be drawn.
+    #[error("figure {figure}: {reason}")]
+    Figure {
+        /// The figure's name.
+        figure: String,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 impl ReportError {
@@ -49,5 +57,9 @@ impl ReportError {
 
     pub(crate) fn table(table: &str, reason: impl std::fmt::Display) -> Self {
         Self::Table { table: table.to_owned(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn figure(figure: &str, reason: impl std::fmt::Display) -> Self {
+        Self::Figure { figure: figure.to_owned(), reason: reason.to_string() }
     }
 }
