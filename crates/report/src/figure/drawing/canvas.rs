@@ -135,7 +135,7 @@ impl<'a> Canvas<'a> {
             Align::Middle => HPos::Center,
             Align::End => HPos::Right,
         };
-        let font = (FONTS, size * FINENESS * PLOTTERS_FONT).into_font().transform(transform);
+        let font = (FONTS, size * (FINENESS * PLOTTERS_FONT)).into_font().transform(transform);
         let ink = colour(ink, 1.0);
         let style = TextStyle::from(font).color(&ink).pos(Pos::new(side, VPos::Top));
         let pixel = self.pixel((x, y));

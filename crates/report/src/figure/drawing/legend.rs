@@ -18,6 +18,7 @@ pub(super) struct Entry {
     name: String,
     ink: Ink,
     marks: Vec<Mark>,
+    width: f64,
 }
 
 /// What the series of a panel are called. Several with one name and colour are one entry.
@@ -29,20 +30,31 @@ pub(super) fn entries(panel: &Panel) -> Vec<Entry> {
         match entries.iter_mut().find(|entry| entry.name == *name && entry.ink == ink) {
             Some(entry) if entry.marks.contains(mark) => {}
             Some(entry) => entry.marks.push(*mark),
-            None => entries.push(Entry { name: name.clone(), ink, marks: vec![*mark] }),
+            None => entries.push(Entry { name: name.clone(), ink, marks: vec![*mark], width: 0.0 }),
         }
     }
     entries
 }
 
-/// Rows no wider than `room`.
+/// Rows no wider than `room`; columns if there are several.
 pub(super) fn rows(entries: &[Entry], room: f64) -> Vec<Vec<Entry>> {
+    let fitted = |entry: &Entry| {
+        let name = text::shortened(&entry.name, TEXT, (room - SAMPLE - GAPS[0]).max(0.0));
+        let width = SAMPLE + GAPS[0] + text::width(&name, TEXT);
+        Entry { name, width, ..entry.clone() }
+    };
+    let mut entries: Vec<Entry> = entries.iter().map(fitted).collect();
+    let whole = entries.iter().map(|entry| entry.width + GAPS[1]).sum::<f64>() - GAPS[1];
+    let widest = entries.iter().map(|entry| entry.width).fold(0.0, f64::max);
+    if whole > room && 2.0 * widest + GAPS[1] <= room {
+        for entry in &mut entries {
+            entry.width = widest;
+        }
+    }
     let mut rows: Vec<Vec<Entry>> = Vec::new();
     let mut left = 0.0;
     for entry in entries {
-        let name = text::shortened(&entry.name, TEXT, (room - SAMPLE - GAPS[0]).max(0.0));
-        let entry = Entry { name, ..entry.clone() };
-        let needed = entry.width();
+        let needed = entry.width;
         match rows.last_mut() {
             Some(row) if needed <= left => row.push(entry),
             _ => {
@@ -66,7 +78,7 @@ pub(super) fn draw(rows: &[Vec<Entry>], canvas: &mut Canvas<'_>, left: f64, top:
             }
             let spot = (x + SAMPLE + GAPS[0], middle + 0.36 * TEXT);
             canvas.words(&entry.name, spot, TEXT, DARK, Align::Start, Turn::Level);
-            x += entry.width() + GAPS[1];
+            x += entry.width + GAPS[1];
         }
     }
 }
@@ -87,11 +99,5 @@ fn sample(mark: Mark, ink: Ink, canvas: &mut Canvas<'_>, x: f64, middle: f64) {
             let area = Area { left: centre.0 - 6.0, top: middle - 4.5, right: centre.0 + 6.0, bottom: middle + 4.5 };
             canvas.area(area, ink);
         }
-    }
-}
-
-impl Entry {
-    fn width(&self) -> f64 {
-        SAMPLE + GAPS[0] + text::width(&self.name, TEXT)
     }
 }

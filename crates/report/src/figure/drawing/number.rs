@@ -1,9 +1,9 @@
 //! Numbers along an axis: 23,000, 0.25, −3, 1e6.
 
-/// Numbers this large are written with an exponent.
+/// Numbers are written with an exponent where one is this large.
 const LARGE: f64 = 1e6;
-/// Numbers are, where none is larger than this.
-const SMALL: f64 = 1e-3;
+/// And where none is this large: a thousandth still is, however it was rounded.
+const SMALL: f64 = 0.999e-3;
 
 /// `value` among its like: they are `step` apart, the largest is `largest`.
 pub(super) fn written(value: f64, step: f64, largest: f64) -> String {
@@ -13,7 +13,7 @@ pub(super) fn written(value: f64, step: f64, largest: f64) -> String {
     }
     let sign = if value < 0.0 { "−" } else { "" };
     let places = (step.log10() + 1e-9).floor() as i32;
-    if magnitude >= LARGE || largest < SMALL * 0.999 {
+    if !(SMALL..LARGE).contains(&largest) {
         let digits = ((magnitude.log10() + 1e-9).floor() as i32 - places).clamp(0, 15) as usize;
         let text = format!("{magnitude:.digits$e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -49,6 +49,7 @@ mod tests {
         assert_eq!(written(1e-18, 0.05, 1.0), "0");
         assert_eq!(written(1.5e6, 5e5, 3e6), "1.5e6");
         assert_eq!(written(2e6, 5e5, 3e6), "2e6");
+        assert_eq!(written(5e5, 5e5, 3e6), "5e5");
         assert_eq!(written(-2e-5, 1e-5, 5e-5), "−2e−5");
         assert_eq!(written(1e-3, 1e-3, 1e3), "0.001");
         assert_eq!(written(300.0, 100.0, 400.0), "300");

@@ -101,7 +101,9 @@ pub(super) fn whiskers(series: &Series, axes: &Axes, canvas: &mut Canvas<'_>, sh
             continue;
         }
         canvas.path(&[axes.join(at, low), axes.join(at, high)], ink, stroke);
-        for end in [low, high] {
+        // An end that is cut off has no mark.
+        let held = interval.map(|end| axes.measure().holds(end));
+        for (end, _) in [low, high].into_iter().zip(held).filter(|(_, held)| *held) {
             canvas.path(&[axes.join(at - half, end), axes.join(at + half, end)], ink, stroke);
         }
     }
@@ -153,7 +155,8 @@ fn band(series: &Series, axes: &Axes, canvas: &mut Canvas<'_>) {
         .map(|((&x, &y), &[low, high])| {
             axes.spot(x, y)?;
             let at = axes.along().of(if axes.lying { y } else { x })?;
-            let [low, high] = [low, high].map(|end| axes.measure().within(end));
+            let measure = axes.measure();
+            let [low, high] = [low, high].map(|end| measure.of(end).or_else(|| measure.within(end)));
             Some((axes.join(at, low?), axes.join(at, high?)))
         })
         .collect();

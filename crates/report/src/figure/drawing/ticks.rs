@@ -102,8 +102,11 @@ fn decimal(low: f64, high: f64, factors: &[u32], by: i32) -> Vec<(f64, f64)> {
 
 fn laid_out(values: &[(f64, f64)], place: &Place) -> Vec<Tick> {
     let largest = values.iter().map(|(value, _)| value.abs()).fold(0.0, f64::max);
-    let tick =
-        |&(value, step): &(f64, f64)| Some(Tick { at: place.within(value)?, label: written(value, step, largest) });
+    let tick = |&(value, step): &(f64, f64)| {
+        // Numbers of an even axis are written alike; on a logarithmic one each is on its own.
+        let largest = if place.is_log() { value } else { largest };
+        Some(Tick { at: place.within(value)?, label: written(value, step, largest) })
+    };
     values.iter().filter_map(tick).collect()
 }
 
