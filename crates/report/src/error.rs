@@ -91,4 +91,8 @@ impl ReportError {
     pub(crate) fn table(table: &str, reason: impl std::fmt::Display) -> Self {
         Self::Table { table: table.to_owned(), reason: reason.to_string() }
     }
+
+    pub(crate) fn figure(figure: &str, reason: impl std::fmt::Display) -> Self {
+        Self::Figure { figure: figure.to_owned(), reason: reason.to_string() }
+    }
 }

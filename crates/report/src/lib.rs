@@ -1,10 +1,12 @@
-//! How it is shown: the JSON envelope every command writes, tidy tables as Parquet and CSV, and readable tables for the
-//! terminal.
+//! How it is shown: the JSON envelope every command writes, tidy tables as Parquet and CSV, readable tables for the
+//! terminal, figures, and a page to look at.
 //!
 //! - [`envelope`] is the frame of every JSON file: which model, which data, which definitions, how long it took.
 //! - [`files`] puts files on disk whole or not at all.
 //! - [`tidy`] writes one table as both Parquet and CSV; [`anatomy_tables`], [`causes_tables`], [`census_tables`],
 //!   [`probe_tables`], [`operate_tables`] and [`study_tables`] lay out the tables of a command.
+//! - [`outputs`] reads back what commands left; [`figures`] makes figures of it, each a [`figure::Figure`], and [`page`] one
+//!   page of everything, on which they are drawn in the browser. [`figure::drawing`] draws them on paper.
 //! - [`terminal`] turns an envelope into text for people, [`markdown`] a study into text for a page.
 //!
 //! Nothing here knows how a result was computed.

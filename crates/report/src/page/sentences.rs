@@ -17,10 +17,10 @@ pub fn of_anatomy(anatomy: &Anatomy) -> Vec<Finding> {
     if let Some(spikes) = &anatomy.spikes {
         say("life-cycle", spike_sentence(anatomy, spikes));
         if let Some(text) = channels(spikes) {
-            say("stages", text);
+            say("spikes", text);
         }
         if let Some(text) = who(spikes) {
-            say("stages", text);
+            say("spikes", text);
         }
     }
     let spiking =

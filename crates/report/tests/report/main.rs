@@ -1,5 +1,6 @@
-//! The report of a hand-built examination: as text, as tables.
+//! The report of a hand-built examination: as text, as tables; and figures on paper.
 
+mod drawing;
 mod page;
 mod sample;
 mod study;

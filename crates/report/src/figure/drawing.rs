@@ -1,1 +1,0 @@
-//! A figure on paper: SVG, and PDF made from it.
