@@ -56,3 +56,10 @@ fn of_study() {
     assert_eq!((status, stderr.as_str()), (0, ""));
     insta::assert_snapshot!(stdout);
 }
+
+#[test]
+fn of_report() {
+    let (status, stdout, stderr) = run(&["report", "--help"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(stdout);
+}

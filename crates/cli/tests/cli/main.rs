@@ -12,6 +12,7 @@ mod messages;
 mod operate;
 mod out;
 mod probe;
+mod report;
 mod study;
 mod texts;
 mod tiny;

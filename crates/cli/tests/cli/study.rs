@@ -33,7 +33,7 @@ sequences = 4
 seq_len = 12
 "#;
 
-const STUDY: &str = r#"
+pub const STUDY: &str = r#"
 title = "Tiny"
 table = "Table 5"
 base = "../base.toml"
@@ -50,10 +50,10 @@ text = "A sandwich has a spike"
 conditions = [{ row = "sandwich", measure = "spike", above = 0 }]
 "#;
 
-struct Lab(tempfile::TempDir);
+pub struct Lab(tempfile::TempDir);
 
 impl Lab {
-    fn new(study: &str) -> Self {
+    pub fn new(study: &str) -> Self {
         let lab = Self(tempfile::tempdir().expect("a directory"));
         fs::create_dir(lab.path("studies")).expect("made");
         fs::write(lab.path("base.toml"), BASE).expect("written");
@@ -61,16 +61,16 @@ impl Lab {
         lab
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.0.path().join(name).to_str().expect("UTF-8").to_owned()
     }
 
-    fn study(&self, options: &[&str]) -> (i32, String, String) {
+    pub fn study(&self, options: &[&str]) -> (i32, String, String) {
         let (study, out) = (self.path("studies/tiny.toml"), self.path("out"));
         run(&[&["study", &study, "--out", &out, "--quiet"][..], options].concat())
     }
 
-    fn json(&self, name: &str) -> Value {
+    pub fn json(&self, name: &str) -> Value {
         serde_json::from_slice(&fs::read(self.path(name)).expect("written")).expect("JSON")
     }
 

@@ -74,7 +74,7 @@ pub fn life_cycle(lifecycle: &Lifecycle, spikes: Option<&Spikes>, tables: &[Tabl
                     })
                     .unwrap_or_default();
                 format!(
-                    "Channel {} steps up at block {}, peaks at {} after block {}{times}, and steps down at block {}.",
+                    "Channel {} steps up at {}, peaks at {} after block {}{times}, and steps down at {}.",
                     stage.channel,
                     or_none(&stage.step_up),
                     value(stage.peak),
@@ -89,7 +89,11 @@ pub fn life_cycle(lifecycle: &Lifecycle, spikes: Option<&Spikes>, tables: &[Tabl
 }
 
 fn or_none(blocks: &[usize]) -> String {
-    if blocks.is_empty() { "none".into() } else { list(blocks) }
+    match blocks {
+        [] => "no block".into(),
+        [block] => format!("block {block}"),
+        blocks => format!("blocks {}", list(blocks)),
+    }
 }
 
 /// What each block adds in the channel of the strongest stages, signs kept.
@@ -126,7 +130,7 @@ pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
             .iter()
             .map(|stage| {
                 format!(
-                    "Channel {}: step-up blocks {}, step-down blocks {}.",
+                    "Channel {} steps up at {} and down at {}.",
                     stage.channel,
                     or_none(&stage.step_up),
                     or_none(&stage.step_down)
@@ -147,11 +151,16 @@ pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
     })
 }
 
-/// Cosines among spike tokens and how sparse they are, over blocks (Fig. 5).
+/// Cosines among spike tokens and how sparse they are, over blocks (Fig. 5); in words at the block where the strongest
+/// stage peaks.
 ///
 /// # Errors
 /// [`ReportError::Table`] if `tables` lacks the numbers.
-pub fn normalisation(blocks_seen: &[NormalisedBlock], tables: &[Table]) -> Result<Figure, ReportError> {
+pub fn normalisation(
+    blocks_seen: &[NormalisedBlock],
+    peak_block: Option<usize>,
+    tables: &[Table],
+) -> Result<Figure, ReportError> {
     type Of = fn(&NormalisedBlock) -> Option<&NormalisedTokens>;
     let kinds: [(&str, Colour, Of); 2] = [
         ("spike tokens", Colour::Spike, |block| block.spike.as_ref()),
@@ -170,10 +179,10 @@ pub fn normalisation(blocks_seen: &[NormalisedBlock], tables: &[Table]) -> Resul
         let seen = blocks_seen.iter().filter_map(move |block| Some((block.block, of(block)?)));
         line(name, colour, Mark::Line, seen.map(|(block, tokens)| (block, 100.0 * tokens.plain.top3_energy)))
     });
-    let strongest = blocks_seen
+    let at_peak = blocks_seen
         .iter()
-        .filter_map(|block| Some((block.block, block.spike.as_ref()?)))
-        .max_by(|a, b| a.1.plain.top3_energy.total_cmp(&b.1.plain.top3_energy));
+        .find(|block| Some(block.block) == peak_block)
+        .and_then(|block| Some((block.block, block.spike.as_ref()?)));
     Ok(Figure {
         id: "cosines".into(),
         title: "What normalisation makes of spike tokens".into(),
@@ -182,7 +191,7 @@ pub fn normalisation(blocks_seen: &[NormalisedBlock], tables: &[Table]) -> Resul
                   tokens, shaded down to the least of any pair. Right: share of the squared length that the three \
                   largest entries have."
             .into(),
-        alt: strongest.map_or_else(
+        alt: at_peak.map_or_else(
             || "There is no spike token in the sample.".into(),
             |(block, tokens)| {
                 format!(
@@ -234,7 +243,7 @@ pub fn identity(silu: &Silu, tables: &[Table]) -> Result<Figure, ReportError> {
     });
     Ok(Figure {
         id: "identity".into(),
-        title: "The nonlinearity is nearly the identity for spike tokens".into(),
+        title: "The nonlinearity beside the identity".into(),
         paper: Some("Fig. 2".into()),
         caption: "A dot is a token: the activated gate beside the gate itself, in the blocks that make and remove the \
                   spike. At (1, 1) the nonlinearity passes its input, and the block is a quadratic form of it."

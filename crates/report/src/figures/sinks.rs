@@ -158,10 +158,10 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
     let spike = |head: &HeadGeometry| rank(head.key_rank95_spike);
     let other = |head: &HeadGeometry| rank(head.key_rank95_other);
     let mut panels =
-        vec![panel("Queries prefer the sink key", Axis::linear("logit gap"), Axis::linear("max alpha"), &gap, &alpha)];
+        vec![panel("Preference for the sink key", Axis::linear("logit gap"), Axis::linear("max alpha"), &gap, &alpha)];
     if geometry.heads.iter().any(|head| head.key_rank95_spike.is_some()) {
         panels.push(panel(
-            "Its keys have few dimensions",
+            "Dimensions of keys",
             Axis::linear("95 % rank, spike keys"),
             Axis::linear("95 % rank, other keys"),
             &spike,

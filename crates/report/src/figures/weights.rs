@@ -88,7 +88,7 @@ pub fn spectra(census: &Census, tables: &[Table]) -> Result<Figure, ReportError>
     });
     Ok(Figure {
         id: "spectra".into(),
-        title: "One direction rules the channel".into(),
+        title: "Leading eigenvalues of the channels amplified most".into(),
         paper: Some("Fig. 4".into()),
         caption: "Eigenvalues of the symmetric form S of a channel, by magnitude, signs kept: of the channel with the \
                   largest in each block. Where the first towers over the second, the channel answers to one direction \

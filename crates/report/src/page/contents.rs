@@ -133,7 +133,9 @@ fn definitions_of(output: &Output) -> Option<&BTreeMap<String, String>> {
 
 /// The sections about one model, their anchors under a prefix.
 fn of_model(model: &OfModel<'_>, name: &str, prefix: &str) -> Result<Vec<Section>, ReportError> {
-    let mut head = Section { is_part: true, ..Section::new(format!("{prefix}summary"), name) };
+    // A page of one model has its name on top.
+    let heading = if prefix.is_empty() { "In short" } else { name };
+    let mut head = Section { is_part: true, ..Section::new(format!("{prefix}summary"), heading) };
     let mut findings = model.anatomy.map(|framed| sentences::of_anatomy(&framed.results)).unwrap_or_default();
     if let Some(census) = model.census
         && !findings.iter().any(|finding| finding.place == "norms")
@@ -306,7 +308,8 @@ fn of_sinks(anatomy: &Anatomy, tables: &[Table], prefix: &str) -> Result<Section
     let mut section = Section::new(format!("{prefix}sinks"), "From spike to sink");
     let blocks = &mut section.blocks;
     if let Some(normalisation) = &anatomy.normalisation {
-        blocks.push(shown(examination::normalisation(&normalisation.blocks, tables)?, prefix));
+        let peak = anatomy.spikes.as_ref().and_then(|spikes| Some(spikes.stages.first()?.peak_block));
+        blocks.push(shown(examination::normalisation(&normalisation.blocks, peak, tables)?, prefix));
     }
     if let Some(found) = &anatomy.sinks {
         blocks.push(shown(sinks::heads(found, tables)?, prefix));

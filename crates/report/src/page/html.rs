@@ -1,5 +1,11 @@
 //! A document as HTML.
 
+use std::io::Write;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plotly::Plot;
 use serde_json::{Map, Value, json};
@@ -30,6 +36,7 @@ pub fn page(document: &Document) -> Result<String, ReportError> {
             head {
                 meta charset="utf-8";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="color-scheme" content="light dark";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="generator" content={ "sinkscope " (VERSION) };
                 title { (escape_control(&document.title)) }
@@ -63,7 +70,7 @@ pub fn page(document: &Document) -> Result<String, ReportError> {
                 }
                 footer { p { "Made by sinkscope " (VERSION) "." } }
                 script #data type="application/json" { (PreEscaped(data)) }
-                script { (PreEscaped(plotly())) }
+                script #plotly type="text/plain" { (plotly()?) }
                 script { (PreEscaped(PROGRAM)) }
             }
         }
@@ -71,12 +78,15 @@ pub fn page(document: &Document) -> Result<String, ReportError> {
     Ok(page.into_string())
 }
 
-/// The program of Plotly, without the tag around it and the typesetter after it.
-fn plotly() -> String {
+/// The program of Plotly, without the tag around it and the typesetter after it; gzip in base64, which is less than half
+/// as long.
+fn plotly() -> Result<String, ReportError> {
     let sources = Plot::offline_js_sources();
     let begin = sources.find("<script").and_then(|at| Some(at + sources[at..].find('>')? + 1)).unwrap_or(0);
     let end = sources[begin..].find("</script>").map_or(sources.len(), |at| begin + at);
-    sources[begin..end].to_owned()
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    let bytes = gzip.write_all(sources[begin..end].as_bytes()).and_then(|()| gzip.finish());
+    bytes.map(|bytes| STANDARD.encode(bytes)).map_err(|source| ReportError::write(super::PAGE_FILE, source))
 }
 
 /// What the page's program reads.
@@ -128,9 +138,9 @@ fn findings(all: &[Finding]) -> Markup {
 
 fn figure(figure: &Figure) -> Markup {
     html! {
-        figure #(figure.id) {
+        div.figure #(figure.id) {
             h3 { (escape_control(&figure.title)) @if let Some(paper) = &figure.paper { " " small { (paper) } } }
-            div.panels role="img" aria-label=(escape_control(&figure.alt)) {
+            figure { div.panels role="img" aria-label=(escape_control(&figure.alt)) {
                 @for (index, panel) in figure.panels.iter().enumerate() {
                     div.panel {
                         @if !panel.title.is_empty() { p.title { (escape_control(&panel.title)) } }
@@ -138,7 +148,7 @@ fn figure(figure: &Figure) -> Markup {
                     }
                 }
             }
-            figcaption { (escape_control(&figure.caption)) " " strong { (escape_control(&figure.alt)) } }
+            figcaption { (escape_control(&figure.caption)) " " strong { (escape_control(&figure.alt)) } } }
             details data-table=(figure.id) {
                 summary { "Numbers" }
                 button.csv type="button" data-figure=(figure.id) { "Download as CSV" }
@@ -174,7 +184,7 @@ fn heads(cards: &HeadCards) -> Markup {
 
 fn token_text(text: &TokenText) -> Markup {
     html! {
-        div.text id=(text.id) {
+        div.token-text id=(text.id) {
             p.pick {
                 label { input type="radio" name={ (text.id) "-by" } value="largest" checked; " by largest activation" }
                 label { input type="radio" name={ (text.id) "-by" } value="received"; " by attention received" }

@@ -65,8 +65,8 @@ fn panel(panel: &Panel) -> Value {
     let height = HEIGHT.max(90 + NAME_HEIGHT * names);
     let mut layout = Map::new();
     layout.insert("height".into(), height.into());
-    layout.insert("xaxis".into(), axis(&panel.x, false));
-    layout.insert("yaxis".into(), axis(&panel.y, true));
+    layout.insert("xaxis".into(), axis(&panel.x, false, counts_few(panel, false)));
+    layout.insert("yaxis".into(), axis(&panel.y, true, counts_few(panel, true)));
     let traces = match &panel.content {
         Content::Plot { series, rules } => {
             layout.insert("showlegend".into(), series.iter().any(|series| !series.name.is_empty()).into());
@@ -81,10 +81,31 @@ fn panel(panel: &Panel) -> Value {
     json!({ "title": panel.title, "traces": traces, "layout": layout })
 }
 
-fn axis(axis: &Axis, is_y: bool) -> Value {
+/// Whether an axis counts things, and few enough for a tick each.
+fn counts_few(panel: &Panel, is_y: bool) -> bool {
+    const FEW: f64 = 12.0;
+    match &panel.content {
+        Content::Plot { series, .. } => {
+            let of = |series: &Series| if is_y { series.y.clone() } else { series.x.clone() };
+            let values: Vec<f64> = series.iter().flat_map(of).filter(|value| value.is_finite()).collect();
+            let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+            values.iter().all(|value| value.fract() == 0.0) && largest - least <= FEW
+        }
+        Content::Heat { values, .. } => {
+            let count = if is_y { values.len() } else { values.iter().map(Vec::len).max().unwrap_or(0) };
+            count as f64 <= FEW
+        }
+    }
+}
+
+fn axis(axis: &Axis, is_y: bool, counts_few: bool) -> Value {
     let mut all = Map::new();
     all.insert("title".into(), json!({ "text": plain(&axis.title) }));
     match &axis.scale {
+        Scale::Linear if counts_few => {
+            all.insert("dtick".into(), 1.into());
+        }
         Scale::Linear => {}
         Scale::Log => {
             all.insert("type".into(), "log".into());

@@ -1,5 +1,12 @@
 "use strict";
-(() => {
+(async () => {
+  // Plotly comes packed.
+  const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const program = document.createElement("script");
+  program.textContent = await new Response(unpacked).text();
+  document.head.append(program);
+
   const data = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -14,7 +21,7 @@
 
   const themed = (layout) => {
     const axis = (given) => ({
-      automargin: true, gridcolor: colour("grid"), zerolinecolor: colour("edge"), linecolor: colour("edge"),
+      automargin: true, nticks: 7, gridcolor: colour("grid"), zerolinecolor: colour("edge"), linecolor: colour("edge"),
       ...given, title: { ...given.title, standoff: 8 },
     });
     const ruled = (list) => (list || []).map((rule) => rule.text === undefined
@@ -25,7 +32,8 @@
       shapes: ruled(layout.shapes), annotations: ruled(layout.annotations),
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colour("text"), size: 12, family: "system-ui, sans-serif" },
-      margin: { l: 50, r: 12, t: 12, b: 40 }, hovermode: "closest",
+      margin: { l: 50, r: 12, t: 28, b: 40 }, hovermode: "closest",
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("edge"), activecolor: colour("text") },
       legend: { orientation: "h", y: -0.24, yanchor: "top", font: { size: 11 } },
     };
   };
@@ -48,12 +56,13 @@
   const redraw = [];
   const setTheme = (isDark) => {
     root.dataset.theme = isDark ? "dark" : "light";
+    root.style.colorScheme = root.dataset.theme;
     drawn.forEach(show);
     redraw.forEach((again) => again());
   };
   document.getElementById("theme").addEventListener("click", () => setTheme(root.dataset.theme !== "dark"));
   dark.addEventListener("change", () => setTheme(dark.matches));
-  root.dataset.theme = dark.matches ? "dark" : "light";
+  setTheme(dark.matches);
 
   // Numbers: made into a table when they are asked for.
 

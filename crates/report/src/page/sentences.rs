@@ -26,15 +26,14 @@ pub fn of_anatomy(anatomy: &Anatomy) -> Vec<Finding> {
     let spiking =
         anatomy.silu.iter().flat_map(|silu| &silu.blocks).find_map(|block| Some((block, block.spike.as_ref()?)));
     if let Some((block, spike)) = spiking {
-        let others =
-            block.other.as_ref().map_or_else(String::new, |other| format!(", for others not ({:.3})", other.cosine));
+        let others = block.other.as_ref().map_or_else(String::new, |other| format!(", {:.3} for others", other.cosine));
         let error = spike.bilinear_error.map_or_else(String::new, |error| {
             format!("; leaving it out changes the block's output by {}", percent(error))
         });
         say(
             "identity",
             format!(
-                "In block {} the nonlinearity is nearly the identity for spike tokens (cosine {:.3}){others}{error}.",
+                "In block {} the cosine of the nonlinearity's output to its input is {:.3} for spike tokens{others}{error}.",
                 block.block, spike.cosine
             ),
         );
@@ -43,11 +42,12 @@ pub fn of_anatomy(anatomy: &Anatomy) -> Vec<Finding> {
         say("norms", text);
     }
     if let Some(text) = anatomy.normalisation.as_ref().and_then(|found| {
-        let after = found.blocks.iter().filter_map(|block| Some((block.block, block.spike.as_ref()?)));
-        let (block, tokens) = after.max_by(|a, b| a.1.plain.top3_energy.total_cmp(&b.1.plain.top3_energy))?;
-        let alike = tokens.plain.cosine_mean.map_or_else(String::new, |cosine| {
-            format!(", and makes them one vector: their mean cosine is {cosine:.4}")
-        });
+        let block = anatomy.spikes.as_ref()?.stages.first()?.peak_block;
+        let tokens = found.blocks.iter().find(|found| found.block == block)?.spike.as_ref()?;
+        let alike = tokens
+            .plain
+            .cosine_mean
+            .map_or_else(String::new, |cosine| format!("; the mean cosine of two such tokens is {cosine:.4}"));
         Some(format!(
             "Normalisation after block {block} leaves {} of a spike token's squared length to three channels{alike}.",
             percent(tokens.plain.top3_energy)
@@ -161,7 +161,7 @@ pub fn of_operations(comparison: &Comparison) -> Vec<Finding> {
     let cost = |(variant, delta): (&Variant, f64)| {
         let perplexity =
             variant.perplexity.map_or_else(String::new, |perplexity| format!(" (perplexity {})", value(perplexity)));
-        format!("{} adds {delta:+.4} nats a token{perplexity}", escape_control(&variant.name))
+        format!("{} changes the loss by {delta:+.4} nats a token{perplexity}", escape_control(&variant.name))
     };
     if let Some(worst) = known().max_by(|a, b| a.1.total_cmp(&b.1)) {
         let least = known().min_by(|a, b| a.1.total_cmp(&b.1)).filter(|least| least.0.name != worst.0.name);
@@ -175,7 +175,7 @@ pub fn of_operations(comparison: &Comparison) -> Vec<Finding> {
             ),
         );
     }
-    for advice in comparison.advice.iter().take(3) {
+    for advice in comparison.advice.iter().take(2) {
         let text = format!("{}: {}.", escape_control(&advice.operation), escape_control(&advice.text));
         say(if advice.about == "layers" { "quantisation" } else { "operations" }, text);
     }

@@ -136,11 +136,11 @@ fn nothing_gets_into_the_page() {
         output.directory = PathBuf::from(MARKUP);
     }
     let page = page(&found).expect("consistent");
-    let program = page.find("<script>").expect("Plotly");
+    let program = page.find("<script>").expect("the page's own");
     let ours = &page[..program];
     assert!(ours.contains("window.injected"), "the texts are there");
-    assert_eq!(ours.matches("<script").count(), 1, "the data alone");
-    assert_eq!(ours.matches("</script").count(), 1);
+    assert_eq!(ours.matches("<script").count(), 2, "data and Plotly");
+    assert_eq!(ours.matches("</script").count(), 2);
     assert!(!ours.contains("<img") && !ours.contains("<b class") && !ours.contains("<!--"));
     keep("hostile", &page);
 }
@@ -148,12 +148,10 @@ fn nothing_gets_into_the_page() {
 #[test]
 fn it_asks_nobody_for_anything() {
     let page = page(&everything(sample::anatomy(), "a model")).expect("consistent");
-    let program = page.find("<script>").expect("Plotly");
-    let ours = format!("{}{}", &page[..program], &page[page.rfind("<script>").expect("the page's own")..]);
     for stranger in ["http://", "https://", "src=", "@import", "url(", "fetch(", "XMLHttpRequest"] {
-        assert!(!ours.contains(stranger), "{stranger}");
+        assert!(!page.contains(stranger), "{stranger}");
     }
-    assert!(ours.contains("default-src 'none'"));
+    assert!(page.contains("default-src 'none'"));
     keep("everything", &page);
 }
 
@@ -177,7 +175,7 @@ fn models_stand_side_by_side() {
 fn a_model_of_seven_billion_fits() {
     let page = page(&[found(Output::Anatomy(Box::new(framed(large(), "7B", "cc"))))]).expect("consistent");
     assert!(page.len() < 15_000_000, "{} bytes", page.len());
-    assert!(page.len() > 6_000_000, "{} bytes: the sample is not that large", page.len());
+    assert!(page.len() > 4_000_000, "{} bytes: the sample is not that large", page.len());
     keep("seven-billion", &page);
 }
 
