@@ -25,7 +25,7 @@ fn verdicts(plants: &[Plant]) -> Vec<Regularity> {
     let pass = FakePass::new(1, 8, 6, 30, 64, plants);
     let Anatomy { regularities, .. } = pass.examine(&residual_request(), Division::WHOLE).0;
     let verdicts = regularities.expect("with the spikes");
-    assert_eq!(verdicts.iter().map(|verdict| verdict.name).collect::<Vec<_>>(), NAMES);
+    assert_eq!(verdicts.iter().map(|verdict| verdict.name.as_str()).collect::<Vec<_>>(), NAMES);
     for verdict in &verdicts {
         let lies_there = verdict.value.is_some_and(|value| match verdict.threshold {
             Threshold::AtMost(most) => value <= most,

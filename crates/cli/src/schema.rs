@@ -32,7 +32,7 @@ const OUTPUTS: [Entry; 9] = [
     ("study.json", framed::<StudyResults>),
     ("metrics.jsonl", SchemaGenerator::subschema_for::<Look>),
     ("summary.json", SchemaGenerator::subschema_for::<Summary>),
-    ("data.json", SchemaGenerator::subschema_for::<Manifest>),
+    ("data.json", framed::<Manifest>),
 ];
 
 fn framed<R: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {

@@ -193,7 +193,8 @@ fn only_what_is_asked_for() {
     let rows = rows(&tiny.path("out"));
     assert_eq!((rows["blocks"], rows["stages"]), (0, 0));
     assert!(rows["heads"] > 0);
-    let expected = TABLES.len() * 2 + 1;
+    // Two files a table, anatomy.json and report.html.
+    let expected = TABLES.len() * 2 + 2;
     assert_eq!(fs::read_dir(tiny.path("out")).expect("a directory").count(), expected, "nothing temporary is left");
 }
 

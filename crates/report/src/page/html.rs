@@ -85,7 +85,7 @@ fn plotly() -> Result<String, ReportError> {
     let begin = sources.find("<script").and_then(|at| Some(at + sources[at..].find('>')? + 1)).unwrap_or(0);
     let end = sources[begin..].find("</script>").map_or(sources.len(), |at| begin + at);
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    let bytes = gzip.write_all(sources[begin..end].as_bytes()).and_then(|()| gzip.finish());
+    let bytes = gzip.write_all(&sources.as_bytes()[begin..end]).and_then(|()| gzip.finish());
     bytes.map(|bytes| STANDARD.encode(bytes)).map_err(|source| ReportError::write(super::PAGE_FILE, source))
 }
 
