@@ -102,8 +102,9 @@ fn or_none(blocks: &[usize]) -> String {
 /// [`ReportError::Table`] if the writer refuses its numbers.
 pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
     use crate::tidy::Column;
-    let shown = &stages[..stages.len().min(2)];
-    let panels = shown.iter().enumerate().map(|(index, stage)| {
+    let shown: Vec<(usize, &Stage)> =
+        stages.iter().enumerate().filter(|(_, stage)| !stage.outputs.is_empty()).take(2).collect();
+    let panels = shown.iter().map(|&(index, stage)| {
         let bars = |name: &str, colour, chosen: &dyn Fn(usize) -> bool| {
             let of = stage.outputs.iter().filter(|output| chosen(output.block));
             line(name, colour, Mark::Bars, of.map(|output| (output.block, output.mean)))
@@ -128,7 +129,7 @@ pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
             .into(),
         alt: shown
             .iter()
-            .map(|stage| {
+            .map(|(_, stage)| {
                 format!(
                     "Channel {} steps up at {} and down at {}.",
                     stage.channel,

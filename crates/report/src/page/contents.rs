@@ -198,7 +198,9 @@ fn of_spikes(anatomy: &Anatomy, tables: &[Table], prefix: &str) -> Result<Sectio
     }
     let stages = anatomy.spikes.as_ref().map_or(&[][..], |spikes| &spikes.stages);
     if !stages.is_empty() {
-        blocks.push(shown(examination::steps(stages)?, prefix));
+        if stages.iter().any(|stage| !stage.outputs.is_empty()) {
+            blocks.push(shown(examination::steps(stages)?, prefix));
+        }
         blocks.push(Block::Table(stage_list(stages)));
         blocks.push(Block::Table(token_list(&stages[0])));
     }
