@@ -1,10 +1,8 @@
 //! Pictures of heads (Fig. 6): which heads are drawn, and with which of the sample's tokens.
 
-use std::collections::BTreeSet;
-
 use crate::results::{Picture, PicturePoint, Sinks};
-use crate::sample::Sample;
 use crate::sample::geometry::HeadVectors;
+use crate::sample::{Sample, chosen};
 use crate::tsne;
 
 /// Most vectors of a picture that was not asked for by name: two such pictures take less than a second.
@@ -56,21 +54,20 @@ fn extremes(values: &[Vec<f64>]) -> Vec<(usize, usize)> {
 pub(crate) fn picture(head: &HeadVectors, sample: &Sample, spikes: &[bool], most: usize, seed: u64) -> Option<Picture> {
     let tokens = spikes.len();
     let count = tokens.min(most / 2);
-    let evenly = (0..count).map(|index| index * tokens / count);
-    // Spike tokens are few: all of them, as far as they fit.
-    let spiking = (0..tokens).filter(|&token| spikes[token]).take(count / 4);
-    let chosen: BTreeSet<usize> = spiking.chain(evenly).collect();
-    let chosen: Vec<usize> = chosen.into_iter().take(count).collect();
+    // Spike tokens are few: all of them, up to a quarter.
+    let mut kept = chosen(spikes, true, count / 4);
+    kept.extend(chosen(spikes, false, count - kept.len()));
+    kept.sort_unstable();
     let gather = |vectors: &[f32]| -> Vec<f32> {
-        chosen.iter().flat_map(|token| &vectors[token * head.head_dim..][..head.head_dim]).copied().collect()
+        kept.iter().flat_map(|token| &vectors[token * head.head_dim..][..head.head_dim]).copied().collect()
     };
     let vectors = [gather(&head.queries), gather(&head.keys)].concat();
     let points = tsne::embed(&vectors, head.head_dim, seed)?;
     let seq_len = sample.batch.seq_len;
     let point = |(index, at): (usize, [f32; 2])| {
-        let token = chosen[index % chosen.len()];
+        let token = kept[index % kept.len()];
         PicturePoint {
-            key: index >= chosen.len(),
+            key: index >= kept.len(),
             sequence: sample.sequences[token / seq_len],
             position: token % seq_len,
             spike: spikes[token],

@@ -12,7 +12,7 @@ use sinkscope_report::ReportError;
 use sinkscope_report::envelope::{Envelope, ModelIdentity};
 use sinkscope_report::files::OutputDirectory;
 use sinkscope_report::outputs::Found;
-use sinkscope_report::page::{PAGE_FILE, page};
+use sinkscope_report::page::{PAGE_FILE, Page};
 use sinkscope_report::terminal::Style;
 use sinkscope_report::tidy::Table;
 
@@ -71,7 +71,7 @@ impl Output {
     /// If there is no room for it.
     pub fn stage_page(&mut self, found: &Found) -> Result<(), ReportError> {
         let Some(out) = &mut self.0 else { return Ok(()) };
-        out.stage(PAGE_FILE, page(std::slice::from_ref(found))?.as_bytes())
+        out.stage(PAGE_FILE, Page::new(std::slice::from_ref(found))?.html()?.as_bytes())
     }
 
     /// Writes what is ready, all of it or nothing.

@@ -51,6 +51,9 @@ pub(crate) fn percent(share: f64) -> String {
 
 /// A factor: 327x, 5.2x.
 pub(crate) fn factor(ratio: f64) -> String {
+    if !ratio.is_finite() {
+        return value(ratio);
+    }
     if ratio >= 99.5 {
         format!("{}x", value(ratio.round()).trim_end_matches(".0"))
     } else if ratio >= 9.95 {

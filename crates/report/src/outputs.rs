@@ -63,14 +63,19 @@ impl Output {
     }
 }
 
-/// The outputs in these directories, in their order and, within one, in the order of [`Output`].
+/// The outputs in these directories, in their order and, within one, in the order of [`Output`]. A directory that is named
+/// twice counts once.
 ///
 /// # Errors
-/// [`ReportError::Unreadable`] if a directory is none or holds no output, [`ReportError::Malformed`] if an output is not
-/// what this version writes.
+/// [`ReportError::Unreadable`] if a directory or a file cannot be read, [`ReportError::Nothing`] if a directory holds no output,
+/// [`ReportError::Malformed`] if an output is not what this version writes.
 pub fn read(directories: &[PathBuf]) -> Result<Vec<Found>, ReportError> {
     let mut all = Vec::new();
-    for directory in directories {
+    for (index, directory) in directories.iter().enumerate() {
+        let place = fs::canonicalize(directory).ok();
+        if place.is_some() && directories[..index].iter().any(|other| fs::canonicalize(other).ok() == place) {
+            continue;
+        }
         let before = all.len();
         let mut add = |output: Option<Output>| {
             all.extend(output.map(|output| Found { directory: directory.clone(), output }));

@@ -37,6 +37,9 @@ fn rows(rows: &[RowResult]) -> Result<Table, ReportError> {
         let figures = || rows.iter().map(|row| row.figures.map(|figures| figures.of(measure)));
         columns.push(Column::optional_floats(name, figures().map(|spread| Some(spread?.mean))));
         columns.push(Column::optional_floats(format!("{name}_deviation"), figures().map(|spread| spread?.deviation)));
+        let interval = |end: usize| rows.iter().map(move |row| row.interval(measure).map(|interval| interval[end]));
+        columns.push(Column::optional_floats(format!("{name}_low"), interval(0)));
+        columns.push(Column::optional_floats(format!("{name}_high"), interval(1)));
         if [Measure::Perplexity, Measure::SinkPercent, Measure::Spike].contains(&measure) {
             let paper = rows.iter().map(|row| row.paper.of(measure));
             columns.push(Column::optional_floats(format!("paper_{name}"), paper));

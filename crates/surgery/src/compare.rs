@@ -329,9 +329,9 @@ impl Run<'_> {
         let received = |seen: &Seen| changed.and_then(|changed| seen.received.mean(changed));
         Ok(Variant {
             name: operation.typed.clone(),
-            perplexity: scores.as_ref().map(|scores| scores.nll.exp()),
-            nll: scores.as_ref().map(|scores| scores.nll),
-            delta_nll: scores.as_ref().map(|scores| scores.delta),
+            perplexity: finite(scores.as_ref().map(|scores| scores.nll.exp())),
+            nll: finite(scores.as_ref().map(|scores| scores.nll)),
+            delta_nll: finite(scores.as_ref().map(|scores| scores.delta)),
             delta_ci95: scores.as_ref().and_then(|scores| scores.interval),
             tokens: self.batch.sequences * pairs.len(),
             perplexity_after: match plan {
@@ -339,7 +339,7 @@ impl Run<'_> {
                 _ => None,
             },
             sink_ratio: self.sink_ratio(&seen),
-            largest: Some(seen.largest()).filter(|largest| largest.is_finite()),
+            largest: finite(Some(seen.largest())),
             changed_tokens: changed.map(|changed| changed.iter().filter(|changed| **changed).count()),
             received_before: received(untouched),
             received: received(&seen),
@@ -372,7 +372,7 @@ impl Run<'_> {
             let rows = nll.chunks_exact(self.batch.seq_len - 1);
             // The prediction at `at` is of the target one position on.
             let chosen: Vec<f32> = rows.flat_map(|row| row.iter().skip(position)).copied().collect();
-            (!chosen.is_empty()).then(|| mean(&chosen).exp())
+            finite((!chosen.is_empty()).then(|| mean(&chosen).exp()))
         };
         Some(PerplexityAfter { position, value: beyond(after)?, untouched: beyond(before)? })
     }
@@ -404,13 +404,20 @@ impl Run<'_> {
         Some(Scores {
             nll: sequences.iter().map(|sequence| sequence.0).sum::<f64>() / number,
             delta: deltas.iter().sum::<f64>() / number,
-            interval: intervals_of_means(&deltas, deltas.len(), self.request.seed).map(|intervals| intervals[0]),
+            interval: intervals_of_means(&deltas, deltas.len(), self.request.seed)
+                .map(|intervals| intervals[0])
+                .filter(|ends| ends.iter().all(|end| end.is_finite())),
         })
     }
 
     fn sink_ratio(&self, seen: &Seen) -> f64 {
         seen.sinks.finish(SinkDefinition::Paper, self.request.epsilon, self.request.seed).ratio
     }
+}
+
+/// What JSON has a number for.
+fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|value| value.is_finite())
 }
 
 struct Scores {

@@ -34,8 +34,12 @@ impl ByPosition {
         let width = seq_len.div_ceil(MOST_BINS).max(1);
         let bins = seq_len.div_ceil(width);
         let mut runs: Vec<(String, Vec<(f64, u32)>)> = Vec::new();
+        let mut last_position = 0;
         for PositionNll { name, position, nll } in positions {
-            if runs.last().is_none_or(|(last, _)| last != name) {
+            // A run begins anew where positions do: an operation may be there twice.
+            let before = runs.last().is_some_and(|(last, _)| last == name) && *position > last_position;
+            last_position = *position;
+            if !before {
                 runs.push((name.clone(), vec![(0.0, 0); bins]));
             }
             if let Some((sum, count)) = runs.last_mut().and_then(|(_, bins)| bins.get_mut(position / width)) {
@@ -63,6 +67,8 @@ mod tests {
         assert_eq!((binned.width, binned.runs.len(), binned.runs[0].nll.len()), (2, 2, 150));
         assert_eq!(binned.runs[0].nll[..3], [Some(2.0), Some(4.0), None]);
         assert_eq!((binned.runs[1].name.as_str(), binned.runs[1].nll[149]), ("x", Some(1.0)));
+        let twice = [at("x", 1, 2.0), at("x", 2, 3.0), at("x", 1, 4.0), at("x", 2, 5.0)];
+        assert_eq!(ByPosition::of(&twice, 64).runs[1].nll[1..3], [Some(4.0), Some(5.0)]);
         assert_eq!(ByPosition::of(&positions[..2], 64).runs[0].nll[1..3], [Some(2.0), Some(3.0)]);
     }
 }

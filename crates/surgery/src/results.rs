@@ -76,9 +76,9 @@ pub struct SpikePlace {
 pub struct Variant {
     /// The operation, as typed.
     pub name: String,
-    /// exp of `nll`.
+    /// exp of `nll`; `None` if it is not finite.
     pub perplexity: Option<f64>,
-    /// Mean over the targets that both predict, in nats; `None` if there are none.
+    /// Mean over the targets that both predict, in nats; `None` if there are none, or it is not finite.
     pub nll: Option<f64>,
     /// That less the untouched model's over the same targets.
     pub delta_nll: Option<f64>,

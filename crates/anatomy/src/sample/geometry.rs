@@ -20,6 +20,15 @@ pub struct Geometry {
     pub heads: Vec<HeadGeometry>,
 }
 
+impl Geometry {
+    /// Mean logit gap of the heads that are sinks, or of those that are not; `None` if none of them has one.
+    pub fn mean_logit_gap(&self, sink: bool) -> Option<f64> {
+        let gaps: Vec<f64> =
+            self.heads.iter().filter(|head| head.sink == sink).filter_map(|head| head.logit_gap).collect();
+        (!gaps.is_empty()).then(|| gaps.iter().sum::<f64>() / gaps.len() as f64)
+    }
+}
+
 /// One head. The sink key of a sequence is the key of its first half that receives most attention; means over queries
 /// leave out the sink token and what comes before it. Cosines and lengths are of queries and keys as they meet, rotated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -70,7 +70,7 @@ impl Sample {
 }
 
 /// Tokens of a kind, ascending: all, or `most` of them taken evenly.
-fn chosen(spikes: &[bool], spike: bool, most: usize) -> Vec<usize> {
+pub(crate) fn chosen(spikes: &[bool], spike: bool, most: usize) -> Vec<usize> {
     let all: Vec<usize> = (0..spikes.len()).filter(|&token| spikes[token] == spike).collect();
     let count = all.len().min(most);
     (0..count).map(|index| all[index * all.len() / count]).collect()

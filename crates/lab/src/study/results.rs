@@ -7,7 +7,7 @@ use super::NUMERICS_VERSION;
 use super::claim::{Condition, Figures, Measure, Tested, Verdict};
 use super::file::{Paper, Row, Study};
 use super::plan::Plan;
-use super::statistics::Spread;
+use super::statistics::{Spread, interval};
 use super::summary::{Summaries, Summary};
 use crate::LabError;
 use crate::recipe::Recipe;
@@ -96,6 +96,11 @@ impl RowResult {
         };
         let figures = (!runs.is_empty()).then(|| Figures::<Spread>::each(spread));
         Self { name: row.name.clone(), baseline: row.baseline, paper: row.paper, figures, runs }
+    }
+
+    /// The two-sided 95 % t interval of a measure's mean over seeds; `None` with fewer than two.
+    pub fn interval(&self, measure: Measure) -> Option<[f64; 2]> {
+        interval(&self.runs.iter().map(|run| run.figures.of(measure)).collect::<Vec<_>>())
     }
 
     fn by_seed(&self, measure: Measure) -> Vec<(u64, f64)> {

@@ -5,7 +5,7 @@ use sinkscope_anatomy::sample::normalisation::{NormalisedBlock, NormalisedTokens
 
 use super::{blocks, line, take};
 use crate::ReportError;
-use crate::figure::{Axis, Colour, Content, Figure, Mark, Panel, Rule, Series};
+use crate::figure::{Axis, Colour, Figure, Mark, Panel, Rule, Series};
 use crate::number::{factor, list, value};
 use crate::tidy::Table;
 
@@ -62,7 +62,14 @@ pub fn life_cycle(lifecycle: &Lifecycle, spikes: Option<&Spikes>, tables: &[Tabl
                   attention, even ones feed-forward, block 0 is the embedding."
             .into(),
         alt: stage.map_or_else(
-            || "No stage of spikes: at no two blocks in a row does a token stand out.".into(),
+            || match spikes {
+                Some(_) => "No stage of spikes: at no two blocks in a row does a token stand out.".into(),
+                None => format!(
+                    "The spike steps up at {} and down at {}.",
+                    or_none(&lifecycle.step_up),
+                    or_none(&lifecycle.step_down)
+                ),
+            },
             |stage| {
                 let typical = lifecycle.blocks.iter().find(|block| block.block == stage.peak_block);
                 let times = typical
@@ -180,15 +187,17 @@ pub fn normalisation(
         let seen = blocks_seen.iter().filter_map(move |block| Some((block.block, of(block)?)));
         line(name, colour, Mark::Line, seen.map(|(block, tokens)| (block, 100.0 * tokens.plain.top3_energy)))
     });
-    let at_peak = blocks_seen
-        .iter()
-        .find(|block| Some(block.block) == peak_block)
-        .and_then(|block| Some((block.block, block.spike.as_ref()?)));
+    let seen = || blocks_seen.iter().filter_map(|block| Some((block.block, block.spike.as_ref()?)));
+    // Where it is not known where the spike peaks, the sparsest.
+    let at_peak = match peak_block {
+        Some(peak) => seen().find(|(block, _)| *block == peak),
+        None => seen().max_by(|a, b| a.1.plain.top3_energy.total_cmp(&b.1.plain.top3_energy)),
+    };
     Ok(Figure {
         id: "cosines".into(),
         title: "What normalisation makes of spike tokens".into(),
         paper: Some("Fig. 5".into()),
-        caption: "The residual after every block as RMSNorm leaves it, without gamma. Left: mean cosine of pairs of \
+        caption: "The residual after every block as the model's own normalisation leaves it, without gamma. Left: mean cosine of pairs of \
                   tokens, shaded down to the least of any pair. Right: share of the squared length that the three \
                   largest entries have."
             .into(),
@@ -247,7 +256,7 @@ pub fn identity(silu: &Silu, tables: &[Table]) -> Result<Figure, ReportError> {
         title: "The nonlinearity beside the identity".into(),
         paper: Some("Fig. 2".into()),
         caption: "A dot is a token: the activated gate beside the gate itself, in the blocks that make and remove the \
-                  spike. At (1, 1) the nonlinearity passes its input, and the block is a quadratic form of it."
+                  spike. At (1, 1) the nonlinearity passes its input, and a gated block is a quadratic form of it."
             .into(),
         alt: said.collect::<Vec<_>>().join(" "),
         panels: panels.collect(),
@@ -280,30 +289,36 @@ pub fn queries_and_keys(
         ];
         let kind = match is_sink(picture.layer, picture.head) {
             Some(true) => ", a sink",
-            Some(false) => ", no sink",
+            Some(false) => ", not a sink",
             None => "",
         };
-        let mut panel = Panel::plot(
+        Panel::plot(
             format!("Layer {}, head {}{kind}", picture.layer, picture.head),
-            Axis::linear(""),
-            Axis::linear(""),
+            Axis::linear("t-SNE 1"),
+            Axis::linear("t-SNE 2"),
             series,
-        );
-        debug_assert!(matches!(panel.content, Content::Plot { .. }));
-        panel.x.title = "t-SNE 1".into();
-        panel.y.title = "t-SNE 2".into();
-        panel
+        )
     });
-    let heads: Vec<String> = shown.iter().map(|picture| format!("{}.{}", picture.layer, picture.head)).collect();
+    let heads: Vec<String> = shown
+        .iter()
+        .map(|picture| {
+            let spiking = picture.points.iter().filter(|point| point.key && point.spike).count();
+            let keys = picture.points.iter().filter(|point| point.key).count();
+            format!("Layer {}, head {}: {spiking} of {keys} keys are of spike tokens.", picture.layer, picture.head)
+        })
+        .collect();
     Ok(Figure {
         id: "queries-and-keys".into(),
         title: "Queries and keys in a plane".into(),
         paper: Some("Fig. 6".into()),
-        caption:
-            "t-SNE of the queries and keys of two heads together, rotated as they meet. In a sink head the keys of \
-                  spike tokens lie in one spot, apart from the others and near the queries."
-                .into(),
-        alt: format!("Heads {}; the numbers tell which points are keys of spike tokens.", heads.join(" and ")),
+        caption: format!(
+            "t-SNE of the queries and keys of a head together, rotated as they meet, of {} of {} heads. It keeps \
+             neighbours, not distances. Expected of a sink head is that the keys of spike tokens share a spot apart from \
+             other keys.",
+            shown.len(),
+            pictures.len()
+        ),
+        alt: heads.join(" "),
         panels: panels.collect(),
         data: take(tables, "tsne")?,
     })

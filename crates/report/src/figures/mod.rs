@@ -25,7 +25,7 @@ fn take(tables: &[Table], name: &str) -> Result<Table, ReportError> {
     found.cloned().ok_or_else(|| ReportError::table(name, "is not among the tables of the command"))
 }
 
-/// A line over blocks.
+/// A series over whole numbers: blocks, layers, channels, ranks.
 fn line(name: &str, colour: Colour, mark: Mark, points: impl IntoIterator<Item = (usize, f64)>) -> Series {
     Series::new(name, colour, mark, points.into_iter().map(|(x, y)| (x as f64, y)))
 }

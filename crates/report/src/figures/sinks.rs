@@ -82,19 +82,22 @@ pub fn by_layer(sinks: &Sinks) -> Result<Figure, ReportError> {
             .iter()
             .map(|(name, other)| Column::floats(name.clone(), other.by_layer.iter().copied())),
     );
-    let most = sinks.by_layer.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    if let Some(intervals) = &sinks.by_layer_ci95 {
+        let end = |end: usize| intervals.iter().map(move |interval| interval[end]);
+        columns.push(Column::floats(format!("{}_low", sinks.definition), end(0)));
+        columns.push(Column::floats(format!("{}_high", sinks.definition), end(1)));
+    }
+    let most = sinks.by_layer.iter().copied().fold(0.0, f64::max);
     Ok(Figure {
         id: "sinks-by-layer".into(),
         title: "Sink ratio by layer".into(),
         paper: Some("eq. 28".into()),
         caption:
-            "Share of a layer's heads and sequences that are sinks, with its 95 % bootstrap interval over sequences; \
-                  dashed, by the definitions of Gu et al.: of the first key alone (gu), or of any of the first half \
+            "Share of a layer's heads and sequences that are sinks, with its 95 % bootstrap interval over sequences \
+                  where there are several; dashed, by the definitions of Gu et al.: of the first key alone (gu), or of any of the first half \
                   (gu-max), over the queries that see it."
                 .into(),
-        alt: most.map_or_else(String::new, |(layer, ratio)| {
-            format!("{} over all layers; most in layer {layer}, {}.", percent(sinks.ratio), percent(*ratio))
-        }),
+        alt: format!("{} over all layers; at most {} in one.", percent(sinks.ratio), percent(most)),
         panels: vec![Panel::plot("", Axis::linear("layer"), Axis::linear("sink ratio, %").within(0.0, 102.0), series)],
         data: Table::new("sinks-by-layer", columns)?,
     })
@@ -168,11 +171,8 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
             &other,
         ));
     }
-    let mean = |sink: bool| {
-        let gaps: Vec<f64> =
-            geometry.heads.iter().filter(|head| head.sink == sink).filter_map(|h| h.logit_gap).collect();
-        if gaps.is_empty() { "unknown".into() } else { format!("{:.2}", gaps.iter().sum::<f64>() / gaps.len() as f64) }
-    };
+    let mean =
+        |sink: bool| geometry.mean_logit_gap(sink).map_or_else(|| "unknown".to_owned(), |gap| format!("{gap:.2}"));
     Ok(Figure {
         id: "geometry".into(),
         title: "What sets sink heads apart".into(),

@@ -7,7 +7,7 @@ use sinkscope_lab::study::summary::ShortLook;
 use super::take;
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Figure, Mark, Panel, Series};
-use crate::number::{percent, value};
+use crate::number::{count, percent, value};
 use crate::tidy::Table;
 
 /// Perplexity, sinks and spike of every row, each seed and the mean with its deviation.
@@ -18,16 +18,13 @@ pub fn rows(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportEr
     let rows: Vec<&RowResult> = results.rows.iter().filter(|row| row.figures.is_some()).collect();
     let names = || Axis::names("", rows.iter().map(|row| row.name.clone()));
     let panel = |title: &str, axis: Axis, colour, measure| {
-        let spreads = rows.iter().enumerate().filter_map(|(at, row)| Some((at, row.figures?.of(measure))));
-        let means = Series::new("", colour, Mark::Dots, spreads.clone().map(|(at, spread)| (spread.mean, at as f64)))
-            .with_intervals(
-                spreads
-                    .map(|(_, spread)| {
-                        let deviation = spread.deviation.unwrap_or(0.0);
-                        [spread.mean - deviation, spread.mean + deviation]
-                    })
-                    .collect(),
-            );
+        let spreads = rows.iter().enumerate().filter_map(|(at, row)| Some((at, *row, row.figures?.of(measure))));
+        let means =
+            Series::new("", colour, Mark::Dots, spreads.clone().map(|(at, _, spread)| (spread.mean, at as f64)))
+                .with_intervals(
+                    spreads.clone().map(|(_, row, spread)| row.interval(measure).unwrap_or([spread.mean; 2])).collect(),
+                )
+                .with_notes(spreads.map(|(_, row, spread)| format!("{}: {}", row.name, value(spread.mean))).collect());
         let runs = || rows.iter().enumerate().flat_map(|(at, row)| row.runs.iter().map(move |run| (at, run)));
         let seeds =
             Series::new("", Colour::Other, Mark::Crosses, runs().map(|(at, run)| (run.figures.of(measure), at as f64)))
@@ -50,8 +47,7 @@ pub fn rows(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportEr
         id: "rows".into(),
         title: "The rows beside one another".into(),
         paper: results.table.clone(),
-        caption: "A dot is the mean over seeds, with one sample deviation on either side; crosses are the seeds."
-            .into(),
+        caption: "A dot is the mean over seeds, with its 95 % t interval; crosses are the seeds.".into(),
         alt: said.collect::<Vec<_>>().join("; ") + ".",
         panels: vec![
             panel("Perplexity", Axis::linear("perplexity"), Colour::Nth(2), Measure::Perplexity),
@@ -87,7 +83,22 @@ pub fn emergence(results: &StudyResults, tables: &[Table]) -> Result<Figure, Rep
         title: "When the rows part".into(),
         paper: None,
         caption: "Looks at the models while they were trained, mean over seeds.".into(),
-        alt: format!("{} rows; the last looks are those of the table.", rows.len()),
+        alt: rows
+            .iter()
+            .filter_map(|row| {
+                let looks = &row.runs.first()?.summary.looks;
+                let most = looks.iter().max_by(|a, b| a.sink_ratio.total_cmp(&b.sink_ratio))?;
+                Some(format!(
+                    "{}: seed {} sinks most, {}, after {} tokens",
+                    row.name,
+                    row.runs[0].seed,
+                    percent(most.sink_ratio),
+                    count(most.tokens)
+                ))
+            })
+            .collect::<Vec<_>>()
+            .join("; ")
+            + ".",
         panels: vec![
             panel("Loss", Axis::linear("nats a token, held out"), |look| look.nll),
             panel("Sinks", Axis::linear("sink ratio, %"), |look| 100.0 * look.sink_ratio),

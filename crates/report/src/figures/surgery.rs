@@ -1,18 +1,20 @@
 //! What operations on the model do to it.
 
+use sinkscope_surgery::definitions::BREAKS;
 use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 
 use super::{or_gap, take};
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Content, Figure, Mark, Panel, Rule, Series};
-use crate::number::value;
+use crate::number::{counted, value};
 use crate::tidy::{Column, Table};
 
 /// Most runs with a line of their own, and most quantisations with a panel.
 const MOST_LINES: usize = 6;
 const MOST_PANELS: usize = 3;
 
-/// What every operation costs in prediction, and what it leaves of sinks and spikes.
+/// What every operation costs in prediction, and what it leaves of sinks and spikes; perplexity of the untouched model is
+/// over all its targets.
 ///
 /// # Errors
 /// [`ReportError::Table`] if `tables` lacks the numbers.
@@ -22,12 +24,14 @@ pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, R
     let dots = |colour, of: &dyn Fn(&Variant) -> f64| {
         let points = variants.iter().enumerate().map(|(index, variant)| (of(variant), index as f64));
         Series::new("", colour, Mark::Dots, points)
+            .with_notes(variants.iter().map(|variant| variant.name.clone()).collect())
     };
     let cost = dots(Colour::Spike, &|variant| or_gap(variant.delta_nll)).with_intervals(
         variants.iter().map(|variant| variant.delta_ci95.unwrap_or_else(|| [or_gap(variant.delta_nll); 2])).collect(),
     );
     let perplexity = dots(Colour::Spike, &|variant| or_gap(variant.perplexity));
     let sinks = dots(Colour::Sink, &|variant| 100.0 * variant.sink_ratio);
+    let largest = dots(Colour::Spike, &|variant| or_gap(variant.largest));
     let baseline = &comparison.baseline;
     let worst = variants
         .iter()
@@ -37,9 +41,9 @@ pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, R
         id: "operations".into(),
         title: "What operations cost".into(),
         paper: None,
-        caption: "Left: what is added to the loss, over the targets that both runs predict, with the paired 95 % bootstrap \
-                  interval over sequences. Middle: perplexity, beside that of the untouched model. Right: the sink ratio \
-                  that is left."
+        caption: "What is added to the loss, over the targets that both runs predict, with the paired 95 % bootstrap \
+                  interval over sequences; perplexity over these targets, beside that of the untouched model over all its \
+                  own; the sink ratio and the largest activation that are left."
             .into(),
         alt: worst.map_or_else(
             || "No operation predicts a target that the untouched model does.".into(),
@@ -58,6 +62,8 @@ pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, R
                 .with_rule(Rule::upright(baseline.perplexity, "untouched")),
             Panel::plot("Sinks", Axis::linear("sink ratio, %").within(0.0, 102.0), names(), vec![sinks])
                 .with_rule(Rule::upright(100.0 * baseline.sink_ratio, "untouched")),
+            Panel::plot("Spike", Axis::log("largest activation"), names(), vec![largest])
+                .with_rule(Rule::upright(baseline.largest, "untouched")),
         ],
         data: take(tables, "variants")?,
     })
@@ -92,15 +98,24 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
         id: "loss-by-position".into(),
         title: "Loss by position".into(),
         paper: None,
-        caption:
-            "Mean negative log-likelihood of the token at a position, over sequences: of the untouched model and of \
-                  the operations that change it most."
-                .into(),
-        alt: format!(
-            "{} runs over {} bins of positions.",
-            binned.runs.len(),
-            binned.runs.first().map_or(0, |r| r.nll.len())
+        caption: format!(
+            "Mean negative log-likelihood of the token at a position, over sequences{}: of the untouched model and of the \
+             operations that change it most.",
+            if binned.width > 1 { format!(" and {} positions", binned.width) } else { String::new() }
         ),
+        alt: chosen
+            .iter()
+            .take(2)
+            .filter_map(|run| {
+                let known: Vec<f64> = run.nll.iter().flatten().copied().collect();
+                let quarter = (known.len() / 4).max(1);
+                let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len().max(1) as f64;
+                let (first, last) = (known.get(..quarter)?, known.get(known.len() - quarter..)?);
+                let name = if run.name.is_empty() { "Untouched" } else { &run.name };
+                Some(format!("{name}: {:.2} nats in the first quarter, {:.2} in the last.", mean(first), mean(last)))
+            })
+            .collect::<Vec<_>>()
+            .join(" "),
         panels: vec![Panel::plot("", Axis::linear("position"), Axis::linear("nats a token"), series.collect())],
         data: Table::new(
             "loss-by-position",
@@ -108,6 +123,7 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
                 Column::texts("name", rows().map(|(run, ..)| run.name.as_str())),
                 Column::counts("first_position", rows().map(|(_, bin, _)| bin * binned.width)),
                 Column::optional_floats("nll", rows().map(|(.., nll)| nll)),
+                Column::optional_floats("perplexity", rows().map(|(.., nll)| nll.map(f64::exp))),
             ],
         )?,
     })
@@ -118,12 +134,20 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
 /// # Errors
 /// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn quantisation(comparison: &Comparison, tables: &[Table]) -> Result<Option<Figure>, ReportError> {
-    let quantised: Vec<&Variant> =
+    let mut quantised: Vec<&Variant> =
         comparison.variants.iter().filter(|variant| !variant.linear_layers.is_empty()).collect();
     if quantised.is_empty() {
         return Ok(None);
     }
-    let panels = quantised.iter().take(MOST_PANELS).map(|variant| {
+    // The worst first, all on one scale.
+    let worst = |variant: &Variant| variant.linear_layers.iter().filter_map(|layer| layer.error).fold(0.0, f64::max);
+    quantised.sort_by(|a, b| worst(b).total_cmp(&worst(a)));
+    let shown = || quantised.iter().take(MOST_PANELS);
+    let errors = || shown().flat_map(|variant| &variant.linear_layers).filter_map(|layer| layer.error);
+    let errors = || errors().filter(|error| *error > 0.0).map(|error| 100.0 * error);
+    let range = [errors().fold(f64::INFINITY, f64::min), errors().fold(0.0, f64::max)];
+    let range = (range[0] < range[1]).then_some(range);
+    let panels = shown().map(|variant| {
         let mut projections: Vec<&str> = Vec::new();
         for layer in &variant.linear_layers {
             if !projections.contains(&layer.projection.as_str()) {
@@ -143,7 +167,7 @@ pub fn quantisation(comparison: &Comparison, tables: &[Table]) -> Result<Option<
             title: variant.name.clone(),
             x: Axis::linear("layer"),
             y: Axis::names("", projections),
-            content: Content::Heat { values, unit: "error, %".into(), range: None, log: true },
+            content: Content::Heat { values, unit: "error, %".into(), range, log: true },
         }
     });
     let broken: Vec<String> = quantised
@@ -157,10 +181,13 @@ pub fn quantisation(comparison: &Comparison, tables: &[Table]) -> Result<Option<
         id: "quantisation".into(),
         title: "Where quantisation does damage".into(),
         paper: None,
-        caption:
-            "Relative error of the output of every quantised layer, at tokens that do not spike, in percent. Colours \
-                  go by the logarithm."
-                .into(),
+        caption: format!(
+            "Relative error of the output of every quantised layer, at tokens that do not spike, in percent, for the {} \
+             worst of {}. Colours go by the logarithm. A layer breaks above {:.0} %.",
+            shown().count(),
+            counted(quantised.len(), "quantisation", "quantisations"),
+            100.0 * BREAKS
+        ),
         alt: broken.join("; ") + ".",
         panels: panels.collect(),
         data: take(tables, "linear_layers")?,

@@ -41,8 +41,9 @@ pub fn emergence(looks: &[Look]) -> Result<Figure, ReportError> {
         id: "emergence".into(),
         title: "When spikes and sinks are born".into(),
         paper: None,
-        caption: "Looks at the model while it was trained, on held-out sequences: mean negative log-likelihood, the \
-                  largest activation beside the typical token's (the largest of any block), and the sink ratio."
+        caption: "Looks at the model while it was trained, on held-out sequences: mean negative log-likelihood beside the \
+                  training loss since the look before, the largest activation beside the typical token's (the largest of \
+                  any block), and the sink ratio beside the mean of max alpha, both in percent."
             .into(),
         alt: looks.last().map_or_else(
             || "The run has not been looked at.".into(),
@@ -69,7 +70,9 @@ pub fn emergence(looks: &[Look]) -> Result<Figure, ReportError> {
                 counts("tokens", |look| look.record.tokens),
                 Column::optional_floats("loss", looks.iter().map(|look| look.record.loss)),
                 floats("nll", |seen| seen.nll),
+                floats("perplexity", |seen| seen.perplexity),
                 floats("spike", |seen| seen.spike),
+                Column::floats("typical", looks.iter().map(typical)),
                 floats("sink_ratio", |seen| seen.sink_ratio),
                 floats("mean_max_alpha", |seen| seen.mean_max_alpha),
             ],

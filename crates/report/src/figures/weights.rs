@@ -13,9 +13,9 @@ use crate::tidy::{Column, Table};
 /// Most blocks whose channels, and most channels whose eigenvalues, are drawn.
 const MOST: usize = 6;
 
-/// How far the channel of largest norm stands above the block's median.
-fn dominance(block: &BlockCensus) -> f64 {
-    block.top.first().map_or(f64::NAN, |top| top.frobenius / block.median)
+/// How far the channel of largest norm stands above the block's median; `None` if that is zero.
+pub(crate) fn dominance(block: &BlockCensus) -> Option<f64> {
+    Some(block.top.first()?.frobenius / block.median).filter(|ratio| ratio.is_finite())
 }
 
 /// `||U_k||_F` of every channel in the blocks where one stands out most, and how far it does in every block (Fig. 3).
@@ -24,7 +24,7 @@ fn dominance(block: &BlockCensus) -> f64 {
 /// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn norms(census: &Census, tables: &[Table]) -> Result<Figure, ReportError> {
     let mut chosen: Vec<&BlockCensus> = census.blocks.iter().collect();
-    chosen.sort_by(|a, b| dominance(b).total_cmp(&dominance(a)));
+    chosen.sort_by(|a, b| dominance(b).unwrap_or(0.0).total_cmp(&dominance(a).unwrap_or(0.0)));
     chosen.truncate(MOST);
     let by_channel = chosen.iter().enumerate().rev().map(|(index, block)| {
         let points = block.frobenius.iter().enumerate().map(|(channel, &norm)| (channel, norm));
@@ -35,7 +35,7 @@ pub fn norms(census: &Census, tables: &[Table]) -> Result<Figure, ReportError> {
         format!("block {}: {}", block.block, top.collect::<Vec<_>>().join(", "))
     });
     let by_block =
-        line("", Colour::Spike, Mark::Dots, census.blocks.iter().map(|block| (block.block, dominance(block))))
+        line("", Colour::Spike, Mark::Dots, census.blocks.iter().map(|block| (block.block, or_gap(dominance(block)))))
             .with_notes(notes.collect());
     let top = chosen.first().and_then(|block| Some((block, block.top.first()?)));
     Ok(Figure {
@@ -54,7 +54,7 @@ pub fn norms(census: &Census, tables: &[Table]) -> Result<Figure, ReportError> {
                     block.block,
                     top.channel,
                     value(top.frobenius),
-                    factor(dominance(block))
+                    factor(or_gap(dominance(block)))
                 )
             },
         ),
@@ -180,18 +180,26 @@ pub fn probe(probe: &Probe) -> Result<Figure, ReportError> {
         id: "probe".into(),
         title: format!("The vocabulary at position {}", probe.position),
         paper: Some("Table 2".into()),
-        caption:
-            "Every vocabulary item, in a sequence of its own: its largest activation after the last block that steps \
-                  the spike up. The items of highest and lowest value."
-                .into(),
+        caption: format!(
+            "Every vocabulary item {}: its largest activation after block {}. The items of highest and lowest value.",
+            if probe.position == 0 { "as the only token of a sequence" } else { "behind the same tokens" },
+            probe.block.map_or_else(|| "unknown".into(), |block| block.to_string())
+        ),
         alt: share.map_or_else(
             || "The text shows no stage to probe for.".into(),
             |(share, spiking)| {
+                let end = |tokens: &[ProbedToken]| {
+                    tokens
+                        .first()
+                        .map_or_else(String::new, |token| format!("{:?} at {}", token.text, value(token.value.into())))
+                };
                 format!(
-                    "{} of {} items spike, {}.",
+                    "{} of {} items spike, {}; highest {}, lowest {}.",
                     count(spiking as u64),
                     count(probe.vocabulary as u64),
-                    percent(share)
+                    percent(share),
+                    end(&probe.highest),
+                    end(&probe.lowest)
                 )
             },
         ),

@@ -7,13 +7,16 @@ use std::path::Path;
 use serde_json::Value;
 use sinkscope_anatomy::census::Census;
 use sinkscope_anatomy::probe::Probe;
-use sinkscope_anatomy::results::{Anatomy, Sinks, Stage};
+use sinkscope_anatomy::regularities::Threshold;
+use sinkscope_anatomy::results::{Anatomy, Sinks, SpikeChannel, SpikeToken, Stage};
 use sinkscope_anatomy::sample::geometry::HeadGeometry;
-use sinkscope_lab::study::StudyResults;
+use sinkscope_lab::study::results::RowResult;
+use sinkscope_lab::study::{Measure, StudyResults};
+use sinkscope_lab::trained::Trained;
 use sinkscope_lab::trainer::Look;
 use sinkscope_surgery::results::Comparison;
 
-use super::document::{Block, Document, Finding, HeadCards, Listing, Section};
+use super::document::{Block, Document, HeadCards, Listing, Section};
 use super::sentences;
 use super::token_text::TokenText;
 use crate::ReportError;
@@ -22,7 +25,7 @@ use crate::census_tables::census_tables;
 use crate::envelope::{DataIdentity, ModelIdentity, Timing};
 use crate::figure::{Axis, Colour, Figure, Mark, Panel, Series};
 use crate::figures::{examination, sinks, study, surgery, training, weights};
-use crate::number::{bytes, count, counted, list, percent, seconds, value};
+use crate::number::{bytes, count, counted, factor, list, percent, seconds, value};
 use crate::operate_tables::operate_tables;
 use crate::outputs::{Found, Framed, Output};
 use crate::study_tables::study_tables;
@@ -40,27 +43,35 @@ struct OfModel<'a> {
     census: Option<&'a Framed<Census>>,
     probe: Option<&'a Framed<Probe>>,
     operate: Option<&'a Framed<Comparison>>,
+    train: Option<&'a Framed<Trained>>,
     looks: Option<&'a [Look]>,
 }
 
 impl<'a> OfModel<'a> {
-    /// Takes an output in, if it has none of that kind yet.
-    fn take(&mut self, output: &'a Output) -> bool {
-        fn fill<'a, T: ?Sized>(place: &mut Option<&'a T>, with: &'a T) -> bool {
-            let free = place.is_none();
-            if free {
-                *place = Some(with);
-            }
-            free
-        }
+    /// Whether it has no output of that kind yet.
+    fn lacks(&self, output: &Output) -> bool {
         match output {
-            Output::Anatomy(framed) => fill(&mut self.anatomy, framed),
-            Output::Census(framed) => fill(&mut self.census, framed),
-            Output::Probe(framed) => fill(&mut self.probe, framed),
-            Output::Operate(framed) => fill(&mut self.operate, framed),
-            Output::Train(framed) => fill(&mut self.looks, &framed.results.looks[..]),
-            Output::Training(looks) => fill(&mut self.looks, &looks[..]),
+            Output::Anatomy(_) => self.anatomy.is_none(),
+            Output::Census(_) => self.census.is_none(),
+            Output::Probe(_) => self.probe.is_none(),
+            Output::Operate(_) => self.operate.is_none(),
+            Output::Train(_) | Output::Training(_) => self.looks.is_none(),
             Output::Study(_) => false,
+        }
+    }
+
+    fn take(&mut self, output: &'a Output) {
+        match output {
+            Output::Anatomy(framed) => self.anatomy = Some(framed),
+            Output::Census(framed) => self.census = Some(framed),
+            Output::Probe(framed) => self.probe = Some(framed),
+            Output::Operate(framed) => self.operate = Some(framed),
+            Output::Train(framed) => {
+                self.train = Some(framed);
+                self.looks = Some(&framed.results.looks);
+            }
+            Output::Training(looks) => self.looks = Some(looks),
+            Output::Study(_) => {}
         }
     }
 }
@@ -70,25 +81,33 @@ impl<'a> OfModel<'a> {
 /// # Errors
 /// [`ReportError::Table`] if results contradict each other.
 pub fn document(found: &[Found]) -> Result<Document, ReportError> {
-    let mut definitions = BTreeMap::new();
+    let mut definitions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut models: Vec<(OfModel<'_>, &Path)> = Vec::new();
     let mut studies = Vec::new();
     for Found { directory, output } in found {
-        definitions
-            .extend(definitions_of(output).into_iter().flatten().map(|(name, text)| (name.clone(), text.clone())));
+        for (name, text) in definitions_of(output).into_iter().flatten() {
+            let texts = definitions.entry(name.clone()).or_default();
+            if !texts.contains(text) {
+                texts.push(text.clone());
+            }
+        }
         if let Output::Study(framed) = output {
             studies.push(&**framed);
             continue;
         }
         let identity = output.model();
-        let same = models.iter_mut().find(|(model, at)| match (model.identity, identity) {
+        let same = |model: &OfModel<'_>, at: &Path| match (model.identity, identity) {
             (Some(one), Some(other)) => one.sha256 == other.sha256,
-            (None, None) => *at == directory,
+            (None, None) => at == directory,
             _ => false,
-        });
-        if let Some((model, _)) = same
-            && model.take(output)
-        {
+        };
+        // Outputs of one directory stay together; else what has room for it takes it.
+        let place = models
+            .iter()
+            .rposition(|(model, at)| *at == directory && same(model, at) && model.lacks(output))
+            .or_else(|| models.iter().rposition(|(model, at)| same(model, at) && model.lacks(output)));
+        if let Some(place) = place {
+            models[place].0.take(output);
             continue;
         }
         let mut model = OfModel { identity, ..OfModel::default() };
@@ -96,16 +115,17 @@ pub fn document(found: &[Found]) -> Result<Document, ReportError> {
         models.push((model, directory));
     }
     let several = models.len() + studies.len() > 1;
+    let labels = labels(&models);
     let mut sections = Vec::new();
     if models.iter().filter(|(model, _)| model.anatomy.is_some()).count() > 1 {
-        sections.push(side_by_side(&models)?);
+        let named = labels.iter().zip(&models);
+        sections.push(side_by_side(named.filter_map(|(name, (model, _))| Some((&**name, &model.anatomy?.results))))?);
     }
     let mut title = None;
-    for (index, (model, directory)) in models.iter().enumerate() {
-        let name = model.identity.map_or_else(|| directory.display().to_string(), |identity| identity.name.clone());
+    for (index, ((model, _), name)) in models.iter().zip(&labels).enumerate() {
         let prefix = if several { format!("m{}-", index + 1) } else { String::new() };
-        sections.extend(of_model(model, &name, &prefix)?);
-        title.get_or_insert(name);
+        sections.extend(of_model(model, name, &prefix)?);
+        title.get_or_insert_with(|| name.clone());
     }
     for (index, framed) in studies.iter().enumerate() {
         let prefix = if several { format!("s{}-", index + 1) } else { String::new() };
@@ -117,6 +137,23 @@ pub fn document(found: &[Found]) -> Result<Document, ReportError> {
         _ => "Spikes and sinks".to_owned(),
     };
     Ok(Document { title, sections, definitions })
+}
+
+/// A name for every model that no other has.
+fn labels(models: &[(OfModel<'_>, &Path)]) -> Vec<String> {
+    fn name<'a>(model: &OfModel<'a>) -> Option<&'a str> {
+        model.identity.map(|identity| identity.name.as_str())
+    }
+    let label = |(model, directory): &(OfModel<'_>, &Path)| match name(model) {
+        None => directory.display().to_string(),
+        // What training leaves is called by the place it keeps.
+        Some(own) => {
+            let shared = models.iter().filter(|(other, _)| name(other) == Some(own)).count() > 1;
+            let tells_nothing = shared || ["last", "best"].contains(&own);
+            if tells_nothing { format!("{own} ({})", directory.display()) } else { own.to_owned() }
+        }
+    };
+    models.iter().map(label).collect()
 }
 
 fn definitions_of(output: &Output) -> Option<&BTreeMap<String, String>> {
@@ -137,27 +174,25 @@ fn of_model(model: &OfModel<'_>, name: &str, prefix: &str) -> Result<Vec<Section
     let heading = if prefix.is_empty() { "In short" } else { name };
     let mut head = Section { is_part: true, ..Section::new(format!("{prefix}summary"), heading) };
     let mut findings = model.anatomy.map(|framed| sentences::of_anatomy(&framed.results)).unwrap_or_default();
-    if let Some(census) = model.census
-        && !findings.iter().any(|finding| finding.place == "norms")
-    {
-        let said = sentences::of_weights(&census.results);
-        findings.extend(said.map(|text| Finding { text, place: "norms".into() }));
-    }
-    if let Some(text) = model.probe.and_then(|probe| sentences::of_probe(&probe.results)) {
-        findings.retain(|finding| finding.place != "probe");
-        findings.push(Finding { text, place: "probe".into() });
+    // A command of its own says more than the examination, in the same place.
+    let census = model.census.and_then(|framed| sentences::of_weights(&framed.results, true));
+    let probe = model.probe.and_then(|framed| sentences::of_probe(&framed.results));
+    for finding in census.into_iter().chain(probe) {
+        match findings.iter().position(|other| other.place == finding.place) {
+            Some(at) => findings[at] = finding,
+            None => findings.push(finding),
+        }
     }
     findings.extend(model.operate.map(|framed| sentences::of_operations(&framed.results)).unwrap_or_default());
     if let Some(look) = model.looks.and_then(<[Look]>::last) {
-        let text = format!("It was looked at while it was trained, for {} tokens.", count(look.record.tokens));
-        findings.push(Finding { text, place: "emergence".into() });
+        findings.push(sentences::of_training(look));
     }
+    let mut findings = sentences::at_most_ten(findings);
     for finding in &mut findings {
         finding.place.insert_str(0, prefix);
     }
-    head.blocks.push(Block::Findings(findings));
 
-    let mut sections = vec![head];
+    let mut sections = Vec::new();
     let mut add = |section: Section| {
         if !section.blocks.is_empty() {
             sections.push(section);
@@ -181,6 +216,15 @@ fn of_model(model: &OfModel<'_>, name: &str, prefix: &str) -> Result<Vec<Section
         add(section);
     }
     add(provenance(model, prefix));
+    // Of a part that was not asked for there is no figure; what is said of it stands alone.
+    let anchors: Vec<&str> = sections.iter().flat_map(Section::anchors).collect();
+    for finding in &mut findings {
+        if !anchors.contains(&finding.place.as_str()) {
+            finding.place.clone_from(&head.id);
+        }
+    }
+    head.blocks.push(Block::Findings(findings));
+    sections.insert(0, head);
     Ok(sections)
 }
 
@@ -202,18 +246,23 @@ fn of_spikes(anatomy: &Anatomy, tables: &[Table], prefix: &str) -> Result<Sectio
             blocks.push(shown(examination::steps(stages)?, prefix));
         }
         blocks.push(Block::Table(stage_list(stages)));
+        blocks.push(Block::Table(channel_list(&stages[0])));
         blocks.push(Block::Table(token_list(&stages[0])));
     }
-    if let Some(regularities) = &anatomy.regularities {
+    if let Some(regularities) = anatomy.regularities.as_ref().filter(|_| !stages.is_empty()) {
         blocks.push(Block::Table(Listing {
             caption: "The five regularities of the strongest stage".into(),
-            headings: ["regularity", "holds", "quantity", "value"].map(String::from).into(),
+            headings: ["regularity", "holds", "quantity", "value", "has to be"].map(String::from).into(),
             rows: regularities
                 .iter()
                 .map(|found| {
                     let holds = if found.holds { "yes" } else { "no" };
                     let figure = found.value.map_or_else(String::new, value);
-                    vec![found.name.clone(), holds.into(), found.quantity.clone(), figure]
+                    let bound = match found.threshold {
+                        Threshold::AtMost(bound) => format!("{} or less", value(bound)),
+                        Threshold::AtLeast(bound) => format!("{} or more", value(bound)),
+                    };
+                    vec![found.name.clone(), holds.into(), found.quantity.clone(), figure, bound]
                 })
                 .collect(),
         }));
@@ -256,10 +305,21 @@ fn stage_list(stages: &[Stage]) -> Listing {
     }
 }
 
+fn channel_list(stage: &Stage) -> Listing {
+    let row = |channel: &SpikeChannel| {
+        vec![channel.channel.to_string(), value(channel.mean), percent(channel.ratio_variation), percent(channel.share)]
+    };
+    Listing {
+        caption: "Channels of the first stage, over its tokens at the peak".into(),
+        headings: ["channel", "mean", "variation of its ratio", "tokens that spike in it"].map(String::from).into(),
+        rows: stage.channels.iter().map(row).collect(),
+    }
+}
+
 fn token_list(stage: &Stage) -> Listing {
     let mut tokens: Vec<_> = stage.tokens.iter().collect();
     tokens.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
-    let row = |token: &&sinkscope_anatomy::results::SpikeToken| {
+    let row = |token: &&SpikeToken| {
         vec![
             format!("{:?}", token.text),
             token.sequence.to_string(),
@@ -357,7 +417,7 @@ fn cards(anatomy: &Anatomy, sinks: &Sinks, prefix: &str) -> HeadCards {
     let card = |layer: usize, head: usize| {
         let interval = sinks.heads_ci95.as_ref().and_then(|all| all.get(layer)?.get(head));
         let interval =
-            interval.map_or_else(String::new, |[low, high]| format!(" ({} to {})", value(*low), value(*high)));
+            interval.map_or_else(String::new, |[low, high]| format!(" (95 %: {} to {})", value(*low), value(*high)));
         let mut card = vec![
             known(of(&sinks.heads, layer, head)) + &interval,
             of(&sinks.head_ratio, layer, head).map_or_else(String::new, |share| percent(share) + " of sequences"),
@@ -433,6 +493,10 @@ fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
         fact("model", format!("{}, {} parameters", identity.name, count(identity.parameters)));
         fact("SHA-256 of its weights", identity.sha256.clone());
     }
+    if let Some((perplexity, nll)) = model.anatomy.and_then(|framed| framed.results.perplexity.zip(framed.results.nll))
+    {
+        fact("perplexity", format!("{} ({nll:.4} nats a token)", value(perplexity)));
+    }
     let mut of = |what: &str, command: &[String], data: Option<&DataIdentity>, seed: Option<u64>, timing: &Timing| {
         fact(what, command.join(" "));
         if let Some(data) = data {
@@ -463,6 +527,9 @@ fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
     if let Some(Framed { command, data, seed, timing, .. }) = model.operate {
         of("operations", command, data.as_ref(), *seed, timing);
     }
+    if let Some(Framed { command, data, seed, timing, .. }) = model.train {
+        of("training", command, data.as_ref(), *seed, timing);
+    }
     if !facts.is_empty() {
         section.blocks.push(Block::Facts(facts));
     }
@@ -472,6 +539,7 @@ fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
 fn of_study(results: &StudyResults, prefix: &str) -> Result<Section, ReportError> {
     let mut section = Section { is_part: true, ..Section::new(format!("{prefix}study"), words::subject(results)) };
     let blocks = &mut section.blocks;
+    blocks.push(Block::Findings(sentences::of_study(results, prefix)));
     blocks.push(Block::Table(rows_of_study(results)));
     if results.rows.iter().any(|row| !row.runs.is_empty()) {
         let tables = study_tables(results)?;
@@ -502,12 +570,18 @@ fn rows_of_study(results: &StudyResults) -> Listing {
         ["row", "perplexity", "sinks, %", "mean max alpha", "spike", "over typical", "seeds"].map(String::from).into();
     let of_paper = words::is_of_paper(results);
     if of_paper {
-        headings.extend(["paper: perplexity", "sinks, %", "spike"].map(String::from));
+        headings.extend(["paper: perplexity", "paper: sinks, %", "paper: spike"].map(String::from));
     }
-    let row = |row| {
+    let row = |row: &RowResult| {
         let words::Cells { perplexity, sinks, mean_max_alpha, spike, over_typical, seeds, paper } =
             words::Cells::of(row, results.seeds.len());
         let name = row.name.clone() + if row.baseline { " (baseline)" } else { "" };
+        let within = |cell: String, measure| {
+            let interval = row.interval(measure);
+            cell + &interval.map_or_else(String::new, |[low, high]| format!(" ({} to {})", value(low), value(high)))
+        };
+        let (perplexity, sinks) = (within(perplexity, Measure::Perplexity), within(sinks, Measure::SinkPercent));
+        let (mean_max_alpha, spike) = (within(mean_max_alpha, Measure::MeanMaxAlpha), within(spike, Measure::Spike));
         let mut cells = vec![name, perplexity, sinks, mean_max_alpha, spike, over_typical, seeds];
         if of_paper {
             cells.extend(paper);
@@ -515,22 +589,25 @@ fn rows_of_study(results: &StudyResults) -> Listing {
         cells
     };
     Listing {
-        caption: format!("{}{}", words::CAPTION, if of_paper { ", beside the paper's 7B models" } else { "" }),
+        caption: format!(
+            "{}, with the 95 % t interval of the mean{}",
+            words::CAPTION,
+            if of_paper { ", beside the paper's 7B models" } else { "" }
+        ),
         headings,
         rows: results.rows.iter().map(row).collect(),
     }
 }
 
 /// Several models beside one another.
-fn side_by_side(models: &[(OfModel<'_>, &Path)]) -> Result<Section, ReportError> {
-    let examined: Vec<(String, &Anatomy)> =
-        models.iter().filter_map(|(model, _)| Some((model.identity?.name.clone(), &model.anatomy?.results))).collect();
+fn side_by_side<'a>(examined: impl Iterator<Item = (&'a str, &'a Anatomy)>) -> Result<Section, ReportError> {
+    let examined: Vec<(&str, &Anatomy)> = examined.collect();
     let mut section = Section { is_part: true, ..Section::new("side-by-side", "Side by side") };
-    let row = |(name, anatomy): &(String, &Anatomy)| {
+    let row = |&(name, anatomy): &(&str, &Anatomy)| {
         let stage = anatomy.spikes.as_ref().and_then(|spikes| spikes.stages.first());
         let known = |text: Option<String>| text.unwrap_or_default();
         vec![
-            name.clone(),
+            name.to_owned(),
             known(anatomy.spikes.as_ref().map(|spikes| value(spikes.largest))),
             known(stage.map(|stage| stage.channel.to_string())),
             known(stage.map(|stage| list(&stage.step_up))),
@@ -563,15 +640,15 @@ fn side_by_side(models: &[(OfModel<'_>, &Path)]) -> Result<Section, ReportError>
 }
 
 /// Spikes and sinks of several models over their depth.
-fn depths(examined: &[(String, &Anatomy)]) -> Result<Figure, ReportError> {
+fn depths(examined: &[(&str, &Anatomy)]) -> Result<Figure, ReportError> {
     let share = |index: usize, of: usize| 100.0 * index as f64 / of.max(1) as f64;
     let mut rows: Vec<(&str, &str, f64, f64)> = Vec::new();
-    for (name, anatomy) in examined {
+    for &(name, anatomy) in examined {
         if let Some(lifecycle) = &anatomy.lifecycle {
             let last = lifecycle.blocks.len().saturating_sub(1);
             rows.extend(lifecycle.blocks.iter().map(|block| {
                 let ratio = block.residual.largest_mean / block.residual.typical_token_largest;
-                (name.as_str(), "largest over typical", share(block.block, last), ratio)
+                (name, "largest over typical", share(block.block, last), ratio)
             }));
         }
         if let Some(sinks) = &anatomy.sinks {
@@ -581,13 +658,13 @@ fn depths(examined: &[(String, &Anatomy)]) -> Result<Figure, ReportError> {
                     .by_layer
                     .iter()
                     .enumerate()
-                    .map(|(layer, ratio)| (name.as_str(), "sink ratio", share(layer, last), 100.0 * ratio)),
+                    .map(|(layer, ratio)| (name, "sink ratio", share(layer, last), 100.0 * ratio)),
             );
         }
     }
     let panel = |title: &str, axis: Axis, measure: &str| {
-        let lines = examined.iter().enumerate().map(|(index, (name, _))| {
-            let of = rows.iter().filter(|row| (row.0, row.1) == (name.as_str(), measure));
+        let lines = examined.iter().enumerate().map(|(index, &(name, _))| {
+            let of = rows.iter().filter(|row| (row.0, row.1) == (name, measure));
             Series::new(name, Colour::Nth(index), Mark::Line, of.map(|row| (row.2, row.3)))
         });
         Panel::plot(title, Axis::linear("depth, %"), axis, lines.collect())
@@ -600,7 +677,16 @@ fn depths(examined: &[(String, &Anatomy)]) -> Result<Figure, ReportError> {
             "Left: mean over sequences of the largest magnitude after a block, over the typical token's. Right: the \
                   sink ratio of a layer."
                 .into(),
-        alt: format!("{} models.", examined.len()),
+        alt: examined
+            .iter()
+            .filter_map(|&(name, _)| {
+                let of = rows.iter().filter(|row| row.0 == name && row.1 == "largest over typical");
+                let most = of.max_by(|a, b| a.3.total_cmp(&b.3))?;
+                Some(format!("{name}: {} the typical token's at {:.0} % of its depth", factor(most.3), most.2))
+            })
+            .collect::<Vec<_>>()
+            .join("; ")
+            + ".",
         panels: vec![
             panel("Spikes", Axis::log("largest over typical"), "largest over typical"),
             panel("Sinks", Axis::linear("sink ratio, %").within(0.0, 102.0), "sink ratio"),

@@ -14,8 +14,8 @@ pub struct Document {
     pub title: String,
     /// In reading order.
     pub sections: Vec<Section>,
-    /// What the numbers mean, by name.
-    pub definitions: BTreeMap<String, String>,
+    /// What the numbers mean, by name; several texts where outputs differ.
+    pub definitions: BTreeMap<String, Vec<String>>,
 }
 
 /// A part of the page under a heading.
@@ -57,6 +57,8 @@ pub struct Finding {
     pub text: String,
     /// The anchor of the place that shows it.
     pub place: String,
+    /// Those of the highest number are left out first where there are many.
+    pub expendable: u8,
 }
 
 /// A table to be read.
@@ -93,22 +95,22 @@ impl Document {
             _ => None,
         })
     }
-
-    /// Its figures alone.
-    pub fn into_figures(self) -> Vec<Figure> {
-        let blocks = self.sections.into_iter().flat_map(|section| section.blocks);
-        blocks
-            .filter_map(|block| match block {
-                Block::Figure(figure) => Some(*figure),
-                _ => None,
-            })
-            .collect()
-    }
 }
 
 impl Section {
     /// One without anything in it.
     pub fn new(id: impl Into<String>, heading: impl Into<String>) -> Self {
         Self { id: id.into(), heading: heading.into(), is_part: false, blocks: Vec::new() }
+    }
+
+    /// Its own anchor and those in it.
+    pub fn anchors(&self) -> impl Iterator<Item = &str> {
+        let within = self.blocks.iter().filter_map(|block| match block {
+            Block::Figure(figure) => Some(figure.id.as_str()),
+            Block::Heads(cards) => Some(cards.id.as_str()),
+            Block::Text(text) => Some(text.id.as_str()),
+            _ => None,
+        });
+        std::iter::once(self.id.as_str()).chain(within)
     }
 }

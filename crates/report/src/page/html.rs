@@ -27,7 +27,7 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
 /// The page.
 ///
 /// # Errors
-/// [`ReportError::Json`] if its data have no JSON form.
+/// [`ReportError::Json`] if its data have no JSON form, [`ReportError::Write`] if Plotly cannot be packed.
 pub fn page(document: &Document) -> Result<String, ReportError> {
     let data = data(document)?;
     let page = html! {
@@ -63,12 +63,16 @@ pub fn page(document: &Document) -> Result<String, ReportError> {
                         details {
                             summary { "What every number means" }
                             dl {
-                                @for (name, text) in &document.definitions { dt { (name) } dd { (escape_control(text)) } }
+                                @for (name, texts) in &document.definitions {
+                                    dt { (name) }
+                                    @for text in texts { dd { (escape_control(text)) } }
+                                }
                             }
                         }
                     }
                 }
                 footer { p { "Made by sinkscope " (VERSION) "." } }
+                noscript { p { "Figures and numbers need JavaScript, which this page runs without asking the network for anything." } }
                 script #data type="application/json" { (PreEscaped(data)) }
                 script #plotly type="text/plain" { (plotly()?) }
                 script { (PreEscaped(PROGRAM)) }
@@ -108,7 +112,7 @@ fn data(document: &Document) -> Result<String, ReportError> {
 fn part(section: &Section) -> Markup {
     html! {
         section.part[section.is_part] id=(section.id) {
-            h2 { (escape_control(&section.heading)) }
+            @if section.is_part { h2 { (escape_control(&section.heading)) } } @else { h3 { (escape_control(&section.heading)) } }
             @for block in &section.blocks {
                 @match block {
                     Block::Words(words) => p { (escape_control(words)) },
@@ -129,8 +133,11 @@ fn part(section: &Section) -> Markup {
 fn findings(all: &[Finding]) -> Markup {
     html! {
         ol.findings {
-            @for finding in all {
-                li { (escape_control(&finding.text)) " " a href={ "#" (finding.place) } aria-label="Show where" { "↓" } }
+            @for (index, finding) in all.iter().enumerate() {
+                li id={ (finding.place) "-said-" (index) } {
+                    (escape_control(&finding.text)) " "
+                    a href={ "#" (finding.place) } aria-label={ "Show where: sentence " (index + 1) } { "↓" }
+                }
             }
         }
     }
@@ -139,7 +146,7 @@ fn findings(all: &[Finding]) -> Markup {
 fn figure(figure: &Figure) -> Markup {
     html! {
         div.figure #(figure.id) {
-            h3 { (escape_control(&figure.title)) @if let Some(paper) = &figure.paper { " " small { (paper) } } }
+            h4 { (escape_control(&figure.title)) @if let Some(paper) = &figure.paper { " " small { (paper) } } }
             figure { div.panels role="img" aria-label=(escape_control(&figure.alt)) {
                 @for (index, panel) in figure.panels.iter().enumerate() {
                     div.panel {
@@ -150,8 +157,13 @@ fn figure(figure: &Figure) -> Markup {
             }
             figcaption { (escape_control(&figure.caption)) " " strong { (escape_control(&figure.alt)) } } }
             details data-table=(figure.id) {
-                summary { "Numbers" }
-                button.csv type="button" data-figure=(figure.id) { "Download as CSV" }
+                summary aria-label={ "Numbers of: " (escape_control(&figure.title)) } { "Numbers" }
+                button.csv type="button" data-figure=(figure.id) aria-label={ "Download as CSV: " (escape_control(&figure.title)) } {
+                    "Download as CSV"
+                }
+                button.svg type="button" data-figure=(figure.id) aria-label={ "Download as SVG: " (escape_control(&figure.title)) } {
+                    "Download as SVG"
+                }
                 div.table tabindex="0" role="region" aria-label={ "Numbers of: " (escape_control(&figure.title)) } {}
             }
         }
@@ -159,13 +171,13 @@ fn figure(figure: &Figure) -> Markup {
 }
 
 /// Labels of a choice of layer and head.
-fn pickers(id: &str, layers: usize, heads: usize) -> Markup {
+fn pickers(layers: usize, heads: usize) -> Markup {
     let options = |count: usize| {
         html! { @for index in 0..count { option value=(index) { (index) } } }
     };
     html! {
-        label { "Layer " select.layer data-of=(id) { (options(layers)) } }
-        label { "Head " select.head data-of=(id) { (options(heads)) } }
+        label { "Layer " select.layer { (options(layers)) } }
+        label { "Head " select.head { (options(heads)) } }
     }
 }
 
@@ -173,7 +185,7 @@ fn heads(cards: &HeadCards) -> Markup {
     let width = cards.cards.iter().map(Vec::len).max().unwrap_or(0);
     html! {
         div.heads id=(cards.id) {
-            p.pick { (pickers(&cards.id, cards.cards.len(), width)) span.hint { "or click a cell above" } }
+            p.pick { (pickers(cards.cards.len(), width)) span.hint { "or click a cell above" } }
             dl.facts aria-live="polite" {}
             @if !cards.text.is_empty() {
                 div.received role="img" aria-label="Attention that a key receives in this head, by its position" {}
@@ -188,10 +200,10 @@ fn token_text(text: &TokenText) -> Markup {
             p.pick {
                 label { input type="radio" name={ (text.id) "-by" } value="largest" checked; " by largest activation" }
                 label { input type="radio" name={ (text.id) "-by" } value="received"; " by attention received" }
-                (pickers(&text.id, text.layers, text.heads))
+                (pickers(text.layers, text.heads))
             }
             p.scale aria-hidden="true" { span.low {} span.bar {} span.high {} }
-            div.tokens tabindex="0" role="application" aria-label="Tokens; arrow keys move from one to the next" {}
+            div.tokens tabindex="0" role="group" aria-label="Tokens; arrow keys, Home and End move from one to the next" {}
             p.about aria-live="polite" { "Point at a token." }
         }
     }
@@ -206,7 +218,15 @@ fn table(listing: &Listing) -> Markup {
                 thead { tr { @for heading in &listing.headings { th scope="col" { (escape_control(heading)) } } } }
                 tbody {
                     @for row in &listing.rows {
-                        tr { @for cell in row { td.number[is_number(cell)] { (escape_control(cell)) } } }
+                        tr {
+                            @for (index, cell) in row.iter().enumerate() {
+                                @if index == 0 {
+                                    th.number[is_number(cell)] scope="row" { (escape_control(cell)) }
+                                } @else {
+                                    td.number[is_number(cell)] { (escape_control(cell)) }
+                                }
+                            }
+                        }
                     }
                 }
             }

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::figure::{Axis, Content, Figure, Mark, Panel, Rule, Scale, Series};
 use crate::tidy::{Column, Table, Values};
 
+/// How many ticks an axis has room for.
+const FEW: f64 = 12.0;
 /// Height of a panel, and what a name on an axis adds.
 const HEIGHT: usize = 300;
 const NAME_HEIGHT: usize = 22;
@@ -27,7 +29,11 @@ fn values(values: &Values) -> Value {
     match values {
         Values::Integers(all) => json!(all),
         Values::Floats(all) => json!(all),
-        Values::Singles(all) => json!(all),
+        // By their own digits, not those of the number of twice the length.
+        Values::Singles(all) => {
+            let digits = |value: f32| value.to_string().parse::<f64>().ok();
+            json!(all.iter().map(|value| value.and_then(digits)).collect::<Vec<_>>())
+        }
         Values::Booleans(all) => json!(all),
         Values::Texts(all) => json!(all),
     }
@@ -76,14 +82,13 @@ fn panel(panel: &Panel) -> Value {
             let lying = panel.y.as_names().is_some();
             series.iter().flat_map(|series| traces(series, lying)).collect()
         }
-        Content::Heat { values, unit, range, log } => vec![heat(values, unit, *range, *log)],
+        Content::Heat { values, unit, range, log } => vec![heat(values, unit, *range, *log, panel)],
     };
-    json!({ "title": panel.title, "traces": traces, "layout": layout })
+    json!({ "traces": traces, "layout": layout })
 }
 
 /// Whether an axis counts things, and few enough for a tick each.
 fn counts_few(panel: &Panel, is_y: bool) -> bool {
-    const FEW: f64 = 12.0;
     match &panel.content {
         Content::Plot { series, .. } => {
             let of = |series: &Series| if is_y { series.y.clone() } else { series.x.clone() };
@@ -103,7 +108,7 @@ fn axis(axis: &Axis, is_y: bool, counts_few: bool) -> Value {
     let mut all = Map::new();
     all.insert("title".into(), json!({ "text": plain(&axis.title) }));
     match &axis.scale {
-        Scale::Linear if counts_few => {
+        Scale::Linear if counts_few && axis.range.is_none_or(|[first, last]| (last - first).abs() <= FEW) => {
             all.insert("dtick".into(), 1.into());
         }
         Scale::Linear => {}
@@ -131,11 +136,15 @@ fn axis(axis: &Axis, is_y: bool, counts_few: bool) -> Value {
     all.into()
 }
 
-/// A name that leaves room for what it names.
+/// A name that leaves room for what it names; its middle is left out first.
 fn shortened(name: &str) -> String {
-    const LONGEST: usize = 34;
-    let short: String = name.chars().take(LONGEST).collect();
-    plain(&if short.len() < name.len() { short + "…" } else { short })
+    const LONGEST: usize = 30;
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= LONGEST {
+        return plain(name);
+    }
+    let part = |letters: &[char]| letters.iter().collect::<String>();
+    plain(&format!("{}…{}", part(&letters[..LONGEST / 2]), part(&letters[letters.len() - LONGEST / 2..])))
 }
 
 /// A rule as a shape and its label.
@@ -221,7 +230,7 @@ fn traces(series: &Series, lying: bool) -> Vec<Value> {
     out
 }
 
-fn heat(values: &[Vec<f64>], unit: &str, range: Option<[f64; 2]>, log: bool) -> Value {
+fn heat(values: &[Vec<f64>], unit: &str, range: Option<[f64; 2]>, log: bool, panel: &Panel) -> Value {
     let rows = |of: &dyn Fn(f64) -> f64| -> Value {
         values.iter().map(|row| numbers(row.iter().map(|value| of(*value)))).collect::<Vec<_>>().into()
     };
@@ -235,25 +244,39 @@ fn heat(values: &[Vec<f64>], unit: &str, range: Option<[f64; 2]>, log: bool) -> 
     all.insert("hoverongaps".into(), false.into());
     if log {
         let positive = values.iter().flatten().copied().filter(|value| value.is_finite() && *value > 0.0);
-        let (least, largest) = positive.fold((f64::INFINITY, 0.0_f64), |(a, b), value| (a.min(value), b.max(value)));
+        let found = positive.fold([f64::INFINITY, 0.0_f64], |[a, b], value| [a.min(value), b.max(value)]);
+        let [least, largest] = range.unwrap_or(found);
         if least <= largest {
             let ticks: Vec<f64> = decades(least, largest);
             bar.insert("tickvals".into(), numbers(ticks.iter().map(|tick| tick.log10())));
-            bar.insert(
-                "ticktext".into(),
-                json!(ticks.iter().map(|tick| crate::number::value(*tick)).collect::<Vec<_>>()),
-            );
+            bar.insert("ticktext".into(), json!(ticks.iter().map(|tick| short(*tick)).collect::<Vec<_>>()));
         }
         all.insert("z".into(), rows(&|value| if value > 0.0 { value.log10() } else { f64::NAN }));
-        all.insert("customdata".into(), rows(&|value| value));
-        all.insert("hovertemplate".into(), "%{y}, %{x}: %{customdata}<extra></extra>".into());
     } else {
         all.insert("z".into(), rows(&|value| value));
-        all.insert("hovertemplate".into(), "%{y}, %{x}: %{z}<extra></extra>".into());
     }
+    // Where a cell stands, and what it has, in words.
+    let place = |axis: &Axis, index: usize| match axis.as_names() {
+        Some(names) => names.get(index).map_or_else(String::new, |name| format!("{} {name}", axis.title)),
+        None => format!("{} {index}", axis.title),
+    };
+    let said: Vec<Vec<String>> = values
+        .iter()
+        .enumerate()
+        .map(|(row, of)| {
+            let cell = |(column, value): (usize, &f64)| {
+                let [y, x] = [place(&panel.y, row), place(&panel.x, column)].map(|text| plain(text.trim()));
+                format!("{y}, {x}: {}", crate::number::value(*value))
+            };
+            of.iter().enumerate().map(cell).collect()
+        })
+        .collect();
+    all.insert("text".into(), json!(said));
+    all.insert("hovertemplate".into(), "%{text}<extra></extra>".into());
     if let Some([first, last]) = range {
-        all.insert("zmin".into(), number(first));
-        all.insert("zmax".into(), number(last));
+        let shade = |value: f64| if log { value.log10() } else { value };
+        all.insert("zmin".into(), number(shade(first)));
+        all.insert("zmax".into(), number(shade(last)));
     }
     all.insert("colorbar".into(), bar.into());
     all.into()
@@ -265,5 +288,17 @@ fn decades(least: f64, largest: f64) -> Vec<f64> {
     let first = least.log10().floor() as i32;
     let last = largest.log10().ceil() as i32;
     let all = (first..=last).flat_map(|power| steps.iter().map(move |step| step * 10.0_f64.powi(power)));
-    all.filter(|tick| (least * 0.999..=largest * 1.001).contains(tick)).collect()
+    let within: Vec<f64> = all.filter(|tick| (least * 0.999..=largest * 1.001).contains(tick)).collect();
+    // Between two of them: the ends.
+    if within.is_empty() { vec![least, largest] } else { within }
+}
+
+/// A tick without digits that say nothing.
+fn short(tick: f64) -> String {
+    let text = crate::number::value(tick);
+    if text.contains('.') && !text.contains('e') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }

@@ -12,6 +12,7 @@ mod interactive;
 mod sentences;
 mod token_text;
 
+use self::document::Document;
 use crate::ReportError;
 use crate::figure::Figure;
 use crate::outputs::Found;
@@ -19,18 +20,29 @@ use crate::outputs::Found;
 /// The name of the page.
 pub const PAGE_FILE: &str = "report.html";
 
-/// The page about these outputs, as HTML.
-///
-/// # Errors
-/// [`ReportError::Table`] if results contradict each other.
-pub fn page(found: &[Found]) -> Result<String, ReportError> {
-    html::page(&contents::document(found)?)
-}
+/// A page and its figures.
+#[derive(Debug)]
+pub struct Page(Document);
 
-/// The figures of that page, in its order.
-///
-/// # Errors
-/// As [`page`].
-pub fn figures(found: &[Found]) -> Result<Vec<Figure>, ReportError> {
-    Ok(contents::document(found)?.into_figures())
+impl Page {
+    /// About these outputs.
+    ///
+    /// # Errors
+    /// [`ReportError::Table`] if results contradict each other.
+    pub fn new(found: &[Found]) -> Result<Self, ReportError> {
+        contents::document(found).map(Self)
+    }
+
+    /// As HTML.
+    ///
+    /// # Errors
+    /// [`ReportError::Json`] if its data have no JSON form, [`ReportError::Write`] if its program cannot be packed.
+    pub fn html(&self) -> Result<String, ReportError> {
+        html::page(&self.0)
+    }
+
+    /// Its figures, in its order.
+    pub fn figures(&self) -> impl Iterator<Item = &Figure> {
+        self.0.figures()
+    }
 }

@@ -1,12 +1,5 @@
 "use strict";
-(async () => {
-  // Plotly comes packed.
-  const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
-  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const program = document.createElement("script");
-  program.textContent = await new Response(unpacked).text();
-  document.head.append(program);
-
+(() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -39,15 +32,18 @@
   };
   const config = {
     responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-    toImageButtonOptions: { format: "svg" },
   };
-  const draw = (place, traces, layout) => Plotly.react(place, traces, themed(layout), config);
+  const draw = (place, traces, layout, name) => {
+    place.style.height = `${layout.height}px`;
+    const toImageButtonOptions = { format: "svg", filename: name };
+    return Plotly.react(place, traces, themed(layout), { ...config, toImageButtonOptions });
+  };
   const panels = [...document.querySelectorAll(".plot")];
   const panelOf = (place) => data.figures[place.dataset.figure].panels[Number(place.dataset.panel)];
   const drawn = new Set();
   const show = (place) => {
     const { traces, layout } = panelOf(place);
-    draw(place, traces, layout);
+    draw(place, traces, layout, place.dataset.figure);
     drawn.add(place);
   };
 
@@ -62,7 +58,8 @@
   };
   document.getElementById("theme").addEventListener("click", () => setTheme(root.dataset.theme !== "dark"));
   dark.addEventListener("change", () => setTheme(dark.matches));
-  setTheme(dark.matches);
+  root.dataset.theme = dark.matches ? "dark" : "light";
+  root.style.colorScheme = root.dataset.theme;
 
   // Numbers: made into a table when they are asked for.
 
@@ -94,16 +91,25 @@
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   document.querySelectorAll("button.csv").forEach((button) => {
     button.addEventListener("click", () => {
-      const { name, columns } = data.figures[button.dataset.figure].table;
+      const { columns } = data.figures[button.dataset.figure].table;
       const lines = [columns.map((column) => quoted(column.name)).join(",")];
       for (let row = 0; row < columns[0].values.length; row++) {
         lines.push(columns.map((column) => quoted(cell(column.values[row]))).join(","));
       }
       const link = element("a");
       link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
-      link.download = name + ".csv";
+      link.download = button.dataset.figure + ".csv";
       link.click();
-      URL.revokeObjectURL(link.href);
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    });
+  });
+  document.querySelectorAll("button.svg").forEach((button) => {
+    button.addEventListener("click", () => {
+      const of = [...drawn].filter((place) => place.dataset.figure === button.dataset.figure);
+      of.forEach((place, index) => {
+        const filename = button.dataset.figure + (of.length > 1 ? `-${index + 1}` : "");
+        Plotly.downloadImage(place, { format: "svg", filename });
+      });
     });
   });
 
@@ -154,20 +160,26 @@
       spans[at].classList.add("at");
       about.textContent = `${JSON.stringify(text.texts[at])}, sequence ${Math.floor(at / text.positions)}, position `
         + `${at % text.positions}: ${short(text.largest[at])} in channel ${text.channels[at]} after block ${text.blocks[at]}; `
-        + `receives ${alpha(at, Number(layerOf.value), Number(headOf.value)).toFixed(3)} of the attention of head `
+        + `receives ${alpha(at, Number(layerOf.value), Number(headOf.value)).toFixed(2)} of the attention of head `
         + `${headOf.value} in layer ${layerOf.value}.`;
     };
     place.addEventListener("pointerover", (event) => {
       if (event.target.dataset.index !== undefined) tell(Number(event.target.dataset.index));
     });
     place.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: text.positions, ArrowUp: -text.positions, Home: -Infinity, End: Infinity };
+      const step = steps[event.key];
       if (!step) return;
       event.preventDefault();
       tell(Math.min(spans.length - 1, Math.max(0, at + step)));
       spans[at].scrollIntoView({ block: "nearest" });
     });
-    home.addEventListener("change", () => { shade(); if (at >= 0) tell(at); });
+    home.addEventListener("change", (event) => {
+      // Whoever picks a head wants to see it.
+      if (event.target.tagName === "SELECT") home.querySelector("input[value=received]").checked = true;
+      shade();
+      if (at >= 0) tell(at);
+    });
     redraw.push(shade);
     shade();
     texts.set(text.id, {
@@ -205,9 +217,10 @@
       }));
       if (!text) return;
       text.pick(layer, head);
+      if (!window.Plotly) return;
       draw(received, [{ y: text.byPosition(layer, head), type: "bar", marker: { color: "#0072b2" } }], {
         height: 220, xaxis: { title: { text: "position of the key" } }, yaxis: { title: { text: "alpha, in this text" } },
-      });
+      }, heads.id);
     };
     home.addEventListener("change", pick);
     let strongest = [0, 0, -1];
@@ -226,14 +239,28 @@
     pick();
   });
 
-  // One panel after another, so that the page answers meanwhile.
+  // Plotly comes packed. Everything above works without it.
+
+  const unpack = async () => {
+    const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
+    const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const program = element("script", await new Response(unpacked).text());
+    document.head.append(program);
+  };
+
+  // One panel after another, from the top, so that the page answers meanwhile.
 
   const next = () => {
     const place = panels.find((panel) => !drawn.has(panel));
     if (!place) { root.dataset.ready = "yes"; return; }
     show(place);
+    root.dataset.begun = "yes";
     place.dispatchEvent(new Event("drawn"));
     setTimeout(next);
   };
-  next();
+  unpack().then(() => { redraw.forEach((again) => again()); next(); }).catch((error) => {
+    const warning = element("p", `The figures cannot be drawn: ${error.message}. Numbers and downloads work.`);
+    warning.setAttribute("role", "alert");
+    document.querySelector("main").prepend(warning);
+  });
 })();

@@ -23,7 +23,8 @@ pub struct TokenText {
     pub blocks: Vec<usize>,
     /// Likewise.
     pub channels: Vec<usize>,
-    /// The typical token's largest magnitude in the block where it is largest: where shading begins.
+    /// The typical token's largest magnitude in the block where it is largest, or the median over the tokens shown: where
+    /// shading begins.
     pub typical: f64,
     /// By token, layer and head: a byte q in base64, for an alpha of (q/255)^2.
     pub received: String,
@@ -33,7 +34,12 @@ impl TokenText {
     /// Of an examination.
     pub fn new(id: String, page: &TokenPage, lifecycle: Option<&Lifecycle>) -> Self {
         let blocks = lifecycle.map_or(&[][..], |lifecycle| &lifecycle.blocks);
+        let mut magnitudes: Vec<f64> = page.tokens.iter().map(|token| f64::from(token.largest.abs())).collect();
+        magnitudes.sort_by(f64::total_cmp);
+        let median = magnitudes.get(magnitudes.len() / 2).copied().unwrap_or(0.0);
+        // Without a life cycle, that of the tokens shown.
         let typical = blocks.iter().map(|block| block.residual.typical_token_largest).fold(0.0, f64::max);
+        let typical = if typical > 0.0 { typical } else { median.max(f64::MIN_POSITIVE) };
         Self {
             id,
             layers: page.layers,

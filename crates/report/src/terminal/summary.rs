@@ -97,7 +97,11 @@ pub(crate) fn sink_sentence(sinks: &Sinks) -> String {
         .ratio_ci95
         .map_or_else(String::new, |[low, high]| format!(" (95 % interval {} to {})", percent(low), percent(high)));
     if sinks.ratio == 0.0 {
-        return format!("No sinks found: no head gives a key more than {} of its attention.", sinks.epsilon);
+        return format!(
+            "No sinks found: in no sequence does a key of the first half receive more than {} of a head's attention, mean \
+             over queries.",
+            sinks.epsilon
+        );
     }
     format!("{} of the heads are sinks{interval}.", percent(sinks.ratio))
 }

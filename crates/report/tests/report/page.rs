@@ -11,16 +11,26 @@ use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierPoint};
 use sinkscope_anatomy::sample::geometry::HeadGeometry;
 use sinkscope_anatomy::sample::normalisation::NormalisedBlock;
 use sinkscope_anatomy::token_page::ShownToken;
+use sinkscope_report::ReportError;
 use sinkscope_report::envelope::Envelope;
-use sinkscope_report::figure::Figure;
+use sinkscope_report::figure::{Content, Figure};
 use sinkscope_report::outputs::{self, Found, Framed, Output};
-use sinkscope_report::page::{PAGE_FILE, figures, page};
+use sinkscope_report::page::{PAGE_FILE, Page};
+use sinkscope_surgery::results::Comparison;
 
 use crate::{sample, study};
 
 /// What would run, or change the page, if it were taken for markup.
 const MARKUP: &str = "</script><script>window.injected = 1</script><img src=x onerror='window.injected=1'>\
                       <b class=\"injected\">\"'&amp;<!--";
+
+fn page(found: &[Found]) -> Result<String, ReportError> {
+    Page::new(found)?.html()
+}
+
+fn figures(found: &[Found]) -> Result<Vec<Figure>, ReportError> {
+    Ok(Page::new(found)?.figures().cloned().collect())
+}
 
 fn framed<R>(results: R, name: &str, sha256: &str) -> Framed<R> {
     let mut framed = sample::envelope(results).without_architecture();
@@ -67,7 +77,10 @@ fn spoil(value: &mut Value) {
         Value::Object(entries) => {
             for (key, value) in entries.iter_mut() {
                 match value {
-                    Value::String(text) if ["token", "text", "name", "quantity"].contains(&key.as_str()) => {
+                    Value::String(text)
+                        if ["token", "text", "name", "quantity", "title", "row", "operation"]
+                            .contains(&key.as_str()) =>
+                    {
                         MARKUP.clone_into(text);
                     }
                     other => spoil(other),
@@ -132,6 +145,19 @@ fn links_lead_somewhere() {
 #[test]
 fn nothing_gets_into_the_page() {
     let mut found = everything(hostile(), MARKUP);
+    let mut operations = serde_json::to_value(sample::comparison()).expect("JSON");
+    spoil(&mut operations);
+    let operations = serde_json::from_value(operations).expect("as it was written");
+    let mut operations: Framed<Comparison> = framed(operations, MARKUP, "ab");
+    operations.data.as_mut().expect("there").source = MARKUP.into();
+    found[1].output = Output::Operate(Box::new(operations));
+    let mut results = serde_json::to_value(study::sample()).expect("JSON");
+    spoil(&mut results);
+    let results = serde_json::from_value(results).expect("as it was written");
+    let mut study = Envelope { model: None, ..framed(results, MARKUP, "") };
+    study.definitions.insert(MARKUP.into(), MARKUP.into());
+    study.command.push(MARKUP.into());
+    found[3].output = Output::Study(Box::new(study));
     for output in &mut found {
         output.directory = PathBuf::from(MARKUP);
     }
@@ -153,6 +179,79 @@ fn it_asks_nobody_for_anything() {
     }
     assert!(page.contains("default-src 'none'"));
     keep("everything", &page);
+}
+
+/// An examination of which one part was asked for.
+fn part(keep: impl Fn(&mut Anatomy, Anatomy)) -> Anatomy {
+    let mut only = Anatomy::default();
+    keep(&mut only, sample::anatomy());
+    only
+}
+
+#[test]
+fn every_part_can_stand_alone() {
+    let parts = [
+        ("lifecycle", part(|only, all| only.lifecycle = all.lifecycle)),
+        ("spikes", part(|only, all| (only.spikes, only.regularities) = (all.spikes, all.regularities))),
+        ("sinks", part(|only, all| only.sinks = all.sinks)),
+        ("nll", part(|only, all| (only.nll, only.perplexity) = (all.nll, all.perplexity))),
+        ("tokens", part(|only, all| only.tokens = all.tokens)),
+        ("silu", part(|only, all| only.silu = all.silu)),
+        ("normalisation", part(|only, all| only.normalisation = all.normalisation)),
+        ("geometry", part(|only, all| (only.geometry, only.pictures) = (all.geometry, all.pictures))),
+        ("census", part(|only, all| only.census = all.census)),
+        ("probe", part(|only, all| only.probe = all.probe)),
+        ("nothing", Anatomy::default()),
+    ];
+    for (name, anatomy) in parts {
+        let found = [found(Output::Anatomy(Box::new(framed(anatomy, "a model", "ab"))))];
+        let page = page(&found).expect("consistent");
+        let body = &page[..page.find("<script id=\"data\"").expect("data")];
+        for link in body.split("href=\"#").skip(1).map(|rest| rest.split('"').next().expect("an end")) {
+            assert_eq!(body.matches(&format!("id=\"{link}\"")).count(), 1, "{name}: #{link}");
+        }
+        for word in ["NaN", "not a number", "infinite"] {
+            assert!(!body.contains(word), "{name}: {word}");
+        }
+        for false_word in ["No stage of spikes", "There is no spike token"] {
+            assert!(!body.contains(false_word), "{name}: {false_word}");
+        }
+        for figure in figures(&found).expect("consistent") {
+            assert!(!figure.alt.trim().is_empty(), "{name}: {} says nothing", figure.id);
+        }
+    }
+}
+
+#[test]
+fn a_summary_has_ten_sentences_at_most() {
+    let page = page(&everything(sample::anatomy(), "a model")).expect("consistent");
+    let summary = page.split("<ol class=\"findings\">").nth(1).expect("one").split("</ol>").next().expect("its end");
+    assert_eq!(summary.matches("<li").count(), 10, "{summary}");
+    assert!(summary.contains("spikes") && summary.contains("operations"), "{summary}");
+}
+
+#[test]
+fn models_of_one_name_are_told_apart_and_outputs_of_one_directory_stay_together() {
+    let of = |place: &str, sha: &str| {
+        let at = |output| Found { directory: PathBuf::from(place), output };
+        [
+            at(Output::Anatomy(Box::new(framed(sample::anatomy(), "last", sha)))),
+            at(Output::Operate(Box::new(framed(sample::comparison(), "last", sha)))),
+        ]
+    };
+    let different = [of("runs/a", "aa"), of("runs/b", "bb")].concat();
+    let depths = figures(&different).expect("consistent").into_iter().find(|figure| figure.id == "depths");
+    let panel = &depths.expect("there").panels[0];
+    let Content::Plot { series, .. } = &panel.content else { panic!("no plot") };
+    let names: Vec<(&str, usize)> = series.iter().map(|series| (series.name.as_str(), series.x.len())).collect();
+    assert_eq!(names, [("last (runs/a)", 25), ("last (runs/b)", 25)]);
+    // Examined twice: two parts, each with its operations.
+    let twice = [of("runs/a", "aa"), of("runs/c", "aa")].concat();
+    let ids: Vec<String> = figures(&twice).expect("consistent").into_iter().map(|figure| figure.id).collect();
+    for id in ["m1-heads", "m1-operations", "m2-heads", "m2-operations"] {
+        assert!(ids.iter().any(|other| other == id), "{id} of {ids:?}");
+    }
+    assert!(!ids.iter().any(|id| id.starts_with("m3")), "{ids:?}");
 }
 
 #[test]
@@ -230,7 +329,8 @@ fn large() -> Anatomy {
     sinks.by_position.layers =
         (0..LAYERS).map(|l| (1..=70).map(|bin| 0.5 / (bin * (l + 1)) as f64).collect()).collect();
     let census = anatomy.census.as_mut().expect("there");
-    census.blocks = (0..8).map(wide_block).collect();
+    // All blocks, as with `--only` that names the census.
+    census.blocks = (0..32).map(wide_block).collect();
     let pictures = anatomy.pictures[0].clone();
     let points: Vec<PicturePoint> = (0..600)
         .map(|at| PicturePoint {

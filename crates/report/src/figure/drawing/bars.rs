@@ -22,19 +22,24 @@ pub(super) fn slots(series: &[Series], axes: &Axes) -> Vec<Slot> {
     let count = bars().count();
     let standing = bars().flat_map(|one| if axes.lying { &one.y } else { &one.x });
     let mut at: Vec<f64> = standing.filter_map(|&value| along.of(value)).collect();
+    at.sort_by(f64::total_cmp);
+    // Series that share no place need not make room for one another.
+    let shared = at.windows(2).any(|pair| pair[1] - pair[0] <= 1e-6);
     if let Some(step) = axes.step() {
         // Names are as far apart whether they have bars or not.
         at = vec![0.0, step];
     }
-    at.sort_by(f64::total_cmp);
     let gaps = at.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > 1e-6);
     let gap = gaps.fold(f64::INFINITY, f64::min).min(along.length());
     let group = (gap * FILLED).min(WIDEST);
-    let width = group / count.max(1) as f64;
+    let width = if shared { group / count.max(1) as f64 } else { group };
     let mut next = 0;
     let slot = |one: &Series| {
         if one.mark != Mark::Bars {
             return Slot::default();
+        }
+        if !shared {
+            return Slot { shift: 0.0, width };
         }
         next += 1;
         Slot { shift: (f64::from(next) - 0.5) * width - group / 2.0, width }
