@@ -53,6 +53,19 @@ fn a_page_of_everything_in_a_directory() {
 }
 
 #[test]
+fn a_model_that_was_broken_can_be_read_back() {
+    let tiny = Tiny::new("llama");
+    let (model, out) = (tiny.model().display().to_string(), tiny.path("out").display().to_string());
+    let tokens = tiny.tokens(3, 24);
+    let broken = "scale-spikes=1e38@block=2@position=0@channels=1";
+    done(&["operate", &model, broken, broken, "drop-first", "--tokens", &tokens, "--out", &out]);
+    hold(&tiny.path("out/operate.json"), "operate.json");
+    done(&["report", &out]);
+    let page = fs::read_to_string(tiny.path("out/report.html")).expect("written");
+    assert!(page.contains("id=\"operations\"") && !page.contains("NaN nats"));
+}
+
+#[test]
 fn pages_of_every_family() {
     for family in ["gemma2", "gpt2", "gpt-neox", "olmo2", "qwen3"] {
         let tiny = examined(family);
