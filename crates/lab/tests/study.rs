@@ -311,5 +311,5 @@ fn the_studies_are_studies_of_models_and_the_paper_agrees_with_its_claims() {
             }
         }
     }
-    assert_eq!(count, 9);
+    assert_eq!(count, 10);
 }
