@@ -12,6 +12,8 @@ use sinkscope_lab::study::summary::ShortLook;
 use sinkscope_lab::study::{NUMERICS_VERSION, Study, Summaries, Summary, Verdict, tabulate};
 use sinkscope_lab::trainer::{Look, Record, Timing};
 use sinkscope_lab::watch::Watched;
+use sinkscope_report::figure::drawing::svg;
+use sinkscope_report::figures::study::emergence;
 use sinkscope_report::study_tables::study_tables;
 use sinkscope_report::terminal::Style;
 use sinkscope_report::{markdown, terminal};
@@ -38,12 +40,25 @@ fn renewed(page: &str, render: impl Fn(&str) -> String) -> String {
 fn the_page_of_results_says_what_the_summaries_say() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = fs::read_to_string(home.join("RESULTS.md")).expect("RESULTS.md");
+    let renew = std::env::var_os(RENEW).is_some();
     let renewed = renewed(&page, |name| {
         let study = Study::read(&home.join(format!("studies/{name}.toml"))).expect("a study");
         let summaries = Summaries::read(&study.results).expect("summaries");
-        markdown::study(&tabulate(&study, &summaries, None).expect("tables"))
+        let results = tabulate(&study, &summaries, None).expect("tables");
+        let text = markdown::study(&results);
+        if results.rows.iter().all(|row| row.runs.is_empty()) {
+            return text;
+        }
+        let figure = emergence(&results, &study_tables(&results).expect("tables")).expect("a figure");
+        let drawing = svg(&figure).expect("a drawing");
+        let place = format!("docs/{name}-over-training.svg");
+        if renew {
+            fs::write(home.join(&place), &drawing).expect("written");
+        }
+        assert!(fs::read_to_string(home.join(&place)).is_ok_and(|old| old == drawing), "{place} is old; set {RENEW}=1");
+        format!("{text}\n![{}: loss, sinks and spike over training]({place})\n", study.title)
     });
-    if std::env::var_os(RENEW).is_some() {
+    if renew {
         fs::write(home.join("RESULTS.md"), renewed).expect("written");
         return;
     }
