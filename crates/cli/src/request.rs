@@ -13,8 +13,8 @@ use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 
 use crate::arguments::{
-    AnatomyArguments, Bos, CensusArguments, DocumentSeparator, OperateArguments, PrepareArguments, ProbeArguments,
-    RunArguments, StudyArguments, TextArguments, TrainArguments,
+    AnatomyArguments, Bos, CensusArguments, DocumentSeparator, Launcher, OperateArguments, PrepareArguments,
+    ProbeArguments, RunArguments, StudyArguments, TextArguments, TrainArguments,
 };
 use crate::logging::Verbosity;
 use crate::part::{self, Part};
@@ -123,6 +123,8 @@ pub struct StudyRequest {
     pub selection: Selection,
     /// Whether nothing is run.
     pub tables_only: bool,
+    /// Who runs.
+    pub launcher: Launcher,
     /// Runs at a time, 1 to [`MOST_THREADS`].
     pub jobs: usize,
     /// The command line, the program's name first.
@@ -332,6 +334,7 @@ impl StudyArguments {
             results: self.results.clone(),
             selection: Selection { rows: self.rows.clone(), seeds: self.seeds.clone() },
             tables_only: self.tables,
+            launcher: self.launcher,
             jobs: self.jobs,
             command: command_line(),
             threads: self.threads,

@@ -1,12 +1,14 @@
 //! `sinkscope study`: a grid of runs, its tables, and the verdicts on its claims.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
 use sinkscope_anatomy::definitions;
 use sinkscope_lab::interrupt::Interrupt;
 use sinkscope_lab::study::{
-    DEFINITIONS, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries, run as train, tabulate,
+    DEFINITIONS, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries, run as train, slurm,
+    tabulate,
 };
 use sinkscope_lab::trainer::Event;
 use sinkscope_model::architecture::Architecture;
@@ -15,6 +17,7 @@ use sinkscope_report::files::OutputDirectory;
 use sinkscope_report::study_tables::study_tables;
 use sinkscope_report::{markdown, terminal};
 
+use crate::arguments::Launcher;
 use crate::failure::{Interrupted, RunsFailed};
 use crate::machine;
 use crate::output::{Output, by_name};
@@ -30,6 +33,9 @@ pub fn run(request: &StudyRequest, start: Instant) -> Result<()> {
     let study = Study::read(&request.study)?;
     let kept = request.results.as_ref().map_or_else(|| study.results.clone(), |results| results.join(&study.name));
     let out = request.out.as_deref().map(OutputDirectory::prepare).transpose()?;
+    if request.launcher == Launcher::Slurm {
+        return submit(request, &study, &kept);
+    }
     let (results, failures) = if request.tables_only {
         (tabulate(&study, &Summaries::read(&kept)?, None)?, Vec::new())
     } else {
@@ -48,8 +54,37 @@ pub fn run(request: &StudyRequest, start: Instant) -> Result<()> {
     if failures.is_empty() { Ok(()) } else { Err(RunsFailed(failures).into()) }
 }
 
+/// Submits the chosen runs that have no summary to a cluster.
+fn submit(request: &StudyRequest, study: &Study, kept: &Path) -> Result<()> {
+    let Some(directory) = &request.out else { anyhow::bail!("--out: a study that is run needs a directory") };
+    let chosen = Plan::new(study)?.select(study, &request.selection)?;
+    let summaries = Summaries::read(kept)?;
+    let missing = chosen.missing(&summaries);
+    // Jobs begin in other places.
+    let absolute = |path: &Path| std::path::absolute(path);
+    let jobs = slurm::Jobs {
+        study: &study.name,
+        program: &std::env::current_exe()?,
+        file: &absolute(&request.study)?,
+        directory: &absolute(directory)?,
+        results: &absolute(kept.parent().unwrap_or(kept))?,
+        threads: rayon::current_num_threads(),
+    };
+    let submitted = slurm::submit(&jobs, &missing)?;
+    Output::print(|_| {
+        let line = |job: &slurm::Submitted| format!("  {}  {}\n", job.job, job.slug);
+        let done = chosen.runs.len() - missing.len();
+        let lines: String = submitted.iter().map(line).collect();
+        format!(
+            "{} jobs submitted, {done} of {} runs were finished before\n{lines}",
+            submitted.len(),
+            chosen.runs.len()
+        )
+    })
+}
+
 /// Trains the chosen runs that have no summary.
-fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &std::path::Path) -> Result<Outcome> {
+fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &Path) -> Result<Outcome> {
     let Some(directory) = &request.out else { anyhow::bail!("--out: a study that is run needs a directory") };
     let interrupt = Interrupt::install()?;
     let summaries = Summaries::read(kept)?;

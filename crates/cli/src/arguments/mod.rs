@@ -119,6 +119,10 @@ pub struct StudyArguments {
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub jobs: usize,
 
+    /// Who runs: this machine, or a Slurm cluster, to which every run is submitted as a job
+    #[arg(long, value_enum, default_value_t = Launcher::Local)]
+    pub launcher: Launcher,
+
     /// Where summaries are kept [default: `results` beside the directory of the study]
     #[arg(long, value_name = "RESULTS")]
     pub results: Option<PathBuf>,
@@ -132,7 +136,7 @@ pub struct StudyArguments {
     pub seeds: Vec<u64>,
 
     /// Run nothing: only the tables, of the summaries that there are
-    #[arg(long, conflicts_with_all = ["rows", "seeds", "jobs"])]
+    #[arg(long, conflicts_with_all = ["rows", "seeds", "jobs", "launcher"])]
     pub tables: bool,
 
     /// Threads to compute with [default: one per core]
@@ -146,6 +150,15 @@ pub struct StudyArguments {
     /// Say what is being done; twice for more
     #[arg(long, short, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// Who runs a study.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Launcher {
+    /// This process.
+    Local,
+    /// Jobs of a Slurm cluster, --threads cores each.
+    Slurm,
 }
 
 #[derive(Debug, Args)]

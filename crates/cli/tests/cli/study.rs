@@ -184,3 +184,51 @@ fn what_makes_no_sense_is_refused() {
     assert!(!Path::new(&out).exists());
     assert_eq!(run(&["study", &study]).0, 2);
 }
+
+/// A cluster that runs every job at once: `sbatch --parsable SCRIPT` with a number for an answer.
+#[cfg(unix)]
+fn cluster(place: &Path) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(place).expect("made");
+    let sbatch = place.join("sbatch");
+    fs::write(&sbatch, "#!/bin/sh\ncd /\nsh \"$2\" >\"$2.out\" 2>&1 || exit 1\necho '17;somewhere'\n")
+        .expect("written");
+    fs::set_permissions(&sbatch, fs::Permissions::from_mode(0o755)).expect("made to run");
+    format!("{}:{}", place.display(), std::env::var("PATH").unwrap_or_default())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cluster_runs_what_is_missing() {
+    let lab = Lab::new(
+        &STUDY
+            .replace("name = \"sandwich\"", "name = \"it's a sandwich\"")
+            .replace("row = \"sandwich\"", "row = \"it's a sandwich\""),
+    );
+    let first = lab.study(&["--row", "pre-norm", "--seed", "0"]);
+    assert_eq!(first.0, 0, "{}", first.2);
+    let (study, out) = (lab.path("studies/tiny.toml"), lab.path("out"));
+    let submit = |path: &str| {
+        let mut command = crate::sinkscope(&["study", &study, "--out", &out, "--launcher", "slurm", "--threads", "1"]);
+        let output = command.env("PATH", path).output().expect("it starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (status, _, stderr) = submit("/nowhere");
+    assert!(
+        status == Some(2) && stderr.contains("sbatch --parsable") && stderr.contains("--launcher local"),
+        "{stderr}"
+    );
+    let path = cluster(Path::new(&lab.path("bin")));
+    let (status, stdout, stderr) = submit(&path);
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(stdout.starts_with("3 jobs submitted, 1 of 4 runs were finished before\n  17  "), "{stdout}");
+    assert_eq!(lab.summaries(), 4);
+    let script = fs::read_to_string(lab.path("out/slurm/it-s-a-sandwich-1.sh")).expect("written");
+    assert!(
+        script.contains("#SBATCH --cpus-per-task=1\n") && script.contains("--row 'it'\\''s a sandwich' --seed 1"),
+        "{script}"
+    );
+    // Nothing is submitted twice.
+    assert!(submit(&path).1.starts_with("0 jobs submitted, 4 of 4"));
+}

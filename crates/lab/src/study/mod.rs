@@ -10,6 +10,7 @@ pub mod file;
 pub mod plan;
 pub mod results;
 pub mod runner;
+pub mod slurm;
 pub mod statistics;
 pub mod summary;
 
