@@ -152,6 +152,22 @@ def check(driver, report, arguments):
     for detail in details:
         driver.execute_script("arguments[0].open = false", detail)
 
+    # Downloads, of a figure's numbers and its drawing.
+    with tempfile.TemporaryDirectory() as downloads:
+        driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": downloads})
+        first = figures[0].find_element(By.XPATH, "..")
+        first.find_element(By.CSS_SELECTOR, "summary").click()
+        first.find_element(By.CSS_SELECTOR, "button.csv").click()
+        first.find_element(By.CSS_SELECTOR, "button.svg").click()
+        end = time.monotonic() + 20
+        found = lambda kind: [path for path in pathlib.Path(downloads).glob(f"*.{kind}") if path.stat().st_size]
+        while not (found("csv") and found("svg")) and time.monotonic() < end:
+            time.sleep(0.1)
+        lines = found("csv")[0].read_text().splitlines() if found("csv") else []
+        expect(len(lines) > 1 and "," in lines[0], "no numbers are downloaded")
+        expect(found("svg") and "<svg" in found("svg")[0].read_text()[:500], "no drawing is downloaded")
+        first.find_element(By.CSS_SELECTOR, "summary").click()
+
     # Light and dark, wide and narrow.
     for theme in ("light", "dark"):
         driver.execute_script(

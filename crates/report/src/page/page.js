@@ -23,7 +23,7 @@
     return {
       ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
       shapes: ruled(layout.shapes), annotations: ruled(layout.annotations),
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      paper_bgcolor: colour("raised"), plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: colour("text"), size: 12, family: "system-ui, sans-serif" },
       margin: { l: 50, r: 12, t: 28, b: 40 }, hovermode: "closest",
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("edge"), activecolor: colour("text") },

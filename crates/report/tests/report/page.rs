@@ -190,7 +190,7 @@ fn part(keep: impl Fn(&mut Anatomy, Anatomy)) -> Anatomy {
 
 #[test]
 fn every_part_can_stand_alone() {
-    let parts = [
+    let parts = vec![
         ("lifecycle", part(|only, all| only.lifecycle = all.lifecycle)),
         ("spikes", part(|only, all| (only.spikes, only.regularities) = (all.spikes, all.regularities))),
         ("sinks", part(|only, all| only.sinks = all.sinks)),
