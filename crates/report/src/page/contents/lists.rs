@@ -1,0 +1,144 @@
+//! Lists of what was found, and a card for every head.
+
+use std::collections::BTreeMap;
+
+use sinkscope_anatomy::results::{Anatomy, Sinks, SpikeChannel, SpikeToken, Stage};
+use sinkscope_anatomy::sample::geometry::HeadGeometry;
+
+use crate::figures::sinks;
+use crate::number::{count, counted, list, percent, value};
+use crate::page::document::{HeadCards, Listing};
+
+/// Spike tokens that are listed.
+const MOST_TOKENS: usize = 24;
+/// The stages of a model.
+pub fn stage_list(stages: &[Stage]) -> Listing {
+    let row = |(index, stage): (usize, &Stage)| {
+        vec![
+            (index + 1).to_string(),
+            stage.channel.to_string(),
+            list(&stage.step_up),
+            value(stage.peak),
+            stage.peak_block.to_string(),
+            list(&stage.step_down),
+            stage.channels.len().to_string(),
+            count(stage.tokens.len() as u64),
+            percent(stage.share_at_position_0),
+            percent(stage.rate_elsewhere),
+        ]
+    };
+    Listing {
+        caption: "Stages, strongest first".into(),
+        headings: [
+            "stage",
+            "channel",
+            "step-up",
+            "peak",
+            "at block",
+            "step-down",
+            "channels",
+            "tokens",
+            "at position 0",
+            "elsewhere",
+        ]
+        .map(String::from)
+        .into(),
+        rows: stages.iter().enumerate().map(row).collect(),
+    }
+}
+
+/// The spike channels of a stage.
+pub fn channel_list(stage: &Stage) -> Listing {
+    let row = |channel: &SpikeChannel| {
+        vec![channel.channel.to_string(), value(channel.mean), percent(channel.ratio_variation), percent(channel.share)]
+    };
+    Listing {
+        caption: "Channels of the first stage, over its tokens at the peak".into(),
+        headings: ["channel", "mean", "variation of its ratio", "tokens that spike in it"].map(String::from).into(),
+        rows: stage.channels.iter().map(row).collect(),
+    }
+}
+
+/// The tokens of a stage.
+pub fn token_list(stage: &Stage) -> Listing {
+    let mut tokens: Vec<_> = stage.tokens.iter().collect();
+    tokens.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
+    let row = |token: &&SpikeToken| {
+        vec![
+            format!("{:?}", token.text),
+            token.sequence.to_string(),
+            token.position.to_string(),
+            value(token.value.into()),
+        ]
+    };
+    Listing {
+        caption: format!(
+            "The strongest of {} of the first stage, in channel {}",
+            counted(tokens.len(), "spike token", "spike tokens"),
+            stage.channel
+        ),
+        headings: ["token", "sequence", "position", "value"].map(String::from).into(),
+        rows: tokens.iter().take(MOST_TOKENS).map(row).collect(),
+    }
+}
+
+/// What is known of every head.
+pub fn cards(anatomy: &Anatomy, sinks: &Sinks, prefix: &str) -> HeadCards {
+    let mut geometry: BTreeMap<(usize, usize), &HeadGeometry> = BTreeMap::new();
+    for head in anatomy.geometry.iter().flat_map(|geometry| &geometry.heads) {
+        geometry.insert((head.layer, head.head), head);
+    }
+    let mut names = vec!["max alpha", "a sink in", "alpha at position 0", "entropy, nats", "on itself"];
+    if !geometry.is_empty() {
+        names.extend([
+            "sink token spikes",
+            "95 % rank, spike keys",
+            "95 % rank, other keys",
+            "logit gap",
+            "cosine to the sink key",
+            "cosine to other keys",
+            "length of the sink value",
+            "length of other values",
+        ]);
+    }
+    let of = |grid: &[Vec<f64>], layer: usize, head: usize| grid.get(layer).and_then(|row| row.get(head)).copied();
+    let known = |number: Option<f64>| number.map_or_else(|| "unknown".to_owned(), value);
+    let rank = |rank: Option<usize>| rank.map_or_else(|| "unknown".to_owned(), |rank| rank.to_string());
+    let card = |layer: usize, head: usize| {
+        let interval = sinks.heads_ci95.as_ref().and_then(|all| all.get(layer)?.get(head));
+        let interval =
+            interval.map_or_else(String::new, |[low, high]| format!(" (95 %: {} to {})", value(*low), value(*high)));
+        let mut card = vec![
+            known(of(&sinks.heads, layer, head)) + &interval,
+            of(&sinks.head_ratio, layer, head).map_or_else(String::new, |share| percent(share) + " of sequences"),
+            known(of(&sinks.position_0, layer, head)),
+            known(of(&sinks.entropy, layer, head)),
+            known(of(&sinks.to_self, layer, head)),
+        ];
+        if let Some(head) = geometry.get(&(layer, head)) {
+            card.extend([
+                percent(head.sink_is_spike) + " of sequences",
+                rank(head.key_rank95_spike),
+                rank(head.key_rank95_other),
+                known(head.logit_gap),
+                known(head.query_to_sink_key),
+                known(head.query_to_other_keys),
+                value(head.value_norm_sink),
+                value(head.value_norm_other),
+            ]);
+        }
+        card
+    };
+    HeadCards {
+        id: format!("{prefix}head"),
+        figure: format!("{prefix}{}", sinks::HEADS),
+        text: if anatomy.tokens.is_some() { format!("{prefix}tokens") } else { String::new() },
+        names: names.into_iter().map(String::from).collect(),
+        cards: sinks
+            .heads
+            .iter()
+            .enumerate()
+            .map(|(layer, row)| (0..row.len()).map(|head| card(layer, head)).collect())
+            .collect(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Several models beside one another.
+
+use sinkscope_anatomy::results::Anatomy;
+
+use crate::ReportError;
+use crate::figure::{Axis, Colour, Figure, Mark, Panel, Series};
+use crate::number::{factor, list, percent, value};
+use crate::page::document::{Block, Listing, Section};
+use crate::tidy::{Column, Table};
+
+/// Their findings in a table and over their depth.
+///
+/// # Errors
+/// [`ReportError::Table`] if the writer refuses the numbers.
+pub fn section<'a>(examined: impl Iterator<Item = (&'a str, &'a Anatomy)>) -> Result<Section, ReportError> {
+    let examined: Vec<(&str, &Anatomy)> = examined.collect();
+    let mut section = Section { is_part: true, ..Section::new("side-by-side", "Side by side") };
+    let row = |&(name, anatomy): &(&str, &Anatomy)| {
+        let stage = anatomy.spikes.as_ref().and_then(|spikes| spikes.stages.first());
+        let known = |text: Option<String>| text.unwrap_or_default();
+        vec![
+            name.to_owned(),
+            known(anatomy.spikes.as_ref().map(|spikes| value(spikes.largest))),
+            known(stage.map(|stage| stage.channel.to_string())),
+            known(stage.map(|stage| list(&stage.step_up))),
+            known(stage.map(|stage| list(&stage.step_down))),
+            known(stage.map(|stage| percent(stage.share_at_position_0))),
+            known(anatomy.sinks.as_ref().map(|sinks| percent(sinks.ratio))),
+            known(anatomy.sinks.as_ref().map(|sinks| value(sinks.mean_max_alpha))),
+            known(anatomy.perplexity.map(value)),
+        ]
+    };
+    section.blocks.push(Block::Table(Listing {
+        caption: "What was found in each".into(),
+        headings: [
+            "model",
+            "largest",
+            "channel",
+            "step-up",
+            "step-down",
+            "at position 0",
+            "sinks",
+            "mean max alpha",
+            "perplexity",
+        ]
+        .map(String::from)
+        .into(),
+        rows: examined.iter().map(row).collect(),
+    }));
+    section.blocks.push(Block::Figure(Box::new(depths(&examined)?)));
+    Ok(section)
+}
+
+/// Spikes and sinks of several models over their depth.
+fn depths(examined: &[(&str, &Anatomy)]) -> Result<Figure, ReportError> {
+    let share = |index: usize, of: usize| 100.0 * index as f64 / of.max(1) as f64;
+    let mut rows: Vec<(&str, &str, f64, f64)> = Vec::new();
+    for &(name, anatomy) in examined {
+        if let Some(lifecycle) = &anatomy.lifecycle {
+            let last = lifecycle.blocks.len().saturating_sub(1);
+            rows.extend(lifecycle.blocks.iter().map(|block| {
+                let ratio = block.residual.largest_mean / block.residual.typical_token_largest;
+                (name, "largest over typical", share(block.block, last), ratio)
+            }));
+        }
+        if let Some(sinks) = &anatomy.sinks {
+            let last = sinks.by_layer.len().saturating_sub(1);
+            rows.extend(
+                sinks
+                    .by_layer
+                    .iter()
+                    .enumerate()
+                    .map(|(layer, ratio)| (name, "sink ratio", share(layer, last), 100.0 * ratio)),
+            );
+        }
+    }
+    let panel = |title: &str, axis: Axis, measure: &str| {
+        let lines = examined.iter().enumerate().map(|(index, &(name, _))| {
+            let of = rows.iter().filter(|row| (row.0, row.1) == (name, measure));
+            Series::new(name, Colour::Nth(index), Mark::Line, of.map(|row| (row.2, row.3)))
+        });
+        Panel::plot(title, Axis::linear("depth, %"), axis, lines.collect())
+    };
+    Ok(Figure {
+        id: "depths".into(),
+        title: "Spikes and sinks over depth".into(),
+        paper: None,
+        caption:
+            "Left: mean over sequences of the largest magnitude after a block, over the typical token's. Right: the \
+                  sink ratio of a layer."
+                .into(),
+        alt: examined
+            .iter()
+            .filter_map(|&(name, _)| {
+                let of = rows.iter().filter(|row| row.0 == name && row.1 == "largest over typical");
+                let most = of.max_by(|a, b| a.3.total_cmp(&b.3))?;
+                Some(format!("{name}: {} the typical token's at {:.0} % of its depth", factor(most.3), most.2))
+            })
+            .collect::<Vec<_>>()
+            .join("; ")
+            + ".",
+        panels: vec![
+            panel("Spikes", Axis::log("largest over typical"), "largest over typical"),
+            panel("Sinks", Axis::linear("sink ratio, %").within(0.0, 102.0), "sink ratio"),
+        ],
+        data: Table::new(
+            "depths",
+            vec![
+                Column::texts("model", rows.iter().map(|row| row.0)),
+                Column::texts("measure", rows.iter().map(|row| row.1)),
+                Column::floats("depth_percent", rows.iter().map(|row| row.2)),
+                Column::floats("value", rows.iter().map(|row| row.3)),
+            ],
+        )?,
+    })
+}
