@@ -7,7 +7,7 @@ use super::{blocks, line, take};
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Figure, Mark, Panel, Rule, Series};
 use crate::number::{factor, list, value};
-use crate::tidy::Table;
+use crate::tidy::{Column, Table};
 
 /// Life cycle of the largest channels: after every block, and in what the block adds (Fig. 1).
 ///
@@ -108,7 +108,6 @@ fn or_none(blocks: &[usize]) -> String {
 /// # Errors
 /// [`ReportError::Table`] if the writer refuses its numbers.
 pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
-    use crate::tidy::Column;
     let shown: Vec<(usize, &Stage)> =
         stages.iter().enumerate().filter(|(_, stage)| !stage.outputs.is_empty()).take(2).collect();
     let panels = shown.iter().map(|&(index, stage)| {

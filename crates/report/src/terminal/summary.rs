@@ -3,7 +3,7 @@
 use sinkscope_anatomy::results::{Anatomy, Lifecycle, Sinks, Spikes};
 
 use super::style::Style;
-use crate::envelope::Envelope;
+use crate::envelope::{DataIdentity, Envelope};
 use crate::number::{bytes, count, counted, factor, list, percent, seconds, value};
 use crate::text::{escape_control, wrap};
 
@@ -15,14 +15,18 @@ pub(super) fn model<R, A>(envelope: &Envelope<R, A>, facts: &[String], style: &S
     let name = envelope.model.as_ref().map_or("", |model| &model.name);
     let title = style.title(&escape_control(name), &all.join(", "));
     let Some(data) = &envelope.data else { return title };
-    let tokens = format!(
+    title + &wrap(&escape_control(&tokens(data)), style.width())
+}
+
+/// Which tokens, in words; names as they are.
+pub(crate) fn tokens(data: &DataIdentity) -> String {
+    format!(
         "{}: {} of {}, {} BOS",
-        escape_control(&data.source),
+        data.source,
         counted(data.sequences, "sequence", "sequences"),
         counted(data.seq_len, "token", "tokens"),
         if data.bos { "with" } else { "without" },
-    );
-    title + &wrap(&tokens, style.width())
+    )
 }
 
 /// Model, data and tokens of an examination.

@@ -12,12 +12,13 @@ use crate::anatomy_tables::anatomy_tables;
 use crate::census_tables::census_tables;
 use crate::envelope::{DataIdentity, Timing};
 use crate::figures::{examination, sinks, surgery, training, weights};
-use crate::number::{bytes, count, counted, seconds, value};
+use crate::number::{bytes, count, seconds, value};
 use crate::operate_tables::operate_tables;
 use crate::outputs::Framed;
 use crate::page::document::{Block, Listing, Section};
 use crate::page::sentences;
 use crate::page::token_text::TokenText;
+use crate::terminal::tokens;
 use crate::tidy::Table;
 
 /// The sections about it, their anchors under a prefix.
@@ -220,15 +221,7 @@ fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
     let mut of = |what: &str, command: &[String], data: Option<&DataIdentity>, seed: Option<u64>, timing: &Timing| {
         fact(what, command.join(" "));
         if let Some(data) = data {
-            let tokens = format!(
-                "{}: {} of {}, {} BOS; SHA-256 {}",
-                data.source,
-                counted(data.sequences, "sequence", "sequences"),
-                counted(data.seq_len, "token", "tokens"),
-                if data.bos { "with" } else { "without" },
-                data.sha256
-            );
-            fact("its data", tokens);
+            fact("its data", format!("{}; SHA-256 {}", tokens(data), data.sha256));
         }
         let mut took = vec![seconds(timing.seconds)];
         took.extend(timing.peak_rss_bytes.map(|peak| format!("peak memory {}", bytes(peak))));
