@@ -1,10 +1,10 @@
-//! Matrix products on strided views, one thread: our own kernels for f32 on machines with AVX-512, and better with AMX;
-//! `gemm` for everything else.
+//! Matrix products on strided views, one thread: our own kernel for f32 on machines with AVX-512, `gemm` for everything
+//! else.
 //!
 //! `gemm` packs both operands for every product, so a right operand that meets many tiles is packed again for each of
 //! them. Ours is packed once ([`PackedRight`]), or by [`matmul`] for each call, a panel at a time.
 //!
-//! With our kernels a row of the result depends, to the bit, on the row of the left operand and on the right one alone:
+//! With our kernel a row of the result depends, to the bit, on the row of the left operand and on the right one alone:
 //! neither on the other rows of the tile, nor on how either operand lies in memory, nor on whether the right one was packed
 //! before. With `gemm` it also depends on how many rows there are.
 
@@ -13,13 +13,9 @@ use std::ops::Range;
 use crate::Float;
 
 #[cfg(target_arch = "x86_64")]
-mod amx;
-#[cfg(target_arch = "x86_64")]
 mod blocked;
 #[cfg(target_arch = "x86_64")]
 mod microkernel;
-#[cfg(target_arch = "x86_64")]
-mod own;
 mod packed;
 
 pub use packed::{PackedPart, PackedRight, matmul_packed, matmul_packed_add};
@@ -139,10 +135,10 @@ fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_,
         return;
     }
     #[cfg(target_arch = "x86_64")]
-    if let (Some(kernel), Some(a), Some(b)) = (own::Kernel::best(), a.as_f32(), b.as_f32())
+    if let (true, Some(a), Some(b)) = (blocked::available(), a.as_f32(), b.as_f32())
         && let Some(mut out) = out.as_f32()
     {
-        return kernel.product(&mut out, a, own::Right::Plain(b), accumulate);
+        return blocked::product(&mut out, a, blocked::Right::Plain(b), accumulate);
     }
     general(out, a, b, accumulate);
 }

@@ -6,19 +6,17 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::own::{Kernel, Lines, PANEL, Panels, Right};
+use super::blocked::{self, Lines};
 use super::{Matrix, MatrixMut, general, transpose};
 use crate::Float;
 
 /// Columns that [`PackedRight::from_columns`] asks for at a time.
 const COLUMNS: usize = 32;
 
-/// A right operand, packed for products: in panels of columns in f32 on machines with AVX-512, split in three with AMX, else
-/// as it is, row-major.
+/// A right operand, packed for products: in panels of columns in f32 on machines with AVX-512, else as it is, row-major.
 ///
 /// # Memory
-/// As many values as the matrix has, its columns rounded up to a multiple of 16; with AMX half as much again, its rows rounded
-/// up to a multiple of 32.
+/// As many values as the matrix has, its columns rounded up to a multiple of 16.
 #[derive(Debug, Clone)]
 pub struct PackedRight<F> {
     rows: usize,
@@ -30,32 +28,21 @@ pub struct PackedRight<F> {
 enum Storage<F> {
     Plain(Vec<F>),
     #[cfg(target_arch = "x86_64")]
-    Panels(Kernel, Lines),
+    Panels(Lines),
 }
 
 impl<F: Float> Default for PackedRight<F> {
     /// An empty matrix, to be packed into.
     fn default() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if let (Some(_), Some(kernel)) = (F::as_f32(&[]), Kernel::best()) {
-            return Self::of_kernel(kernel);
+        if F::as_f32(&[]).is_some() && blocked::available() {
+            return Self { rows: 0, columns: 0, storage: Storage::Panels(Lines::default()) };
         }
-        Self::plain()
+        Self { rows: 0, columns: 0, storage: Storage::Plain(Vec::new()) }
     }
 }
 
 impl<F: Float> PackedRight<F> {
-    /// An empty matrix, for products by `gemm`.
-    pub(super) fn plain() -> Self {
-        Self { rows: 0, columns: 0, storage: Storage::Plain(Vec::new()) }
-    }
-
-    /// An empty matrix, for products by a kernel of ours.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn of_kernel(kernel: Kernel) -> Self {
-        Self { rows: 0, columns: 0, storage: Storage::Panels(kernel, Lines::default()) }
-    }
-
     /// Packs `matrix`, on this thread.
     pub fn new(matrix: Matrix<'_, F>) -> Self {
         let mut packed = Self::default();
@@ -80,10 +67,10 @@ impl<F: Float> PackedRight<F> {
                 rows.enumerate().for_each(|(row, out)| copy_row(out, matrix, row));
             }
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(kernel, lines) => {
-                let lines = lines.resize(kernel.lines(matrix.rows, matrix.columns));
+            Storage::Panels(lines) => {
+                let lines = lines.resize(blocked::lines(matrix.rows, matrix.columns));
                 if let Some(matrix) = matrix.as_f32() {
-                    kernel.pack(lines, matrix);
+                    blocked::pack(lines, matrix);
                 }
             }
         }
@@ -99,11 +86,13 @@ impl<F: Float> PackedRight<F> {
                 rows.enumerate().for_each(|(row, out)| copy_row(out, matrix, row));
             }
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(kernel, lines) => {
-                let lines = lines.resize(kernel.lines(matrix.rows, matrix.columns));
+            Storage::Panels(lines) => {
+                let lines = lines.resize(blocked::lines(matrix.rows, matrix.columns));
                 let Some(matrix) = matrix.as_f32() else { return };
-                let panels = lines.par_chunks_mut(kernel.lines(matrix.rows, PANEL).max(1));
-                panels.enumerate().for_each(|(index, panel)| kernel.pack_panel(panel, matrix, index * PANEL));
+                let panels = lines.par_chunks_mut((matrix.rows * blocked::PANEL / blocked::LANES).max(1));
+                panels.enumerate().for_each(|(index, panel)| {
+                    blocked::pack_panel(panel, matrix, index * blocked::PANEL);
+                });
             }
         }
     }
@@ -130,16 +119,16 @@ impl<F: Float> PackedRight<F> {
                 pieces.for_each(|(index, out)| transpose(out, &turned, columns, rows, index * COLUMNS));
             }
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(kernel, lines) => {
-                let lines = lines.resize(kernel.lines(rows, columns));
-                let panels = lines.par_chunks_mut(kernel.lines(rows, PANEL).max(1)).enumerate();
+            Storage::Panels(lines) => {
+                let lines = lines.resize(blocked::lines(rows, columns));
+                let panels = lines.par_chunks_mut((rows * blocked::PANEL / blocked::LANES).max(1)).enumerate();
                 panels.try_for_each_init(Vec::new, |values, (index, panel)| {
-                    let first = index * PANEL;
-                    let count = (columns - first).min(PANEL);
+                    let first = index * blocked::PANEL;
+                    let count = (columns - first).min(blocked::PANEL);
                     values.resize(count * rows, F::ZERO);
                     fill(first, values)?;
                     if let Some(matrix) = Matrix::new(values, count, rows).transposed().as_f32() {
-                        kernel.pack_panel(panel, matrix, 0);
+                        blocked::pack_panel(panel, matrix, 0);
                     }
                     Ok(())
                 })?;
@@ -164,16 +153,34 @@ impl<F: Float> PackedRight<F> {
         match &self.storage {
             Storage::Plain(values) => values[row * self.columns + column],
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(kernel, lines) => {
-                F::from_f32(kernel.value(lines.get(), (self.rows, self.columns), row, column))
-            }
+            Storage::Panels(lines) => F::from_f32(lines.get()[self.line(row, column)][column % blocked::LANES]),
         }
+    }
+
+    /// The line of the panels that holds element (row, column).
+    #[cfg(target_arch = "x86_64")]
+    fn line(&self, row: usize, column: usize) -> usize {
+        let panel = column / blocked::PANEL * blocked::PANEL;
+        let of_row = blocked::lines_of_row(self.columns, panel);
+        self.rows * (panel / blocked::LANES) + row * of_row + (column - panel) / blocked::LANES
     }
 
     /// The matrix as it was: rows x columns, row-major.
     pub fn to_vec(&self) -> Vec<F> {
-        let all = (0..self.rows).flat_map(|row| (0..self.columns).map(move |column| (row, column)));
-        all.map(|(row, column)| self.get(row, column)).collect()
+        match &self.storage {
+            Storage::Plain(values) => values.clone(),
+            #[cfg(target_arch = "x86_64")]
+            Storage::Panels(lines) => {
+                let mut out = vec![F::ZERO; self.rows * self.columns];
+                for (row, out) in out.chunks_exact_mut(self.columns.max(1)).enumerate() {
+                    for (index, out) in out.chunks_mut(blocked::LANES).enumerate() {
+                        let line = &lines.get()[self.line(row, index * blocked::LANES)];
+                        out.iter_mut().zip(line).for_each(|(out, &value)| *out = F::from_f32(value));
+                    }
+                }
+                out
+            }
+        }
     }
 
     /// All of it, as a right operand.
@@ -181,13 +188,12 @@ impl<F: Float> PackedRight<F> {
         self.part(0..self.rows, 0..self.columns)
     }
 
-    /// Some rows and columns of it, as a right operand. The first of both must be a multiple of
-    /// [`PackedPart::ALIGNMENT`].
+    /// Some rows and columns of it, as a right operand. The first column must be a multiple of
+    /// [`PackedPart::FIRST_COLUMN`].
     pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> PackedPart<'_, F> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows outside of a packed matrix");
         assert!(columns.start <= columns.end && columns.end <= self.columns, "columns outside of a packed matrix");
-        let aligned = |first: usize| first.is_multiple_of(PackedPart::<F>::ALIGNMENT);
-        assert!(aligned(columns.start) && aligned(rows.start), "part begins inside of what is packed together");
+        assert!(columns.start.is_multiple_of(PackedPart::<F>::FIRST_COLUMN), "part begins inside a packed panel");
         PackedPart { of: self, rows, columns }
     }
 }
@@ -207,8 +213,8 @@ pub struct PackedPart<'a, F> {
 }
 
 impl<F> PackedPart<'_, F> {
-    /// What the first row and the first column of a part must be multiples of.
-    pub const ALIGNMENT: usize = 32;
+    /// What the first column of a part must be a multiple of.
+    pub const FIRST_COLUMN: usize = 32;
 }
 
 /// `out = a b`, the same bits as [`matmul`](super::matmul) with the matrix that was packed.
@@ -239,15 +245,15 @@ fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: &PackedPar
             general(out, a, whole.part(b.rows.clone(), b.columns.clone()), accumulate);
         }
         #[cfg(target_arch = "x86_64")]
-        Storage::Panels(kernel, lines) => {
-            let panels = Panels {
+        Storage::Panels(lines) => {
+            let panels = blocked::Panels {
                 lines: lines.get(),
                 shape: (b.of.rows, b.of.columns),
                 first_row: b.rows.start,
                 first_column: b.columns.start,
             };
             if let (Some(mut out), Some(a)) = (out.as_f32(), a.as_f32()) {
-                kernel.product(&mut out, a, Right::Packed(panels), accumulate);
+                blocked::product(&mut out, a, blocked::Right::Packed(panels), accumulate);
             }
         }
     }
