@@ -5,7 +5,8 @@
 #   scripts/fetch-corpus.sh FILE|DIR...      from your own files: .txt, .rst, .md, .html, each also .gz
 #
 # The packages are downloaded by apt-get and unpacked, never installed: dict-gcide (the Collaborative International
-# Dictionary of English, GPL), dict-wn (WordNet 3.0) and linux-doc-VERSION (GPL-2). Documents are separated by form feeds: an
+# Dictionary of English, GPL), dict-wn (WordNet 3.0) and linux-doc-VERSION (GPL-2), which a new kernel changes: the summaries
+# in results/ are of linux-doc-6.1 6.1.192-2, which is taken while there is one. Documents are separated by form feeds: an
 # entry of a dictionary is one, and so is a file. Run again, it does nothing while corpus/ is whole; remove a file of
 # corpus/ to have it made anew. CORPUS=DIR puts it elsewhere.
 set -euo pipefail
@@ -210,10 +211,20 @@ fi
 manual=$(linux)
 [[ -n $manual ]] || fail "no package linux-doc-VERSION is known to apt; run apt-get update as root, or name files of your own"
 
+download() {
+    (cd "$work" && apt-get download -qq "$1" 2>"$work/log")
+}
+
+# unpack PACKAGE [VERSION]: that version if there is one, else the newest; lists that are out of date are updated.
 unpack() {
     printf 'downloading %s\n' "$1"
-    (cd "$work" && apt-get download -qq "$1" 2>"$work/log") ||
-        fail "apt-get could not download $1: $(tail -n 1 "$work/log"); run apt-get update as root, or name files of your own"
+    if ! download "$1${2:+=$2}"; then
+        apt-get update -qq 2>/dev/null || true
+        if ! download "$1${2:+=$2}"; then
+            [[ -z ${2-} ]] || printf '%s %s is gone: the newest instead, so training will not repeat results/ exactly\n' "$1" "$2" >&2
+            download "$1" || fail "apt-get could not download $1: $(tail -n 1 "$work/log"); name files of your own"
+        fi
+    fi
     dpkg-deb -x "$work/$1"_*.deb "$work/$1"
 }
 
@@ -228,7 +239,7 @@ if [[ ! -s $corpus/wordnet.txt ]]; then
     text dictionary "$corpus/wordnet.txt" "$found.index" "$found.dict.dz"
 fi
 if [[ ! -s $corpus/linux-doc.txt ]]; then
-    unpack "$manual"
+    unpack "$manual" "$([[ $manual != linux-doc-6.1 ]] || echo 6.1.192-2)"
     text files "$corpus/linux-doc.txt" "$work/$manual/usr/share/doc/$manual/Documentation"
 fi
 finish "$corpus"
