@@ -200,13 +200,17 @@ trap 'rm -rf "$work"' EXIT
 # apt's own unprivileged user writes here.
 chmod 755 "$work"
 
+update() {
+    printf 'updating the lists of packages\n'
+    apt-get update -qq || printf 'apt-get update failed (it may need root); going on with the lists there are\n' >&2
+}
+
 linux() {
     apt-cache pkgnames linux-doc- | grep -E '^linux-doc-[0-9]+\.[0-9]+$' | sort -V | head -n 1
 }
 
 if [[ -z $(linux) ]] || ! apt-cache show dict-gcide dict-wn >/dev/null 2>&1; then
-    printf 'updating the lists of packages\n'
-    apt-get update -qq || printf 'apt-get update failed (it may need root); going on with the lists there are\n' >&2
+    update
 fi
 manual=$(linux)
 [[ -n $manual ]] || fail "no package linux-doc-VERSION is known to apt; run apt-get update as root, or name files of your own"
@@ -215,15 +219,19 @@ download() {
     (cd "$work" && apt-get download -qq "$1" 2>"$work/log")
 }
 
+newest() {
+    printf '%s is gone: the newest instead, so training will not repeat results/ exactly\n' "$2" >&2
+    download "$1"
+}
+
 # unpack PACKAGE [VERSION]: that version if there is one, else the newest; lists that are out of date are updated.
 unpack() {
-    printf 'downloading %s\n' "$1"
-    if ! download "$1${2:+=$2}"; then
-        apt-get update -qq 2>/dev/null || true
-        if ! download "$1${2:+=$2}"; then
-            [[ -z ${2-} ]] || printf '%s %s is gone: the newest instead, so training will not repeat results/ exactly\n' "$1" "$2" >&2
-            download "$1" || fail "apt-get could not download $1: $(tail -n 1 "$work/log"); name files of your own"
-        fi
+    local wanted=$1${2:+=$2}
+    printf 'downloading %s\n' "$wanted"
+    if ! download "$wanted"; then
+        update
+        download "$wanted" || { [[ $wanted != "$1" ]] && newest "$1" "$wanted"; } ||
+            fail "apt-get could not download $1: $(tail -n 1 "$work/log"); run apt-get update as root, or name files of your own"
     fi
     dpkg-deb -x "$work/$1"_*.deb "$work/$1"
 }
