@@ -5,8 +5,9 @@
 #   scripts/fetch-corpus.sh FILE|DIR...      from your own files: .txt, .rst, .md, .html, each also .gz
 #
 # The packages are downloaded by apt-get and unpacked, never installed: dict-gcide (the Collaborative International
-# Dictionary of English, GPL), dict-wn (WordNet 3.0) and linux-doc-VERSION (GPL-2), which a new kernel changes: the summaries
-# in results/ are of linux-doc-6.1 6.1.192-2, which is taken while there is one. Documents are separated by form feeds: an
+# Dictionary of English, GPL), dict-wn (WordNet 3.0) and linux-doc-VERSION (GPL-2), which a new kernel changes:
+# recipes/demo.toml and the summaries in results/search and results/stability are of linux-doc-6.1 6.1.192-2, which is taken
+# while there is one. The studies take WordNet alone, which does not change. Documents are separated by form feeds: an
 # entry of a dictionary is one, and so is a file. Run again, it does nothing while corpus/ is whole; remove a file of
 # corpus/ to have it made anew. CORPUS=DIR puts it elsewhere.
 set -euo pipefail
