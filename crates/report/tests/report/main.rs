@@ -2,6 +2,7 @@
 
 mod drawing;
 mod page;
+mod results;
 mod sample;
 mod study;
 mod tables;

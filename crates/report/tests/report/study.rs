@@ -1,6 +1,5 @@
-//! The blocks of RESULTS.md that studies make, and a study as text.
+//! A study as text.
 
-use std::fs;
 use std::path::Path;
 
 use sinkscope_lab::recipe::Recipe;
@@ -9,74 +8,13 @@ use sinkscope_lab::study::claim::{Condition, Measure, Statistic, Tested};
 use sinkscope_lab::study::file::Row;
 use sinkscope_lab::study::results::{ClaimResult, RowResult, StudyResults};
 use sinkscope_lab::study::summary::ShortLook;
-use sinkscope_lab::study::{NUMERICS_VERSION, Study, Summaries, Summary, Verdict, tabulate};
+use sinkscope_lab::study::{NUMERICS_VERSION, Summary, Verdict};
 use sinkscope_lab::trainer::{Look, Record, Timing};
 use sinkscope_lab::watch::Watched;
-use sinkscope_report::figure::drawing::svg;
-use sinkscope_report::figures::study::emergence;
 use sinkscope_report::study_tables::study_tables;
 use sinkscope_report::terminal::Style;
 use sinkscope_report::{markdown, terminal};
 use unicode_width::UnicodeWidthStr;
-
-/// Set to write the blocks anew.
-const RENEW: &str = "RENEW_RESULTS";
-const END: &str = "<!-- end -->\n";
-
-/// The page with what `render` makes of every name between its marks.
-fn renewed(page: &str, render: impl Fn(&str) -> String) -> String {
-    let mut text = String::new();
-    let mut rest = page;
-    while let Some((before, after)) = rest.split_once("<!-- study: ") {
-        let (name, after) = after.split_once(" -->\n").expect("a mark that is closed");
-        let (_, after) = after.split_once(END).expect("a block that ends");
-        text.extend([before, "<!-- study: ", name, " -->\n\n", &render(name), "\n", END]);
-        rest = after;
-    }
-    text + rest
-}
-
-#[test]
-fn the_page_of_results_says_what_the_summaries_say() {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let page = fs::read_to_string(home.join("RESULTS.md")).expect("RESULTS.md");
-    let renew = std::env::var_os(RENEW).is_some();
-    let renewed = renewed(&page, |name| {
-        let study = Study::read(&home.join(format!("studies/{name}.toml"))).expect("a study");
-        let summaries = Summaries::read(&study.results).expect("summaries");
-        let results = tabulate(&study, &summaries, None).expect("tables");
-        let text = markdown::study(&results);
-        if results.rows.iter().all(|row| row.runs.is_empty()) {
-            return text;
-        }
-        let figure = emergence(&results, &study_tables(&results).expect("tables")).expect("a figure");
-        let drawing = svg(&figure).expect("a drawing");
-        let place = format!("docs/{name}-over-training.svg");
-        if renew {
-            fs::write(home.join(&place), &drawing).expect("written");
-        }
-        assert!(fs::read_to_string(home.join(&place)).is_ok_and(|old| old == drawing), "{place} is old; set {RENEW}=1");
-        format!("{text}\n![{}: loss, sinks and spike over training]({place})\n", study.title)
-    });
-    if renew {
-        fs::write(home.join("RESULTS.md"), renewed).expect("written");
-        return;
-    }
-    let different = renewed.lines().zip(page.lines()).find(|(new, old)| new != old);
-    assert!(
-        renewed == page,
-        "RESULTS.md differs from results/ in {different:?}; to write it anew:\n{RENEW}=1 cargo test -p sinkscope-report results"
-    );
-}
-
-#[test]
-fn blocks_are_renewed_and_nothing_else() {
-    let page = "a\n<!-- study: x -->\nold\n<!-- end -->\nb\n<!-- study: y -->\n<!-- end -->\nc\n";
-    let expected = "a\n<!-- study: x -->\n\nof x\n\n<!-- end -->\nb\n<!-- study: y -->\n\nof y\n\n<!-- end -->\nc\n";
-    let render = |name: &str| format!("of {name}\n");
-    assert_eq!(renewed(page, render), expected);
-    assert_eq!(renewed(expected, render), expected);
-}
 
 fn recipe() -> Recipe {
     let text = "model = { layers = 1, d_model = 16, heads = 2 }\ndata = { source = \"bigram-backcopy\" }\n\

@@ -1,0 +1,127 @@
+//! RESULTS.md is `docs/RESULTS.md.jinja` with the figures of `results/`: none of them is typed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
+use sinkscope_lab::study::results::StudyResults;
+use sinkscope_lab::study::{Study, Summaries, tabulate};
+use sinkscope_report::figure::drawing::svg;
+use sinkscope_report::figures::study::emergence;
+use sinkscope_report::markdown;
+use sinkscope_report::study_tables::study_tables;
+
+/// Set to write the page and its plots anew.
+const RENEW: &str = "RENEW_RESULTS";
+
+fn renew() -> bool {
+    std::env::var_os(RENEW).is_some()
+}
+
+fn home() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// What a committed file must be, written if it is to be written anew.
+fn hold(place: &str, text: &str) {
+    let file = home().join(place);
+    if renew() {
+        fs::write(&file, text).expect("written");
+    }
+    let old = fs::read_to_string(&file).expect("a file");
+    let different = text.lines().zip(old.lines()).find(|(new, old)| new != old);
+    assert!(
+        text == old,
+        "{place} differs from results/ in {different:?}; to write it anew:\n{RENEW}=1 cargo test -p sinkscope-report results"
+    );
+}
+
+fn tables(name: &str) -> Result<StudyResults, Error> {
+    let failed = |error: sinkscope_lab::LabError| Error::new(ErrorKind::InvalidOperation, error.to_string());
+    let study = Study::read(&home().join(format!("studies/{name}.toml"))).map_err(failed)?;
+    let summaries = Summaries::read(&study.results).map_err(failed)?;
+    tabulate(&study, &summaries, None).map_err(failed)
+}
+
+/// A study's table, claims and plot.
+fn study(name: &str) -> Result<String, Error> {
+    let results = tables(name)?;
+    let text = markdown::study(&results);
+    if results.rows.iter().all(|row| row.runs.is_empty()) {
+        return Ok(text);
+    }
+    let figure = emergence(&results, &study_tables(&results).expect("tables")).expect("a figure");
+    let place = format!("docs/{name}-over-training.svg");
+    hold(&place, &svg(&figure).expect("a drawing"));
+    Ok(format!("{text}\n![{}: loss, sinks and spike over training]({place})", results.title))
+}
+
+/// A row of a study, as in `study.json`.
+fn row(study: &str, name: &str) -> Result<Value, Error> {
+    let row = tables(study)?.rows.into_iter().find(|row| row.name == name);
+    let row = row.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("{study} has no row {name}")))?;
+    Ok(Value::from(Serde(&row)))
+}
+
+/// With so many decimals, and thousands separated.
+fn figure(value: f64, decimals: Option<usize>) -> String {
+    let text = format!("{:.*}", decimals.unwrap_or(0), value.abs());
+    let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
+    let groups: Vec<&str> =
+        whole.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).expect("digits")).collect();
+    let sign = if value < 0.0 && text.bytes().any(|digit| (b'1'..=b'9').contains(&digit)) { "-" } else { "" };
+    format!("{sign}{}{rest}", groups.join(","))
+}
+
+/// The same with its sign, whichever it is.
+fn signed(value: f64, decimals: Option<usize>) -> String {
+    let text = figure(value, decimals);
+    if text.starts_with('-') { text } else { format!("+{text}") }
+}
+
+/// A share of one in percent, without the mark.
+fn percent(share: f64, decimals: Option<usize>) -> String {
+    figure(100.0 * share, decimals)
+}
+
+/// What the sentence beside it says in words must hold.
+fn check(holds: bool) -> Result<(), Error> {
+    if holds { Ok(()) } else { Err(Error::new(ErrorKind::InvalidOperation, "what the page says here does not hold")) }
+}
+
+fn render(template: &str, context: Value) -> Result<String, Error> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment
+        .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
+    environment.add_function("study", study);
+    environment.add_function("row", row);
+    environment.add_function("check", check);
+    environment.add_filter("figure", figure);
+    environment.add_filter("signed", signed);
+    environment.add_filter("percent", percent);
+    environment.render_str(template, context)
+}
+
+#[test]
+fn the_page_of_results_says_what_the_summaries_say() {
+    let template = fs::read_to_string(home().join("docs/RESULTS.md.jinja")).expect("a template");
+    let smollm2 = fs::read_to_string(home().join("results/smollm2.json")).expect("figures");
+    let smollm2: serde_json::Value = serde_json::from_str(&smollm2).expect("JSON");
+    let page = render(&template, context! { smollm2 => Value::from(Serde(&smollm2)) });
+    hold("RESULTS.md", &page.unwrap_or_else(|error| panic!("docs/RESULTS.md.jinja: {error:#}")));
+}
+
+#[test]
+fn what_does_not_hold_is_not_written() {
+    let of = |template: &str| render(template, context! { x => 1234.5 });
+    assert_eq!(
+        of("{% do check(x > 1000) %}\n{{ x|figure }} {{ -x|figure(2) }} {{ x|signed(1) }} {{ 0.5|percent }}").unwrap(),
+        "1,234 -1,234.50 +1,234.5 50"
+    );
+    assert!(of("{% do check(x > 2000) %}").is_err());
+    assert!(of("{{ y }}").is_err());
+    assert!(of("{{ row('decoupling', 'no such row').figures }}").is_err());
+}
