@@ -50,7 +50,7 @@ fn study(name: &str) -> Result<String, Error> {
     let results = tables(name)?;
     let text = markdown::study(&results);
     if results.rows.iter().all(|row| row.runs.is_empty()) {
-        return Ok(text);
+        return Ok(text.trim_end().to_owned());
     }
     let figure = emergence(&results, &study_tables(&results).expect("tables")).expect("a figure");
     let place = format!("docs/{name}-over-training.svg");
@@ -58,11 +58,10 @@ fn study(name: &str) -> Result<String, Error> {
     Ok(format!("{text}\n![{}: loss, sinks and spike over training]({place})", results.title))
 }
 
-/// A row of a study, as in `study.json`.
-fn row(study: &str, name: &str) -> Result<Value, Error> {
-    let row = tables(study)?.rows.into_iter().find(|row| row.name == name);
-    let row = row.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("{study} has no row {name}")))?;
-    Ok(Value::from(Serde(&row)))
+/// The rows of a study by name, each as in `study.json`.
+fn rows(study: &str) -> Result<Value, Error> {
+    let rows = tables(study)?.rows;
+    Ok(Value::from_pairs(rows.into_iter().map(|row| (row.name.clone(), Value::from(Serde(row))))))
 }
 
 /// With so many decimals, and thousands separated.
@@ -97,7 +96,7 @@ fn render(template: &str, context: Value) -> Result<String, Error> {
     environment
         .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
     environment.add_function("study", study);
-    environment.add_function("row", row);
+    environment.add_function("rows", rows);
     environment.add_function("check", check);
     environment.add_filter("figure", figure);
     environment.add_filter("signed", signed);
@@ -123,5 +122,5 @@ fn what_does_not_hold_is_not_written() {
     );
     assert!(of("{% do check(x > 2000) %}").is_err());
     assert!(of("{{ y }}").is_err());
-    assert!(of("{{ row('decoupling', 'no such row').figures }}").is_err());
+    assert!(of("{{ rows('decoupling')['no such row'].figures }}").is_err());
 }
