@@ -24,7 +24,7 @@ use crate::request::AnatomyRequest;
 /// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
 pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
     let mut output = Output::prepare(&request.run)?;
-    let progress = Progress::new(request.run.verbosity);
+    let progress = Progress::new(request.run.process.verbosity);
     let opened = Opened::new(&request.run, &request.text, &progress)?;
     let around = Surroundings {
         memory: request.run.memory,
@@ -38,7 +38,7 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
     drop(progress);
     let envelope = Envelope {
         sinkscope: VERSION.into(),
-        command: request.run.command.clone(),
+        command: request.run.process.command.clone(),
         model: Some(identity),
         data: Some(opened.data),
         definitions: by_name(&definitions::all(request.text.spike_ratio, request.epsilon)),

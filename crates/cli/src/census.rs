@@ -21,7 +21,7 @@ use crate::request::CensusRequest;
 /// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
 pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
     let output = Output::prepare(&request.run)?;
-    let progress = Progress::new(request.run.verbosity);
+    let progress = Progress::new(request.run.process.verbosity);
     progress.stage("opening");
     let model = Model::open(&request.run.model)?;
     progress.stage("census");
@@ -45,7 +45,7 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
     ];
     let envelope = Envelope {
         sinkscope: VERSION.into(),
-        command: request.run.command.clone(),
+        command: request.run.process.command.clone(),
         model: Some(identity),
         data: None,
         definitions: by_name(&definitions::census()),

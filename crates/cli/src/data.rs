@@ -23,7 +23,7 @@ use crate::request::DataRequest;
 pub fn prepare(request: &DataRequest, start: Instant) -> Result<()> {
     // Makes the directory and takes it away again if nothing comes to be in it.
     let directory = OutputDirectory::prepare(&request.prepare.out)?;
-    let progress = Progress::of_bytes(request.verbosity);
+    let progress = Progress::of_bytes(request.process.verbosity);
     // When counting, learning and encoding began.
     let began = [const { Cell::new(None) }; 3];
     let begin = |stage: usize, name| {
@@ -57,7 +57,7 @@ pub fn prepare(request: &DataRequest, start: Instant) -> Result<()> {
     };
     let mut frame = Map::new();
     frame.insert("sinkscope".to_owned(), VERSION.into());
-    frame.insert("command".to_owned(), json!(request.command));
+    frame.insert("command".to_owned(), json!(request.process.command));
     frame.insert("model".to_owned(), Value::Null);
     frame.insert("data".to_owned(), Value::Null);
     let definitions: Map<String, Value> =

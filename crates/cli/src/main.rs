@@ -13,6 +13,7 @@ mod operate;
 mod output;
 mod part;
 mod probe;
+mod process;
 mod progress;
 mod report;
 mod request;
@@ -39,39 +40,32 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
     match &arguments.command {
         Command::Anatomy(raw) => {
             let request = raw.resolve()?;
-            logging::start(request.run.verbosity);
-            request::thread_pool(request.run.threads)?.install(|| anatomy::run(&request, start))
+            request.run.process.run(|| anatomy::run(&request, start))
         }
         Command::Census(raw) => {
             let request = raw.resolve()?;
-            logging::start(request.run.verbosity);
-            request::thread_pool(request.run.threads)?.install(|| census::run(&request, start))
+            request.run.process.run(|| census::run(&request, start))
         }
         Command::Probe(raw) => {
             let request = raw.resolve()?;
-            logging::start(request.run.verbosity);
-            request::thread_pool(request.run.threads)?.install(|| probe::run(&request, start))
+            request.run.process.run(|| probe::run(&request, start))
         }
         Command::Operate(raw) => {
             let request = raw.resolve()?;
-            logging::start(request.run.verbosity);
-            request::thread_pool(request.run.threads)?.install(|| operate::run(&request, start))
+            request.run.process.run(|| operate::run(&request, start))
         }
         Command::Train(raw) => {
             let request = raw.resolve()?;
-            logging::start(request.verbosity);
-            request::thread_pool(request.threads)?.install(|| train::run(&request, start))
+            request.process.run(|| train::run(&request, start))
         }
         Command::Study(raw) => {
             let request = raw.resolve()?;
-            logging::start(request.verbosity);
-            request::thread_pool(request.threads)?.install(|| study::run(&request, start))
+            request.process.run(|| study::run(&request, start))
         }
         Command::Data(raw) => {
             let DataCommand::Prepare(raw) = &raw.command;
             let request = raw.resolve()?;
-            logging::start(request.verbosity);
-            request::thread_pool(request.threads)?.install(|| data::prepare(&request, start))
+            request.process.run(|| data::prepare(&request, start))
         }
         Command::Report(raw) => report::run(raw),
         Command::Schema(raw) => schema::run(raw),

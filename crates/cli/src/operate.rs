@@ -26,7 +26,7 @@ use crate::request::OperateRequest;
 /// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
 pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
     let output = Output::prepare(&request.run)?;
-    let progress = Progress::new(request.run.verbosity);
+    let progress = Progress::new(request.run.process.verbosity);
     let opened = Opened::new(&request.run, &request.text, &progress)?;
     let calibration = request.calibration.as_deref().map(|file| calibration(file, request, &opened)).transpose()?;
     let wanted = Request {
@@ -48,7 +48,7 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
     defined.extend(sinkscope_surgery::definitions::definitions());
     let envelope = Envelope {
         sinkscope: VERSION.into(),
-        command: request.run.command.clone(),
+        command: request.run.process.command.clone(),
         model: Some(identity),
         data: Some(opened.data),
         definitions: by_name(&defined),

@@ -23,7 +23,7 @@ use crate::request::ProbeRequest;
 /// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
 pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
     let output = Output::prepare(&request.run)?;
-    let progress = Progress::new(request.run.verbosity);
+    let progress = Progress::new(request.run.process.verbosity);
     let opened = Opened::new(&request.run, &request.text, &progress)?;
     let prefix = prefix(request, &opened)?;
     opened.model.check_length(prefix.len() + 1)?;
@@ -51,7 +51,7 @@ pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
     passes.push(("probe", seconds));
     let envelope = Envelope {
         sinkscope: VERSION.into(),
-        command: request.run.command.clone(),
+        command: request.run.process.command.clone(),
         model: Some(identity),
         data: Some(opened.data),
         definitions: by_name(&definitions::probe(request.text.spike_ratio)),

@@ -16,13 +16,9 @@ use crate::arguments::{
     AnatomyArguments, Bos, CensusArguments, DocumentSeparator, Launcher, OperateArguments, PrepareArguments,
     ProbeArguments, RunArguments, StudyArguments, TextArguments, TrainArguments,
 };
-use crate::logging::Verbosity;
 use crate::part::{self, Part};
+use crate::process::{MOST_THREADS, Process};
 use crate::{byte_size, machine};
-
-/// More threads than any machine this runs on has cores. A thread that the system refuses too late aborts the process,
-/// so a slip of the finger is caught here.
-const MOST_THREADS: usize = 1024;
 
 /// A request to examine a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,12 +81,8 @@ pub struct OperateRequest {
 pub struct DataRequest {
     /// What to prepare.
     pub prepare: PrepareRequest,
-    /// The command line, the program's name first.
-    pub command: Vec<String>,
-    /// Threads, 1 to [`MOST_THREADS`]; `None` for one a core.
-    pub threads: Option<usize>,
-    /// What is said on stderr.
-    pub verbosity: Verbosity,
+    /// The process that runs it.
+    pub process: Process,
 }
 
 /// A request to train a model.
@@ -102,12 +94,8 @@ pub struct TrainRequest {
     pub out: PathBuf,
     /// Whether what is there is to be continued.
     pub resume: bool,
-    /// The command line, the program's name first.
-    pub command: Vec<String>,
-    /// Threads, 1 to [`MOST_THREADS`]; `None` for one a core.
-    pub threads: Option<usize>,
-    /// What is said on stderr.
-    pub verbosity: Verbosity,
+    /// The process that runs it.
+    pub process: Process,
 }
 
 /// A request to run a study, or to tabulate it.
@@ -127,12 +115,8 @@ pub struct StudyRequest {
     pub launcher: Launcher,
     /// Runs at a time, 1 to [`MOST_THREADS`].
     pub jobs: usize,
-    /// The command line, the program's name first.
-    pub command: Vec<String>,
-    /// Threads of all runs together, 1 to [`MOST_THREADS`]; `None` for one a core.
-    pub threads: Option<usize>,
-    /// What is said on stderr.
-    pub verbosity: Verbosity,
+    /// The process that runs it.
+    pub process: Process,
 }
 
 /// The tokens, and when one of them spikes.
@@ -157,18 +141,14 @@ pub struct TextOptions {
 pub struct RunOptions {
     /// The model: a path or a hub id.
     pub model: String,
-    /// The command line, the program's name first.
-    pub command: Vec<String>,
     /// Seed of everything random.
     pub seed: u64,
-    /// Threads, 1 to [`MOST_THREADS`]; `None` for one a core.
-    pub threads: Option<usize>,
     /// Bytes for activations and weights.
     pub memory: u64,
     /// Where results go.
     pub out: Option<PathBuf>,
-    /// What is said on stderr.
-    pub verbosity: Verbosity,
+    /// The process that runs it.
+    pub process: Process,
 }
 
 impl AnatomyArguments {
@@ -278,7 +258,6 @@ impl PrepareArguments {
             );
             return Err(wrong("--vocab-size", self.vocab_size, &reason));
         }
-        check_threads(self.threads)?;
         Ok(DataRequest {
             prepare: PrepareRequest {
                 inputs: self.inputs.clone(),
@@ -293,9 +272,7 @@ impl PrepareArguments {
                 held_out: self.held_out,
                 seed: self.seed,
             },
-            command: command_line(),
-            threads: self.threads,
-            verbosity: Verbosity::new(self.quiet, self.verbose),
+            process: self.process.resolve()?,
         })
     }
 }
@@ -306,14 +283,11 @@ impl TrainArguments {
     /// # Errors
     /// As [`AnatomyArguments::resolve`].
     pub fn resolve(&self) -> Result<TrainRequest, ModelError> {
-        check_threads(self.threads)?;
         Ok(TrainRequest {
             recipe: self.recipe.clone(),
             out: self.out.clone(),
             resume: self.resume,
-            command: command_line(),
-            threads: self.threads,
-            verbosity: Verbosity::new(self.quiet, self.verbose),
+            process: self.process.resolve()?,
         })
     }
 }
@@ -324,7 +298,6 @@ impl StudyArguments {
     /// # Errors
     /// As [`AnatomyArguments::resolve`].
     pub fn resolve(&self) -> Result<StudyRequest, ModelError> {
-        check_threads(self.threads)?;
         if !(1..=MOST_THREADS).contains(&self.jobs) {
             return Err(wrong("--jobs", self.jobs, &format!("is not from 1 to {MOST_THREADS}")));
         }
@@ -336,9 +309,7 @@ impl StudyArguments {
             tables_only: self.tables,
             launcher: self.launcher,
             jobs: self.jobs,
-            command: command_line(),
-            threads: self.threads,
-            verbosity: Verbosity::new(self.quiet, self.verbose),
+            process: self.process.resolve()?,
         })
     }
 }
@@ -380,56 +351,19 @@ impl RunArguments {
 
     fn resolve(&self) -> Result<RunOptions, ModelError> {
         let model = self.model_name()?;
-        check_threads(self.threads)?;
         let memory = match &self.memory {
             Some(text) => {
                 byte_size::parse(text).map_err(|reason| ModelError::Request(format!("--memory: {reason}")))?
             }
             None => machine::default_memory(),
         };
-        Ok(RunOptions {
-            model,
-            command: command_line(),
-            seed: self.seed,
-            threads: self.threads,
-            memory,
-            out: self.out.clone(),
-            verbosity: Verbosity::new(self.quiet, self.verbose),
-        })
+        Ok(RunOptions { model, seed: self.seed, memory, out: self.out.clone(), process: self.process.resolve()? })
     }
 }
 
-fn check_threads(threads: Option<usize>) -> Result<(), ModelError> {
-    match threads {
-        Some(0) => Err(wrong("--threads", 0, "is too few; give at least 1, or leave it out for one per core")),
-        Some(threads) if threads > MOST_THREADS => {
-            Err(wrong("--threads", threads, &format!("is too many; give at most {MOST_THREADS}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The threads everything runs on.
-///
-/// # Errors
-/// If the system does not give as many.
-pub fn thread_pool(threads: Option<usize>) -> anyhow::Result<rayon::ThreadPool> {
-    // 0 leaves the number to rayon: one a core.
-    let threads = threads.unwrap_or(0);
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| ModelError::Request(format!("--threads {threads}: {error}; ask for fewer")).into())
-}
-
-fn wrong(option: &str, value: impl std::fmt::Display, reason: &str) -> ModelError {
+/// The error of a value.
+pub fn wrong(option: &str, value: impl std::fmt::Display, reason: &str) -> ModelError {
     ModelError::Request(format!("{option} {value} {reason}"))
-}
-
-/// The command line as typed; the program by its name alone, wherever it lies.
-fn command_line() -> Vec<String> {
-    let typed = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
-    std::iter::once("sinkscope".to_owned()).chain(typed).collect()
 }
 
 #[cfg(test)]

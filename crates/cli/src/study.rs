@@ -88,7 +88,7 @@ fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &Pa
     let Some(directory) = &request.out else { anyhow::bail!("--out: a study that is run needs a directory") };
     let interrupt = Interrupt::install()?;
     let summaries = Summaries::read(kept)?;
-    let progress = StudyProgress::new(request.verbosity, chosen, &summaries);
+    let progress = StudyProgress::new(request.process.verbosity, chosen, &summaries);
     let tell = |run: &Run, how: Progress<'_>| match how {
         Progress::Begun => progress.begin(run),
         Progress::Training(Event::Step(report)) => progress.step(run, report),
@@ -143,7 +143,7 @@ fn write(mut out: OutputDirectory, request: &StudyRequest, results: &StudyResult
     definitions.extend(DEFINITIONS.map(|(name, text)| (name.to_owned(), text.to_owned())));
     let envelope = Envelope::<_, Architecture> {
         sinkscope: VERSION.into(),
-        command: request.command.clone(),
+        command: request.process.command.clone(),
         model: None,
         data: None,
         definitions,

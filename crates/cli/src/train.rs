@@ -35,8 +35,8 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
     let source = Source::open(&recipe.source())?;
     let architecture = recipe.architecture(source.vocabulary())?;
     let cost = cost(&recipe, &architecture);
-    let progress = Progress::of_steps(request.verbosity);
-    if request.verbosity != Verbosity::Quiet {
+    let progress = Progress::of_steps(request.process.verbosity);
+    if request.process.verbosity != Verbosity::Quiet {
         progress.line(&terminal::cost(&cost, machine::operations_per_second()));
     }
     cost.fits(2 * machine::default_memory())
@@ -68,7 +68,7 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
     let identity = trainer.source().identity().clone();
     let envelope = Envelope {
         sinkscope: VERSION.into(),
-        command: request.command.clone(),
+        command: request.process.command.clone(),
         model: Some(model_identity(&model)?),
         data: Some(DataIdentity {
             source: identity.source,

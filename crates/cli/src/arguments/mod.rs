@@ -93,17 +93,8 @@ pub struct TrainArguments {
     #[arg(long)]
     pub resume: bool,
 
-    /// Threads to compute with [default: one per core]
-    #[arg(long, value_name = "K")]
-    pub threads: Option<usize>,
-
-    /// No progress bar, no report of the cost and no warnings
-    #[arg(long, short, conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// Say what is being done; twice for more
-    #[arg(long, short, action = ArgAction::Count)]
-    pub verbose: u8,
+    #[command(flatten)]
+    pub process: ProcessArguments,
 }
 
 #[derive(Debug, Args)]
@@ -139,17 +130,8 @@ pub struct StudyArguments {
     #[arg(long, conflicts_with_all = ["rows", "seeds", "jobs", "launcher"])]
     pub tables: bool,
 
-    /// Threads to compute with [default: one per core]
-    #[arg(long, value_name = "K")]
-    pub threads: Option<usize>,
-
-    /// No progress and no warnings
-    #[arg(long, short, conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// Say what is being done; twice for more
-    #[arg(long, short, action = ArgAction::Count)]
-    pub verbose: u8,
+    #[command(flatten)]
+    pub process: ProcessArguments,
 }
 
 /// Who runs a study.
@@ -216,6 +198,22 @@ pub struct CensusArguments {
     pub full: bool,
 }
 
+/// What every command that computes takes.
+#[derive(Debug, Args)]
+pub struct ProcessArguments {
+    /// Threads to compute with [default: one per core]
+    #[arg(long, value_name = "K")]
+    pub threads: Option<usize>,
+
+    /// No progress and no warnings
+    #[arg(long, short, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say what is being done; twice for more
+    #[arg(long, short, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
 /// What every command that looks at a model takes.
 #[derive(Debug, Args)]
 pub struct RunArguments {
@@ -227,10 +225,6 @@ pub struct RunArguments {
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
 
-    /// Threads to compute with [default: one per core]
-    #[arg(long, value_name = "K")]
-    pub threads: Option<usize>,
-
     /// Memory for activations and weights, in bytes or with K, M, G or T (of 1024) [default: half of RAM]
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<String>,
@@ -239,13 +233,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// No progress bar and no warnings
-    #[arg(long, short, conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// Say what is being done; twice for more
-    #[arg(long, short, action = ArgAction::Count)]
-    pub verbose: u8,
+    #[command(flatten)]
+    pub process: ProcessArguments,
 }
 
 /// What every command that looks at a model on a text takes.
@@ -315,17 +304,8 @@ pub struct PrepareArguments {
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
 
-    /// Threads to work with [default: one per core]
-    #[arg(long, value_name = "K")]
-    pub threads: Option<usize>,
-
-    /// No progress bar and no warnings
-    #[arg(long, short, conflicts_with = "verbose")]
-    pub quiet: bool,
-
-    /// Say what is being done; twice for more
-    #[arg(long, short, action = ArgAction::Count)]
-    pub verbose: u8,
+    #[command(flatten)]
+    pub process: ProcessArguments,
 }
 
 /// What ends a document of a .txt file.
