@@ -8,6 +8,9 @@ use crate::Float;
 /// 16-lane units, and a fixed order of addition on every machine.
 pub const LANES: usize = 32;
 
+/// Its exponential is 0, in f64 too.
+const VANISHING: f64 = -1000.0;
+
 fn arch() -> pulp::Arch {
     static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
     *ARCH.get_or_init(pulp::Arch::new)
@@ -137,14 +140,47 @@ pub fn exp_shifted<F: Float>(scores: &mut [F], shift: F) -> (F, F) {
             weighted[i] = p.mul_add(s, weighted[i]);
         }
     }
-    for (i, value) in chunks.into_remainder().iter_mut().enumerate() {
-        let s = *value - shift;
-        let p = s.exp();
-        *value = p;
-        sums[i] += p;
-        weighted[i] = p.mul_add(s, weighted[i]);
+    let rest = chunks.into_remainder();
+    if !rest.is_empty() {
+        // A whole chunk again, whose last lanes add nothing.
+        let mut differences = [F::from_f64(VANISHING); LANES];
+        for (difference, &score) in differences.iter_mut().zip(rest.iter()) {
+            *difference = score - shift;
+        }
+        let mut powers = [F::ZERO; LANES];
+        for i in 0..LANES {
+            let p = differences[i].exp();
+            powers[i] = p;
+            sums[i] += p;
+            weighted[i] = p.mul_add(differences[i], weighted[i]);
+        }
+        rest.copy_from_slice(&powers[..rest.len()]);
     }
     (fold(sums), fold(weighted))
+}
+
+/// Replaces pairs `(x_i, y_i)` by `f(x_i, y_i)`, a chunk of lanes at a time, the last one filled up with zeros: a loop over so
+/// few values as a row of attention has would be left to scalars.
+#[inline(always)]
+pub(crate) fn map_pairs<F: Float>(x: &mut [F], y: &mut [F], f: impl Fn(F, F) -> (F, F)) {
+    let (mut xs, mut ys) = (x.chunks_exact_mut(LANES), y.chunks_exact_mut(LANES));
+    for (x, y) in (&mut xs).zip(&mut ys) {
+        for i in 0..LANES {
+            (x[i], y[i]) = f(x[i], y[i]);
+        }
+    }
+    let (x_rest, y_rest) = (xs.into_remainder(), ys.into_remainder());
+    if x_rest.is_empty() {
+        return;
+    }
+    let (mut x, mut y) = ([F::ZERO; LANES], [F::ZERO; LANES]);
+    x[..x_rest.len()].copy_from_slice(x_rest);
+    y[..y_rest.len()].copy_from_slice(y_rest);
+    for i in 0..LANES {
+        (x[i], y[i]) = f(x[i], y[i]);
+    }
+    x_rest.copy_from_slice(&x[..x_rest.len()]);
+    y_rest.copy_from_slice(&y[..y_rest.len()]);
 }
 
 /// `y += a x`.

@@ -10,7 +10,7 @@ use super::{Extras, HeadGroup, Strided, Tile, Weighting};
 use super::{fill_ramp, first_multiplied, first_visible, gather, rows_of, scatter, subtract_distances, tile_rows};
 use crate::Float;
 use crate::matmul::{Matrix, MatrixMut, PackedRight, matmul_add, matmul_packed};
-use crate::simd::{add_scaled, dispatch, dot};
+use crate::simd::{add_scaled, dispatch, dot, map_pairs};
 
 /// What the forward saw and gave, of one head group and a whole sequence.
 #[derive(Debug, Clone, Copy)]
@@ -202,18 +202,16 @@ fn row_backward<F: Float>(
     };
     match group.weighting {
         Weighting::Softmax => {
-            for (weight, d_score) in weights.iter_mut().zip(d_scores.iter_mut()) {
-                let p = (*weight - log_sum_exp).exp();
-                *weight = p;
-                *d_score = p * (*d_score - along);
-            }
+            map_pairs(weights, d_scores, |score, d_weight| {
+                let p = (score - log_sum_exp).exp();
+                (p, p * (d_weight - along))
+            });
         }
         Weighting::Sigmoid { bias } => {
-            for (weight, d_score) in weights.iter_mut().zip(d_scores.iter_mut()) {
-                let p = sigmoid(*weight + bias);
-                *weight = p;
-                *d_score *= p * (F::ONE - p);
-            }
+            map_pairs(weights, d_scores, |score, d_weight| {
+                let p = sigmoid(score + bias);
+                (p, d_weight * (p * (F::ONE - p)))
+            });
         }
     }
     if !extras.mask.is_empty() {

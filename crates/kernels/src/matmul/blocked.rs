@@ -2,8 +2,9 @@
 //!
 //! The inner size is cut into blocks of at most [`MAX_INNER`]; for one of them, [`MAX_LEFT_ROWS`] rows of the left operand
 //! fit the second-level cache, and panels of [`PANEL`] columns of the right one stream past them. A panel's values lie one
-//! step after the other ([`pack`]). A left operand whose rows are contiguous is read where it is, and so is a right one that
-//! few rows meet. Rows and inner size are cut evenly, so that no tile is much smaller than the others.
+//! step after the other ([`pack`]). A left operand whose rows are contiguous is read where it is; so are operands whose steps
+//! are contiguous and near one another, and a right one that few rows meet. Rows and inner size are cut evenly, so that no
+//! tile is much smaller than the others.
 //!
 //! An element is `sum over blocks of (sum over steps of a block)`, in order, so its bits depend on the row of the left
 //! operand, the column of the right one, and nothing else: not on other rows and columns, nor on what is packed.
@@ -12,7 +13,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 pub(super) use super::microkernel::LANES;
-use super::microkernel::{MAX_ROWS, MAX_WIDE_ROWS, Tile, WIDE, copy, run, turn};
+use super::microkernel::{Left, MAX_ROWS, MAX_WIDE_ROWS, Tile, WIDE, copy, run, turn};
 use super::{Matrix, MatrixMut};
 
 /// Columns of a panel: two registers.
@@ -24,8 +25,8 @@ const MAX_LEFT_ROWS: usize = 264;
 /// Most columns of the right operand that are packed at a time for one product.
 const MAX_PACKED_COLUMNS: usize = 512;
 /// Rows of the left operand whose distance is a multiple of this many values fall on the same few sets of the first-level
-/// cache.
-const ALIAS: usize = 1024;
+/// cache; steps of an operand that are so far apart or farther lie each on a page of its own.
+const FAR: usize = 1024;
 
 /// A cache line of values.
 pub(super) type Line = [f32; LANES];
@@ -189,7 +190,7 @@ enum Source<'a> {
     Packed { panels: Panels<'a>, row: usize, first_column: usize },
     /// Packed when it is wanted: each panel meets one block of rows only, and stays in the second-level cache.
     OnDemand { matrix: Matrix<'a, f32>, scratch: &'a mut Lines },
-    /// Read where it is: columns are contiguous, and meet few rows.
+    /// Read where it is: columns are contiguous, and near one another or met by few rows.
     InPlace(Matrix<'a, f32>),
 }
 
@@ -241,7 +242,8 @@ pub(super) fn product(out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right
                 }
                 Right::Plain(b) => {
                     let b = b.part(steps, all.clone());
-                    if b.column_stride == 1 && a.rows <= MAX_ROWS {
+                    let near = b.row_stride < FAR && a.rows <= MAX_LEFT_ROWS;
+                    if b.column_stride == 1 && (near || a.rows <= MAX_ROWS) {
                         block(out, a, all.clone(), Source::InPlace(b), left, accumulate);
                     } else if a.rows <= MAX_LEFT_ROWS {
                         let source = Source::OnDemand { matrix: b, scratch: right };
@@ -274,11 +276,16 @@ fn block(
     accumulate: bool,
 ) {
     let steps = a.columns;
-    let left_in_place = a.column_stride == 1 && !a.row_stride.is_multiple_of(ALIAS);
-    let left_stride = left_in_place.then_some(a.row_stride);
+    let left_in_place = if a.column_stride == 1 && !a.row_stride.is_multiple_of(FAR) {
+        Some(Left::Rows(a.row_stride))
+    } else if a.row_stride == 1 && a.column_stride < FAR {
+        Some(Left::Steps(a.column_stride))
+    } else {
+        None
+    };
     for rows in even(a.rows, MAX_LEFT_ROWS) {
         let part = a.part(rows.clone(), 0..steps);
-        let left = if left_in_place { part.data } else { pack_left(part, scratch) };
+        let left = if left_in_place.is_some() { part.data } else { pack_left(part, scratch) };
         let tiles = rows.len().div_ceil(MAX_ROWS);
         let mut column = columns.start;
         while column < columns.end {
@@ -292,9 +299,14 @@ fn block(
             let lines = next.map_or(0, |_| (steps * stride / LANES).div_ceil(tiles));
             for (index, tile) in even(rows.len(), MAX_ROWS).enumerate() {
                 let first = rows.start + tile.start;
+                let (lies, at) = match left_in_place {
+                    Some(lies @ Left::Rows(stride)) => (lies, tile.start * stride),
+                    Some(lies @ Left::Steps(_)) => (lies, tile.start),
+                    None => (Left::Steps(tile.len()), tile.start * steps),
+                };
                 let tile = Tile {
-                    left: left[tile.start * left_stride.unwrap_or(steps)..].as_ptr(),
-                    left_stride,
+                    left: left[at..].as_ptr(),
+                    left_lies: lies,
                     right: panel,
                     right_stride: stride,
                     out: out.data[first * out.row_stride + column..].as_mut_ptr(),
@@ -308,8 +320,8 @@ fn block(
                 // SAFETY: the machine has AVX-512: `available` was asked. Rows `first .. first + tile.rows` and columns
                 // `column .. column + width` exist in `out`, whose view reaches as far as its shape says and is borrowed
                 // mutably, so that it overlaps nothing else. `left` begins with the tile's rows: of the view itself,
-                // `left_stride` apart, or of what `pack_left` makes, all steps of the rows before the tile's and then all of
-                // the tile's. The same columns and steps exist in the right operand or its panels, by the assertions on
+                // whose rows or steps are as far apart as it says, or of what `pack_left` makes, all steps of the rows before
+                // the tile's and then all of the tile's. The same columns and steps exist in the right operand or its panels, by the assertions on
                 // shapes in `matmul` and `matmul_packed`.
                 unsafe { run(&tile, registers) };
             }

@@ -23,12 +23,21 @@ const STEPS: usize = 4;
 /// Steps that the right operand is fetched ahead.
 const PREFETCH: usize = 16;
 
+/// How a left operand lies.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Left {
+    /// A row's values are together, rows so far apart.
+    Rows(usize),
+    /// The values of a step of the inner size are together, steps so far apart.
+    Steps(usize),
+}
+
 /// A tile of a product: `out (+)= left right`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tile {
-    /// `inner` steps of `rows` values: packed. Or `rows` rows of `inner` values, so far apart.
+    /// `inner` steps of `rows` rows.
     pub left: *const f32,
-    pub left_stride: Option<usize>,
+    pub left_lies: Left,
     /// `inner` steps of `columns` values, `right_stride` apart.
     pub right: *const f32,
     pub right_stride: usize,
@@ -54,11 +63,11 @@ pub(super) struct Tile {
 pub(super) unsafe fn run(tile: &Tile, registers: usize) {
     macro_rules! of_rows {
         ($registers:literal, $($rows:literal)*) => {
-            match (tile.rows, tile.left_stride) {
+            match (tile.rows, tile.left_lies) {
                 // SAFETY: the caller's promises, and as many rows and registers as the tile has.
-                $(($rows, None) => unsafe { tile_of::<$rows, $registers, false>(tile, 0) },)*
+                $(($rows, Left::Steps(stride)) => unsafe { tile_of::<$rows, $registers, false>(tile, stride) },)*
                 // SAFETY: as above.
-                $(($rows, Some(stride)) => unsafe { tile_of::<$rows, $registers, true>(tile, stride) },)*
+                $(($rows, Left::Rows(stride)) => unsafe { tile_of::<$rows, $registers, true>(tile, stride) },)*
                 (rows, _) => unreachable!("a tile of {rows} rows"),
             }
         };
@@ -73,14 +82,14 @@ pub(super) unsafe fn run(tile: &Tile, registers: usize) {
 
 /// # Safety
 /// As [`run`], for a tile of `ROWS` rows and `REGISTERS` registers a row, whose left operand is in rows `left_stride` apart
-/// if `IN_ROWS`.
+/// if `IN_ROWS`, and else in steps.
 #[target_feature(enable = "avx512f")]
 unsafe fn tile_of<const ROWS: usize, const REGISTERS: usize, const IN_ROWS: bool>(tile: &Tile, left_stride: usize) {
     let last = tile.columns - (REGISTERS - 1) * LANES;
     let mask = u16::MAX >> (LANES - last);
     let stride = tile.right_stride;
     let mut sums = [[_mm512_setzero_ps(); REGISTERS]; ROWS];
-    // SAFETY (of all pointers below): step k < inner of row i < ROWS lies at `left[k * ROWS + i]` or, in rows, at
+    // SAFETY (of all pointers below): step k < inner of row i < ROWS lies at `left[k * left_stride + i]` or, in rows, at
     // `left[i * left_stride + k]`; column j < columns of it at `right[k * stride + j]`. Only existing rows, steps and
     // columns are read, the last register of a row through the mask; the same holds for `out`. Prefetches may point
     // anywhere. Pointers to rows beyond the last, and beyond the last step, come from wrapping arithmetic and are not read.
@@ -122,7 +131,7 @@ unsafe fn tile_of<const ROWS: usize, const REGISTERS: usize, const IN_ROWS: bool
                 asm!("/* {0} */", inout(reg) * left, options(pure, readonly, nostack, preserves_flags));
             }
         }
-        let advance = if IN_ROWS { 1 } else { ROWS };
+        let advance = if IN_ROWS { 1 } else { left_stride };
         let mut right = tile.right;
         let mut steps = tile.inner;
         while steps >= STEPS {
