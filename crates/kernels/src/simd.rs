@@ -310,6 +310,17 @@ mod tests {
     }
 
     #[test]
+    fn pairs_are_mapped_one_by_one() {
+        for n in [0, 1, 31, 32, 33, 70] {
+            let (x, y) = (values(n), values(n).into_iter().rev().collect::<Vec<_>>());
+            let (mut mapped_x, mut mapped_y) = (x.clone(), y.clone());
+            map_pairs(&mut mapped_x, &mut mapped_y, |x, y| (y - 1.0, x * y));
+            let expected = x.iter().zip(&y).map(|(&x, &y)| (y - 1.0, x * y));
+            assert!(mapped_x.into_iter().zip(mapped_y).eq(expected), "{n}");
+        }
+    }
+
+    #[test]
     fn columns_add_up() {
         let rows: Vec<f64> = (0..7 * 37).map(f64::from).collect();
         let mut sum = vec![1.0; 37];

@@ -118,6 +118,10 @@ fn products_agree_with_the_definition_where_they_are_cut() {
     for shape in [(265, 769, 35), (3, 1540, 300), (13, 1537, 70), (270, 40, 530), (530, 21, 1040), (256, 768, 32)] {
         check::<f32>(shape, 1e-5);
     }
+    // Operands whose steps are far apart are packed, also where nearer ones are not.
+    for shape in [(1030, 20, 40), (30, 20, 1030), (1024, 13, 17), (13, 17, 1024)] {
+        check::<f32>(shape, 1e-5);
+    }
     check::<f64>((265, 769, 35), 1e-13);
 }
 
