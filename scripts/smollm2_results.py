@@ -111,8 +111,8 @@ def causes(results):
 
 def census(results):
     block = by_block(results["blocks"], 24)
-    first, second = next(of["eigenvalues"] for of in results["spectra"] if of["block"] == 24)[:2]
-    spectrum = next(of for of in results["spectra"] if of["block"] == 24)
+    spectrum = by_block(results["spectra"], 24)
+    first, second = spectrum["eigenvalues"][:2]
     layers = results["steering"]["layers"]
     alone = [layer["attention_alone"] for layer in layers]
     return {
