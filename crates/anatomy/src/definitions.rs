@@ -179,8 +179,8 @@ fn causes() -> Vec<Definition> {
         ours(
             "regularities",
             format!(
-                "of the strongest stage; i: largest activation of its tokens in the embedding or after the last block at most \
-                 {INTERMEDIATE_SHARE} of the peak; ii: at most {FEW_CHANNELS} of the channels spike; iii: in its other channels, \
+                "of the strongest stage; i: mean over its tokens of their largest activation in the embedding or after the last \
+                 block at most {INTERMEDIATE_SHARE} of the peak; ii: at most {FEW_CHANNELS} of the channels spike; iii: in its other channels, \
                  at least {SPIKE_TOGETHER_SHARE} of its tokens spike on average; iv: median ratio_variation of its other \
                  channels at most {FIXED_RATIO_VARIATION}; v: at most {FEW_TOKENS} of the tokens are its; without a stage, or a \
                  second channel or token where one is needed, it fails"
@@ -208,7 +208,8 @@ fn causes() -> Vec<Definition> {
         ),
         paper(
             "normalisation",
-            "x = sqrt(d) H_b / ||H_b|| (centred first for LayerNorm): top3_energy, share of ||x||^2 in the three largest entries; \
+            "x = sqrt(d) H_b / ||H_b|| (centred first for LayerNorm; tanh(alpha H_b) for DynamicTanh), no entry of which exceeds \
+             sqrt(d) (1 for DynamicTanh), the bound: top3_energy, share of ||x||^2 in the three largest entries; \
              cosines of pairs among at most 256 tokens of a kind; with_gamma: after the norm that reads H_b (eq. 23-25)",
         ),
         ours(
@@ -217,7 +218,8 @@ fn causes() -> Vec<Definition> {
                 "sink key: of the first half of the keys the one that receives most attention in a sequence; sink: the head's \
                  indicator holds in at least {SINK_HEAD_SHARE} of the sequences; key_rank95: least number of eigenvalues of the \
                  second-moment matrix of rotated keys with {RANK_SHARE} of their sum; logit_gap: mean over queries after the \
-                 sink token of its key's logit less the mean logit of the other keys in sight, before any soft cap; \
+                 sink token of its key's logit less the mean logit of the other keys in sight, before any soft cap and \
+                 ALiBi; distance: mean of t - k weighted by A[t,k]; distance_beside_sink: of the other keys; \
                  query_to_sink_key, query_to_other_keys: mean cosines (eq. 26)"
             ),
         ),
@@ -258,7 +260,7 @@ pub fn census() -> Vec<Definition> {
         ),
         ours(
             "steering",
-            "vocabulary items walked alone at position 0, where attention is the static map W_VO (eq. 22): mean |cos| of the \
+            "vocabulary items, or the token that texts begin with if it is always the same, walked alone at position 0, where attention is the static map W_VO (eq. 22): mean |cos| of the \
              residual to the trigger after each block; attention_alone: with every feed-forward block left out; heads: what \
              a head adds along the trigger, as a share of the length of the residual it is added to"
                 .to_owned(),
@@ -266,7 +268,8 @@ pub fn census() -> Vec<Definition> {
         ours(
             "prediction",
             format!(
-                "walk: |l_1| times the mean of (s* . x)^2 over those items, x the block's normalised input without gamma; the \
+                "walk: |l_1| times the mean of (s* . x)^2 over those items, x the block's normalised input without gamma and \
+                 epsilon; the \
                  largest that is at least {SPIKE_RATIO} times the typical largest magnitude of the residual read names channel \
                  and peak block; step-up: blocks up to the peak where that channel's has the same sign \
                  and {STEP_SHARE} of it; step-down: blocks after it with the opposite sign and {STEP_SHARE}; channels: those \
@@ -389,7 +392,12 @@ fn sinks(epsilon: f64) -> Vec<Definition> {
             ),
         ),
         Definition::new("position_0", SINKSCOPE, "mean over sequences of alpha_0, which all definitions share"),
-        Definition::new("entropy", SINKSCOPE, "mean over queries of -sum_k A[t,k] ln A[t,k], in nats"),
+        Definition::new(
+            "entropy",
+            SINKSCOPE,
+            "mean over queries of -sum_k p_k ln p_k, in nats; p_k = A[t,k], and what a softmax gives to no key as one more; \
+             for sigmoids A[t,k] over their sum",
+        ),
         Definition::new("to_self", SINKSCOPE, "mean over queries of A[t,t]"),
     ]
 }

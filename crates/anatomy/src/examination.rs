@@ -300,7 +300,10 @@ impl Examiner<'_> {
             let block = stage.step_up.iter().copied().find(|block| block.is_multiple_of(2))?;
             Some(Walk::To { block, channel: stage.channel })
         });
+        let mut first_tokens = self.batch.tokens.iter().step_by(self.batch.seq_len);
+        let first = first_tokens.next().copied();
         let wanted = CensusRequest {
+            first: first.filter(|first| self.batch.sequences > 1 && first_tokens.all(|other| other == first)),
             walk: if scope == CensusScope::All { Walk::Predict } else { amplifier.unwrap_or(Walk::Nowhere) },
             channels: stages.iter().map(|stage| stage.channel).collect::<BTreeSet<_>>().into_iter().collect(),
             full: false,
@@ -326,7 +329,8 @@ impl Examiner<'_> {
         let calibration = calibration.and_then(|(spikes, lifecycle)| Calibration::new(spikes, lifecycle));
         let report = |done, total| (self.around.progress)(Progress::Steps(done, total));
         let (memory, text) = (self.around.memory, self.around.text);
-        anatomy.probe = Some(probe(self.model, calibration.as_ref(), &[], memory, text, &report)?);
+        let registers = &self.batch.tokens[..self.model.architecture().registers];
+        anatomy.probe = Some(probe(self.model, calibration.as_ref(), registers, memory, text, &report)?);
         self.passes.push(("probe", start.elapsed().as_secs_f64()));
         Ok(())
     }

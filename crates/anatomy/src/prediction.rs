@@ -11,22 +11,18 @@ pub struct SequenceNll {
     pub tokens: usize,
 }
 
-/// Sums the negative log-likelihood, sequence by sequence.
+/// Sums the negative log-likelihood, sequence by sequence. What registers predict does not count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictionTap {
     head: usize,
+    registers: usize,
     sequences: Vec<SequenceNll>,
 }
 
 impl PredictionTap {
-    /// For a model of `layers` layers and a batch of `sequences` sequences.
-    pub fn new(layers: usize, sequences: usize) -> Self {
-        Self { head: 2 * layers + 1, sequences: vec![SequenceNll::default(); sequences] }
-    }
-
-    /// Sums per sequence, for comparisons that pair sequences.
-    pub fn sequences(&self) -> &[SequenceNll] {
-        &self.sequences
+    /// For a model of `layers` layers with so many registers, and a batch of `sequences` sequences.
+    pub fn new(layers: usize, registers: usize, sequences: usize) -> Self {
+        Self { head: 2 * layers + 1, registers, sequences: vec![SequenceNll::default(); sequences] }
     }
 
     /// How many tokens were predicted.
@@ -56,6 +52,7 @@ impl Tap for PredictionTap {
 
     fn observe(&self, event: &Event<'_>) -> SequenceNll {
         let EventData::Nll(values) = event.data else { return SequenceNll::default() };
+        let values = values.get(self.registers.saturating_sub(event.place.position)..).unwrap_or_default();
         SequenceNll { sum: values.iter().copied().map(f64::from).sum(), tokens: values.len() }
     }
 

@@ -81,7 +81,7 @@ impl Calibration {
     /// From an examined text; `None` if it shows no stage.
     pub fn new(spikes: &Spikes, lifecycle: &Lifecycle) -> Option<Self> {
         let stage = spikes.stages.first()?;
-        let block = stage.step_up.last().copied().unwrap_or(stage.peak_block);
+        let block = stage.whole_after();
         let measured = lifecycle.blocks.iter().find(|measured| measured.block == block)?;
         let typical = measured.residual.typical_token_largest;
         Some(Self { block, threshold: spikes.ratio * typical, typical_token_largest: typical })

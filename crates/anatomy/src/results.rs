@@ -251,6 +251,13 @@ pub struct Stage {
     pub elsewhere: Vec<SpikingElsewhere>,
 }
 
+impl Stage {
+    /// The block after which its spikes are whole.
+    pub fn whole_after(&self) -> usize {
+        self.step_up.last().copied().unwrap_or(self.peak_block)
+    }
+}
+
 /// A vocabulary item that spikes away from position 0, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SpikingElsewhere {

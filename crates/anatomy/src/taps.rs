@@ -3,6 +3,7 @@
 use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::ErasedTap;
+use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use crate::error::AnatomyError;
 use crate::examination::AnatomyRequest;
@@ -28,19 +29,22 @@ pub struct ModelSize {
     pub heads: usize,
     /// Width of the residual.
     pub d_model: usize,
+    /// Learned tokens before every sequence.
+    pub registers: usize,
 }
 
 impl ModelSize {
     /// That of a model.
     pub fn of(model: &Model) -> Self {
         let a = model.architecture();
-        Self { layers: a.layers.len(), heads: a.heads, d_model: a.d_model }
+        Self { layers: a.layers.len(), heads: a.heads, d_model: a.d_model, registers: a.registers }
     }
 }
 
 /// The taps of an examination; those not asked for are absent.
 #[derive(Debug)]
 pub struct AnatomyTaps {
+    finite: Option<FiniteTap>,
     /// For life cycle and spikes.
     pub residual: Option<ResidualTap>,
     /// For sinks.
@@ -79,10 +83,13 @@ impl AnatomyTaps {
     pub fn new(request: &AnatomyRequest, size: ModelSize, batch: &TokenBatch) -> Self {
         let (sequences, seq_len) = (batch.sequences, batch.seq_len);
         let residual = || ResidualTap::new(size.layers, sequences, seq_len, request.spike_ratio);
+        let residual = (request.lifecycle || request.spikes).then(residual);
+        let unwatched = residual.is_none() && (request.sinks || request.nll || request.tokens);
         Self {
-            residual: (request.lifecycle || request.spikes).then(residual),
+            finite: unwatched.then(|| FiniteTap { last: 2 * size.layers, values: 0 }),
+            residual,
             sinks: request.sinks.then(|| SinkTap::new(size.layers, size.heads, sequences, seq_len)),
-            prediction: request.nll.then(|| PredictionTap::new(size.layers, sequences)),
+            prediction: request.nll.then(|| PredictionTap::new(size.layers, size.registers, sequences)),
             page: request.tokens.then(|| TokenPageTap::new(size.layers, size.heads, sequences, seq_len)),
             request: request.clone(),
             d_model: size.d_model,
@@ -91,8 +98,9 @@ impl AnatomyTaps {
 
     /// Those that are there, for a pass.
     pub fn active(&mut self) -> Vec<&mut dyn ErasedTap> {
-        let Self { residual, sinks, prediction, page, .. } = self;
+        let Self { finite, residual, sinks, prediction, page, .. } = self;
         let mut active: Vec<&mut dyn ErasedTap> = Vec::new();
+        active.extend(finite.as_mut().map(|tap| tap as &mut dyn ErasedTap));
         active.extend(residual.as_mut().map(|tap| tap as &mut dyn ErasedTap));
         active.extend(sinks.as_mut().map(|tap| tap as &mut dyn ErasedTap));
         active.extend(prediction.as_mut().map(|tap| tap as &mut dyn ErasedTap));
@@ -104,9 +112,12 @@ impl AnatomyTaps {
     ///
     /// # Errors
     ///
-    /// [`AnatomyError::NonFiniteResidual`] if the residual was observed and holds infinities or NaNs.
+    /// [`AnatomyError::NonFiniteResidual`] if the residual holds infinities or NaNs.
     pub fn finish(self, batch: &TokenBatch, text: &dyn Fn(u32) -> String) -> Result<Finished, AnatomyError> {
-        let Self { residual, sinks, prediction, page, request, d_model } = self;
+        let Self { finite, residual, sinks, prediction, page, request, d_model } = self;
+        if let Some(FiniteTap { last, values: values @ 1.. }) = finite {
+            return Err(AnatomyError::NonFiniteResidual { block: last, values });
+        }
         let mut anatomy = Anatomy {
             sinks: sinks.map(|tap| tap.finish(request.definition, request.epsilon, request.seed)),
             perplexity: prediction.as_ref().and_then(PredictionTap::perplexity),
@@ -128,6 +139,31 @@ impl AnatomyTaps {
                 Ok(Finished::SecondLook(Box::new(SecondLook { tap, residual, rest: anatomy, request, d_model })))
             }
         }
+    }
+}
+
+/// Counts what is not finite in the residual after the last block, for want of a look at every block: what is broken on the
+/// way stays broken.
+#[derive(Debug)]
+struct FiniteTap {
+    last: usize,
+    values: u64,
+}
+
+impl Tap for FiniteTap {
+    type Partial = u64;
+
+    fn wants(&self, point: Point, block: usize) -> bool {
+        point == Point::Residual && block == self.last
+    }
+
+    fn observe(&self, event: &Event<'_>) -> u64 {
+        let EventData::Rows(rows) = event.data else { return 0 };
+        rows.iter().filter(|value| !value.is_finite()).count() as u64
+    }
+
+    fn merge(&mut self, _point: Point, _place: &Place, values: u64) {
+        self.values += values;
     }
 }
 

@@ -9,7 +9,7 @@ use sinkscope_model::architecture::NormKind;
 use sinkscope_model::pass::{Continuations, Step};
 
 const REQUEST: CensusRequest =
-    CensusRequest { channels: vec![], full: false, blocks: None, walk: Walk::Predict, seed: 0 };
+    CensusRequest { channels: vec![], full: false, blocks: None, first: None, walk: Walk::Predict, seed: 0 };
 
 fn model(family: &str) -> Model {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/families").join(family);

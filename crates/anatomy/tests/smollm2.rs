@@ -227,7 +227,8 @@ fn threads_and_groups_change_no_bit() {
 fn the_census_is_that_of_the_reference_and_predicts_the_spike() {
     let reference: Value = serde_json::from_str(REFERENCE).expect("JSON");
     let model = Model::open(MODEL).expect("the fetched model");
-    let request = CensusRequest { channels: vec![], full: false, blocks: None, walk: Walk::Predict, seed: 0 };
+    let request =
+        CensusRequest { channels: vec![], full: false, blocks: None, first: None, walk: Walk::Predict, seed: 0 };
     let found = census(&model, &request, &|_, _| {}).expect("a census");
     let expected = &reference["census_block_24"];
     let relative = number(&reference["tolerance"]["frobenius_relative"]);

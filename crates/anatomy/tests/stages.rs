@@ -385,8 +385,11 @@ fn a_residual_that_is_not_finite_is_an_error_with_its_block() {
     pass.residual[3][100] = f32::NAN;
     pass.residual[3][101] = f32::NEG_INFINITY;
     pass.residual[4][7] = f32::NAN;
-    let mut taps =
-        AnatomyTaps::new(&residual_request(), ModelSize { layers: 8, heads: 1, d_model: pass.d_model }, &pass.batch);
+    let mut taps = AnatomyTaps::new(
+        &residual_request(),
+        ModelSize { layers: 8, heads: 1, d_model: pass.d_model, registers: 0 },
+        &pass.batch,
+    );
     pass.show(taps.residual.as_mut().expect("asked for"), Division::WHOLE);
     let error = taps.finish(&pass.batch, &|_| String::new()).expect_err("not finite");
     assert!(error.to_string().starts_with("the residual after block 3 holds 2 infinite"), "{error}");

@@ -52,7 +52,8 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
         seed: Some(request.run.seed),
         results: anatomy,
     };
-    output.stage("anatomy.json", &envelope, &anatomy_tables(&envelope.results)?)?;
+    let is_there = |name: &str| request.run.out.as_ref().is_some_and(|out| out.join(name).exists());
+    output.stage("anatomy.json", &envelope, &anatomy_tables(&envelope.results, is_there)?)?;
     let framed = Box::new(envelope.without_architecture());
     let found =
         Found { directory: request.run.out.clone().unwrap_or_default(), output: outputs::Output::Anatomy(framed) };

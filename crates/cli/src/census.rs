@@ -5,7 +5,8 @@ use std::time::Instant;
 use anyhow::Result;
 use sinkscope_anatomy::census::{self, census};
 use sinkscope_anatomy::definitions;
-use sinkscope_model::Model;
+use sinkscope_model::tokenizer::Tokenizer;
+use sinkscope_model::{Model, ModelError};
 use sinkscope_report::census_tables::census_tables;
 use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
 use sinkscope_report::terminal;
@@ -29,6 +30,7 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
         channels: request.channels.clone(),
         full: request.full,
         blocks: None,
+        first: first_token(&model)?,
         walk: census::Walk::Predict,
         seed: request.run.seed,
     };
@@ -61,4 +63,14 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
     };
     output.write("census.json", &envelope, &census_tables(Some(&envelope.results))?)?;
     Output::print(|style| terminal::census(&envelope, style))
+}
+
+/// The token that the model's tokeniser puts first, if it puts one there.
+fn first_token(model: &Model) -> Result<Option<u32>, ModelError> {
+    let checkpoint = model.checkpoint();
+    let tokenizer = match Tokenizer::from_metadata(checkpoint.metadata(), checkpoint.path()) {
+        Err(ModelError::Unsupported { .. }) => None,
+        tokenizer => tokenizer?,
+    };
+    Ok(tokenizer.filter(Tokenizer::adds_bos).and_then(|tokenizer| tokenizer.bos()))
 }

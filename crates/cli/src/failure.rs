@@ -72,6 +72,7 @@ fn status(error: &anyhow::Error) -> u8 {
             ReportError::Unusable { .. }
             | ReportError::Nothing { .. }
             | ReportError::Malformed { .. }
+            | ReportError::Records(_)
             | ReportError::Unreadable { .. },
         ) = cause.downcast_ref()
         {

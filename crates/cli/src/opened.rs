@@ -42,6 +42,7 @@ impl Opened {
         let tokenizer = tokenizer(&model, options)?;
         let Data { batch, source, sha256, bos } =
             data::load(&text_request(options), tokenizer.as_ref(), architecture.vocabulary)?;
+        let batch = batch.with_registers(architecture);
         if let LengthFit::Beyond { max_positions } = model.check_length(batch.seq_len)? {
             tracing::warn!(
                 "sequences of {} tokens are longer than the {max_positions} positions that {} was made for",

@@ -68,10 +68,11 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
 
 /// The tokens that means are taken of; a `.json` file holds token ids, any other text.
 fn calibration(file: &Path, request: &OperateRequest, opened: &Opened) -> Result<TokenBatch, ModelError> {
+    let architecture = opened.model.architecture();
     let ids = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let (text, tokens) = if ids { (None, Some(file)) } else { (Some(file), None) };
-    let seq_len = if ids { None } else { Some(opened.batch.seq_len) };
+    let seq_len = if ids { None } else { Some(opened.batch.seq_len - architecture.registers) };
     let wanted = TextRequest { text, tokens, seq_len, sequences: None, ..text_request(&request.text) };
-    let vocabulary = opened.model.architecture().vocabulary;
-    Ok(data::load(&wanted, opened.tokenizer.as_ref(), vocabulary)?.batch)
+    let data = data::load(&wanted, opened.tokenizer.as_ref(), architecture.vocabulary)?;
+    Ok(data.batch.with_registers(architecture))
 }

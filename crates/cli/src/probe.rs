@@ -72,15 +72,16 @@ pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
 /// What the items stand behind.
 fn prefix(request: &ProbeRequest, opened: &Opened) -> Result<Vec<u32>, ModelError> {
     let wrong = |reason: String| Err(ModelError::Request(reason));
+    let registers = &opened.batch.tokens[..opened.model.architecture().registers];
     let Some(text) = &request.prefix else {
-        let position = request.position.unwrap_or(0);
+        let position = registers.len() + request.position.unwrap_or(0);
         let first = &opened.batch.tokens[..opened.batch.seq_len];
         return match first.get(..position) {
             Some(prefix) => Ok(prefix.to_vec()),
             None => wrong(format!(
-                "--position {position} is beyond the text's first sequence of {} tokens; give a larger --seq-len, or a \
-                 --prefix",
-                first.len()
+                "--position {} is beyond the text's first sequence of {} tokens; give a larger --seq-len, or a --prefix",
+                position - registers.len(),
+                first.len() - registers.len()
             )),
         };
     };
@@ -95,6 +96,6 @@ fn prefix(request: &ProbeRequest, opened: &Opened) -> Result<Vec<u32>, ModelErro
             "--position {position} does not follow the prefix, which has {} tokens; leave it out",
             prefix.len()
         )),
-        _ => Ok(prefix),
+        _ => Ok([registers, &prefix].concat()),
     }
 }

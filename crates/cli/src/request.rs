@@ -216,7 +216,7 @@ impl OperateArguments {
         check_epsilon(self.epsilon)?;
         let mut operations = self.operations.clone();
         // Where the model is left out, what stands in its place is an operation.
-        if run.model.parse::<Operation>().is_ok() && !Path::new(&run.model).exists() {
+        if Operation::is_meant(&run.model) && !Path::new(&run.model).exists() {
             operations.insert(0, std::mem::replace(&mut run.model, DEMO.to_owned()));
         }
         if operations.is_empty() {

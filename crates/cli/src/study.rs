@@ -36,14 +36,20 @@ pub fn run(request: &StudyRequest, start: Instant) -> Result<()> {
     if request.launcher == Launcher::Slurm {
         return submit(request, &study, &kept);
     }
-    let (results, failures) = if request.tables_only {
-        (tabulate(&study, &Summaries::read(&kept)?, None)?, Vec::new())
+    let (plan, failures) = if request.tables_only {
+        (None, Vec::new())
     } else {
         let plan = Plan::new(&study)?;
         let chosen = plan.select(&study, &request.selection)?;
+        OutputDirectory::prepare(&kept)?;
         let outcome = train_missing(request, &study, &chosen, &kept)?;
-        (tabulate(&study, &Summaries::read(&kept)?, Some(&plan))?, outcome.failures)
+        (Some(plan), outcome.failures)
     };
+    let summaries = Summaries::read(&kept)?;
+    let results = tabulate(&study, &summaries, plan.as_ref())?;
+    for (name, reason) in summaries.damaged() {
+        tracing::warn!("{}: is no summary that can be read: {reason}", kept.join(name).display());
+    }
     for name in &results.unused {
         tracing::warn!("{}: belongs to no run of the study as it is now", kept.join(name).display());
     }

@@ -31,6 +31,7 @@ use crate::request::TrainRequest;
 /// If the recipe, its data or the directory is wrong, the run diverges or is interrupted, or files cannot be written. What
 /// was saved before stays.
 pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
+    let mut out = OutputDirectory::prepare(&request.out)?;
     let recipe: Recipe = recipe_file::read(&request.recipe)?;
     let source = Source::open(&recipe.source())?;
     let architecture = recipe.architecture(source.vocabulary())?;
@@ -91,7 +92,6 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
         seed: Some(recipe.seed),
         results: Trained { recipe, cost, steps, looks },
     };
-    let mut out = OutputDirectory::prepare(&request.out)?;
     out.stage("train.json", &envelope.to_json("train.json")?)?;
     out.commit()?;
     let name = request.out.display().to_string();

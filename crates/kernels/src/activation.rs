@@ -272,40 +272,6 @@ pub fn activate_gated_backward<F: Float>(
     }
 }
 
-/// The same in place, where the operands are not needed any more: `gate` becomes its gradient, `up` becomes its gradient, and
-/// the gradient of the hidden activations becomes the hidden activations. Half the memory traffic.
-///
-/// # Shapes
-/// All slices have the same length.
-pub fn activate_gated_backward_in_place<F: Float>(
-    activation: Activation,
-    gate: &mut [F],
-    up: &mut [F],
-    d_hidden: &mut [F],
-) {
-    fn each<F: Float, C: Curve>(gate: &mut [F], up: &mut [F], d_hidden: &mut [F]) {
-        assert!(up.len() == gate.len() && d_hidden.len() == gate.len(), "activate_gated_backward: lengths differ");
-        dispatch(
-            #[inline(always)]
-            || {
-                for ((gate, up), d_hidden) in gate.iter_mut().zip(up).zip(d_hidden) {
-                    let (active, slope) = C::value_and_slope(*gate);
-                    let (u, d) = (*up, *d_hidden);
-                    *gate = d * u * slope;
-                    *up = d * active;
-                    *d_hidden = u * active;
-                }
-            },
-        );
-    }
-    match activation {
-        Activation::Silu => each::<F, Silu>(gate, up, d_hidden),
-        Activation::Gelu => each::<F, Gelu>(gate, up, d_hidden),
-        Activation::GeluTanh => each::<F, GeluTanh>(gate, up, d_hidden),
-        Activation::Relu => each::<F, Relu>(gate, up, d_hidden),
-    }
-}
-
 /// `x = cap * tanh(x / cap)`, as Gemma 2 bounds scores and logits.
 #[inline(always)]
 pub fn soft_cap<F: Float>(x: &mut [F], cap: F) {
@@ -384,17 +350,13 @@ mod tests {
     }
 
     fn gated_backward<F: Float>(activation: Activation, d_hidden: &[f64], gate: &[f64], up: &[f64]) -> [Vec<F>; 3] {
-        let (mut d_hidden, mut gate, mut up) = (convert::<F>(d_hidden), convert::<F>(gate), convert::<F>(up));
+        let (d_hidden, gate, up) = (convert::<F>(d_hidden), convert::<F>(gate), convert::<F>(up));
         let mut out = [vec![F::ONE; gate.len()], vec![F::ONE; gate.len()], vec![F::ONE; gate.len()]];
         let [d_gate, d_up, hidden] = &mut out;
         activate_gated_backward(activation, d_gate, d_up, hidden, &d_hidden, &gate, &up);
         let mut again = vec![F::ONE; gate.len()];
         activate_gated_into(activation, &mut again, &gate, &up);
         assert_close("the hidden activations of forward and backward", &again, &convert(&wide(&out[2])), 1e-6);
-        activate_gated_backward_in_place(activation, &mut gate, &mut up, &mut d_hidden);
-        for (in_place, out) in [gate, up, d_hidden].iter().zip(&out) {
-            assert_close("in place", in_place, &wide(out), 1e-6);
-        }
         out
     }
 

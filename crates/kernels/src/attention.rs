@@ -64,6 +64,8 @@ pub struct Scan<F> {
     /// queries_per_key x rows: log of the sum of exponentials of the scores, of an entry that is no key too; for sigmoids, log
     /// of the sum of weights.
     pub log_sum_exp: Vec<F>,
+    /// queries_per_key x rows: what the weights of each query on all keys add up to.
+    pub mass: Vec<F>,
     /// queries_per_key x rows: weight of each query on itself.
     pub to_self: Vec<F>,
     /// queries_per_key x rows: weight of each query on position 0.
@@ -83,6 +85,7 @@ impl<F: Float> Scan<F> {
             Look::Scan => Some(Self {
                 received: of_length(keys),
                 log_sum_exp,
+                mass: of_length(rows),
                 to_self: of_length(rows),
                 to_first: of_length(rows),
                 entropy: of_length(rows),
@@ -287,7 +290,8 @@ fn attend_tile<F: Float>(
                 }
                 if let Some(&slope) = extras.slopes.get(head) {
                     subtract_distances(seen, slope, &scratch.ramp, last - first);
-                    subtract_distances(sinks, slope, &scratch.ramp, position);
+                    let met_at = extras.sinks.map_or(position, |sinks| position.min(sinks.last_position));
+                    subtract_distances(sinks, slope, &scratch.ramp, met_at);
                 }
                 let entry = extras.entry.map(|entry| entry.score(tile.row + row, head));
                 let (far_part, near_part) = ((0, &mut *sinks), (low + first, &mut *seen));
@@ -308,6 +312,10 @@ fn attend_tile<F: Float>(
                     continue;
                 }
                 scan.entropy[at] = log_sum - sums.weighted / sums.sum;
+                scan.mass[at] = match group.weighting {
+                    Weighting::Softmax => F::ONE - sums.entry,
+                    Weighting::Sigmoid { .. } => sums.sum - sums.entry,
+                };
                 scan.to_self[at] = seen[seen.len() - 1];
                 let first_key = if low + first == 0 { seen.first() } else { sinks.first() };
                 scan.to_first[at] = first_key.copied().unwrap_or(F::ZERO);

@@ -11,12 +11,12 @@ use crate::recipe::Recipe;
 pub struct Cost {
     /// Weights.
     pub parameters: u64,
-    /// Tokens trained on.
+    /// Tokens trained on: steps times sequences times `seq_len`, what fills up short documents included.
     pub tokens: u64,
     /// Floating-point operations of its products, two per multiply-add: forward, and twice that backward.
     pub flops: f64,
-    /// About how much memory it takes, in bytes: weights (plain and packed both ways), gradients, two moments, and what the
-    /// backward needs of the forward.
+    /// About how much memory it takes, in bytes: weights (plain, packed both ways and as files have them), gradients, two
+    /// moments, what the backward needs of the forward, and what a look keeps.
     pub memory: u64,
 }
 
@@ -39,22 +39,28 @@ impl Cost {
     }
 }
 
-/// Copies of every weight: itself, packed for products both ways, its gradient, two moments.
-const COPIES: u64 = 6;
+/// Copies of every weight: itself, packed for products both ways, its gradient, two moments, and two as files have it while
+/// the model is looked at.
+const COPIES: u64 = 8;
 
 /// The size of a run of this recipe.
 pub fn cost(recipe: &Recipe, a: &Architecture) -> Cost {
-    let training = &recipe.training;
-    let rows = training.sequences * training.seq_len;
-    let tokens = training.steps * rows as u64;
+    let (training, watch) = (&recipe.training, &recipe.watch);
+    let product =
+        |factors: &[usize]| factors.iter().fold(1, |product: u64, &factor| product.saturating_mul(factor as u64));
+    let positions = training.seq_len.saturating_add(a.registers);
+    let rows = product(&[training.sequences, positions]);
+    let tokens = training.steps.saturating_mul(product(&[training.sequences, training.seq_len]));
     let parameters = sinkscope_model::parameters::count(a);
     let (d, query, key) = (a.d_model as u64, a.query_width() as u64, a.key_width() as u64);
     let of_layer = 6 * d + 2 * query + 2 * key + 2 * a.d_ffn as u64;
-    let part = (rows / training.accumulation) as u64;
+    let part = (rows / training.accumulation as u64).saturating_mul(of_layer * a.layers.len() as u64);
+    // Ids, and what is kept of every token after every block.
+    let looked_at = product(&[watch.sequences, watch.seq_len.saturating_add(a.registers), a.blocks() + 2, 2]);
     Cost {
         parameters,
         tokens,
-        flops: 3.0 * a.flops_per_token(training.seq_len, true) * tokens as f64,
-        memory: 4 * (COPIES * parameters + part * of_layer * a.layers.len() as u64),
+        flops: 3.0 * a.flops_per_token(positions, true) * training.steps as f64 * rows as f64,
+        memory: (COPIES * parameters).saturating_add(part).saturating_add(looked_at).saturating_mul(4),
     }
 }

@@ -81,9 +81,4 @@ impl Interrupt {
         let both = Signal::ALL.into_iter().zip(&self.asked);
         both.filter(|(_, asked)| asked.load(Ordering::SeqCst)).map(|(signal, _)| signal).next()
     }
-
-    /// Exit status to end with, if an end was asked for.
-    pub fn exit_code(&self) -> Option<u8> {
-        self.requested().map(Signal::exit_code)
-    }
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_model::architecture::{
     Activation, Architecture, AttentionGate, FeedForward, FeedForwardKind, GateSignal, Granularity, Layer, NormKind,
-    NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting,
+    NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting, check_layer_count,
 };
 
 use crate::data::bigram_backcopy::BigramBackcopyTask;
@@ -83,7 +83,7 @@ pub struct ModelChoice {
     #[serde(default)]
     pub key_value_bias: bool,
     /// Register tokens: so many ids beyond the vocabulary stand at the first positions of every sequence, predict nothing and
-    /// are predicted by nothing. They are part of `seq_len`.
+    /// are predicted by nothing. They are not part of `seq_len`.
     #[serde(default)]
     pub registers: usize,
     /// A gate on the heads' outputs (Table 7).
@@ -336,6 +336,9 @@ impl Recipe {
     pub fn architecture(&self, vocabulary: usize) -> Result<Architecture, LabError> {
         let m = &self.model;
         let wrong = |reason: String| Err(LabError::Request(reason));
+        if let Err(reason) = check_layer_count(m.layers) {
+            return wrong(format!("model: {reason}"));
+        }
         let head_dim = match m.head_dim {
             Some(head_dim) => head_dim,
             None if m.heads > 0 && m.d_model.is_multiple_of(m.heads) => m.d_model / m.heads,
@@ -382,7 +385,7 @@ impl Recipe {
             head_dim,
             d_ffn,
             vocabulary: vocabulary + m.registers,
-            max_positions: seq_len,
+            max_positions: seq_len + m.registers,
             norm: match m.norm {
                 NormChoice::RmsNorm => NormKind::RmsNorm,
                 NormChoice::LayerNorm => NormKind::LayerNorm,
@@ -409,7 +412,7 @@ impl Recipe {
                 WeightingChoice::Softmax => Weighting::Softmax,
                 WeightingChoice::SoftmaxPlusOne => Weighting::SoftmaxPlusOne,
                 WeightingChoice::SinkLogit => Weighting::SinkLogit,
-                WeightingChoice::Sigmoid => Weighting::Sigmoid { bias: -(seq_len as f64).ln() },
+                WeightingChoice::Sigmoid => Weighting::Sigmoid { bias: -(self.training.seq_len as f64).ln() },
             },
             key_value_bias: m.key_value_bias,
             gate: m.gate.map(|gate| AttentionGate { signal: gate.signal, granularity: gate.granularity }),
@@ -417,6 +420,7 @@ impl Recipe {
             logit_soft_cap: None,
             embedding_scale: 1.0,
             tied_embeddings: m.tied_embeddings,
+            registers: m.registers,
         };
         architecture.validate().map_err(|reason| LabError::Request(format!("model: {reason}")))?;
         self.check()?;
@@ -444,13 +448,6 @@ impl Recipe {
             if value < 2 {
                 return wrong(format!("{what} = {value}; a sequence that predicts something has at least 2 tokens"));
             }
-        }
-        let registers = self.model.registers;
-        if registers + 2 > t.seq_len.min(w.seq_len) {
-            return wrong(format!(
-                "model.registers = {registers} leave no two tokens of sequences of {}",
-                t.seq_len.min(w.seq_len)
-            ));
         }
         let last = t.loss_to.unwrap_or(t.seq_len);
         if t.loss_from > last || last > t.seq_len {

@@ -8,11 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use sinkscope_model::spelling::nearest;
 
 use crate::LabError;
-
-/// Least likeness of two names for one to be a slip of the other.
-const ALIKE: f64 = 0.75;
 
 /// Reads a recipe.
 ///
@@ -93,12 +91,10 @@ fn refused<'a>(message: &'a str, beginning: &str) -> Option<(&'a str, Vec<&'a st
 
 /// The nearest known name, or all of them.
 pub(crate) fn advice(unknown: &str, known: &[String]) -> String {
-    let likeness = |name: &String| strsim::jaro_winkler(last(unknown), last(name));
-    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match nearest {
-        Some(nearest) if likeness(nearest) >= ALIKE => format!("did you mean {nearest}?"),
-        Some(_) => format!("known are {}", known.join(", ")),
-        None => "there are none here".into(),
+    match nearest(last(unknown), known, |name| last(name)) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None if known.is_empty() => "there are none here".into(),
+        None => format!("known are {}", known.join(", ")),
     }
 }
 

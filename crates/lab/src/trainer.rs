@@ -9,7 +9,6 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_anatomy::error::AnatomyError;
-use sinkscope_model::Parameters;
 use sinkscope_model::architecture::Architecture;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::{StoredTensor, config, in_memory};
@@ -120,8 +119,8 @@ pub enum Event<'a> {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ended {
-    /// All steps are done; the last look.
-    Finished(Box<Record>),
+    /// All steps are done.
+    Finished,
     /// It was asked to stop, and saved, after so many steps.
     Stopped(u64),
 }
@@ -134,17 +133,15 @@ impl Trainer {
     pub fn new(recipe: Recipe, source: Source) -> Result<Self, LabError> {
         let architecture = recipe.architecture(source.vocabulary())?;
         let parameters = initialise(&architecture, &recipe.model.initialisation, recipe.seed)?;
-        let network = Network::new(architecture, parameters)?;
+        let mut network = Network::new(architecture.clone(), parameters)?;
         let training = &recipe.training;
-        let workspace = network.workspace(training.sequences / training.accumulation, training.seq_len);
-        let mut shape = network.parameters.clone();
-        let lengths: Vec<usize> = shape.values_mut().iter().map(|values| values.len()).collect();
-        let inventory = shape.inventory(network.architecture());
+        let registers = architecture.registers;
+        let workspace = network.workspace(training.sequences / training.accumulation, training.seq_len + registers);
+        let lengths: Vec<usize> = network.parameters.values_mut().iter().map(|values| values.len()).collect();
+        let inventory = network.parameters.inventory(&architecture);
         let optimizer = AdamW::new(&inventory, &lengths, &recipe.optimizer);
-        let registers = recipe.model.registers;
-        let held_out = source.held_out(recipe.watch.sequences, recipe.watch.seq_len - registers)?;
-        let Batch { sequences, seq_len, inputs, .. } = after_registers(held_out, registers, source.vocabulary());
-        let held_out = TokenBatch { sequences, seq_len, tokens: inputs };
+        let Batch { sequences, seq_len, inputs, .. } = source.held_out(recipe.watch.sequences, recipe.watch.seq_len)?;
+        let held_out = TokenBatch { sequences, seq_len, tokens: inputs }.with_registers(&architecture);
         let state = State {
             recipe: recipe.clone(),
             data: source.identity().sha256.clone(),
@@ -158,24 +155,9 @@ impl Trainer {
         Ok(Self { recipe, source, network, workspace, optimizer, held_out, state })
     }
 
-    /// What is trained.
-    pub fn architecture(&self) -> &Architecture {
-        self.network.architecture()
-    }
-
     /// Where its tokens come from.
     pub fn source(&self) -> &Source {
         &self.source
-    }
-
-    /// The weights.
-    pub fn parameters(&mut self) -> &mut Parameters<f32> {
-        &mut self.network.parameters
-    }
-
-    /// Steps done.
-    pub fn steps_done(&self) -> u64 {
-        self.state.step
     }
 
     /// One step of the optimiser.
@@ -185,10 +167,9 @@ impl Trainer {
     pub fn step(&mut self) -> Result<StepReport, LabError> {
         let training = self.recipe.training;
         let step = self.state.step;
-        let registers = self.recipe.model.registers;
-        let batch = self.source.training(step, training.sequences, training.seq_len - registers)?;
-        let mut batch = after_registers(batch, registers, self.source.vocabulary());
+        let mut batch = self.source.training(step, training.sequences, training.seq_len)?;
         restrict(&mut batch, training.loss_from, training.loss_to.unwrap_or(training.seq_len));
+        let batch = after_registers(batch, self.network.architecture());
         let loss = self.add_gradients(&batch)?;
         if !loss.mean().is_finite() {
             return Err(LabError::Diverged { step, loss: loss.mean() });
@@ -261,7 +242,7 @@ impl Trainer {
                 tell(Event::Saved(step));
                 return Ok(Ended::Stopped(step));
             }
-            let mut looked = None;
+            let mut nll = None;
             if self.state.looked != Some(step) && (saves || step.is_multiple_of(watch.every)) {
                 let seconds = since.0.elapsed().as_secs_f64();
                 let tokens = (step - since.1) as usize * self.tokens_per_step();
@@ -273,19 +254,15 @@ impl Trainer {
                 metrics.record(step, &record, &timing)?;
                 tell(Event::Look(step, &record));
                 since = (Instant::now(), step);
-                looked = Some(record);
+                nll = Some(record.watched.nll);
             }
             if step > 0 && saves && resumed != Some(step) {
                 metrics.sync()?;
-                self.save(&mut checkpoints, looked.as_ref().map(|record| record.watched.nll))?;
+                self.save(&mut checkpoints, nll)?;
                 tell(Event::Saved(step));
             }
             if step == steps {
-                let record = match looked {
-                    Some(record) => record,
-                    None => self.record()?,
-                };
-                return Ok(Ended::Finished(Box::new(record)));
+                return Ok(Ended::Finished);
             }
             let report = self.step()?;
             tell(Event::Step(&report));
@@ -367,15 +344,13 @@ impl Trainer {
                 NamedTensor::new(name.as_str(), shape.as_slice(), values.as_slice())
             })
             .collect();
-        let moments = |which: &str, moments: &'_ [Vec<f32>]| -> Vec<NamedTensor<'static>> {
-            let named = moments.iter().zip(&names);
-            named
-                .map(|(values, info)| {
-                    NamedTensor::new(format!("{which}.{}", info.name), vec![values.len()], values.clone())
-                })
-                .collect()
-        };
-        let optimizer = [moments("mean", &self.optimizer.mean), moments("square", &self.optimizer.square)].concat();
+        let mut optimizer = Vec::new();
+        for (which, moments) in [("mean", &self.optimizer.mean), ("square", &self.optimizer.square)] {
+            for (values, info) in moments.iter().zip(&names) {
+                let name = format!("{which}.{}", info.name);
+                optimizer.push(NamedTensor::new(name, vec![values.len()], values.as_slice()));
+            }
+        }
         let config = serde_json::to_vec_pretty(&config(&architecture))
             .map_err(|error| LabError::Request(format!("the configuration cannot be written: {error}")))?;
         let mut files: Vec<(&str, &[u8])> = vec![("config.json", &config)];
@@ -400,32 +375,34 @@ fn restrict(batch: &mut Batch, from: usize, to: usize) {
     }
 }
 
-/// Puts the ids beyond a vocabulary before every sequence. They have no targets.
-fn after_registers(batch: Batch, registers: usize, vocabulary: usize) -> Batch {
-    if registers == 0 {
+/// Puts registers before every sequence. They have no targets.
+fn after_registers(batch: Batch, architecture: &Architecture) -> Batch {
+    if architecture.registers == 0 {
         return batch;
     }
-    let prefixed = |rows: &[u32], prefix: &dyn Fn(usize) -> u32| -> Vec<u32> {
-        rows.chunks(batch.seq_len).flat_map(|row| (0..registers).map(prefix).chain(row.iter().copied())).collect()
-    };
-    Batch {
-        sequences: batch.sequences,
-        seq_len: batch.seq_len + registers,
-        inputs: prefixed(&batch.inputs, &|register| (vocabulary + register) as u32),
-        targets: prefixed(&batch.targets, &|_| IGNORED),
-    }
+    let Batch { sequences, seq_len, inputs, targets } = batch;
+    let of_registers = vec![IGNORED; architecture.registers];
+    let targets = targets.chunks(seq_len).flat_map(|row| [&of_registers, row].concat()).collect();
+    let TokenBatch { tokens, sequences, seq_len } =
+        TokenBatch { tokens: inputs, sequences, seq_len }.with_registers(architecture);
+    Batch { sequences, seq_len, inputs: tokens, targets }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe_file;
 
     #[test]
     fn registers_stand_first_and_only_chosen_positions_count() {
-        let batch = Batch { sequences: 2, seq_len: 3, inputs: vec![1, 2, 3, 4, 5, 6], targets: vec![2, 3, 9, 5, 6, 9] };
-        let mut batch = after_registers(batch, 2, 10);
+        let mut recipe: Recipe =
+            recipe_file::parse(include_str!("../../../recipes/nano.toml"), Path::new("nano.toml")).expect("a recipe");
+        recipe.model.registers = 2;
+        let mut batch =
+            Batch { sequences: 2, seq_len: 3, inputs: vec![1, 2, 3, 4, 5, 6], targets: vec![2, 3, 9, 5, 6, 9] };
+        restrict(&mut batch, 1, 2);
+        let batch = after_registers(batch, &recipe.architecture(10).expect("a model"));
         assert_eq!((batch.seq_len, &batch.inputs[..]), (5, &[10, 11, 1, 2, 3, 10, 11, 4, 5, 6][..]));
-        restrict(&mut batch, 3, 4);
         let none = IGNORED;
         assert_eq!(batch.targets, [none, none, 2, 3, none, none, none, 5, 6, none]);
     }

@@ -29,7 +29,7 @@ fn train_until_asked() {
     if ends == "never" {
         std::thread::sleep(Duration::from_secs(60));
     }
-    std::process::exit(interrupt.exit_code().expect("a status").into());
+    std::process::exit(interrupt.requested().expect("a signal").exit_code().into());
 }
 
 fn start(ends: &str) -> (Child, BufReader<ChildStdout>) {

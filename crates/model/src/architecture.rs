@@ -56,6 +56,15 @@ pub struct Architecture {
     pub embedding_scale: f64,
     /// Whether the output head is the embedding matrix.
     pub tied_embeddings: bool,
+    /// Learned tokens that stand before every sequence: the last ids of the vocabulary.
+    #[serde(default, skip_serializing_if = "no_registers")]
+    pub registers: usize,
+}
+
+// Of serde's form.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn no_registers(registers: &usize) -> bool {
+    *registers == 0
 }
 
 /// How attention scores become weights.
@@ -168,9 +177,9 @@ impl NormPlacement {
         }
     }
 
-    /// Whether a block normalises what it adds.
-    pub fn on_output(self) -> bool {
-        matches!(self, Self::Sandwich | Self::Output | Self::SandwichQkInput)
+    /// Whether a block has a norm behind it: of what it adds, or of the residual after it.
+    pub fn has_output_norm(self) -> bool {
+        matches!(self, Self::Sandwich | Self::Output | Self::SandwichQkInput | Self::Post)
     }
 }
 
@@ -312,6 +321,22 @@ pub enum RopeScaling {
     },
 }
 
+/// Most layers of a model that is read or trained. No real one comes near.
+const MOST_LAYERS: usize = 1 << 12;
+
+/// Whether a model can have so many layers: to be asked before there is a list of them.
+///
+/// # Errors
+/// What would be right.
+pub fn check_layer_count(count: usize) -> Result<(), String> {
+    let possible = (1..=MOST_LAYERS).contains(&count);
+    if possible {
+        Ok(())
+    } else {
+        Err(format!("the number of layers is {count}; it must lie between 1 and {MOST_LAYERS}"))
+    }
+}
+
 impl Architecture {
     /// Number of blocks, 2 L (attention and feed-forward).
     pub fn blocks(&self) -> usize {
@@ -377,7 +402,6 @@ impl Architecture {
     pub fn validate(&self) -> Result<(), String> {
         let positive = [
             ("hidden size", self.d_model),
-            ("number of layers", self.layers.len()),
             ("number of heads", self.heads),
             ("number of key-value heads", self.kv_heads),
             ("head size", self.head_dim),
@@ -391,6 +415,10 @@ impl Architecture {
                 return Err(format!("the {what} is {value}; it must lie between 1 and 2^30"));
             }
         }
+        if self.registers >= self.vocabulary {
+            return Err(format!("{} registers leave nothing of a vocabulary of {}", self.registers, self.vocabulary));
+        }
+        check_layer_count(self.layers.len())?;
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} heads cannot share {} key-value heads evenly", self.heads, self.kv_heads));
         }
@@ -484,7 +512,21 @@ impl Rope {
                 return Err(format!("{} rope factors for {half} frequencies", list.len()));
             }
         }
-        Ok(())
+        let numbers: Vec<f64> = match &self.scaling {
+            RopeScaling::None => Vec::new(),
+            RopeScaling::Linear { factor } => vec![*factor],
+            RopeScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_positions } => {
+                vec![*factor, *low_frequency_factor, *high_frequency_factor, *original_positions as f64]
+            }
+            RopeScaling::LongRope { short, long, original_positions, magnitude } => {
+                [&short[..], long, &[*magnitude, *original_positions as f64]].concat()
+            }
+            RopeScaling::Divisors { divisors } => divisors.clone(),
+        };
+        match numbers.iter().find(|number| !(**number > 0.0 && number.is_finite())) {
+            Some(number) => Err(format!("the rope scaling holds {number}; all its numbers must be positive")),
+            None => Ok(()),
+        }
     }
 
     /// The angle per position of each rotated pair, and the factor on cosines and sines, for sequences of `seq_len`.

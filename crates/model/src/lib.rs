@@ -15,6 +15,7 @@ mod family;
 mod linear;
 mod model;
 pub mod parameters;
+pub mod spelling;
 mod weights;
 
 pub use error::ModelError;

@@ -93,15 +93,8 @@ impl Model {
     /// # Errors
     /// If a value is not finite.
     pub fn embedding<F: Float>(&self, id: u32) -> Result<Vec<F>, ModelError> {
-        self.embeddings(id as usize..id as usize + 1)
-    }
-
-    /// The embeddings of a range of token ids, before any scale: ids x d_model.
-    ///
-    /// # Errors
-    /// If a value is not finite.
-    pub fn embeddings<F: Float>(&self, ids: Range<usize>) -> Result<Vec<F>, ModelError> {
-        self.weights.rows(Role::Embedding, ids, self.architecture.d_model, &self.architecture)
+        let row = id as usize..id as usize + 1;
+        self.weights.rows(Role::Embedding, row, self.architecture.d_model, &self.architecture)
     }
 
     /// Learned positions `0 .. count`, count x d_model; `None` if the model has none.
@@ -172,7 +165,7 @@ impl Model {
         let linear = |role, inputs| self.weights.linear(role, layer, inputs, a);
         let values = |role| self.weights.values(role, layer, a);
         let qk = a.qk_norm != QkNorm::None;
-        let after = a.norm_placement.on_output() || a.norm_placement == NormPlacement::Post;
+        let after = a.norm_placement.has_output_norm();
         Ok(AttentionBlock {
             input_norm: self.input_norm(2 * layer + 1)?,
             value_reads_residual: a.norm_placement == NormPlacement::SandwichQkInput,
@@ -222,7 +215,7 @@ impl Model {
         let kind = a.feed_forward.kind;
         let hidden = kind == FeedForwardKind::TwoLayer;
         let present = kind != FeedForwardKind::Absent;
-        let after = a.norm_placement.on_output() || a.norm_placement == NormPlacement::Post;
+        let after = a.norm_placement.has_output_norm();
         Ok(FeedForwardBlock {
             input_norm: self.input_norm(2 * layer + 2)?,
             gate: hidden.then(|| linear(Role::Gate, a.d_model)).transpose()?,

@@ -1,7 +1,8 @@
 //! All weights of a model in memory at once: what training changes and checkpoints are written from.
 
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use std::borrow::Cow;
+
+use safetensors::{Dtype, View};
 use serde_json::Value;
 use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::transpose;
@@ -252,6 +253,21 @@ pub struct StoredTensor {
     pub values: Vec<f32>,
 }
 
+impl View for StoredTensor {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+    fn data_len(&self) -> usize {
+        size_of_val(&self.values[..])
+    }
+}
+
 impl Parameters<f32> {
     /// All weights as a checkpoint of this architecture holds them.
     pub fn tensors(&mut self, architecture: &Architecture) -> Vec<StoredTensor> {
@@ -311,17 +327,8 @@ pub fn in_memory(
     architecture: &Architecture,
     parameters: &mut Parameters<f32>,
 ) -> Result<Model, ModelError> {
-    let tensors = parameters.tensors(architecture);
-    let wrong =
-        |error: safetensors::SafeTensorError| ModelError::Request(format!("the weights cannot be stored: {error}"));
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|tensor| tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
-    let views = tensors
-        .iter()
-        .zip(&bytes)
-        .map(|(tensor, bytes)| Ok((tensor.name.as_str(), TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(wrong)?;
-    let bytes = safetensors::serialize(views, None).map_err(wrong)?;
+    let tensors = parameters.tensors(architecture).into_iter().map(|tensor| (tensor.name.clone(), tensor));
+    let bytes = safetensors::serialize(tensors, None)
+        .map_err(|error| ModelError::Request(format!("the weights cannot be stored: {error}")))?;
     Model::from_checkpoint(Checkpoint::from_memory(name, config(architecture), bytes)?)
 }

@@ -112,6 +112,9 @@ pub struct AttentionScan<'a> {
     pub received: &'a [f32],
     /// heads x rows: log of the sum of exponentials of the scores.
     pub log_sum_exp: &'a [f32],
+    /// heads x rows: what each query's attention weights add up to: 1, but for sigmoids and for a softmax with an entry that is
+    /// no key.
+    pub mass: &'a [f32],
     /// heads x rows: each query's attention weight on itself.
     pub to_self: &'a [f32],
     /// heads x rows: each query's attention weight on position 0.

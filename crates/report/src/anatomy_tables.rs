@@ -2,7 +2,8 @@
 //! `spike_channels`, `tokens`, those of [`crate::causes_tables`], and those of a census and a probe.
 //!
 //! Stages and ranks count from 1, strongest first. All are written at every run. The table of a part that was not asked
-//! for has no rows, so that a directory never mixes the tables of two runs.
+//! for has no rows, so that a directory never mixes the tables of two runs; but where `census` or `probe` has left its
+//! results, its tables are its own.
 
 use sinkscope_anatomy::positions::AlphaByPosition;
 use sinkscope_anatomy::results::{Anatomy, BlockKind, BlockLifecycle, SpikeChannel, SpikeToken, Stage, TopChannel};
@@ -17,11 +18,11 @@ use crate::tidy::{Column, Table, Values};
 /// The definitions whose columns `heads` has when there are no sinks to name them.
 const OTHER_DEFINITIONS: [&str; 2] = ["gu", "gu-max"];
 
-/// All tables of an examination.
+/// All tables of an examination; `is_there` says whether a file is in the directory that they go to.
 ///
 /// # Errors
 /// [`ReportError::Table`] if the results contradict each other so that columns differ in length.
-pub fn anatomy_tables(anatomy: &Anatomy) -> Result<Vec<Table>, ReportError> {
+pub fn anatomy_tables(anatomy: &Anatomy, is_there: impl Fn(&str) -> bool) -> Result<Vec<Table>, ReportError> {
     let blocks = anatomy.lifecycle.as_ref().map_or(&[][..], |lifecycle| &lifecycle.blocks);
     let stages = anatomy.spikes.as_ref().map_or(&[][..], |spikes| &spikes.stages);
     let mut tables = vec![
@@ -34,8 +35,12 @@ pub fn anatomy_tables(anatomy: &Anatomy) -> Result<Vec<Table>, ReportError> {
         tokens_table(anatomy.tokens.as_ref().map_or(&[], |page| &page.tokens))?,
     ];
     tables.extend(causes_tables(anatomy)?);
-    tables.extend(census_tables(anatomy.census.as_ref())?);
-    tables.extend(probe_tables(anatomy.probe.as_ref())?);
+    if !is_there("census.json") {
+        tables.extend(census_tables(anatomy.census.as_ref())?);
+    }
+    if !is_there("probe.json") {
+        tables.extend(probe_tables(anatomy.probe.as_ref())?);
+    }
     Ok(tables)
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sinkscope_lab::LabError;
+
 /// Why results could not be written, or read back.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -59,6 +61,9 @@ pub enum ReportError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// The records of a run cannot be read.
+    #[error(transparent)]
+    Records(#[from] LabError),
     /// A figure cannot be drawn.
     #[error("figure {figure}: {reason}")]
     Figure {

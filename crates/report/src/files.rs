@@ -2,13 +2,14 @@
 //!
 //! An [`OutputDirectory`] is tried before the work starts. Files are staged under temporary names beside their places,
 //! and [`OutputDirectory::commit`] moves them there together. Dropped without a commit, it takes everything away again:
-//! the staged files, and the directories it made if nothing else has come to live there.
+//! the staged files, and the directories it made if nothing else has come to live there. What a process that was stopped
+//! suddenly has left is taken away by the next that uses the directory.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use sinkscope_lab::files::temporary;
+use sinkscope_lab::files::{sweep, temporary};
 use tempfile::NamedTempFile;
 
 use crate::ReportError;
@@ -38,6 +39,7 @@ impl OutputDirectory {
         let mut trial = temporary(&directory.path, "trial").map_err(unusable)?;
         trial.write_all(b"trial").map_err(unusable)?;
         drop(trial);
+        sweep(&directory.path).map_err(unusable)?;
         Ok(directory)
     }
 

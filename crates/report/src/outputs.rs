@@ -9,7 +9,7 @@ use serde_json::Value;
 use sinkscope_anatomy::census::Census;
 use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::Anatomy;
-use sinkscope_lab::metrics::METRICS_FILE;
+use sinkscope_lab::metrics::{self, METRICS_FILE};
 use sinkscope_lab::study::StudyResults;
 use sinkscope_lab::trained::Trained;
 use sinkscope_lab::trainer::Look;
@@ -68,7 +68,7 @@ impl Output {
 ///
 /// # Errors
 /// [`ReportError::Unreadable`] if a directory or a file cannot be read, [`ReportError::Nothing`] if a directory holds no output,
-/// [`ReportError::Malformed`] if an output is not what this version writes.
+/// [`ReportError::Malformed`] or [`ReportError::Records`] if an output is not what this version writes.
 pub fn read(directories: &[PathBuf]) -> Result<Vec<Found>, ReportError> {
     let mut all = Vec::new();
     for (index, directory) in directories.iter().enumerate() {
@@ -90,7 +90,8 @@ pub fn read(directories: &[PathBuf]) -> Result<Vec<Found>, ReportError> {
         add(framed(directory, "operate.json")?.map(|found| Output::Operate(Box::new(found))));
         match framed(directory, "train.json")? {
             Some(found) => add(Some(Output::Train(Box::new(found)))),
-            None => add(looks(directory)?.map(Output::Training)),
+            None if directory.join(METRICS_FILE).exists() => add(Some(Output::Training(metrics::read(directory)?))),
+            None => {}
         }
         add(framed(directory, "study.json")?.map(|found| Output::Study(Box::new(found))));
         if all.len() == before {
@@ -100,18 +101,13 @@ pub fn read(directories: &[PathBuf]) -> Result<Vec<Found>, ReportError> {
     Ok(all)
 }
 
-/// The content of a file; `None` if there is none.
-fn content(path: &Path) -> Result<Option<String>, ReportError> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(ReportError::Unreadable { path: path.to_owned(), source }),
-        Ok(text) => Ok(Some(text)),
-    }
-}
-
 fn framed<R: DeserializeOwned>(directory: &Path, name: &str) -> Result<Option<Framed<R>>, ReportError> {
     let path = directory.join(name);
-    let Some(text) = content(&path)? else { return Ok(None) };
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ReportError::Unreadable { path, source }),
+        Ok(text) => text,
+    };
     serde_json::from_str(&text).map(Some).map_err(|source| {
         // What wrote it says whether it is damaged or of another version.
         let writer = serde_json::from_str::<Value>(&text)
@@ -119,13 +115,4 @@ fn framed<R: DeserializeOwned>(directory: &Path, name: &str) -> Result<Option<Fr
             .and_then(|value| Some(value.get("sinkscope")?.as_str()?.to_owned()));
         ReportError::Malformed { path, writer, source }
     })
-}
-
-/// What a run has recorded so far. A last line that is being written is left out.
-fn looks(run: &Path) -> Result<Option<Vec<Look>>, ReportError> {
-    let path = run.join(METRICS_FILE);
-    let Some(text) = content(&path)? else { return Ok(None) };
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let looks = whole.lines().map(serde_json::from_str).collect::<Result<Vec<Look>, _>>();
-    looks.map(Some).map_err(|source| ReportError::Malformed { path, writer: None, source })
 }

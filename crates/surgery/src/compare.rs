@@ -19,7 +19,7 @@ use crate::advice::advice;
 use crate::edits::{Change, RowEdit};
 use crate::error::SurgeryError;
 use crate::operation::Operation;
-use crate::plan::{Edited, Plan, Planner, block_of, channels_of};
+use crate::plan::{Edited, Plan, Planner, channels_of};
 use crate::positions::ByPosition;
 use crate::quantise::{MaximaTap, QuantisedLayers};
 use crate::results::{Baseline, Comparison, PerplexityAfter, PositionNll, SpikePlace, Variant};
@@ -72,7 +72,7 @@ pub fn compare(
     }
     let mut run = Run { model, batch, request, around, passes: Vec::new(), positions: Vec::new() };
     let untouched = run.examine(batch)?;
-    run.add_positions(None, &untouched.seen.nll.nll, &unmoved(batch));
+    run.add_positions(None, &untouched.seen.nll.nll, &run.unmoved());
     let stage = untouched.stage.as_ref();
     let mut plans: Vec<Plan> =
         request.operations.iter().map(|operation| planner.plan(operation, stage)).collect::<Result<_, _>>()?;
@@ -85,17 +85,18 @@ pub fn compare(
         .zip(&request.operations)
         .map(|(plan, operation)| run.variant(operation, plan, &kept, &untouched.seen))
         .collect::<Result<Vec<_>, _>>()?;
-    let nll = mean(&untouched.seen.nll.nll);
+    let predicted = run.beyond(model.architecture().registers, &untouched.seen.nll.nll);
+    let nll = mean(&predicted);
     let comparison = Comparison {
         baseline: Baseline {
             perplexity: nll.exp(),
             nll,
-            tokens: untouched.seen.nll.nll.len(),
+            tokens: predicted.len(),
             sink_ratio: run.sink_ratio(&untouched.seen),
             largest: untouched.seen.largest(),
         },
         spike: stage.map(|stage| SpikePlace {
-            block: block_of(stage),
+            block: stage.whole_after(),
             channels: channels_of(stage),
             tokens: stage.tokens.len(),
         }),
@@ -210,22 +211,22 @@ impl Run<'_> {
         let bytes = starts.len() * self.batch.tokens.len() * self.model.architecture().d_model * size_of::<f32>();
         let fits = (bytes as u64) <= self.around.memory / 2;
         let mut residuals = KeepTap::new(starts.into_iter().filter(|_| fits));
+        // With a text of its own to calibrate on, nothing waits for this one.
         let waiting = plans.iter().enumerate().filter(|_| self.request.calibration.is_none());
+        let smoothing = waiting.clone().filter_map(|(index, plan)| Some((index, plan.smoothing()?)));
+        let smoothed = smoothing.clone().filter_map(|(_, layers)| layers.blocks.last().copied()).max();
         let mut wanted: Vec<(usize, RowsTap)> = waiting
             .filter_map(|(index, plan)| Some((index, rows_of(plan.waiting()?, self.batch.seq_len, None))))
             .collect();
-        let smoothing = plans.iter().enumerate().filter(|_| self.request.calibration.is_none());
         let mut maxima: Vec<(usize, MaximaTap)> = smoothing
-            .filter_map(|(index, plan)| {
-                let layers = plan.smoothing()?;
+            .map(|(index, layers)| {
                 let left_out = if layers.keeps_spikes { layers.spikes.clone() } else { Vec::new() };
-                Some((index, maxima_of(layers, self.batch.seq_len, left_out, true)))
+                (index, maxima_of(layers, self.batch.seq_len, left_out, true))
             })
             .collect();
         let last = residuals.residuals.keys().max().copied();
         let last = last.max(wanted.iter().filter_map(|(_, tap)| tap.rows.keys().max().copied()).max());
-        let last = last.max(plans.iter().filter_map(|plan| plan.smoothing()?.blocks.last().copied()).max());
-        if let Some(last) = last {
+        if let Some(last) = last.max(smoothed) {
             let start = self.begin("the blocks before the operations");
             let mut taps: Vec<&mut dyn ErasedTap> = vec![&mut residuals];
             taps.extend(wanted.iter_mut().map(|(_, tap)| tap as &mut dyn ErasedTap));
@@ -288,9 +289,12 @@ impl Run<'_> {
     ) -> Result<Variant, SurgeryError> {
         let start = self.begin("operating");
         let (batch, pairs) = match plan {
-            Plan::Tokens(changed) => (&changed.batch, tokens::common(self.batch.seq_len, changed)),
+            Plan::Tokens(changed) => {
+                let registers = self.model.architecture().registers;
+                (&changed.batch, tokens::common(self.batch.seq_len, registers, changed))
+            }
             Plan::Edited { .. } | Plan::Window(_) | Plan::Quantised { .. } | Plan::Cache { .. } => {
-                (self.batch, (0..self.batch.seq_len - 1).map(|at| (at, at)).collect())
+                (self.batch, self.unmoved())
             }
         };
         let mut seen = Seen::new(self.model, batch);
@@ -318,8 +322,7 @@ impl Run<'_> {
         if let Some(reason) = refusal {
             return Err(SurgeryError::Operation { operation: operation.typed.clone(), reason });
         }
-        let moved: Vec<(usize, usize)> = pairs.iter().map(|&(original, changed)| (original + 1, changed)).collect();
-        self.add_positions(Some(&operation.typed), &seen.nll.nll, &moved);
+        self.add_positions(Some(&operation.typed), &seen.nll.nll, &pairs);
         let scores = self.scores(&untouched.nll.nll, &seen.nll.nll, batch.seq_len - 1, &pairs);
         self.end(&operation.typed, start);
         let changed = match plan {
@@ -352,29 +355,40 @@ impl Run<'_> {
         })
     }
 
-    /// Notes the mean over sequences at every target, given its position in the original and its prediction.
-    fn add_positions(&mut self, name: Option<&str>, nll: &[f32], targets: &[(usize, usize)]) {
+    /// Every prediction beside itself. Those of registers do not count.
+    fn unmoved(&self) -> Vec<(usize, usize)> {
+        (self.model.architecture().registers..self.batch.seq_len - 1).map(|at| (at, at)).collect()
+    }
+
+    /// Notes the mean over sequences at every target, given its predictions in the original and now.
+    fn add_positions(&mut self, name: Option<&str>, nll: &[f32], pairs: &[(usize, usize)]) {
         let predicted = nll.len() / self.batch.sequences;
         let mean = |at: usize| {
             nll.iter().skip(at).step_by(predicted).map(|&nll| f64::from(nll)).sum::<f64>() / self.batch.sequences as f64
         };
-        let noted = targets.iter().map(|&(position, at)| PositionNll {
+        let noted = pairs.iter().map(|&(original, now)| PositionNll {
             name: name.unwrap_or_default().to_owned(),
-            position,
-            nll: mean(at),
+            // A prediction at one position is of the target at the next.
+            position: original + 1,
+            nll: mean(now),
         });
         self.positions.extend(noted);
     }
 
+    /// The predictions of targets beyond a position, of every sequence.
+    fn beyond(&self, position: usize, nll: &[f32]) -> Vec<f32> {
+        let rows = nll.chunks_exact(self.batch.seq_len - 1);
+        // The prediction at `at` is of the target one position on.
+        rows.flat_map(|row| row.iter().skip(position)).copied().collect()
+    }
+
     /// Over the targets beyond a position.
     fn after(&self, position: usize, before: &[f32], after: &[f32]) -> Option<PerplexityAfter> {
-        let beyond = |nll: &[f32]| {
-            let rows = nll.chunks_exact(self.batch.seq_len - 1);
-            // The prediction at `at` is of the target one position on.
-            let chosen: Vec<f32> = rows.flat_map(|row| row.iter().skip(position)).copied().collect();
+        let perplexity = |nll: &[f32]| {
+            let chosen = self.beyond(position, nll);
             finite((!chosen.is_empty()).then(|| mean(&chosen).exp()))
         };
-        Some(PerplexityAfter { position, value: beyond(after)?, untouched: beyond(before)? })
+        Some(PerplexityAfter { position, value: perplexity(after)?, untouched: perplexity(before)? })
     }
 
     /// Over pairs of predictions of the same target, in every sequence; `None` if there are none.
@@ -450,11 +464,6 @@ fn fill_in(plan: &mut Plan, rows: &RowsTap, sequences: usize, of_others: bool) {
         let means = rows.rows.keys().map(|&block| (block, rows.means(block, sequences, of_others)));
         edit.change = Change::Replace(means.collect());
     }
-}
-
-/// Every target and its prediction.
-fn unmoved(batch: &TokenBatch) -> Vec<(usize, usize)> {
-    (1..batch.seq_len).map(|position| (position, position - 1)).collect()
 }
 
 fn mean(values: &[f32]) -> f64 {

@@ -80,7 +80,8 @@ fn of_quantisation() -> Vec<Definition> {
         ours(
             "quantize",
             "of the blocks' linear layers, inputs (a8), weights (w8, w4, w3) or both become the nearest point of a grid and are \
-             multiplied in f32; embedding, output head, norms, biases and the products of attention stay as they are. Integers of b \
+             multiplied in f32; embedding, output head, gates of heads, norms, biases and the products of attention stay as \
+             they are. Integers of b \
              bits: symmetric, scale = largest magnitude / (2^(b-1) - 1) in f32, x / scale rounded half to even and clamped to plus or \
              minus 2^(b-1) - 1, times scale; a group of zeros stays zero; a value that is not finite is refused",
         ),

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use sinkscope_model::pass::Window;
+use sinkscope_model::spelling::nearest;
 
 use crate::error::SurgeryError;
 use crate::quantise::Scheme;
@@ -153,8 +154,17 @@ const FORMS: [&str; 15] = [
     "cache=int8|int4|int2",
 ];
 
-/// Least likeness of two names for one to be a slip of the other.
-const ALIKE: f64 = 0.75;
+/// The form that is meant, if there is one.
+fn meant(name: &str) -> Option<&'static str> {
+    nearest(name, &FORMS, |form| form.split('=').next().unwrap_or(form)).copied()
+}
+
+impl Operation {
+    /// Whether a word is meant to be an operation, right or wrong, and nothing else.
+    pub fn is_meant(word: &str) -> bool {
+        word.contains(['=', '@']) || meant(word.split('+').next().unwrap_or(word)).is_some()
+    }
+}
 
 /// An operation's parts, before they mean anything.
 struct Parts<'a> {
@@ -263,9 +273,7 @@ impl<'a> Parts<'a> {
     }
 
     fn unknown(&self) -> SurgeryError {
-        let likeness = |form: &&str| strsim::jaro_winkler(self.name, form.split('=').next().unwrap_or(form));
-        let nearest = FORMS.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let hint = match nearest.filter(|form| likeness(form) >= ALIKE) {
+        let hint = match meant(self.name) {
             Some(nearest) => format!("did you mean {nearest}?"),
             None => format!("there are {}", FORMS.join(", ")),
         };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sinkscope_anatomy::results::Stage;
 use sinkscope_kernels::quantise::Grid;
 use sinkscope_model::Model;
-use sinkscope_model::architecture::{NormPlacement, PositionEncoding};
+use sinkscope_model::architecture::{FeedForwardKind, NormPlacement, PositionEncoding};
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::edit::Edit;
 use sinkscope_model::pass::Window;
@@ -196,11 +196,11 @@ impl Planner<'_> {
         let a = self.model.architecture();
         let is_attention = |block: usize| !block.is_multiple_of(2);
         let attention = block.is_none_or(is_attention);
-        let feed_forward = block.is_none_or(|block| !is_attention(block));
+        let hidden = a.feed_forward.kind == FeedForwardKind::TwoLayer && block.is_none_or(|block| !is_attention(block));
         let inputs = [
             (true, a.d_model, "inputs of the first layers of a block"),
             (attention, a.query_width(), "inputs of the attention output"),
-            (feed_forward, a.d_ffn, "inputs of the down projection"),
+            (hidden, a.d_ffn, "inputs of the down projection"),
         ];
         match inputs.iter().find(|(present, inputs, _)| *present && !inputs.is_multiple_of(group)) {
             Some((_, inputs, what)) => {
@@ -227,7 +227,7 @@ impl Planner<'_> {
             Kind::Spikes { change, block, tokens, channels } => {
                 let block = match block {
                     Some(block) => *block,
-                    None => block_of(needed(operation, stage, "block")?),
+                    None => needed(operation, stage, "block")?.whole_after(),
                 };
                 let channels = match channels {
                     Some(channels) => channels.clone(),
@@ -312,10 +312,11 @@ impl Planner<'_> {
     /// The tokens of an operation that changes them.
     fn changed(&self, operation: &Operation) -> Result<Option<Changed>, SurgeryError> {
         let Kind::Tokens(change) = operation.kind else { return Ok(None) };
-        let vocabulary = self.model.architecture().vocabulary;
-        tokens::change(self.batch, change, self.bos, vocabulary, self.seed)
-            .map(Some)
-            .map_err(|reason| wrong(operation, reason))
+        let a = self.model.architecture();
+        let text = self.batch.without_registers(a);
+        let changed = tokens::change(&text, change, self.bos, a.vocabulary - a.registers, self.seed)
+            .map_err(|reason| wrong(operation, reason))?;
+        Ok(Some(Changed { batch: changed.batch.with_registers(a), ..changed }))
     }
 
     fn attention_blocks(&self, block: Option<usize>) -> Vec<usize> {
@@ -386,11 +387,6 @@ fn needed<'s>(operation: &Operation, stage: Option<&'s Stage>, what: &str) -> Re
         };
         wrong(operation, format!("no spikes were found whose {what} could be taken; name {places}"))
     })
-}
-
-/// The block after which a spike is whole.
-pub fn block_of(stage: &Stage) -> usize {
-    stage.step_up.last().copied().unwrap_or(stage.peak_block)
 }
 
 /// The channels that spike.

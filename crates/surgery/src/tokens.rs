@@ -63,14 +63,14 @@ pub fn change(
 }
 
 /// Pairs of predictions of the same target: for each sequence, indices into T - 1 predictions of the original and T' - 1
-/// of the changed one.
-pub fn common(seq_len: usize, changed: &Changed) -> Vec<(usize, usize)> {
+/// of the changed one. Those of registers are left out.
+pub fn common(seq_len: usize, registers: usize, changed: &Changed) -> Vec<(usize, usize)> {
     let Some(shift) = changed.shift else { return Vec::new() };
     let pair = |target: usize| {
         let moved = target.checked_add_signed(shift)?;
-        (moved >= 1 && moved < changed.batch.seq_len).then(|| (target - 1, moved - 1))
+        (moved > registers && moved < changed.batch.seq_len).then(|| (target - 1, moved - 1))
     };
-    (1..seq_len).filter_map(pair).collect()
+    (registers + 1..seq_len).filter_map(pair).collect()
 }
 
 #[cfg(test)]
@@ -90,19 +90,19 @@ mod tests {
         let dropped = changed(TokenChange::DropFirst, None).expect("long enough");
         assert_eq!((dropped.batch.tokens.as_slice(), dropped.batch.seq_len), (&[2, 3, 5, 6][..], 2));
         // Only the last token is predicted by both.
-        assert_eq!(common(3, &dropped), [(1, 0)]);
+        assert_eq!(common(3, 0, &dropped), [(1, 0)]);
         let repeated = changed(TokenChange::RepeatFirst, None).expect("any");
         assert_eq!(repeated.batch.tokens, [1, 1, 2, 3, 4, 4, 5, 6]);
-        assert_eq!(common(3, &repeated), [(0, 1), (1, 2)]);
+        assert_eq!(common(3, 0, &repeated), [(0, 1), (1, 2)]);
         let headed = changed(TokenChange::Bos(true), Some(0)).expect("not yet there");
         assert_eq!(headed.batch.tokens, [0, 1, 2, 3, 0, 4, 5, 6]);
         let bare = change(&headed.batch, TokenChange::Bos(false), Some(0), 50, 1).expect("there");
         assert_eq!(bare.batch, batch());
-        assert_eq!(common(4, &bare), [(1, 0), (2, 1)]);
+        assert_eq!(common(4, 0, &bare), [(1, 0), (2, 1)]);
         let random = changed(TokenChange::Random, None).expect("any");
         assert!(random.batch.tokens != batch().tokens && random.batch.tokens.iter().all(|&id| id < 50));
         assert_eq!(changed(TokenChange::Random, None), Ok(random.clone()));
-        assert!(common(3, &random).is_empty());
+        assert!(common(3, 0, &random).is_empty());
     }
 
     #[test]

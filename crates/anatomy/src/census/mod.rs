@@ -33,6 +33,8 @@ pub struct CensusRequest {
     pub full: bool,
     /// Feed-forward blocks; all if `None`.
     pub blocks: Option<Vec<usize>>,
+    /// The token that texts begin with, if it is always the same; a sample of the vocabulary stands for first tokens otherwise.
+    pub first: Option<u32>,
     /// What first tokens are walked to.
     pub walk: Walk,
     /// Of the sample and of the iterations' start.
@@ -177,7 +179,7 @@ pub fn census(model: &Model, request: &CensusRequest, progress: &dyn Fn(u64, u64
     let steps = blocks.len() as u64 + 1;
     for (index, &block) in blocks.iter().enumerate() {
         if let Some(form) = census.form(model, block)? {
-            census.add_block(block, &form, request);
+            census.add_block(block, &form, request)?;
         }
         progress(index as u64 + 1, steps);
     }
@@ -218,9 +220,14 @@ impl Census {
     }
 
     /// Norms of all channels, spectra of the largest and of those asked for.
-    fn add_block(&mut self, block: usize, form: &QuadraticForm, request: &CensusRequest) {
+    fn add_block(&mut self, block: usize, form: &QuadraticForm, request: &CensusRequest) -> Result<(), ModelError> {
         let start = Instant::now();
         let Norms { frobenius, symmetric } = norms::norms(form);
+        if frobenius.iter().chain(&symmetric).any(|norm| !norm.is_finite()) {
+            let reason =
+                format!("the norms of block {block} are beyond what numbers can hold: its weights are too large");
+            return Err(ModelError::Request(reason));
+        }
         self.timing.norms += start.elapsed().as_secs_f64();
         let mut order: Vec<usize> = (0..form.d_model).collect();
         order.sort_by(|&a, &b| frobenius[b].total_cmp(&frobenius[a]));
@@ -240,6 +247,7 @@ impl Census {
         self.add_spectra(block, form, &channels, request);
         let spectra: Vec<&Spectrum> = self.spectra[first..].iter().collect();
         self.shared_trigger.push(SharedTrigger { block, channels, cosines: cosines(&spectra) });
+        Ok(())
     }
 
     fn add_spectra(&mut self, block: usize, form: &QuadraticForm, channels: &[usize], request: &CensusRequest) {
@@ -276,7 +284,7 @@ impl Census {
     /// followed through every block, whatever its norm there.
     fn predict(&mut self, model: &Model, blocks: &[usize], request: &CensusRequest) -> Result<(), ModelError> {
         let start = Instant::now();
-        let ids = steering::sample(model, request.seed);
+        let ids = steering::first_tokens(model, request);
         let spectra_before = self.timing.spectra + self.timing.decode;
         let reached = steering::reach(model, &ids, &self.triggers())?;
         let prediction = self.prediction.insert(predict(&self.spectra, &reached));
@@ -320,7 +328,7 @@ impl Census {
     ) -> Result<(), ModelError> {
         let start = Instant::now();
         if let Some(trigger) = self.spectrum(block, channel).map(Spectrum::as_trigger) {
-            let ids = steering::sample(model, request.seed);
+            let ids = steering::first_tokens(model, request);
             self.steering = Some(steering::steering(model, &ids, &trigger)?);
         }
         self.timing.steering = start.elapsed().as_secs_f64();

@@ -51,7 +51,8 @@ pub fn norms(form: &QuadraticForm) -> Norms {
         total
     };
     let (gram, cross) = (total(|sums| &sums.gram), total(|sums| &sums.cross));
-    let root = |square: f64| form.coefficient * square.max(0.0).sqrt();
+    // Rounding may leave a square below zero; one that is no number stays none.
+    let root = |square: f64| form.coefficient * if square < 0.0 { 0.0 } else { square.sqrt() };
     Norms {
         frobenius: gram.iter().map(|&square| root(square)).collect(),
         symmetric: gram.iter().zip(&cross).map(|(gram, cross)| root((gram + cross) / 2.0)).collect(),

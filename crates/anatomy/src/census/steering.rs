@@ -17,7 +17,9 @@ use sinkscope_model::blocks::AttentionBlock;
 use sinkscope_model::pass::{Continuations, Step};
 use sinkscope_model::{Model, ModelError};
 
+use super::CensusRequest;
 use crate::median::median;
+use crate::wide::{dot, dot_wide};
 
 /// Vocabulary items that are walked.
 pub const SAMPLE: usize = 256;
@@ -79,9 +81,12 @@ pub struct Reached {
 }
 
 /// The vocabulary items that are walked, ascending.
-pub fn sample(model: &Model, seed: u64) -> Vec<u32> {
+pub fn first_tokens(model: &Model, request: &CensusRequest) -> Vec<u32> {
+    if let Some(first) = request.first {
+        return vec![first];
+    }
     let vocabulary = model.architecture().vocabulary;
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut random = ChaCha8Rng::seed_from_u64(request.seed);
     let mut ids = index::sample(&mut random, vocabulary, SAMPLE.min(vocabulary)).into_vec();
     ids.sort_unstable();
     ids.into_iter().map(|id| id as u32).collect()
@@ -145,7 +150,7 @@ pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steerin
     }
     // Towards the side of the trigger on which each token ends up: s* and -s* are the same trigger.
     for (sign, row) in signs.iter_mut().zip(before.chunks_exact(d)) {
-        *sign = if project(row, &trigger.direction) < 0.0 { -1.0 } else { 1.0 };
+        *sign = if dot_wide(row, &trigger.direction) < 0.0 { -1.0 } else { 1.0 };
     }
     let mut alone = Vec::new();
     attention_alone(model, ids, trigger.block, &mut |attention, _, residual| {
@@ -267,7 +272,7 @@ fn mean_square(model: &Model, residual: &[f32], trigger: &Trigger, alphas: &Alph
     let rows = residual.chunks_exact(a.d_model);
     let count = rows.len() as f64;
     let square = |row: &[f32]| match alphas.get(&trigger.block) {
-        _ if !a.norm_placement.on_input(false) => project(row, s).powi(2),
+        _ if !a.norm_placement.on_input(false) => dot_wide(row, s).powi(2),
         Some(alpha) => row.iter().zip(s).map(|(&h, s)| f64::from((alpha * h).tanh()) * s).sum::<f64>().powi(2),
         None => a.d_model as f64 * cosine(model, row, s).powi(2),
     };
@@ -299,12 +304,4 @@ fn cosine(model: &Model, row: &[f32], s: &[f64]) -> f64 {
         square += value * value;
     }
     if square > 0.0 { product / square.sqrt() } else { 0.0 }
-}
-
-fn project(row: &[f32], s: &[f64]) -> f64 {
-    row.iter().zip(s).map(|(&value, s)| f64::from(value) * s).sum()
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }

@@ -13,6 +13,7 @@ use super::{Sample, chosen};
 use crate::census::quadratic::{QuadraticForm, coefficient};
 use crate::census::spectrum::leading;
 use crate::results::Stage;
+use crate::wide::dot;
 
 /// Most spike tokens that are points of a block.
 pub const MOST_SPIKE_POINTS: usize = 64;
@@ -343,8 +344,4 @@ impl Tap for AmplifierTap {
             }
         }
     }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }

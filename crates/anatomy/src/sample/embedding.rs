@@ -2,6 +2,7 @@
 //! large, and the heads of the early layers let them attend to themselves, which puts them through the same linear map
 //! as a token at position 0.
 
+use crate::wide::dot;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_model::data::TokenBatch;
@@ -87,10 +88,6 @@ pub fn is_delimiter(text: &str) -> bool {
     let mark = text.trim_matches([' ', '\t']);
     !mark.is_empty()
         && mark.chars().all(|character| matches!(character, '\n' | '\r' | '.' | ',' | ';' | ':' | '!' | '?'))
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
 }
 
 #[cfg(test)]

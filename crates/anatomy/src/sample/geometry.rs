@@ -8,10 +8,11 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::activation::soft_cap;
-use sinkscope_model::architecture::Architecture;
+use sinkscope_model::architecture::{Architecture, Weighting};
 use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
 
 use super::dimension::{Dimension, dimension};
+use crate::wide::{dot, dot_wide, norm};
 
 /// Every head, by layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,7 +51,7 @@ pub struct HeadGeometry {
     /// Likewise.
     pub key_dimension_other: KeyDimensions,
     /// Mean over queries of the logit of the sink key less the mean logit of the other keys that the query sees, before
-    /// any soft cap; `None` if no query sees both.
+    /// any soft cap and the distances of ALiBi; `None` if no query sees both.
     pub logit_gap: Option<f64>,
     /// Its standard deviation over queries.
     pub logit_gap_deviation: Option<f64>,
@@ -66,7 +67,7 @@ pub struct HeadGeometry {
     pub value_norm_sink: f64,
     /// Of all other values.
     pub value_norm_other: f64,
-    /// Mean distance attended to, in tokens.
+    /// Mean distance attended to, in tokens: of pairs of a query and a key, weighted by attention.
     pub distance: f64,
     /// The same of the attention that does not go to the sink token; `None` if there is none.
     pub distance_beside_sink: Option<f64>,
@@ -130,6 +131,8 @@ struct Layer {
     received: Vec<f64>,
     /// heads x tokens.
     log_sum_exp: Vec<f32>,
+    /// heads x tokens.
+    mass: Vec<f32>,
     /// By token, mean over heads.
     to_self: Vec<f64>,
 }
@@ -139,12 +142,14 @@ struct Layer {
 pub enum Chunk {
     /// rows x width.
     Rows(Vec<f32>),
-    /// heads x keys, heads x rows twice.
+    /// heads x keys, heads x rows three times.
     Attention {
         /// Attention received.
         received: Vec<f32>,
         /// Log of the sum of exponentials.
         log_sum_exp: Vec<f32>,
+        /// Sum of the weights.
+        mass: Vec<f32>,
         /// Weight on itself.
         to_self: Vec<f32>,
     },
@@ -158,6 +163,7 @@ struct Sums {
     gap_squared: f64,
     to_sink: f64,
     to_others: f64,
+    mass: f64,
     distance: f64,
     beside: f64,
     beside_distance: f64,
@@ -232,7 +238,7 @@ impl GeometryTap {
         };
         let spiking = (0..self.tokens()).filter(|&token| is_sink[token] && self.spikes[token]).count();
         let (spike, other) = keys[kv_head];
-        let beside = total(|sums| sums.beside);
+        let (mass, beside) = (total(|sums| sums.mass), total(|sums| sums.beside));
         HeadGeometry {
             layer,
             head,
@@ -250,7 +256,7 @@ impl GeometryTap {
             key_norm_other: norm(&self.layer.keys, false),
             value_norm_sink: norm(&self.layer.values, true),
             value_norm_other: norm(&self.layer.values, false),
-            distance: total(|sums| sums.distance) / self.tokens() as f64,
+            distance: total(|sums| sums.distance) / mass.max(f64::MIN_POSITIVE),
             distance_beside_sink: (beside > 0.0).then(|| total(|sums| sums.beside_distance) / beside),
         }
     }
@@ -260,11 +266,12 @@ impl GeometryTap {
         let kv_head = head / a.queries_per_key();
         let first = sequence * self.seq_len;
         let window = a.layers[layer].window.unwrap_or(self.seq_len);
+        let slope = a.alibi_slopes().get(head).copied().unwrap_or(0.0);
         let key = |position: usize| row(&self.layer.keys, a.key_width(), a.head_dim, first + position, kv_head);
         let received = &self.layer.received[(sequence * a.heads + head) * self.seq_len..][..self.seq_len];
         // Running sums over the keys in sight but the sink's: as they are, and of length 1.
         let (mut sum, mut unit) = (vec![0.0; a.head_dim], vec![0.0; a.head_dim]);
-        let mut add = |position: usize, sign: f64, unit: &mut [f64]| {
+        let add = |position: usize, sign: f64, sum: &mut [f64], unit: &mut [f64]| {
             if position != sink {
                 let length = norm(key(position)).max(f64::MIN_POSITIVE);
                 for ((sum, unit), &value) in sum.iter_mut().zip(unit).zip(key(position)) {
@@ -272,15 +279,14 @@ impl GeometryTap {
                     *unit += sign * f64::from(value) / length;
                 }
             }
-            sum.clone()
         };
         let mut sums = Sums::default();
         let sink_key = key(sink);
         let sink_length = norm(sink_key).max(f64::MIN_POSITIVE);
         for position in 0..self.seq_len {
-            let mut in_sight = add(position, 1.0, &mut unit);
+            add(position, 1.0, &mut sum, &mut unit);
             if position >= window {
-                in_sight = add(position - window, -1.0, &mut unit);
+                add(position - window, -1.0, &mut sum, &mut unit);
             }
             let query = row(&self.layer.queries, a.query_width(), a.head_dim, first + position, head);
             let sees_sink = position >= sink && position - sink < window;
@@ -290,19 +296,27 @@ impl GeometryTap {
                 if let Some(cap) = a.attention_soft_cap {
                     soft_cap(&mut score, cap);
                 }
-                let log_sum_exp = self.layer.log_sum_exp[head * self.tokens() + first + position];
-                (score[0] - f64::from(log_sum_exp)).exp().min(1.0)
+                let score = score[0] - slope * (position - sink) as f64;
+                match a.weighting {
+                    Weighting::Sigmoid { bias } => 1.0 / (1.0 + (-score - bias).exp()),
+                    Weighting::Softmax | Weighting::SoftmaxPlusOne | Weighting::SinkLogit => {
+                        let log_sum_exp = self.layer.log_sum_exp[head * self.tokens() + first + position];
+                        (score - f64::from(log_sum_exp)).exp().min(1.0)
+                    }
+                }
             } else {
                 0.0
             };
-            sums.beside += 1.0 - to_sink;
-            sums.distance += position as f64;
-            sums.beside_distance += position as f64 * (1.0 - to_sink);
+            let mass = f64::from(self.layer.mass[head * self.tokens() + first + position]);
+            sums.mass += mass;
+            sums.beside += mass - to_sink;
+            sums.distance += position as f64 * mass;
+            sums.beside_distance += position as f64 * (mass - to_sink);
             let others = (position + 1).min(window) - usize::from(sees_sink);
             if sees_sink && position != sink && others > 0 {
                 let length = norm(query).max(f64::MIN_POSITIVE);
                 let count = others as f64;
-                let gap = logit - a.attention_scale * dot_wide(query, &in_sight) / count;
+                let gap = logit - a.attention_scale * dot_wide(query, &sum) / count;
                 sums.queries += 1.0;
                 sums.gap += gap;
                 sums.gap_squared += gap * gap;
@@ -310,7 +324,7 @@ impl GeometryTap {
                 sums.to_others += dot_wide(query, &unit) / (length * count);
             }
         }
-        // sum over t and k of A[t, k] (t - k), every row of A adding up to 1.
+        // sum over t and k of A[t, k] (t - k).
         for (position, &received) in received.iter().enumerate() {
             sums.distance -= position as f64 * received;
             if position != sink {
@@ -374,6 +388,7 @@ impl Tap for GeometryTap {
             EventData::Attention(scan) => Some(Chunk::Attention {
                 received: scan.received.to_vec(),
                 log_sum_exp: scan.log_sum_exp.to_vec(),
+                mass: scan.mass.to_vec(),
                 to_self: scan.to_self.to_vec(),
             }),
             _ => None,
@@ -397,9 +412,10 @@ impl Tap for GeometryTap {
                 kept.resize(tokens * width, 0.0);
                 kept[first * width..][..rows.len()].copy_from_slice(&rows);
             }
-            Some(Chunk::Attention { received, log_sum_exp, to_self }) => {
+            Some(Chunk::Attention { received, log_sum_exp, mass, to_self }) => {
                 layer.received.resize(self.sequences * heads * seq_len, 0.0);
                 layer.log_sum_exp.resize(heads * tokens, 0.0);
+                layer.mass.resize(heads * tokens, 0.0);
                 layer.to_self.resize(tokens, 0.0);
                 let keys = received.len() / heads;
                 for head in 0..heads {
@@ -408,8 +424,9 @@ impl Tap for GeometryTap {
                         *sum += f64::from(received);
                     }
                     let rows = head * place.rows..(head + 1) * place.rows;
-                    layer.log_sum_exp[head * tokens + first..][..place.rows]
-                        .copy_from_slice(&log_sum_exp[rows.clone()]);
+                    let own = head * tokens + first..head * tokens + first + place.rows;
+                    layer.log_sum_exp[own.clone()].copy_from_slice(&log_sum_exp[rows.clone()]);
+                    layer.mass[own].copy_from_slice(&mass[rows.clone()]);
                     for (mean, &weight) in layer.to_self[first..].iter_mut().zip(&to_self[rows]) {
                         *mean += f64::from(weight) / heads as f64;
                     }
@@ -435,16 +452,4 @@ impl Tap for GeometryTap {
 /// A head's part of a token's row.
 fn row(vectors: &[f32], width: usize, head_dim: usize, token: usize, head: usize) -> &[f32] {
     &vectors[token * width + head * head_dim..][..head_dim]
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
-}
-
-fn dot_wide(a: &[f32], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * b).sum()
-}
-
-fn norm(vector: &[f32]) -> f64 {
-    dot(vector, vector).sqrt()
 }

@@ -7,7 +7,7 @@
 //! their first positions, which changes nothing about what stands there (attention is causal).
 //!
 //! The sample has at most a quarter of the batch's tokens ([`SHARE`]), between [`LEAST_TOKENS`] and [`MOST_TOKENS`], so
-//! this costs at most a quarter of the first pass on all but small batches, and it is always one group.
+//! this costs about a third of the first pass on all but small batches, and it is always one group.
 
 pub mod amplifier;
 pub mod dimension;

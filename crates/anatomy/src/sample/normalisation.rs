@@ -184,7 +184,9 @@ impl Tap for NormalisationTap {
 
     fn block_done(&mut self, view: &BlockView<'_>) {
         let (spike, other) = (self.tokens(view, &self.spike), self.tokens(view, &self.other));
-        self.blocks.push(NormalisedBlock { block: view.block, bound: (view.d_model as f64).sqrt(), spike, other });
+        let is_tanh = self.readers[view.block].as_ref().is_some_and(|norm| norm.alpha.is_some());
+        let bound = if is_tanh { 1.0 } else { (view.d_model as f64).sqrt() };
+        self.blocks.push(NormalisedBlock { block: view.block, bound, spike, other });
     }
 }
 

@@ -194,12 +194,13 @@ impl FakePass {
             to_first.extend(rows().map(|row| row[0]));
             entropy.extend(rows().map(entropy_of));
         }
-        let log_sum_exp = vec![0.0; self.heads * place.rows];
+        let (log_sum_exp, mass) = (vec![0.0; self.heads * place.rows], vec![1.0; self.heads * place.rows]);
         let scan = AttentionScan {
             heads: self.heads,
             keys,
             received: &received,
             log_sum_exp: &log_sum_exp,
+            mass: &mass,
             to_self: &to_self,
             to_first: &to_first,
             entropy: &entropy,
@@ -218,7 +219,7 @@ impl FakePass {
         let text = |id: u32| format!("<{id}>");
         let mut taps = AnatomyTaps::new(
             request,
-            ModelSize { layers: self.layers, heads: self.heads, d_model: self.d_model },
+            ModelSize { layers: self.layers, heads: self.heads, d_model: self.d_model, registers: 0 },
             &self.batch,
         );
         if let Some(tap) = &mut taps.residual {

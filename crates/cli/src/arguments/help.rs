@@ -73,7 +73,7 @@ what has one, in this study or another, is not run again, on any machine. A stud
 interrupted (Ctrl-C, or kill) finishes the steps under way and saves; run again, it goes on.
 
 Files:
-  runs/ROW-SEED          a run, as of sinkscope train
+  runs/ROW-SEED-KEY      a run, as of sinkscope train; the key is its summary's name
   recipes/ROW-SEED.toml  its recipe, for sinkscope train
   study.md, study.json   the table, and the claims with their verdicts
   study.csv, .parquet    one line a row of the table

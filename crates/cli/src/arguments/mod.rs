@@ -5,6 +5,8 @@ mod help;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use sinkscope_anatomy::definitions::{SINK_EPSILON, SPIKE_RATIO};
+use sinkscope_lab::data::prepare::DEFAULT_HELD_OUT;
 
 use self::help::{
     ANATOMY_EXAMPLES, CENSUS_EXAMPLES, EXIT_STATUS, OPERATE_HELP, PREPARE_HELP, PROBE_EXAMPLES, REPORT_HELP,
@@ -71,7 +73,7 @@ pub struct AnatomyArguments {
     pub only: Vec<String>,
 
     /// A head is a sink if a key receives more than this share of its attention
-    #[arg(long, value_name = "E", default_value_t = 0.3, allow_negative_numbers = true)]
+    #[arg(long, value_name = "E", default_value_t = SINK_EPSILON, allow_negative_numbers = true)]
     pub epsilon: f64,
 
     /// Draw queries and keys of these heads, LAYER.HEAD, in a plane (t-SNE) [default: of the strongest sink head, and of the
@@ -180,7 +182,7 @@ pub struct OperateArguments {
     pub calibration: Option<PathBuf>,
 
     /// A head is a sink if a key receives more than this share of its attention
-    #[arg(long, value_name = "E", default_value_t = 0.3, allow_negative_numbers = true)]
+    #[arg(long, value_name = "E", default_value_t = SINK_EPSILON, allow_negative_numbers = true)]
     pub epsilon: f64,
 }
 
@@ -261,7 +263,7 @@ pub struct TextArguments {
     pub bos: Bos,
 
     /// A token spikes if its largest activation is this many times the typical token's
-    #[arg(long, value_name = "R", default_value_t = 5.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", default_value_t = SPIKE_RATIO, allow_negative_numbers = true)]
     pub spike_ratio: f64,
 }
 
@@ -297,7 +299,7 @@ pub struct PrepareArguments {
     pub document_separator: DocumentSeparator,
 
     /// Hold out this share of the documents, at least one
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_HELD_OUT, allow_negative_numbers = true)]
     pub held_out: f64,
 
     /// Seed of the choice of documents held out

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use crate::tiny::{Tiny, fixtures};
-use crate::{refused, refused_without_trace};
+use crate::{refused, refused_without_trace, run_in};
 
 /// What is said of a directory once it was spoilt.
 fn refused_model(family: &str, spoil: impl FnOnce(&Tiny)) -> String {
@@ -79,6 +79,13 @@ fn directories() {
                 t.configure(|config| config["rope_scaling"] = json!({"rope_type": "yarn", "factor": 2.0}));
             }),
         ),
+        (
+            "a rope of nothing",
+            refused_model("llama", |t| {
+                t.configure(|config| config["rope_scaling"] = json!({"rope_type": "linear", "factor": 0.0}));
+            }),
+        ),
+        ("layers", refused_model("llama", |t| t.configure(|config| config["num_hidden_layers"] = json!(1_u64 << 40)))),
         (
             "NaN",
             refused_model("llama", |t| {
@@ -193,4 +200,38 @@ fn tokenizers_that_are_needed() {
     fs::write(tiny.model().join("tokenizer.json"), "{").expect("written");
     let cut_off = refused_without_trace(&tiny, &[]);
     insta::assert_snapshot!(missing + &cut_off);
+}
+
+#[test]
+fn a_tokeniser_cut_off_anywhere() {
+    let tiny = Tiny::new("llama");
+    let path = tiny.model().join("tokenizer.json");
+    let whole = fs::read_to_string(&path).expect("there").replacen(
+        "{",
+        "{\"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true},",
+        1,
+    );
+    for end in (1..whole.len() - 1).step_by(11) {
+        fs::write(&path, &whole[..end]).expect("written");
+        let message = refused_without_trace(&tiny, &[]);
+        assert!(message.contains("not a tokenizer.json that can be used"), "{end}: {message}");
+    }
+}
+
+#[test]
+fn arithmetic_that_overflows_is_found_out_whatever_was_asked_for() {
+    let tiny = Tiny::new("llama");
+    let tokens = tiny.tokens(2, 12);
+    // Weights of 1e30: the numbers are finite, their products are not.
+    tiny.replace_weights(|name, data| {
+        if name.ends_with("proj.weight") {
+            data.chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&1e30_f32.to_le_bytes()));
+        }
+        true
+    });
+    for part in ["lifecycle", "sinks", "nll", "tokens"] {
+        let (status, _, stderr) = run_in(&tiny, &["--tokens", &tokens, "--only", part]);
+        assert!(status == 1 && stderr.contains("infinite or undefined values"), "{part}: {stderr}");
+    }
+    assert!(refused(&["census", tiny.model().to_str().expect("UTF-8")]).contains("weights are too large"));
 }

@@ -16,7 +16,7 @@ fn unknown_commands_and_options() {
     ] {
         refused(arguments);
     }
-    let (status, stdout, _) = run(&[]);
+    let (status, stdout, _) = run::<&str>(&[]);
     assert_eq!((status, stdout.as_str()), (2, ""));
 }
 

@@ -17,7 +17,7 @@ fn arguments(tiny: &Tiny, operations: &[&str], options: &[&str]) -> Vec<String> 
 
 fn operate(tiny: &Tiny, operations: &[&str], options: &[&str]) -> (String, Value) {
     let line = arguments(tiny, operations, options);
-    let (status, stdout, stderr) = run(&line.iter().map(String::as_str).collect::<Vec<_>>());
+    let (status, stdout, stderr) = run(&line);
     assert_eq!((status, stderr.as_str()), (0, ""));
     let path = tiny.path("out/operate.json");
     (stdout, serde_json::from_slice(&fs::read(path).expect("written")).expect("JSON"))
@@ -25,7 +25,7 @@ fn operate(tiny: &Tiny, operations: &[&str], options: &[&str]) -> (String, Value
 
 fn refused_in(tiny: &Tiny, operations: &[&str], options: &[&str]) -> String {
     let line = arguments(tiny, operations, options);
-    let message = refused(&line.iter().map(String::as_str).collect::<Vec<_>>());
+    let message = refused(&line);
     assert!(!tiny.path("out").exists(), "{message}");
     message
 }
@@ -91,6 +91,13 @@ fn what_cannot_be_done() {
     .collect();
     insta::assert_snapshot!(messages.concat());
     assert!(refused_in(&tiny, &["drop-first"], &["--epsilon", "2"]).contains("--epsilon 2 is"));
+    // Where the model is left out too.
+    for (typed, part) in
+        [("quantize=w2", "w2"), ("zero-spike", "did you mean zero-spikes?"), ("self-only", "needs a token")]
+    {
+        let message = refused(&["operate", typed, "drop-first"]);
+        assert!(message.contains(typed) && message.contains(part), "{message}");
+    }
 }
 
 #[test]

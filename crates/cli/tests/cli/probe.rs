@@ -14,16 +14,16 @@ fn arguments(tiny: &Tiny, options: &[&str]) -> Vec<String> {
 }
 
 fn probe(tiny: &Tiny, options: &[&str]) -> (String, Value) {
-    let arguments = arguments(tiny, options);
-    let (status, stdout, stderr) = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let (status, stdout, stderr) = run(&arguments(tiny, options));
     assert_eq!((status, stderr.as_str()), (0, ""));
     let path = tiny.path("out/probe.json");
     (stdout, serde_json::from_slice(&fs::read(path).expect("written")).expect("JSON"))
 }
 
 fn refused_in(tiny: &Tiny, options: &[&str]) -> String {
-    let arguments = arguments(tiny, options);
-    refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    let message = refused(&arguments(tiny, options));
+    assert!(!tiny.path("out").exists(), "{message}");
+    message
 }
 
 /// A threshold so low that something spikes.
@@ -104,4 +104,19 @@ fn nothing_to_probe_for() {
         }
         assert_eq!(results["lowest"].as_array().map(Vec::len), Some(0));
     }
+}
+
+#[test]
+fn an_examination_leaves_the_tables_of_a_probe_and_a_census_alone() {
+    let home = tempfile::tempdir().expect("a directory");
+    let out = home.path().display().to_string();
+    for command in [&["probe"][..], &["census"]] {
+        assert_eq!(run(&[command, &["--out", &out, "--quiet"]].concat()).0, 0);
+    }
+    let tables = ["probe.csv", "spectra.csv", "norms.parquet"];
+    let read = || tables.map(|name| fs::read(home.path().join(name)).expect("written"));
+    let before = read();
+    assert_eq!(run(&["anatomy", "--only", "sinks", "--out", &out, "--quiet"]).0, 0);
+    assert!(read() == before);
+    assert!(home.path().join("heads.csv").exists());
 }

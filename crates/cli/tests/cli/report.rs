@@ -80,8 +80,8 @@ fn pages_of_every_family() {
 fn pages_of_runs_and_studies() {
     let lab = Lab::new(STUDY);
     assert_eq!(lab.study(&[]).0, 0);
-    let (out, run_of) = (lab.path("out"), lab.path("out/runs/sandwich-1"));
-    done(&["report", &run_of, &out, "--out", &lab.path("page")]);
+    let (out, run) = (lab.path("out"), lab.run_of("sandwich-1").expect("a run").display().to_string());
+    done(&["report", &run, &out, "--out", &lab.path("page")]);
     let page = fs::read_to_string(lab.path("page/report.html")).expect("written");
     assert!(page.contains("id=\"m1-emergence\"") && page.contains("id=\"s1-rows\""), "a run that left no train.json");
     assert!(page.contains("A sandwich has a spike"));
@@ -130,7 +130,7 @@ fn outputs_keep_to_their_schemas() {
     let lab = Lab::new(STUDY);
     assert_eq!(lab.study(&[]).0, 0);
     hold(Path::new(&lab.path("out/study.json")), "study.json");
-    hold(Path::new(&lab.path("out/runs/sandwich-1/metrics.jsonl")), "metrics.jsonl");
+    hold(&lab.run_of("sandwich-1").expect("a run").join("metrics.jsonl"), "metrics.jsonl");
     let summary = fs::read_dir(lab.path("results/tiny")).expect("a directory").next().expect("one").expect("readable");
     hold(&summary.path(), "summary.json");
     done(&["train", &lab.path("out/recipes/sandwich-1.toml"), "--out", &lab.path("alone"), "--quiet"]);

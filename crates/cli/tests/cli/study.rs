@@ -1,7 +1,7 @@
 //! `sinkscope study`: as a user runs it, stops it and looks at what it leaves.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -63,6 +63,13 @@ impl Lab {
 
     pub fn path(&self, name: &str) -> String {
         self.0.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    /// The directory of a run in `out`, if it was begun.
+    pub fn run_of(&self, name: &str) -> Option<PathBuf> {
+        let listing = fs::read_dir(self.path("out/runs")).ok()?;
+        let mut runs = listing.map(|entry| entry.expect("readable").path());
+        runs.find(|run| run.file_name().is_some_and(|found| found.to_string_lossy().starts_with(&format!("{name}-"))))
     }
 
     pub fn study(&self, options: &[&str]) -> (i32, String, String) {
@@ -157,7 +164,7 @@ fn an_interrupted_study_saves_its_runs_and_says_so() {
         command.args(["study", &study, "--out", &out, "--quiet", "--jobs", "2"]);
         let process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let start = Instant::now();
-        let begun = |run: &str| Path::new(&lab.path(&format!("out/runs/{run}/metrics.jsonl"))).exists();
+        let begun = |run: &str| lab.run_of(run).is_some_and(|run| run.join("metrics.jsonl").exists());
         while !(begun("pre-norm-0") && begun("sandwich-0")) && start.elapsed() < Duration::from_secs(60) {
             sleep(Duration::from_millis(10));
         }
@@ -168,7 +175,7 @@ fn an_interrupted_study_saves_its_runs_and_says_so() {
         assert_eq!(output.status.code(), Some(status), "{message}");
         assert!(message.contains(&format!("stopped by {name} with 0 of 4 runs finished, and saved")), "{message}");
         for run in ["pre-norm-0", "sandwich-0"] {
-            assert!(Path::new(&lab.path(&format!("out/runs/{run}/last/model.safetensors"))).exists(), "{run}");
+            assert!(lab.run_of(run).expect("a run").join("last/model.safetensors").exists(), "{run}");
         }
     }
 }

@@ -169,6 +169,7 @@ fn every_command_takes_what_was_trained() {
         "position = \"alibi\"\nweighting = \"sink-logit\"\nfeed_forward = \"gelu\"\nplacement = \"post\"",
         "position = \"none\"\nkey_value_bias = true\nfeed_forward = \"linear\"",
         "weighting = \"sigmoid\"\ngate = { signal = \"position\", granularity = \"head\" }",
+        "registers = 3",
     ] {
         let lab = Lab::new(model, "");
         let short = fs::read_to_string(lab.path("recipe.toml")).expect("a recipe").replace("steps = 60", "steps = 5");
@@ -227,6 +228,17 @@ fn what_makes_no_sense_is_refused_with_what_would() {
     fs::write(lab.path("recipe.toml"), other).expect("written");
     assert!(lab.refused("run", &["--resume"]).contains("was begun with another recipe"));
     assert!(refused(&["train", "nowhere.toml", "--out", "run"]).contains("nowhere.toml"));
+    assert!(lab.refused("recipe.toml/below", &[]).contains("cannot be used as the output directory"));
+    for (usual, unusual, part) in [
+        ("sequences = 8", "sequences = 9223372036854775807", "GiB of memory"),
+        ("layers = 2", "layers = 1000000000", "the number of layers is 1000000000"),
+    ] {
+        let lab = Lab::new("", "");
+        let recipe = fs::read_to_string(lab.path("recipe.toml")).expect("a recipe");
+        fs::write(lab.path("recipe.toml"), recipe.replace(usual, unusual)).expect("written");
+        let message = lab.refused("run", &[]);
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]
@@ -237,4 +249,35 @@ fn a_run_that_diverges_says_so() {
     let (status, _, stderr) = lab.train("run", &[]);
     assert_eq!(status, 1, "{stderr}");
     assert!(stderr.contains("diverged") || stderr.contains("finite"), "{stderr}");
+}
+
+#[test]
+fn registers_stand_before_what_every_command_reads() {
+    let lab = Lab::new("registers = 3", "");
+    assert_eq!(lab.train("run", &[]).0, 0);
+    let looked = lab.records("run").pop().expect("a look");
+    let plain = Lab::new("", "");
+    assert_eq!(plain.train("run", &[]).0, 0);
+    // Registers predict nothing, so neither reads much worse than the other.
+    let of_plain = plain.records("run").pop().expect("a look");
+    let nll = |look: &Value| look["nll"].as_f64().expect("a number");
+    assert!((nll(&looked) - nll(&of_plain)).abs() < 0.5, "{} {}", nll(&looked), nll(&of_plain));
+    let ids: Vec<Vec<u32>> = (0..4).map(|row| (0..16).map(|at| (row * 5 + at * at) % 13).collect()).collect();
+    fs::write(lab.path("ids.json"), serde_json::json!({ "tokens": ids }).to_string()).expect("written");
+    let (last, ids, out) = (lab.path("run/last"), lab.path("ids.json"), lab.path("out"));
+    let results = |command: &[&str], file: &str| -> Value {
+        let (status, _, stderr) = run(&[command, &["--tokens", &ids, "--out", &out, "--quiet"]].concat());
+        assert_eq!(status, 0, "{stderr}");
+        serde_json::from_slice(&fs::read(format!("{out}/{file}")).expect("written")).expect("JSON")
+    };
+    let anatomy = results(&["anatomy", &last, "--only", "sinks,nll"], "anatomy.json");
+    assert_eq!(anatomy["data"]["seq_len"], 19);
+    assert_eq!(anatomy["results"]["predicted_tokens"], 4 * 15);
+    let operate = results(&["operate", &last, "window=64", "drop-first", "forbid-sink@position=0"], "operate.json");
+    let baseline = &operate["results"]["baseline"];
+    assert_eq!(baseline["tokens"], 4 * 15);
+    let close = |a: &Value, b: &Value| (a.as_f64().expect("a number") - b.as_f64().expect("a number")).abs() < 1e-6;
+    assert!(close(&baseline["nll"], &anatomy["results"]["nll"]), "{baseline}");
+    assert_eq!(operate["results"]["variants"][0]["delta_nll"], 0.0);
+    assert_eq!(operate["results"]["variants"][1]["tokens"], 4 * 14);
 }

@@ -50,6 +50,8 @@ pub struct Sinks<'a, F> {
     pub count: usize,
     /// The queries that meet them then: as `queries` of [`attend`](super::attend), perhaps rotated to another position.
     pub queries: Strided<'a, F>,
+    /// The last position at which a query meets them, for the distances of ALiBi; one beyond it meets them as if there.
+    pub last_position: usize,
 }
 
 /// An entry that every query meets beside the keys, and that is no key: it takes its share of the weights, but no scan shows

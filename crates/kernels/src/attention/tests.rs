@@ -8,6 +8,8 @@ use crate::differences::{convert, values};
 pub(super) struct Owned {
     pub slopes: Vec<f64>,
     pub entry: Option<(Vec<f64>, Option<Vec<f64>>)>,
+    /// Where queries meet far sinks at the latest.
+    pub last_position: Option<usize>,
 }
 
 struct Naive {
@@ -44,7 +46,8 @@ fn naive(
                     let score = dot * group.scale;
                     let score = group.soft_cap.map_or(score, |cap| cap * (score / cap).tanh());
                     let slope = owned.slopes.get(head).copied().unwrap_or(0.0);
-                    let score = score - slope * (t as f64 - s as f64);
+                    let met_at = owned.last_position.filter(|_| !inside).map_or(t, |last| last.min(t));
+                    let score = score - slope * (met_at as f64 - s as f64);
                     let seen = s <= t && (inside || s < sinks);
                     let apart = s != t && (mask.hidden.get(s) == Some(&true) || mask.alone.get(t) == Some(&true));
                     if seen && !apart { score } else { f64::NEG_INFINITY }
@@ -127,6 +130,7 @@ fn check_all<F: Float>(
                 sinks: (sinks > 0).then(|| Sinks {
                     count: sinks,
                     queries: Strided { data: &sink_q[first * heads * d..], row_stride: heads * d },
+                    last_position: owned.last_position.unwrap_or(usize::MAX),
                 }),
                 slopes: &slopes,
                 entry: entry.as_ref().map(|(scores, value)| Entry {
@@ -148,6 +152,7 @@ fn check_all<F: Float>(
                 let (at, t) = (head * rows + row, first + row);
                 let weights = &expected.weights[head][t];
                 close(scan.log_sum_exp[at], expected.log_sum_exp[head][t]);
+                close(scan.mass[at], weights.iter().sum());
                 close(scan.to_self[at], weights[t]);
                 close(scan.to_first[at], weights[0]);
                 close(scan.entropy[at], expected.entropy[head][t]);
@@ -232,7 +237,7 @@ fn alibi_entries_and_sigmoids_agree_with_naive() {
             for slopes in [Vec::new(), vec![0.3; heads]] {
                 let value = values(shape.head_dim, 12);
                 for entry in [None, Some((scores.clone(), None)), Some((scores.clone(), Some(value)))] {
-                    let owned = Owned { slopes: slopes.clone(), entry };
+                    let owned = Owned { slopes: slopes.clone(), entry, last_position: Some(21) };
                     for weighting in [Weighting::Softmax, Weighting::Sigmoid { bias: -1.5 }] {
                         let shape = HeadGroup { weighting, ..shape };
                         for mask in [Mask::default(), Mask { hidden: &marks, alone: &marks }] {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::manifest::hexadecimal;
 use super::{MODEL_FILE, Resume};
 use crate::LabError;
 
@@ -274,7 +273,7 @@ pub(super) fn write(path: &Path, content: &[u8]) -> Result<String, LabError> {
 /// Reads a file, if its SHA-256 is the one expected.
 pub(super) fn read(path: &Path, expected: &str) -> Result<Vec<u8>, LabError> {
     let content = fs::read(path).map_err(|error| LabError::io(path, error))?;
-    let found = hexadecimal(&Sha256::digest(&content));
+    let found = hex::encode(Sha256::digest(&content));
     if found == expected { Ok(content) } else { Err(wrong_digest(path, &found, expected)) }
 }
 
@@ -297,7 +296,7 @@ impl HashingWriter {
     /// Syncs the file; gives its SHA-256.
     pub(super) fn finish(self) -> io::Result<String> {
         self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        Ok(hexadecimal(&self.hasher.finalize()))
+        Ok(hex::encode(self.hasher.finalize()))
     }
 }
 

@@ -110,17 +110,7 @@ impl Manifest {
 
 /// Checksum of what no other file holds.
 fn digest_of_state(step: u64, state: &RawValue) -> String {
-    hexadecimal(&Sha256::new().chain_update(step.to_le_bytes()).chain_update(state.get()).finalize())
-}
-
-/// A digest as people write it.
-pub(super) fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().fold(String::with_capacity(2 * digest.len()), |mut text, byte| {
-        for half in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(half.into(), 16).unwrap_or('?'));
-        }
-        text
-    })
+    hex::encode(Sha256::new().chain_update(step.to_le_bytes()).chain_update(state.get()).finalize())
 }
 
 /// Parses, or says at which key it is wrong.

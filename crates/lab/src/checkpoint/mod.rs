@@ -173,11 +173,6 @@ impl Checkpoints {
         Ok(Self { run: run.to_owned(), _lock: lock })
     }
 
-    /// The directory of the run.
-    pub fn run(&self) -> &Path {
-        &self.run
-    }
-
     /// Saves a checkpoint, makes it the last one and, if asked, the best one, and removes the older ones.
     ///
     /// What the checkpoint counts on, such as the metrics up to its step, should be on disk before. The state is read back

@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 
 use super::NamedTensor;
 use super::directory::{HashingWriter, wrong_digest};
-use super::manifest::hexadecimal;
 use crate::LabError;
 
 /// Values converted at a time.
@@ -73,7 +72,7 @@ pub(super) fn read(path: &Path, expected: &str) -> Result<Vec<NamedTensor<'stati
     let mut reader = Reader { path, input: BufReader::with_capacity(1 << 20, file), hasher: Sha256::new() };
     let metadata = reader.header(length)?;
     let tensors = reader.tensors(&metadata)?;
-    let found = hexadecimal(&reader.hasher.finalize());
+    let found = hex::encode(reader.hasher.finalize());
     if found == expected { Ok(tensors) } else { Err(wrong_digest(path, &found, expected)) }
 }
 

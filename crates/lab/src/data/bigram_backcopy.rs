@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
-use super::identity::{Identity, digest, hexadecimal};
+use super::identity::{Identity, digest};
 use crate::LabError;
 
 /// Most ordinary tokens: the table has their number squared.
@@ -95,7 +95,7 @@ impl BigramBackcopy {
         }
         let numbers: Vec<u8> = table.iter().flat_map(|probability| probability.to_le_bytes()).collect();
         let marks: Vec<u8> = triggers.iter().map(|&trigger| u8::from(trigger)).collect();
-        let sha256 = hexadecimal(&digest(&[b"bigram-backcopy", &numbers, &marks]));
+        let sha256 = hex::encode(digest(&[b"bigram-backcopy", &numbers, &marks]));
         let identity = Identity { source: format!("Bigram-Backcopy, seed {seed}"), sha256 };
         Ok(Self { task: task.clone(), table, cumulated, triggers, identity })
     }

@@ -1,7 +1,5 @@
 //! Which data: names and digests, as records carry them.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -12,15 +10,6 @@ pub struct Identity {
     pub source: String,
     /// SHA-256 of everything that its tokens depend on but the seed of their order, in lower-case hexadecimal.
     pub sha256: String,
-}
-
-/// A digest in lower-case hexadecimal.
-pub(crate) fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The digest of parts, none of which runs into the next.

@@ -22,6 +22,7 @@ use super::separator::Separator;
 use super::shard::{self, Finished, Hashed, Writer};
 use super::words::{Counts, Words};
 use crate::LabError;
+use crate::files::sweep;
 
 /// The share of documents held out where the request does not say.
 pub const DEFAULT_HELD_OUT: f64 = 0.05;
@@ -236,7 +237,7 @@ fn named(files: &[PathBuf]) -> String {
 }
 
 fn check_empty(out: &Path) -> Result<(), LabError> {
-    let entries = match fs::read_dir(out) {
+    let entries = match sweep(out).and_then(|()| fs::read_dir(out)) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(LabError::io(out, error)),

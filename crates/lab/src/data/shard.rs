@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::identity::hexadecimal;
 use crate::LabError;
 use crate::files::temporary;
 
@@ -86,7 +85,7 @@ impl Hashed {
         let failed = |error| LabError::io(&self.place, error);
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
         file.as_file().sync_all().map_err(failed)?;
-        Ok((hexadecimal(&self.hasher.finalize()), Finished { name: self.name, file, place: self.place }))
+        Ok((hex::encode(self.hasher.finalize()), Finished { name: self.name, file, place: self.place }))
     }
 }
 
@@ -292,7 +291,7 @@ fn check(path: &Path, size: u64, sha256: &str, mut see: impl FnMut(&[u8])) -> Re
         see(&block[..count]);
         left -= count as u64;
     }
-    if hexadecimal(&hasher.finalize()) != sha256 {
+    if hex::encode(hasher.finalize()) != sha256 {
         let reason =
             "its SHA-256 is not the one in data.json: the file is damaged or of another run; prepare the data again";
         return Err(LabError::malformed(path, reason));

@@ -129,15 +129,6 @@ impl Source {
             Origin::BigramBackcopy(task) => Ok(task.held_out(sequences, seq_len)),
         }
     }
-
-    /// The least mean loss, in nats a predicted token, that any model can expect on sequences of `seq_len` tokens; known of
-    /// the synthetic task alone.
-    pub fn entropy_floor(&self, seq_len: usize) -> Option<f64> {
-        match &self.origin {
-            Origin::Text(_) => None,
-            Origin::BigramBackcopy(task) => Some(task.entropy_floor(seq_len)),
-        }
-    }
 }
 
 fn check_shape(sequences: usize, seq_len: usize) -> Result<(), LabError> {

@@ -10,7 +10,7 @@ use sinkscope_model::data::document::Part;
 use super::batch::Batch;
 use super::documents;
 use super::encoder::Encoder;
-use super::identity::{digest, hexadecimal};
+use super::identity::digest;
 use super::manifest::{Manifest, TOKENIZER_FILE};
 use super::packing::{Packing, Windows};
 use super::permutation::Permutation;
@@ -54,7 +54,7 @@ impl Text {
         }
         let path = directory.join(TOKENIZER_FILE);
         let tokenizer = fs::read_to_string(&path).map_err(|error| shard::unreadable(&path, error))?;
-        if hexadecimal(&Sha256::digest(&tokenizer)) != manifest.tokenizer_sha256 {
+        if hex::encode(Sha256::digest(&tokenizer)) != manifest.tokenizer_sha256 {
             let reason = "its SHA-256 is not the one in data.json; prepare the data again";
             return Err(LabError::malformed(path, reason));
         }
@@ -64,7 +64,7 @@ impl Text {
             Ok(Windows::new(name, tokens, starts, packing, heads, bos))
         };
         let (training, held_out) = (split(&manifest.train)?, split(&manifest.val)?);
-        let sha256 = hexadecimal(&digest(&[
+        let sha256 = hex::encode(digest(&[
             b"prepared",
             manifest.tokenizer_sha256.as_bytes(),
             manifest.train.tokens_sha256.as_bytes(),
@@ -104,7 +104,7 @@ impl Text {
             Windows::new(BUILT_IN_NAME.to_owned(), Tokens::Memory(tokens), starts, packing, heads, bpe::BOS_ID)
         });
         let tokenizer = tokenizer_text(&tokenizer)?;
-        let sha256 = hexadecimal(&digest(&[b"built-in", tokenizer.as_bytes(), SAMPLE_TEXT.as_bytes()]));
+        let sha256 = hex::encode(digest(&[b"built-in", tokenizer.as_bytes(), SAMPLE_TEXT.as_bytes()]));
         let identity = Identity { source: BUILT_IN_NAME.to_owned(), sha256 };
         Ok(Self { training, held_out, vocabulary, bos: bpe::BOS_ID, tokenizer, identity })
     }

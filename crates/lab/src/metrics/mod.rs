@@ -73,7 +73,7 @@ impl Metrics {
     }
 }
 
-/// All records of a run, in order.
+/// All records of a run, in order. A last line that is still being written is left out.
 ///
 /// # Errors
 /// [`LabError::Io`] if there are none to be read; [`LabError::Malformed`] if one is no such record.
@@ -84,7 +84,7 @@ pub fn read<Record: DeserializeOwned>(run: &Path) -> Result<Vec<Record>, LabErro
         serde_json::from_str(line)
             .map_err(|error| LabError::malformed(&path, format!("line {} is no record of a run: {error}", index + 1)))
     };
-    text.lines().enumerate().map(parse).collect()
+    text.split_inclusive('\n').filter(|line| line.ends_with('\n')).enumerate().map(parse).collect()
 }
 
 fn to_value(part: &impl Serialize) -> Result<Value, LabError> {

@@ -85,7 +85,7 @@ fn blank<F: Float>(a: &Architecture, how: &Initialisation) -> Parameters<F> {
         QkNorm::PerHead => (Some(a.head_dim), Some(a.head_dim)),
         QkNorm::Projection => (Some(query), Some(key)),
     };
-    let after = a.norm_placement.on_output() || a.norm_placement == NormPlacement::Post;
+    let after = a.norm_placement.has_output_norm();
     let post_norm = a.norm_placement == NormPlacement::Post;
     let attention = |layer: usize| AttentionBlock {
         input_norm: a.norm_placement.on_input(true).then(|| norm(a.norm, d)),

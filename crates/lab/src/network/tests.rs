@@ -1,5 +1,7 @@
 //! The gradient of whole models, every variant, against central differences in f64, and f32 against f64.
 
+use std::collections::BTreeMap;
+
 use sinkscope_kernels::Float;
 use sinkscope_model::architecture::{
     Activation, Architecture, AttentionGate, FeedForward, FeedForwardKind, GateSignal, Granularity, Layer, NormKind,
@@ -9,6 +11,10 @@ use sinkscope_model::architecture::{
 use sinkscope_model::ParameterKind;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::{config, count, in_memory};
+
+use sinkscope_anatomy::sample::geometry::GeometryTap;
+use sinkscope_model::pass::{ErasedTap, Pass};
+use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use super::*;
 use crate::data::IGNORED;
@@ -40,6 +46,7 @@ fn base() -> Architecture {
         logit_soft_cap: None,
         embedding_scale: 1.0,
         tied_embeddings: false,
+        registers: 0,
     }
 }
 
@@ -49,6 +56,7 @@ fn variants() -> Vec<(&'static str, Architecture)> {
     let a = base;
     vec![
         ("baseline", a()),
+        ("registers", Architecture { registers: 2, ..a() }),
         ("tied, scaled embedding", Architecture { tied_embeddings: true, embedding_scale: 1.7, ..a() }),
         (
             "gelu",
@@ -191,8 +199,8 @@ fn the_streamed_pass_of_every_variant_has_the_loss_of_training() {
         for sequence in 0..batch.sequences {
             for position in 0..batch.seq_len {
                 let at = sequence * batch.seq_len + position;
-                let last = position + 1 == batch.seq_len;
-                batch.targets[at] = if last { IGNORED } else { batch.inputs[at + 1] };
+                let ignored = position < a.registers || position + 1 == batch.seq_len;
+                batch.targets[at] = if ignored { IGNORED } else { batch.inputs[at + 1] };
             }
         }
         let mut network: Network<f32> = network(&a);
@@ -208,5 +216,80 @@ fn the_streamed_pass_of_every_variant_has_the_loss_of_training() {
         let tokens = TokenBatch { sequences, seq_len, tokens: batch.inputs.clone() };
         let watched = look(&model, &tokens, 0).expect("finite");
         assert!((watched.nll - loss.mean()).abs() < 2e-5 * loss.mean(), "{name}: {} {}", watched.nll, loss.mean());
+    }
+}
+
+/// What every key receives in every layer, heads x keys.
+#[derive(Default)]
+struct Received(BTreeMap<usize, Vec<f32>>);
+
+impl Tap for Received {
+    type Partial = Vec<f32>;
+
+    fn wants(&self, point: Point, _block: usize) -> bool {
+        point == Point::Attention
+    }
+
+    fn observe(&self, event: &Event<'_>) -> Vec<f32> {
+        let EventData::Attention(scan) = event.data else { unreachable!("a scan was asked for") };
+        scan.received.to_vec()
+    }
+
+    fn merge(&mut self, _point: Point, place: &Place, received: Vec<f32>) {
+        self.0.insert(place.block / 2, received);
+    }
+}
+
+#[test]
+fn distances_are_those_of_the_weights_in_every_variant() {
+    const SEQ_LEN: usize = 8;
+    for (name, a) in variants() {
+        let mut network: Network<f32> = network(&a);
+        let model = in_memory(name, &a, &mut network.parameters).expect("a model");
+        let pass = |seq_len: usize, tap: &mut dyn ErasedTap| {
+            let tokens = batch(&a).inputs[..seq_len].to_vec();
+            Pass::new(&model, u64::MAX).run(&TokenBatch { tokens, sequences: 1, seq_len }, &mut [tap]).expect("a pass");
+        };
+        let none = (vec![false; SEQ_LEN], vec![vec![false; a.heads]; a.layers.len()]);
+        let mut geometry = GeometryTap::new(&a, (1, SEQ_LEN), none.0, none.1, Vec::new());
+        pass(SEQ_LEN, &mut geometry);
+        // One query's weights are what keys receive from all up to it, less what they receive from those before it.
+        let mut up_to = vec![Received::default()];
+        for seq_len in 1..=SEQ_LEN {
+            let mut received = Received::default();
+            pass(seq_len, &mut received);
+            up_to.push(received);
+        }
+        for head in geometry.finish().0.heads {
+            let received = |queries: usize, key: usize| {
+                let of_layer = up_to[queries].0.get(&head.layer);
+                of_layer
+                    .and_then(|all| all[head.head * queries..][..queries].get(key))
+                    .map_or(0.0, |&sum| f64::from(sum))
+            };
+            let mut sink = 0;
+            for key in 1..SEQ_LEN / 2 {
+                if received(SEQ_LEN, key) > received(SEQ_LEN, sink) {
+                    sink = key;
+                }
+            }
+            let mean = |wanted: &dyn Fn(usize) -> bool| {
+                let (mut sum, mut mass) = (0.0, 0.0);
+                for query in 0..SEQ_LEN {
+                    for key in (0..=query).filter(|&key| wanted(key)) {
+                        let weight = received(query + 1, key) - received(query, key);
+                        sum += weight * (query - key) as f64;
+                        mass += weight;
+                    }
+                }
+                sum / mass
+            };
+            for (ours, expected) in [
+                (head.distance, mean(&|_| true)),
+                (head.distance_beside_sink.expect("other keys"), mean(&|key| key != sink)),
+            ] {
+                assert!((ours - expected).abs() < 1e-4, "{name}, {} {}: {ours} {expected}", head.layer, head.head);
+            }
+        }
     }
 }

@@ -5,7 +5,6 @@ use sha2::{Digest, Sha256};
 use super::file::{Row, Study};
 use super::{NUMERICS_VERSION, Summaries, Summary};
 use crate::LabError;
-use crate::data::identity::hexadecimal;
 use crate::data::{Source, SourceRequest};
 use crate::recipe::{DataChoice, Recipe};
 
@@ -120,7 +119,7 @@ pub(super) fn key(numerics: u32, recipe: &Recipe, data: &str) -> Result<String, 
         .map_err(|error| LabError::Request(format!("a recipe cannot be written as JSON: {error}")))?;
     let mut all = serde_json::json!({ "numerics": numerics, "data": data, "recipe": recipe });
     all.sort_all_objects();
-    let mut digits = hexadecimal(&Sha256::digest(all.to_string()));
+    let mut digits = hex::encode(Sha256::digest(all.to_string()));
     digits.truncate(KEY_DIGITS);
     Ok(digits)
 }

@@ -21,7 +21,7 @@ use crate::trainer::{Ended, Event, Look, Trainer};
 pub struct RunRequest<'a> {
     /// The study's name.
     pub study: &'a str,
-    /// Recipes go to `recipes/ROW-SEED.toml` in it, runs to `runs/ROW-SEED`.
+    /// Recipes go to `recipes/ROW-SEED.toml` in it, runs to `runs/ROW-SEED-KEY`.
     pub directory: &'a Path,
     /// Where summaries go.
     pub results: &'a Path,
@@ -160,12 +160,13 @@ fn train(run: &Run, jobs: usize, request: RunRequest<'_>) -> Result<Option<Summa
     let cost = cost(&run.recipe, &architecture);
     cost.fits(request.memory / jobs as u64).map_err(LabError::Request)?;
     let mut trainer = Trainer::new(run.recipe.clone(), source)?;
-    let place = request.directory.join("runs").join(&run.slug);
+    // With the key, so that a recipe that was changed begins anew beside what it was.
+    let place = request.directory.join("runs").join(format!("{}-{}", run.slug, run.key));
     let mut tell = |event: Event<'_>| (request.tell)(run, Progress::Training(event));
     match trainer.run(&place, Resume::Yes, &|| (request.stop)(), &mut tell)? {
         Ended::Stopped(_) => Ok(None),
         // As recorded: a run that was resumed at its last step no longer knows how it went there.
-        Ended::Finished(_) => {
+        Ended::Finished => {
             let summary = Summary::new(request.study, run, cost.parameters, &metrics::read::<Look>(&place)?)?;
             summary.write(request.results)?;
             Ok(Some(summary))

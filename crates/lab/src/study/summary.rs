@@ -174,18 +174,24 @@ impl Summaries {
         let mut found = self.entries.iter().filter(|(.., summary)| {
             summary.numerics == NUMERICS_VERSION && summary.recipe == portable(recipe, &summary.data)
         });
-        match (found.next(), found.next()) {
-            (Some((_, first, _)), Some((_, second, _))) => Err(LabError::Request(format!(
+        let Some((key, first, summary)) = found.next() else { return Ok(None) };
+        match found.find(|(other, ..)| other != key) {
+            Some((_, second, _)) => Err(LabError::Request(format!(
                 "{}: {first} and {second} are of one recipe on different data; remove one",
                 self.directory.display()
             ))),
-            (first, _) => Ok(first.map(|(.., summary)| summary)),
+            None => Ok(Some(summary)),
         }
     }
 
-    /// The names of the files that are none of these, and of those that are no summaries.
+    /// The names of the files that are none of these.
     pub fn unused(&self, used: &[&Summary]) -> Vec<String> {
         let unused = self.entries.iter().filter(|(.., summary)| !used.contains(&summary));
-        unused.map(|(_, name, _)| name.clone()).chain(self.damaged.iter().map(|(name, _)| name.clone())).collect()
+        unused.map(|(_, name, _)| name.clone()).collect()
+    }
+
+    /// The names of the files that are no summaries, and why.
+    pub fn damaged(&self) -> &[(String, String)] {
+        &self.damaged
     }
 }

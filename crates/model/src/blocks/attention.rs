@@ -14,8 +14,9 @@ use crate::linear::Linear;
 pub struct AttendOptions<'a, F> {
     /// Queries and keys that do not meet.
     pub mask: Mask<'a>,
-    /// How many keys stay in sight of windows, and the queries that meet them: rows x (heads * head_dim).
-    pub sinks: Option<(usize, &'a [F])>,
+    /// How many keys stay in sight of windows, the queries that meet them, rows x (heads * head_dim), and the last position
+    /// at which they do.
+    pub sinks: Option<(usize, &'a [F], usize)>,
     /// As [`AttentionBlock::entry_scores`] gives them for these rows.
     pub entry: &'a [F],
     /// What to report.
@@ -202,8 +203,9 @@ impl<F: Float> AttentionBlock<F> {
         let query_width = self.kv_heads * heads * head_dim;
         Extras {
             mask: options.mask,
-            sinks: options.sinks.map(|(count, queries)| Sinks {
+            sinks: options.sinks.map(|(count, queries, last_position)| Sinks {
                 count,
+                last_position,
                 queries: Strided { data: &queries[head * heads * head_dim..], row_stride: query_width },
             }),
             slopes: self.slopes.get(head * heads..(head + 1) * heads).unwrap_or_default(),
@@ -267,7 +269,7 @@ impl<F: Float> AttentionBlock<F> {
         if let Some(gate) = &self.gate {
             let mut gates = vec![F::ZERO; rows * gate.weight.outputs()];
             gate.project_at(&mut gates, input, embedding, 0);
-            gate.apply(heads, &gates, self.group.head_dim);
+            gate.apply_in_place(heads, &gates, self.group.head_dim);
         }
     }
 
@@ -370,10 +372,18 @@ impl<F: Float> Gate<F> {
     /// Multiplies the heads' outputs.
     ///
     /// # Shapes
-    /// `heads`: rows x (heads * head_dim); `gates`: rows x gates, as [`Gate::project`] leaves them.
-    pub fn apply(&self, heads: &mut [F], gates: &[F], head_dim: usize) {
-        let before = heads.to_vec();
+    /// `out`, `heads`: rows x (heads * head_dim); `gates`: rows x gates, as [`Gate::project`] leaves them.
+    pub fn apply(&self, out: &mut [F], heads: &[F], gates: &[F], head_dim: usize) {
         let width = heads.len() / (gates.len() / self.weight.outputs());
-        gate_heads(heads, &before, gates, width, head_dim, self.granularity.into());
+        gate_heads(out, heads, gates, width, head_dim, self.granularity.into());
+    }
+
+    /// The same in place.
+    ///
+    /// # Shapes
+    /// As of [`Gate::apply`].
+    pub fn apply_in_place(&self, heads: &mut [F], gates: &[F], head_dim: usize) {
+        let before = heads.to_vec();
+        self.apply(heads, &before, gates, head_dim);
     }
 }

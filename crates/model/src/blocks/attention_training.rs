@@ -175,8 +175,8 @@ impl<F: Float> AttentionBlock<F> {
         }
         self.attend_whole(context.seq_len, trace);
         if let Some(gate) = &self.gate {
-            fit(&mut trace.gated, trace.heads.len()).copy_from_slice(&trace.heads);
-            gate.apply(&mut trace.gated, &trace.gates, self.group.head_dim);
+            let gated = fit(&mut trace.gated, trace.heads.len());
+            gate.apply(gated, &trace.heads, &trace.gates, self.group.head_dim);
         }
         let mut out = std::mem::take(&mut trace.before_norm);
         self.output.forward(fit(&mut out, len), trace.output_input());

@@ -1,7 +1,7 @@
 //! Blocks: an attention or feed-forward block with its weights, composed of operations, step by step, so that whoever
 //! runs one (the streamed pass, a training step) can look and intervene between the steps. Beside the steps stands each
 //! block's own backward: `forward` keeps a trace of a tile of whole sequences, `backward` turns the gradient of what the
-//! block left into that of what it read, and `weight_gradients` adds up what the matrices get from all tiles, in order.
+//! block left into that of what it read, and `gradient_tasks` add up what the matrices get from all tiles, in order.
 
 mod attention;
 mod attention_training;

@@ -22,16 +22,7 @@ pub(super) fn sha256(files: &[PathBuf]) -> Result<String, ModelError> {
             whole.finalize().into()
         }
     };
-    Ok(hex(&digest))
-}
-
-/// SHA-256 of bytes in memory, in lower-case hex.
-pub(super) fn of_bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    Ok(hex::encode(digest))
 }
 
 fn of_file(path: &Path) -> Result<[u8; 32], ModelError> {

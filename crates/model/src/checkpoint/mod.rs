@@ -19,7 +19,11 @@ mod tensor;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use self::mapping::Mapping;
 use crate::ModelError;
 
 pub use demo::DEMO;
@@ -45,8 +49,8 @@ pub struct Checkpoint {
 enum WeightFiles {
     /// In these files, in name order.
     Files(Vec<PathBuf>),
-    /// In memory; their SHA-256.
-    Memory(String),
+    /// In memory.
+    Memory(Arc<Mapping>),
 }
 
 impl Checkpoint {
@@ -55,13 +59,13 @@ impl Checkpoint {
     /// # Errors
     /// If the content is damaged.
     pub fn from_memory(name: &str, config: serde_json::Value, safetensors: Vec<u8>) -> Result<Self, ModelError> {
-        let sha256 = digest::of_bytes(&safetensors);
-        let contents = safetensors::read(mapping::Mapping::from_memory(name, safetensors))?;
+        let mapping = Arc::new(Mapping::from_memory(name, safetensors));
+        let contents = safetensors::read(&mapping)?;
         Ok(Self {
             path: name.into(),
             name: name.to_owned(),
             metadata: Metadata::Memory { config, tokenizer: None, tokenizer_config: serde_json::Value::Null },
-            weights: WeightFiles::Memory(sha256),
+            weights: WeightFiles::Memory(mapping),
             tensors: contents.tensors,
             buffers: contents.buffers,
         })
@@ -191,7 +195,7 @@ impl Checkpoint {
     pub fn sha256(&self) -> Result<String, ModelError> {
         match &self.weights {
             WeightFiles::Files(files) => digest::sha256(files),
-            WeightFiles::Memory(sha256) => Ok(sha256.clone()),
+            WeightFiles::Memory(mapping) => Ok(hex::encode(Sha256::digest(mapping.bytes()))),
         }
     }
 }

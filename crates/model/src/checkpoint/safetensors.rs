@@ -26,15 +26,14 @@ pub(super) struct Contents {
 /// # Errors
 /// If the file cannot be mapped, is damaged, or holds floating-point tensors of a type that is not supported.
 pub(super) fn open(path: &Path) -> Result<Contents, ModelError> {
-    read(Mapping::open(path)?)
+    read(&Arc::new(Mapping::open(path)?))
 }
 
 /// Reads the header of a file's content.
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn read(mapping: Mapping) -> Result<Contents, ModelError> {
-    let mapping = Arc::new(mapping);
+pub(super) fn read(mapping: &Arc<Mapping>) -> Result<Contents, ModelError> {
     let path = mapping.path();
     let bytes = mapping.bytes();
     if bytes.starts_with(b"version https://git-lfs") {

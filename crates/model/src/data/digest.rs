@@ -1,6 +1,5 @@
 //! SHA-256 of what was read.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -11,11 +10,6 @@ use crate::error::ModelError;
 
 /// Files up to this size are covered whole, however little of them was needed.
 const WHOLE_FILE_BYTES: u64 = 256 << 20;
-
-/// In lower-case hexadecimal.
-pub(super) fn of_bytes(bytes: &[u8]) -> String {
-    hexadecimal(Sha256::new().chain_update(bytes))
-}
 
 /// The name and digest of a file of which the first `read` bytes were needed.
 pub(super) fn of_file(path: &Path, read: u64) -> Result<(String, String), ModelError> {
@@ -34,23 +28,5 @@ pub(super) fn of_file(path: &Path, read: u64) -> Result<(String, String), ModelE
     }
     let name = path.display();
     let name = if covered == size { name.to_string() } else { format!("{name} (its first {covered} bytes)") };
-    Ok((name, hexadecimal(hasher)))
-}
-
-fn hexadecimal(hasher: Sha256) -> String {
-    hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_digest_of_nothing_is_the_known_one() {
-        // FIPS 180-4 test vector for the empty message.
-        let known = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(super::of_bytes(b""), known);
-    }
+    Ok((name, hex::encode(hasher.finalize())))
 }

@@ -18,6 +18,7 @@ mod token_file;
 use std::path::Path;
 
 pub use batch::TokenBatch;
+use sha2::{Digest, Sha256};
 
 use crate::error::ModelError;
 use crate::tokenizer::Tokenizer;
@@ -148,7 +149,7 @@ fn load_text(
         document::read(path, &mut take)?
     } else {
         take(Part { text: SAMPLE_TEXT, continues: false })?;
-        (name, digest::of_bytes(SAMPLE_TEXT.as_bytes()))
+        (name, hex::encode(Sha256::digest(SAMPLE_TEXT.as_bytes())))
     };
     let batch = sequences.finish(&source)?;
     Ok(Data { batch, source, sha256, bos: head.is_some() })

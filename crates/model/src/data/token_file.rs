@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use serde_json::Number;
+use sha2::{Digest, Sha256};
 
 use super::batch::TokenBatch;
-use super::{BosPolicy, Data, TextRequest, digest};
+use super::{BosPolicy, Data, TextRequest};
 use crate::error::ModelError;
 
 #[derive(serde::Deserialize)]
@@ -63,5 +64,5 @@ pub(super) fn load(path: &Path, request: &TextRequest<'_>, bos: Option<u32>) -> 
     let batch = TokenBatch { tokens, sequences, seq_len };
     let begins = |bos| (0..sequences).all(|index| batch.sequence(index).first() == Some(&bos));
     let bos = bos.is_some_and(begins);
-    Ok(Data { batch, source: name, sha256: digest::of_bytes(&bytes), bos })
+    Ok(Data { batch, source: name, sha256: hex::encode(Sha256::digest(&bytes)), bos })
 }

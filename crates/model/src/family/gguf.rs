@@ -6,7 +6,7 @@ use super::naming::{Naming, Scheme};
 use super::{Identity, unsupported_family};
 use crate::architecture::{
     Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
-    ResidualLayout, Rope, RopeScaling, Weighting,
+    ResidualLayout, Rope, RopeScaling, Weighting, check_layer_count,
 };
 use crate::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
 use crate::error::ModelError;
@@ -63,6 +63,7 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
         return Err(ModelError::unsupported(path, format!("values of {value} and keys of {head_dim} differ in width")));
     }
     let layer_count = keys.required_size("block_count")?;
+    check_layer_count(layer_count).map_err(|reason| ModelError::malformed(path, reason))?;
     let epsilon = if gpt2 { "attention.layer_norm_epsilon" } else { "attention.layer_norm_rms_epsilon" };
     let norm_epsilon = keys
         .number(epsilon)
@@ -110,6 +111,7 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
         },
         embedding_scale: if gemma { (d_model as f64).sqrt() } else { 1.0 },
         tied_embeddings: checkpoint.tensor("output.weight").is_none(),
+        registers: 0,
     };
     let scheme = if matches!(family, "phi3" | "gpt2") { Scheme::GgufFused } else { Scheme::Gguf };
     let naming = Naming::new(scheme, "")

@@ -11,7 +11,7 @@ use super::own;
 use super::{Identity, unsupported_family};
 use crate::architecture::{
     Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
-    ResidualLayout, Rope, RopeScaling, Weighting,
+    ResidualLayout, Rope, RopeScaling, Weighting, check_layer_count,
 };
 use crate::error::ModelError;
 
@@ -116,6 +116,7 @@ fn llama_like(family: &str, fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> boo
         logit_soft_cap: caps.1,
         embedding_scale: if gemma { (d_model as f64).sqrt() } else { 1.0 },
         tied_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(gemma),
+        registers: 0,
     };
     let scheme = match family {
         "gemma2" | "gemma3" | "gemma3_text" => Scheme::Gemma,
@@ -164,6 +165,12 @@ fn activation(fields: Fields<'_>, key: &str, default: &str) -> Result<Activation
     }
 }
 
+fn layer_count(fields: Fields<'_>, key: &str) -> Result<usize, ModelError> {
+    let count = fields.required_size(key)?;
+    check_layer_count(count).map_err(|reason| ModelError::malformed(fields.path, reason))?;
+    Ok(count)
+}
+
 /// Windows of the layers, and which rope each has.
 fn layers_and_ropes(
     family: &str,
@@ -171,7 +178,7 @@ fn layers_and_ropes(
     head_dim: usize,
     max_positions: usize,
 ) -> Result<(Vec<Layer>, Vec<Rope>), ModelError> {
-    let count = fields.required_size("num_hidden_layers")?;
+    let count = layer_count(fields, "num_hidden_layers")?;
     let window = match family {
         "mistral" | "phi3" => fields.size("sliding_window")?,
         "qwen2" | "qwen3" if fields.flag("use_sliding_window")?.unwrap_or(false) => fields.size("sliding_window")?,
@@ -318,7 +325,7 @@ fn gpt2(fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> bool) -> Result<Identit
             gated: false,
         },
         position: PositionEncoding::Learned,
-        layers: vec![Layer { window: None, rope: 0 }; fields.required_size("n_layer")?],
+        layers: vec![Layer { window: None, rope: 0 }; layer_count(fields, "n_layer")?],
         attention_scale: if scaled { (head_dim as f64).powf(-0.5) } else { 1.0 },
         weighting: Weighting::Softmax,
         key_value_bias: false,
@@ -327,6 +334,7 @@ fn gpt2(fields: Fields<'_>, has_tensor: &dyn Fn(&str) -> bool) -> Result<Identit
         logit_soft_cap: None,
         embedding_scale: 1.0,
         tied_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(true),
+        registers: 0,
     };
     // The hub's first checkpoints were saved from the bare model, without a prefix.
     let prefix = if has_tensor("wte.weight") { "" } else { "transformer." };
@@ -376,7 +384,7 @@ fn gpt_neox(fields: Fields<'_>) -> Result<Identity, ModelError> {
             rotary_dim: (head_dim as f64 * share) as usize,
             scaling,
         }]),
-        layers: vec![Layer { window: None, rope: 0 }; fields.required_size("num_hidden_layers")?],
+        layers: vec![Layer { window: None, rope: 0 }; layer_count(fields, "num_hidden_layers")?],
         attention_scale: (head_dim as f64).powf(-0.5),
         weighting: Weighting::Softmax,
         key_value_bias: false,
@@ -385,6 +393,7 @@ fn gpt_neox(fields: Fields<'_>) -> Result<Identity, ModelError> {
         logit_soft_cap: None,
         embedding_scale: 1.0,
         tied_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
+        registers: 0,
     };
     Ok(Identity { architecture, naming: Naming::new(Scheme::GptNeoX, "gpt_neox.") })
 }

@@ -1,9 +1,7 @@
 //! Which weights an architecture has, in one fixed order.
 
 use super::naming::Role;
-use crate::architecture::{
-    Architecture, FeedForwardKind, GateSignal, NormPlacement, PositionEncoding, QkNorm, Weighting,
-};
+use crate::architecture::{Architecture, FeedForwardKind, GateSignal, PositionEncoding, QkNorm, Weighting};
 
 /// One weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +22,7 @@ pub(crate) fn inventory(a: &Architecture) -> Vec<Place> {
     if !a.tied_embeddings {
         places.push((Role::Head, 0, d));
     }
-    let after = a.norm_placement.on_output() || a.norm_placement == NormPlacement::Post;
+    let after = a.norm_placement.has_output_norm();
     let hidden = a.feed_forward.kind == FeedForwardKind::TwoLayer;
     let present = a.feed_forward.kind != FeedForwardKind::Absent;
     let qk_norm = a.qk_norm != QkNorm::None;

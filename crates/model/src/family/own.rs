@@ -61,6 +61,7 @@ fn llama(a: &Architecture) -> Option<Value> {
         attention_soft_cap: None,
         logit_soft_cap: None,
         embedding_scale: 1.0,
+        registers: 0,
         ..a.clone()
     };
     (Architecture { family: "llama".to_owned(), ..a.clone() } == plain).then(|| {

@@ -31,7 +31,8 @@ impl Run<'_> {
         self.project_attention(layer, block, linears, tiles, state, observers);
 
         let State { residual, output, queries, sink_queries, keys, values, gates, entry, .. } = state;
-        let sinks = self.pass.window.map(|window| window.sinks).filter(|sinks| *sinks > 0);
+        let window = self.pass.window.filter(|window| window.sinks > 0);
+        let sinks = window.map(|window| (window.sinks, window.last_position(a.layers[layer].window)));
         let attend = |tile: &Tile, queries: &[f32], heads: &mut [f32], observer: &mut Observer<'_, '_, '_>| {
             let places = places(tile, number);
             let mut row = 0;
@@ -49,7 +50,7 @@ impl Run<'_> {
                     slice_rows(heads, &(row..row + chunk.rows), a.query_width()),
                     &AttendOptions {
                         mask: observer.mask(number, chunk.sequence),
-                        sinks: sinks.map(|count| (count, sink_queries)),
+                        sinks: sinks.map(|(count, last_position)| (count, sink_queries, last_position)),
                         entry: entry.get(chunk.first_row * a.heads..).unwrap_or_default(),
                         look: if observer.wants(Point::Attention, number) { Look::Scan } else { Look::Nothing },
                     },
@@ -61,7 +62,7 @@ impl Run<'_> {
             }
             if let Some(gate) = &block.gate {
                 let first = tile.first_row() * a.gate_width();
-                gate.apply(heads, &gates[first..first + tile.rows * a.gate_width()], a.head_dim);
+                gate.apply_in_place(heads, &gates[first..first + tile.rows * a.gate_width()], a.head_dim);
             }
             observer.edit_and_show(Point::Heads, &places, heads);
         };
@@ -310,13 +311,14 @@ fn show_scan(groups: &[Scan<f32>], heads: usize, place: Place, observer: &mut Ob
     let all = |f: fn(&Scan<f32>) -> &Vec<f32>| -> Vec<f32> {
         groups.iter().flat_map(|scan| f(scan).iter().copied()).collect()
     };
-    let (received, log_sum_exp) = (all(|s| &s.received), all(|s| &s.log_sum_exp));
+    let (received, log_sum_exp, mass) = (all(|s| &s.received), all(|s| &s.log_sum_exp), all(|s| &s.mass));
     let (to_self, to_first, entropy) = (all(|s| &s.to_self), all(|s| &s.to_first), all(|s| &s.entropy));
     let scan = AttentionScan {
         heads,
         keys: place.position + place.rows,
         received: &received,
         log_sum_exp: &log_sum_exp,
+        mass: &mass,
         to_self: &to_self,
         to_first: &to_first,
         entropy: &entropy,

@@ -184,7 +184,7 @@ impl Prefix {
                 block.attend(count, first, queries, &self.keys, &self.values, heads, &options);
             }
             if let Some((gate, gates)) = gates {
-                gate.apply(heads, &gates, a.head_dim);
+                gate.apply_in_place(heads, &gates, a.head_dim);
             }
             block.project_output(heads, out);
             finish(&mut self.residual, out, block.residual_norm());
@@ -239,7 +239,7 @@ fn attend_all(
             if let Some(gate) = &block.gate {
                 let mut gates = vec![0.0; rows * a.gate_width()];
                 gate.project_at(&mut gates, &input, embedding, position);
-                gate.apply(heads, &gates, a.head_dim);
+                gate.apply_in_place(heads, &gates, a.head_dim);
             }
             block.project_output(heads, out);
             finish(residual, out, block.residual_norm());

@@ -70,6 +70,12 @@ impl Window {
     fn rotates(&self) -> bool {
         self.sinks > 0 && !self.original_positions
     }
+
+    /// The last position at which queries meet far sinks, in a layer that has a window of its own, or none.
+    fn last_position(&self, own: Option<usize>) -> usize {
+        let of_cache = self.width_in(own).saturating_add(self.sinks) - 1;
+        if self.rotates() { of_cache } else { usize::MAX }
+    }
 }
 
 /// What a pass did.
@@ -394,7 +400,7 @@ impl Run<'_> {
     fn rotate_for_sinks(&self, layer: usize, table: &RopeTable<f32>, queries: &mut [f32], position: usize) {
         let a = self.pass.model.architecture();
         let Some(window) = self.pass.window else { return };
-        let last = window.width_in(a.layers[layer].window).saturating_add(window.sinks) - 1;
+        let last = window.last_position(a.layers[layer].window);
         for (row, query) in queries.chunks_exact_mut(a.query_width()).enumerate() {
             table.rotate(query, a.heads, a.head_dim, (position + row).min(last));
         }

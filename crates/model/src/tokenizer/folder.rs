@@ -1,5 +1,6 @@
 //! The tokeniser of a Hugging Face model directory.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
@@ -25,8 +26,11 @@ pub(super) fn read(folder: &Path, config: &Value) -> Result<Option<Tokenizer>, M
 
 /// Reads the content of a `tokenizer.json`; `path` is where it was, `settings` the content of `tokenizer_config.json`.
 pub(super) fn parse(bytes: &[u8], path: &Path, settings: &Value, config: &Value) -> Result<Tokenizer, ModelError> {
-    let mut library = tokenizers::Tokenizer::from_bytes(bytes)
-        .map_err(|error| ModelError::malformed(path, format!("not a tokenizer.json that can be used: {error}")))?;
+    let unusable =
+        |error: &dyn Display| ModelError::malformed(path, format!("not a tokenizer.json that can be used: {error}"));
+    // The library panics at some of what is no JSON.
+    serde_json::from_slice::<Value>(bytes).map_err(|error| unusable(&error))?;
+    let mut library = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| unusable(&error))?;
     // A tokenizer.json saved after training on short texts may still cut or pad what it encodes.
     library
         .with_truncation(None)

@@ -1,5 +1,6 @@
 //! Where spikes come in, stay and go out, and what normalisation makes of them.
 
+use sinkscope_anatomy::definitions::STEP_SHARE;
 use sinkscope_anatomy::results::{Lifecycle, Picture, Silu, Spikes, Stage, TopChannel};
 use sinkscope_anatomy::sample::normalisation::{NormalisedBlock, NormalisedTokens};
 
@@ -130,9 +131,11 @@ pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
         id: "steps".into(),
         title: "Who makes the spike and who removes it".into(),
         paper: Some("Table 1".into()),
-        caption: "What every block of a stage's window adds in the stage's channel, averaged over its tokens. Step-up \
-                  blocks add at least 5 % of the peak, step-down blocks take at least 5 % away."
-            .into(),
+        caption: format!(
+            "What every block of a stage's window adds in the stage's channel, averaged over its tokens. Step-up blocks add \
+             at least {share} % of the peak, step-down blocks take at least {share} % away.",
+            share = 100.0 * STEP_SHARE
+        ),
         alt: shown
             .iter()
             .map(|(_, stage)| {

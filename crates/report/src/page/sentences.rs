@@ -214,19 +214,20 @@ pub fn of_study(results: &StudyResults, prefix: &str) -> Vec<Finding> {
 
 /// What operations say.
 pub fn of_operations(comparison: &Comparison) -> Vec<Finding> {
-    let known = || comparison.variants.iter().filter_map(|variant| Some((variant, variant.delta_nll?)));
+    let known = comparison.variants.iter().filter_map(|variant| Some((variant, variant.delta_nll?)));
+    let mut known: Vec<(&Variant, f64)> = known.collect();
+    known.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
     let cost = |(variant, delta): (&Variant, f64)| {
         let perplexity = variant.perplexity.map_or_else(|| "unknown".to_owned(), value);
         format!("{delta:+.4} nats a token, a perplexity of {perplexity} with {}", escape_control(&variant.name))
     };
     let mut all = Vec::new();
-    if let Some(worst) = known().max_by(|a, b| a.1.total_cmp(&b.1)) {
-        let least = known().min_by(|a, b| a.1.total_cmp(&b.1)).filter(|least| least.0.name != worst.0.name);
-        let least = least.map_or_else(String::new, |least| format!("; the least is {}", cost(least)));
+    if let [most, rest @ ..] = &known[..] {
+        let least = rest.last().map_or_else(String::new, |&least| format!("; the least is {}", cost(least)));
         let text = format!(
             "Of {}, the most that one changes the loss is {}{least}.",
             counted(comparison.variants.len(), "operation", "operations"),
-            cost(worst)
+            cost(*most)
         );
         all.push(finding(0, "operations", text));
     }

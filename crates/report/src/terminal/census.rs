@@ -21,7 +21,9 @@ pub(super) fn finding(census: &Census, style: &Style) -> String {
         );
     }
     let Some(prediction) = &census.prediction else { return String::new() };
-    let Some(peak) = &prediction.peak else { return wrap("No spike is to be expected.", style.width()) };
+    let Some(peak) = &prediction.peak else {
+        return wrap("No spike is to be expected of first tokens.", style.width());
+    };
     let blocks = |blocks: &[usize]| match blocks {
         [] => "no block".to_owned(),
         [block] => format!("block {block}"),

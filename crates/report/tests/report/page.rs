@@ -420,4 +420,17 @@ fn what_cannot_be_read_is_named() {
     );
     fs::write(path("empty/anatomy.json"), "{\"sinks").expect("written");
     assert!(message(path("empty")).contains("is no output of this version (EOF"), "{}", message(path("empty")));
+    fs::remove_file(path("empty/anatomy.json")).expect("removed");
+    fs::write(path("empty/metrics.jsonl"), "{\"step\": 1}\n{\"step").expect("written");
+    let damaged = message(path("empty"));
+    assert!(damaged.starts_with("HOME/empty/metrics.jsonl: line 1 is no record of a run: missing field"), "{damaged}");
+}
+
+#[test]
+fn the_least_change_of_the_loss_is_the_smallest_whatever_its_sign() {
+    let mut comparison = sample::comparison();
+    comparison.variants[2].delta_nll = Some(-20.0);
+    let page = page(&[found(Output::Operate(Box::new(framed(comparison, "m", "ab"))))]).expect("consistent");
+    assert!(page.contains("the most that one changes the loss is -20.0000 nats"));
+    assert!(page.contains("the least is +0.2500 nats"));
 }

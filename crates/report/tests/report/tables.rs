@@ -13,7 +13,7 @@ use sinkscope_report::tidy::{Table, Values};
 use crate::sample;
 
 fn tables() -> Vec<Table> {
-    anatomy_tables(&sample::anatomy()).expect("consistent results")
+    anatomy_tables(&sample::anatomy(), |_| false).expect("consistent results")
 }
 
 /// Through a file and back.
@@ -92,7 +92,7 @@ fn small_tables_in_full() {
 
 #[test]
 fn parts_not_asked_for_are_empty_tables_with_the_same_columns() {
-    let empty = anatomy_tables(&sample::nothing()).expect("consistent results");
+    let empty = anatomy_tables(&sample::nothing(), |_| false).expect("consistent results");
     for (empty, full) in empty.iter().zip(tables()) {
         assert_eq!((empty.name(), empty.rows()), (full.name(), 0));
         assert!(empty.columns().iter().map(|column| &column.name).eq(full.columns().iter().map(|column| &column.name)));
@@ -101,8 +101,23 @@ fn parts_not_asked_for_are_empty_tables_with_the_same_columns() {
 }
 
 #[test]
+fn tables_of_a_census_and_a_probe_that_are_there_are_left_alone() {
+    let names = |there: &str| -> Vec<String> {
+        let tables = anatomy_tables(&sample::anatomy(), |name| name == there).expect("consistent results");
+        tables.iter().map(|table| table.name().to_owned()).collect()
+    };
+    let all = names("");
+    let without = |left_out: &[&str]| -> Vec<String> {
+        all.iter().filter(|name| !left_out.contains(&name.as_str())).cloned().collect()
+    };
+    assert_eq!(names("census.json"), without(&["norms", "spectra", "units", "triggers"]));
+    assert_eq!(names("probe.json"), without(&["probe"]));
+    assert_eq!(all.len(), without(&["norms", "spectra", "units", "triggers", "probe"]).len() + 5);
+}
+
+#[test]
 fn intervals_of_one_sequence_are_null() {
-    let tables = anatomy_tables(&sample::calm()).expect("consistent results");
+    let tables = anatomy_tables(&sample::calm(), |_| false).expect("consistent results");
     let heads = read_back(&tables[1]);
     let low = heads.column_by_name("mean_max_alpha_low").expect("there");
     assert_eq!(low.null_count(), heads.num_rows());

@@ -55,7 +55,7 @@ pub fn sections(model: &OfModel<'_>, name: &str, prefix: &str) -> Result<Vec<Sec
         }
     };
     if let Some(framed) = model.anatomy {
-        let tables = anatomy_tables(&framed.results)?;
+        let tables = anatomy_tables(&framed.results, |_| false)?;
         add(of_spikes(&framed.results, &tables, prefix)?);
         add(of_causes(model, &tables, prefix)?);
         add(of_sinks(&framed.results, &tables, prefix)?);
