@@ -260,17 +260,17 @@ pub fn census() -> Vec<Definition> {
         ),
         ours(
             "steering",
-            "vocabulary items, or the token that texts begin with if it is always the same, walked alone at position 0, where attention is the static map W_VO (eq. 22): mean |cos| of the \
-             residual to the trigger after each block; attention_alone: with every feed-forward block left out; heads: what \
-             a head adds along the trigger, as a share of the length of the residual it is added to"
+            "vocabulary items, or the token that texts begin with if it is always the same, walked alone at position 0, where \
+             attention is the static map W_VO (eq. 22): mean |cos| of the residual to the trigger after each block; \
+             attention_alone: with every feed-forward block left out; heads: what a head adds along the trigger, as a share of \
+             the length of the residual it is added to"
                 .to_owned(),
         ),
         ours(
             "prediction",
             format!(
                 "walk: |l_1| times the mean of (s* . x)^2 over those items, x the block's normalised input without gamma and \
-                 epsilon; the \
-                 largest that is at least {SPIKE_RATIO} times the typical largest magnitude of the residual read names channel \
+                 epsilon; the largest that is at least {SPIKE_RATIO} times the typical largest magnitude of the residual read names channel \
                  and peak block; step-up: blocks up to the peak where that channel's has the same sign \
                  and {STEP_SHARE} of it; step-down: blocks after it with the opposite sign and {STEP_SHARE}; channels: those \
                  with at least {SHARED_TRIGGER_SHARE} of the largest |s*^T S_k s*|"

@@ -186,7 +186,9 @@ fn what_another_study_has_finished_is_not_run_again() {
     let (outcome, _) = lab.run(1, "all/second", usize::MAX);
     assert_eq!(outcome.finished, 4);
     let runs = fs::read_dir(lab.path("out-1/runs")).expect("those that failed");
-    assert!(runs.map(|run| run.expect("an entry").file_name()).all(|run| !run.to_string_lossy().starts_with("plain-0")));
+    assert!(
+        runs.map(|run| run.expect("an entry").file_name()).all(|run| !run.to_string_lossy().starts_with("plain-0"))
+    );
     assert!(lab.files("all/first") == lab.files("all/second"));
 }
 

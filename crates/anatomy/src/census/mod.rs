@@ -20,7 +20,7 @@ use sinkscope_model::{Model, ModelError};
 use self::norms::Norms;
 use self::prediction::{Prediction, cosines, predict};
 use self::quadratic::QuadraticForm;
-use self::steering::{Steering, Trigger};
+use self::steering::{FirstTokens, Steering, Trigger};
 use self::units::{HiddenUnit, UnitRows};
 use crate::definitions::{SHARED_TRIGGER_SHARE, TOP_CHANNELS};
 
@@ -284,9 +284,9 @@ impl Census {
     /// followed through every block, whatever its norm there.
     fn predict(&mut self, model: &Model, blocks: &[usize], request: &CensusRequest) -> Result<(), ModelError> {
         let start = Instant::now();
-        let ids = steering::first_tokens(model, request);
+        let tokens = FirstTokens::new(model, request);
         let spectra_before = self.timing.spectra + self.timing.decode;
-        let reached = steering::reach(model, &ids, &self.triggers())?;
+        let reached = steering::reach(model, &tokens, &self.triggers())?;
         let prediction = self.prediction.insert(predict(&self.spectra, &reached));
         let Some(peak) = prediction.peak.clone() else { return Ok(()) };
         let missing: Vec<usize> =
@@ -296,7 +296,7 @@ impl Census {
                 self.add_spectra(block, &form, &[peak.channel], request);
             }
         }
-        let reached = steering::reach(model, &ids, &self.triggers())?;
+        let reached = steering::reach(model, &tokens, &self.triggers())?;
         let mut prediction = predict(&self.spectra, &reached);
         let mut of_channel: Vec<&Spectrum> =
             self.spectra.iter().filter(|spectrum| spectrum.channel == peak.channel).collect();
@@ -307,7 +307,7 @@ impl Census {
             cosines: cosines(&of_channel),
         });
         if let Some(trigger) = self.spectrum(peak.block, peak.channel).map(Spectrum::as_trigger) {
-            self.steering = Some(steering::steering(model, &ids, &trigger)?);
+            self.steering = Some(steering::steering(model, tokens.first(), &trigger)?);
             if let Some(form) = self.form(model, peak.block)? {
                 prediction.channels = sharing_channels(&form, &trigger);
             }
@@ -328,8 +328,8 @@ impl Census {
     ) -> Result<(), ModelError> {
         let start = Instant::now();
         if let Some(trigger) = self.spectrum(block, channel).map(Spectrum::as_trigger) {
-            let ids = steering::first_tokens(model, request);
-            self.steering = Some(steering::steering(model, &ids, &trigger)?);
+            let tokens = FirstTokens::new(model, request);
+            self.steering = Some(steering::steering(model, tokens.first(), &trigger)?);
         }
         self.timing.steering = start.elapsed().as_secs_f64();
         Ok(())

@@ -80,34 +80,50 @@ pub struct Reached {
     pub typical: BTreeMap<usize, f64>,
 }
 
-/// The vocabulary items that are walked, ascending.
-pub fn first_tokens(model: &Model, request: &CensusRequest) -> Vec<u32> {
-    if let Some(first) = request.first {
-        return vec![first];
-    }
-    let vocabulary = model.architecture().vocabulary;
-    let mut random = ChaCha8Rng::seed_from_u64(request.seed);
-    let mut ids = index::sample(&mut random, vocabulary, SAMPLE.min(vocabulary)).into_vec();
-    ids.sort_unstable();
-    ids.into_iter().map(|id| id as u32).collect()
+/// The tokens that are walked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstTokens {
+    /// What texts begin with, if it is always the same, and a sample of the vocabulary, ascending.
+    ids: Vec<u32>,
+    /// How many of them stand for first tokens: the one, or all.
+    count: usize,
 }
 
-/// Walks `ids` through the model and measures how far they reach along every trigger.
+impl FirstTokens {
+    /// Of a model.
+    pub fn new(model: &Model, request: &CensusRequest) -> Self {
+        let vocabulary = model.architecture().vocabulary;
+        let mut random = ChaCha8Rng::seed_from_u64(request.seed);
+        let mut sample = index::sample(&mut random, vocabulary, SAMPLE.min(vocabulary)).into_vec();
+        sample.sort_unstable();
+        let ids: Vec<u32> = request.first.into_iter().chain(sample.into_iter().map(|id| id as u32)).collect();
+        Self { count: request.first.map_or(ids.len(), |_| 1), ids }
+    }
+
+    /// Those that stand for first tokens.
+    pub fn first(&self) -> &[u32] {
+        &self.ids[..self.count]
+    }
+}
+
+/// Walks first tokens through the model and measures how far they reach along every trigger, and how far all tokens do.
 ///
 /// # Errors
 /// If a weight is not finite.
-pub fn reach(model: &Model, ids: &[u32], triggers: &[Trigger]) -> Result<Reached, ModelError> {
+pub fn reach(model: &Model, tokens: &FirstTokens, triggers: &[Trigger]) -> Result<Reached, ModelError> {
     let mut reached = Reached::default();
     let Some(last) = triggers.iter().map(|trigger| trigger.block).max() else { return Ok(reached) };
     let source = |trigger: &Trigger| input_of(model, trigger.block);
     let alphas = alphas(model, triggers)?;
-    walk(model, ids, last, &mut |block, residual| {
+    let of_first = tokens.count * model.architecture().d_model;
+    walk(model, &tokens.ids, last, &mut |block, residual| {
         for trigger in triggers.iter().filter(|trigger| source(trigger) == block) {
-            reached.walk.insert((trigger.block, trigger.channel), mean_square(model, residual, trigger, &alphas));
+            let reach = mean_square(model, &residual[..of_first], trigger, &alphas);
+            reached.walk.insert((trigger.block, trigger.channel), reach);
             reached.typical.entry(trigger.block).or_insert_with(|| typical_largest(model, residual));
         }
     })?;
-    attention_alone(model, ids, last, &mut |_, block, residual| {
+    attention_alone(model, tokens.first(), last, &mut |_, block, residual| {
         for trigger in triggers.iter().filter(|trigger| source(trigger) == block) {
             let reach = mean_square(model, residual, trigger, &alphas);
             reached.attention_alone.insert((trigger.block, trigger.channel), reach);

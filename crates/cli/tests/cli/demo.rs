@@ -32,8 +32,13 @@ fn the_other_commands_take_it_too() {
     let operate = results(&["operate", "zero-spikes", "--sequences", "8"], "operate.json");
     assert_eq!(operate["model"]["name"], "demo");
     assert_eq!(operate["results"]["variants"][0]["name"], "zero-spikes");
+    // Its tokeniser begins texts with a token, whose spike the weights foretell.
     let census = results(&["census"], "census.json");
     assert_eq!(census["model"]["name"], "demo");
+    let anatomy = results(&["anatomy", "--only", "spikes"], "anatomy.json");
+    let (told, stage) = (&census["results"]["prediction"], &anatomy["results"]["spikes"]["stages"][0]);
+    assert_eq!(told["peak"]["channel"], stage["channel"], "{told}");
+    assert!(stage["step_up"].as_array().expect("blocks").contains(&told["peak"]["block"]), "{told}");
     let probe = results(&["probe"], "probe.json");
     assert_eq!(probe["model"]["name"], "demo");
 }
