@@ -61,8 +61,7 @@ pub struct Architecture {
     pub registers: usize,
 }
 
-// Of serde's form.
-#[allow(clippy::trivially_copy_pass_by_ref)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "of serde's form")]
 fn no_registers(registers: &usize) -> bool {
     *registers == 0
 }

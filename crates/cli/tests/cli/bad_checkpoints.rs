@@ -15,6 +15,18 @@ fn refused_model(family: &str, spoil: impl FnOnce(&Tiny)) -> String {
     refused_without_trace(&tiny, &["--tokens", &tokens])
 }
 
+/// What is said of a tensor of NaN.
+fn with_nan(tensor: &str) -> String {
+    refused_model("llama", |t| {
+        t.replace_weights(|name, data| {
+            if name == tensor {
+                data.fill(0xff);
+            }
+            true
+        });
+    })
+}
+
 #[test]
 fn directories() {
     let spoilt: Vec<(&str, String)> = vec![
@@ -86,39 +98,9 @@ fn directories() {
             }),
         ),
         ("layers", refused_model("llama", |t| t.configure(|config| config["num_hidden_layers"] = json!(1_u64 << 40)))),
-        (
-            "NaN",
-            refused_model("llama", |t| {
-                t.replace_weights(|name, data| {
-                    if name == "model.layers.1.self_attn.v_proj.weight" {
-                        data.fill(0xff);
-                    }
-                    true
-                });
-            }),
-        ),
-        (
-            "NaN in the embedding",
-            refused_model("llama", |t| {
-                t.replace_weights(|name, data| {
-                    if name == "model.embed_tokens.weight" {
-                        data.fill(0xff);
-                    }
-                    true
-                });
-            }),
-        ),
-        (
-            "NaN in a gamma",
-            refused_model("llama", |t| {
-                t.replace_weights(|name, data| {
-                    if name == "model.norm.weight" {
-                        data.fill(0xff);
-                    }
-                    true
-                });
-            }),
-        ),
+        ("NaN", with_nan("model.layers.1.self_attn.v_proj.weight")),
+        ("NaN in the embedding", with_nan("model.embed_tokens.weight")),
+        ("NaN in a gamma", with_nan("model.norm.weight")),
     ];
     let lines: Vec<String> = spoilt.iter().map(|(what, message)| format!("{what}: {message}")).collect();
     insta::assert_snapshot!(lines.concat());
@@ -207,7 +189,7 @@ fn a_tokeniser_cut_off_anywhere() {
     let tiny = Tiny::new("llama");
     let path = tiny.model().join("tokenizer.json");
     let whole = fs::read_to_string(&path).expect("there").replacen(
-        "{",
+        '{',
         "{\"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true},",
         1,
     );

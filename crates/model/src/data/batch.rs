@@ -15,6 +15,7 @@ pub struct TokenBatch {
 
 impl TokenBatch {
     /// With the model's registers before every sequence.
+    #[must_use]
     pub fn with_registers(self, architecture: &Architecture) -> Self {
         let registers = architecture.registers;
         if registers == 0 {
@@ -27,6 +28,7 @@ impl TokenBatch {
     }
 
     /// Without them.
+    #[must_use]
     pub fn without_registers(&self, architecture: &Architecture) -> Self {
         let registers = architecture.registers;
         let sequences = self.tokens.chunks(self.seq_len);
