@@ -7,7 +7,7 @@ use sinkscope_anatomy::definitions;
 use sinkscope_anatomy::examination::{self, CensusScope, Examined, Surroundings, examine};
 use sinkscope_anatomy::sinks::SinkDefinition;
 use sinkscope_report::anatomy_tables::anatomy_tables;
-use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
+use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::outputs::{self, Found};
 use sinkscope_report::terminal;
 
@@ -42,13 +42,7 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
         model: Some(identity),
         data: Some(opened.data),
         definitions: by_name(&definitions::all(request.text.spike_ratio, request.epsilon)),
-        timing: Timing {
-            passes: PassTiming::list(passes),
-            tokens_per_second: first.as_ref().map(|first| first.tokens as f64 / first.seconds),
-            fraction_of_bound: first.as_ref().map(machine::fraction_of_bound),
-            peak_rss_bytes: machine::peak_memory(),
-            seconds: start.elapsed().as_secs_f64(),
-        },
+        timing: machine::timing(start, passes, first.as_ref()),
         seed: Some(request.run.seed),
         results: anatomy,
     };

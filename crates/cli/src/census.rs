@@ -8,7 +8,7 @@ use sinkscope_anatomy::definitions;
 use sinkscope_model::tokenizer::Tokenizer;
 use sinkscope_model::{Model, ModelError};
 use sinkscope_report::census_tables::census_tables;
-use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
+use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::terminal;
 
 use crate::machine;
@@ -51,13 +51,7 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
         model: Some(identity),
         data: None,
         definitions: by_name(&definitions::census()),
-        timing: Timing {
-            passes: PassTiming::list(parts),
-            tokens_per_second: None,
-            fraction_of_bound: None,
-            peak_rss_bytes: machine::peak_memory(),
-            seconds: start.elapsed().as_secs_f64(),
-        },
+        timing: machine::timing(start, parts, None),
         seed: Some(request.run.seed),
         results,
     };

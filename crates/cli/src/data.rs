@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::time::Instant;
 
 use anyhow::Result;
-use serde_json::{Map, Value, json};
-use sinkscope_lab::data::manifest::DEFINITIONS;
+use sinkscope_lab::data::manifest::{DEFINITIONS, MANIFEST_FILE};
 use sinkscope_lab::data::{self, Stage};
-use sinkscope_report::envelope::{PassTiming, Timing, VERSION};
+use sinkscope_model::architecture::Architecture;
+use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::files::OutputDirectory;
 use sinkscope_report::terminal;
 
@@ -48,24 +48,19 @@ pub fn prepare(request: &DataRequest, start: Instant) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     let [_, learning, encoding] = began.map(|began| began.get().unwrap_or(seconds));
     let passes = [("counting", learning), ("learning", encoding - learning), ("encoding", seconds - encoding)];
-    let timing = Timing {
-        seconds,
-        passes: PassTiming::list(passes),
-        tokens_per_second: None,
-        fraction_of_bound: None,
-        peak_rss_bytes: machine::peak_memory(),
+    let envelope = Envelope::<_, Architecture> {
+        sinkscope: VERSION.into(),
+        command: request.process.command.clone(),
+        model: None,
+        data: None,
+        definitions: DEFINITIONS.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
+        timing: machine::timing(start, passes, None),
+        seed: Some(request.prepare.seed),
+        results: staged.manifest(),
     };
-    let mut frame = Map::new();
-    frame.insert("sinkscope".to_owned(), VERSION.into());
-    frame.insert("command".to_owned(), json!(request.process.command));
-    frame.insert("model".to_owned(), Value::Null);
-    frame.insert("data".to_owned(), Value::Null);
-    let definitions: Map<String, Value> =
-        DEFINITIONS.iter().map(|(name, text)| ((*name).to_owned(), (*text).into())).collect();
-    frame.insert("definitions".to_owned(), definitions.into());
-    frame.insert("timing".to_owned(), serde_json::to_value(&timing)?);
-    frame.insert("seed".to_owned(), request.prepare.seed.into());
-    let manifest = staged.commit(frame)?;
+    let text = envelope.to_json(MANIFEST_FILE)?;
+    let timing = envelope.timing;
+    let manifest = staged.commit(&text)?;
     let name = directory.path().display().to_string();
     Output::print(|style| terminal::data(&name, &manifest, &timing, style))
 }

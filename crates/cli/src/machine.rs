@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::time::Instant;
 
 use sinkscope_kernels::peak;
 use sinkscope_model::pass::PassReport;
+use sinkscope_report::envelope::{PassTiming, Timing};
 
 /// Where the system does not say how much memory it has.
 const ASSUMED_RAM: u64 = 8 << 30;
@@ -31,9 +33,19 @@ pub fn operations_per_second() -> f64 {
     peak::flops_per_second() * rayon::current_num_threads() as f64
 }
 
-/// Share of the arithmetic bound of the current threads that a pass reached.
-pub fn fraction_of_bound(pass: &PassReport) -> f64 {
-    pass.flops / pass.seconds / operations_per_second()
+/// What an output says of the time it took, the program having begun at `start`; `first` is the streamed pass, if there was one.
+pub fn timing<'a>(
+    start: Instant,
+    passes: impl IntoIterator<Item = (&'a str, f64)>,
+    first: Option<&PassReport>,
+) -> Timing {
+    Timing {
+        passes: PassTiming::list(passes),
+        tokens_per_second: first.map(|pass| pass.tokens as f64 / pass.seconds),
+        fraction_of_bound: first.map(|pass| pass.flops / pass.seconds / operations_per_second()),
+        peak_rss_bytes: peak_memory(),
+        seconds: start.elapsed().as_secs_f64(),
+    }
 }
 
 /// Columns for results on stdout.

@@ -9,7 +9,7 @@ use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_model::ModelError;
 use sinkscope_model::data::{self, TextRequest, TokenBatch};
 use sinkscope_model::tokenizer::Tokenizer;
-use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
+use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::operate_tables::operate_tables;
 use sinkscope_report::terminal;
 use sinkscope_surgery::compare::{Request, compare};
@@ -43,7 +43,7 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
     progress.stage("hashing");
     let identity = model_identity(&opened.model)?;
     drop(progress);
-    let first = &compared.first;
+    let passes = compared.passes.iter().map(|(name, seconds)| (name.as_str(), *seconds));
     let mut defined = definitions::all(request.text.spike_ratio, request.epsilon);
     defined.extend(sinkscope_surgery::definitions::definitions());
     let envelope = Envelope {
@@ -52,13 +52,7 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
         model: Some(identity),
         data: Some(opened.data),
         definitions: by_name(&defined),
-        timing: Timing {
-            passes: PassTiming::list(compared.passes.iter().map(|(name, seconds)| (name.as_str(), *seconds))),
-            tokens_per_second: Some(first.tokens as f64 / first.seconds),
-            fraction_of_bound: Some(machine::fraction_of_bound(first)),
-            peak_rss_bytes: machine::peak_memory(),
-            seconds: start.elapsed().as_secs_f64(),
-        },
+        timing: machine::timing(start, passes, Some(&compared.first)),
         seed: Some(request.run.seed),
         results: compared.comparison,
     };

@@ -7,7 +7,7 @@ use sinkscope_anatomy::definitions;
 use sinkscope_anatomy::examination::{self, Surroundings, examine};
 use sinkscope_anatomy::probe::{Calibration, probe};
 use sinkscope_model::ModelError;
-use sinkscope_report::envelope::{Envelope, PassTiming, Timing, VERSION};
+use sinkscope_report::envelope::{Envelope, Timing, VERSION};
 use sinkscope_report::probe_tables::probe_tables;
 use sinkscope_report::terminal;
 
@@ -56,11 +56,8 @@ pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
         data: Some(opened.data),
         definitions: by_name(&definitions::probe(request.text.spike_ratio)),
         timing: Timing {
-            passes: PassTiming::list(passes),
             tokens_per_second: results.block.map(|_| results.vocabulary as f64 / seconds),
-            fraction_of_bound: None,
-            peak_rss_bytes: machine::peak_memory(),
-            seconds: start.elapsed().as_secs_f64(),
+            ..machine::timing(start, passes, None)
         },
         seed: Some(request.run.seed),
         results,

@@ -12,7 +12,7 @@ use sinkscope_lab::study::{
 };
 use sinkscope_lab::trainer::Event;
 use sinkscope_model::architecture::Architecture;
-use sinkscope_report::envelope::{Envelope, Timing, VERSION};
+use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::files::OutputDirectory;
 use sinkscope_report::study_tables::study_tables;
 use sinkscope_report::{markdown, terminal};
@@ -138,13 +138,7 @@ fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &Pa
 
 /// Writes the files of a study, all or none.
 fn write(mut out: OutputDirectory, request: &StudyRequest, results: &StudyResults, start: Instant) -> Result<()> {
-    let timing = Timing {
-        seconds: start.elapsed().as_secs_f64(),
-        passes: Vec::new(),
-        tokens_per_second: None,
-        fraction_of_bound: None,
-        peak_rss_bytes: machine::peak_memory(),
-    };
+    let timing = machine::timing(start, [], None);
     let mut definitions = by_name(&definitions::all(definitions::SPIKE_RATIO, definitions::SINK_EPSILON));
     definitions.extend(DEFINITIONS.map(|(name, text)| (name.to_owned(), text.to_owned())));
     let envelope = Envelope::<_, Architecture> {

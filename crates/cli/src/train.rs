@@ -83,11 +83,8 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
         }),
         definitions: by_name(&definitions::all(definitions::SPIKE_RATIO, definitions::SINK_EPSILON)),
         timing: Timing {
-            passes: Vec::new(),
             tokens_per_second: looks.last().and_then(|look| look.timing.tokens_per_second),
-            fraction_of_bound: None,
-            peak_rss_bytes: machine::peak_memory(),
-            seconds: start.elapsed().as_secs_f64(),
+            ..machine::timing(start, [], None)
         },
         seed: Some(recipe.seed),
         results: Trained { recipe, cost, steps, looks },

@@ -11,7 +11,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokenizers::Tokenizer;
 
 use super::bpe::{self, BOS, BOS_ID};
@@ -142,21 +142,15 @@ impl Staged {
         &self.manifest
     }
 
-    /// Gives the files their names, `data.json` last, and makes that last on disk. `frame` is what `data.json` says before
-    /// `results`, the manifest.
+    /// Gives the files their names, `data.json` last, and makes that last on disk. `text` is that file's: an object with the
+    /// manifest as `results`.
     ///
     /// # Errors
     ///
     /// If a file cannot be written or take its place.
-    pub fn commit(self, mut frame: Map<String, Value>) -> Result<Manifest, LabError> {
-        let place = self.out.join(MANIFEST_FILE);
-        let text = serde_json::to_value(&self.manifest).and_then(|manifest| {
-            frame.insert("results".to_owned(), manifest);
-            serde_json::to_string_pretty(&frame)
-        });
-        let text = text.map_err(|error| LabError::malformed(&place, format!("cannot be put in JSON: {error}")))? + "\n";
+    pub fn commit(self, text: &[u8]) -> Result<Manifest, LabError> {
         let mut file = Hashed::create(&self.out, MANIFEST_FILE)?;
-        file.write(text.as_bytes())?;
+        file.write(text)?;
         let (_, record) = file.finish()?;
         for file in self.files.into_iter().chain([record]) {
             file.persist()?;
