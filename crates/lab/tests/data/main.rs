@@ -34,7 +34,7 @@ fn request(inputs: Vec<PathBuf>, out: &Path) -> PrepareRequest {
 
 fn prepared(request: &PrepareRequest) -> Result<Manifest, LabError> {
     let staged = prepare(request, &|_| {})?;
-    let text = serde_json::json!({ "results": staged.manifest() }).to_string();
+    let text = format!("{:#}", serde_json::json!({ "results": staged.manifest() }));
     staged.commit(text.as_bytes())
 }
 
