@@ -31,7 +31,7 @@ pub struct OptimizerSettings {
     pub epsilon: f64,
     /// Decoupled decay of weights, times the learning rate.
     pub weight_decay: f64,
-    /// Whether norms, biases, gates' free parameters and embeddings decay too.
+    /// Whether norms, biases, unconditional gates and embeddings decay too.
     pub decay_all: bool,
     /// The gradient is shortened to this length if it is longer; 0 leaves it.
     pub clip: f64,

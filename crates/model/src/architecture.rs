@@ -101,7 +101,7 @@ pub enum GateSignal {
     Input,
     /// Free parameters: unconditional.
     Free,
-    /// Free parameters for each position: static.
+    /// A matrix of parameters by position, which begins and decays as other matrices do: static.
     Position,
     /// A projection of the token's embedding: static.
     Embedding,

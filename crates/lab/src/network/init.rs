@@ -14,7 +14,7 @@ use sinkscope_model::{Linear, ParameterKind, Parameters};
 
 use crate::error::LabError;
 
-/// How weights begin: matrices and tables normal, norms at 1, biases, gates that are free and sink logits at 0.
+/// How weights begin: matrices and tables normal, norms at 1, biases, unconditional gates and sink logits at 0.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Initialisation {
