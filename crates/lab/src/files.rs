@@ -14,7 +14,7 @@ use crate::LabError;
 /// If it cannot be made.
 pub fn temporary(directory: &Path, name: &str) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    let prefix = format!(".{name}.{}.", std::process::id());
+    let prefix = format!(".{name}.{}-{}.", processes().unwrap_or_default(), std::process::id());
     builder.prefix(&prefix).suffix(".tmp");
     #[cfg(unix)]
     {
@@ -25,31 +25,40 @@ pub fn temporary(directory: &Path, name: &str) -> io::Result<NamedTempFile> {
     builder.tempfile_in(directory)
 }
 
-/// Removes from a directory what processes that are gone left half-written, stopped too suddenly to take it away. Does
-/// nothing where the system does not say which processes there are.
+/// Removes from a directory what processes that are gone left half-written, stopped too suddenly to take it away; as far as
+/// that can be known, and done. Files of other machines are left alone.
 ///
 /// # Errors
-/// If the directory cannot be read, or a file not be removed.
+/// If the directory cannot be read.
 pub fn sweep(directory: &Path) -> io::Result<()> {
-    let processes = Path::new("/proc");
-    if !processes.join("self").exists() {
-        return Ok(());
-    }
+    let here = processes();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        let writer = name.to_str().and_then(writer);
-        if writer.is_some_and(|writer| !processes.join(writer.to_string()).exists()) {
-            fs::remove_file(entry.path())?;
+        let gone = |(processes, id): (&str, u32)| {
+            here.as_deref() == Some(processes) && !Path::new("/proc").join(id.to_string()).exists()
+        };
+        if name.to_str().and_then(writer).is_some_and(gone) {
+            // Another process may sweep too.
+            let _ = fs::remove_file(entry.path());
         }
     }
     Ok(())
 }
 
-/// The process that made a temporary file of this name.
-fn writer(name: &str) -> Option<u32> {
+/// Which processes numbers are of: those since this machine was started, in this container; `None` if the system does not say.
+fn processes() -> Option<String> {
+    let start = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let container = fs::read_link("/proc/self/ns/pid").ok()?;
+    let number: String = container.to_str()?.chars().filter(char::is_ascii_digit).collect();
+    Some(format!("{}-{number}", start.split('-').next()?))
+}
+
+/// The process that made a temporary file of this name, and which processes its number is of.
+fn writer(name: &str) -> Option<(&str, u32)> {
     let (rest, _random) = name.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.')?;
-    rest.rsplit_once('.')?.1.parse().ok()
+    let (processes, id) = rest.rsplit_once('.')?.1.rsplit_once('-')?;
+    Some((processes, id.parse().ok()?))
 }
 
 /// Finds out whether files can be made in a directory, which is made if absent.
@@ -81,8 +90,9 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory");
         let mut gone = std::process::Command::new("true").spawn().expect("a process");
         gone.wait().expect("an end");
-        let left = format!(".train.bin.{}.aB3x9Z.tmp", gone.id());
-        let kept = ["train.bin", ".train.bin.tmp", ".hidden.1.txt", ".a.b.aB3x9Z.tmp"];
+        let left = format!(".train.bin.{}-{}.aB3x9Z.tmp", processes().expect("Linux"), gone.id());
+        let elsewhere = format!(".train.bin.0123abcd-1-{}.aB3x9Z.tmp", gone.id());
+        let kept = ["train.bin", ".train.bin.tmp", ".hidden.1.txt", ".a.b.aB3x9Z.tmp", elsewhere.as_str()];
         for name in kept.into_iter().chain([left.as_str()]) {
             fs::write(home.path().join(name), "").expect("written");
         }

@@ -384,8 +384,8 @@ impl Recipe {
             kv_heads: m.kv_heads.unwrap_or(m.heads),
             head_dim,
             d_ffn,
-            vocabulary: vocabulary + m.registers,
-            max_positions: seq_len + m.registers,
+            vocabulary: vocabulary.saturating_add(m.registers),
+            max_positions: seq_len.saturating_add(m.registers),
             norm: match m.norm {
                 NormChoice::RmsNorm => NormKind::RmsNorm,
                 NormChoice::LayerNorm => NormKind::LayerNorm,

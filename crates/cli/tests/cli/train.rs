@@ -232,6 +232,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
     for (usual, unusual, part) in [
         ("sequences = 8", "sequences = 9223372036854775807", "GiB of memory"),
         ("layers = 2", "layers = 1000000000", "the number of layers is 1000000000"),
+        ("heads = 2", "heads = 2\nregisters = 9223372036854775807", "the vocabulary size is"),
     ] {
         let lab = Lab::new("", "");
         let recipe = fs::read_to_string(lab.path("recipe.toml")).expect("a recipe");

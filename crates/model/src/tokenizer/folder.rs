@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::decoders::DecoderWrapper;
 
@@ -24,12 +25,18 @@ pub(super) fn read(folder: &Path, config: &Value) -> Result<Option<Tokenizer>, M
     parse(&bytes, &path, &settings, config).map(Some)
 }
 
+/// The part of a `tokenizer.json` at which the library panics if it is no JSON. The rest is large, and not kept.
+#[derive(Deserialize)]
+struct Decoder {
+    #[serde(default, rename = "decoder")]
+    _decoder: Value,
+}
+
 /// Reads the content of a `tokenizer.json`; `path` is where it was, `settings` the content of `tokenizer_config.json`.
 pub(super) fn parse(bytes: &[u8], path: &Path, settings: &Value, config: &Value) -> Result<Tokenizer, ModelError> {
     let unusable =
         |error: &dyn Display| ModelError::malformed(path, format!("not a tokenizer.json that can be used: {error}"));
-    // The library panics at some of what is no JSON.
-    serde_json::from_slice::<Value>(bytes).map_err(|error| unusable(&error))?;
+    serde_json::from_slice::<Decoder>(bytes).map_err(|error| unusable(&error))?;
     let mut library = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| unusable(&error))?;
     // A tokenizer.json saved after training on short texts may still cut or pad what it encodes.
     library
