@@ -9,6 +9,7 @@ use sinkscope_anatomy::examination::{self, AnatomyRequest, AnatomyTaps, Finished
 use sinkscope_anatomy::probe::{Calibration, probe};
 use sinkscope_anatomy::results::{Anatomy, Stage};
 use sinkscope_anatomy::sinks::{SinkDefinition, SinkTap};
+use sinkscope_kernels::matmul::Precision;
 use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass};
@@ -122,7 +123,18 @@ fn check_outputs(stage: &Stage, reference: &Value, relative: f64) {
 #[test]
 #[ignore = "needs the model that scripts/fetch-model.sh fetches; .ci/run fetches it and runs this"]
 fn the_anatomy_is_that_of_the_reference() {
+    is_that_of_the_reference(Precision::Highest);
+}
+
+#[test]
+#[ignore = "needs the model that scripts/fetch-model.sh fetches; .ci/run fetches it and runs this"]
+fn the_anatomy_in_high_precision_is_that_of_the_reference() {
+    is_that_of_the_reference(Precision::High);
+}
+
+fn is_that_of_the_reference(precision: Precision) {
     let (reference, model, batch) = open();
+    let model = model.with_precision(precision);
     let (anatomy, first, groups) = examine(&model, &batch, &AnatomyRequest::default(), 4 << 30);
     assert_eq!(groups, 1);
     let tolerance = |name: &str| number(&reference["tolerance"][name]);

@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use sinkscope_anatomy::examination;
+use sinkscope_kernels::matmul;
 use sinkscope_model::data::{self, BosPolicy, Data, TextRequest, TokenBatch};
 use sinkscope_model::tokenizer::Tokenizer;
 use sinkscope_model::{LengthFit, Model, ModelError};
 use sinkscope_report::envelope::DataIdentity;
 
-use crate::arguments::Bos;
+use crate::arguments::{Bos, Precision};
 use crate::progress::Progress;
 use crate::request::{RunOptions, TextOptions};
 
@@ -30,7 +31,14 @@ impl Opened {
     /// If the model, the text or the request is wrong.
     pub fn new(run: &RunOptions, options: &TextOptions, progress: &Progress) -> Result<Self> {
         progress.stage("opening");
-        let model = Model::open(&run.model)?;
+        let precision = match options.precision {
+            Precision::Highest => matmul::Precision::Highest,
+            Precision::High => matmul::Precision::High,
+        };
+        if options.precision == Precision::High && !precision.rounds::<f32>() {
+            tracing::info!("this machine has no AMX: products are of the highest precision");
+        }
+        let model = Model::open(&run.model)?.with_precision(precision);
         let architecture = model.architecture();
         tracing::info!(
             "{}: {} with {} layers of width {}",

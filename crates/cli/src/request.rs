@@ -13,7 +13,7 @@ use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 
 use crate::arguments::{
-    AnatomyArguments, Bos, CensusArguments, DocumentSeparator, Launcher, OperateArguments, PrepareArguments,
+    AnatomyArguments, Bos, CensusArguments, DocumentSeparator, Launcher, OperateArguments, Precision, PrepareArguments,
     ProbeArguments, RunArguments, StudyArguments, TextArguments, TrainArguments,
 };
 use crate::part::{self, Part};
@@ -119,7 +119,7 @@ pub struct StudyRequest {
     pub process: Process,
 }
 
-/// The tokens, and when one of them spikes.
+/// The tokens, how a model is run on them, and when one of them spikes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextOptions {
     /// A text file; at most one of this and `tokens`.
@@ -134,6 +134,8 @@ pub struct TextOptions {
     pub bos: Bos,
     /// R: finite, above 1.
     pub spike_ratio: f64,
+    /// Of products with weights.
+    pub precision: Precision,
 }
 
 /// How to run, on which model.
@@ -332,6 +334,7 @@ impl TextArguments {
             sequences: self.sequences,
             bos: self.bos,
             spike_ratio: self.spike_ratio,
+            precision: self.precision,
         })
     }
 }

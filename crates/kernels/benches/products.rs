@@ -7,16 +7,16 @@
 //! Prints one JSON object: the operations a second of each product (rows x inner x columns; the best of five, each long enough
 //! to be measured), and of fused multiply-adds from registers on all cores, the bound.
 //!
-//! `--compare` measures on one thread and in turns: packed once, packed for every tile (`matmul`), both operands transposed
-//! (`a^T b`, `a b^T`, packed for every tile), and the `gemm` crate; as shares of the peak of one core, the best of many
-//! short tries each.
+//! `--compare` measures on one thread and in turns: packed once, in both precisions, packed for every tile (`matmul`), both
+//! operands transposed (`a^T b`, `a b^T`, packed for every tile), and the `gemm` crate; as shares of the peak of one core, the
+//! best and the median of many short tries each.
 
 #![allow(clippy::panic, clippy::print_stdout, reason = "a benchmark")]
 
 use std::time::Instant;
 
 use rayon::prelude::*;
-use sinkscope_kernels::matmul::{Matrix, MatrixMut, PackedRight, matmul, matmul_packed};
+use sinkscope_kernels::matmul::{Matrix, MatrixMut, PackedRight, Precision, matmul, matmul_packed};
 use sinkscope_kernels::peak;
 
 const TILE_ROWS: usize = 256;
@@ -54,6 +54,8 @@ type Contender<'a> = (&'a str, &'a mut dyn FnMut(&mut [f32]));
 fn compare(rows: usize, inner: usize, columns: usize) {
     let (left, right) = (values(rows * inner), values(inner * columns));
     let packed = PackedRight::new(Matrix::new(&right, inner, columns));
+    let mut high = PackedRight::empty(Precision::High);
+    high.pack(Matrix::new(&right, inner, columns));
     let mut out = vec![0.0; rows * columns];
     let a = Matrix::new(&left, rows, inner);
     let b = Matrix::new(&right, inner, columns);
@@ -61,30 +63,37 @@ fn compare(rows: usize, inner: usize, columns: usize) {
     let b_turned = Matrix::new(&right, columns, inner).transposed();
     let operations = (2 * rows * inner * columns) as f64;
     let repeats = (1e8 / operations).ceil() as usize;
-    let mut contenders: [Contender<'_>; 5] = [
+    let mut contenders: [Contender<'_>; 6] = [
         ("packed", &mut |out| matmul_packed(MatrixMut::new(out, rows, columns), a, &packed.whole())),
+        ("high", &mut |out| matmul_packed(MatrixMut::new(out, rows, columns), a, &high.whole())),
         ("matmul", &mut |out| matmul(MatrixMut::new(out, rows, columns), a, b)),
         ("a^T b", &mut |out| matmul(MatrixMut::new(out, rows, columns), a_turned, b)),
         ("a b^T", &mut |out| matmul(MatrixMut::new(out, rows, columns), a, b_turned)),
         ("gemm", &mut |out| gemm_crate(out, &left, &right, (rows, inner, columns))),
     ];
-    let mut best = [0.0_f64; 5];
+    let mut tries: [Vec<f64>; 6] = Default::default();
     let mut bound = 0.0_f64;
     for turn in 0..TRIES {
         if turn % 10 == 0 {
             bound = bound.max(peak::flops_per_second());
         }
-        for ((_, contender), best) in contenders.iter_mut().zip(&mut best) {
+        for ((_, contender), tries) in contenders.iter_mut().zip(&mut tries) {
             contender(&mut out);
             let start = Instant::now();
             for _ in 0..repeats {
                 contender(&mut out);
             }
-            *best = best.max(operations * repeats as f64 / start.elapsed().as_secs_f64());
+            tries.push(operations * repeats as f64 / start.elapsed().as_secs_f64());
         }
     }
-    let shares: Vec<String> =
-        contenders.iter().zip(best).map(|((name, _), best)| format!("\"{name}\": {:.3}", best / bound)).collect();
+    let shares: Vec<String> = contenders
+        .iter()
+        .zip(&mut tries)
+        .map(|((name, _), tries)| {
+            tries.sort_unstable_by(f64::total_cmp);
+            format!("\"{name}\": [{:.3}, {:.3}]", tries[TRIES - 1] / bound, tries[TRIES / 2] / bound)
+        })
+        .collect();
     println!("{{\"shape\": \"{rows}x{inner}x{columns}\", {}, \"peak\": {bound:.3e}}}", shares.join(", "));
 }
 

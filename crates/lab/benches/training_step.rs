@@ -1,7 +1,8 @@
 //! One training step of a small Llama, timed on demand: for every line on stdin it does two steps and prints the seconds that
 //! one took. `benches/training.py` runs it beside PyTorch.
 //!
-//! Arguments: an optional variant, a TOML fragment of `[model]` keys separated by `;`, such as `placement = "sandwich"`.
+//! Arguments: an optional variant, a TOML fragment of `[model]` keys separated by `;`, such as `placement = "sandwich"`; and
+//! `--high` for products of precision `high`.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for a script, not for people")]
 
@@ -24,19 +25,20 @@ const SEQ_LEN: usize = 256;
 
 fn main() {
     let variant = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
+    let precision = if std::env::args().any(|argument| argument == "--high") { "high" } else { "highest" };
     let sizes = ["layers = 6", "d_model = 256", "heads = 4", "head_dim = 64", "d_ffn = 688"];
     let given: Vec<&str> = variant.split(';').map(str::trim).filter(|line| !line.is_empty()).collect();
     let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
     let kept = sizes.iter().filter(|line| given.iter().all(|other| name(other) != name(line)));
     let model: Vec<&str> = kept.chain(&given).copied().collect();
     let text = format!(
-        "[model]\n{}\n[data]\nsource = \"built-in\"\nvocabulary = 300\n[training]\nsteps = 1000\nsequences = {SEQUENCES}\nseq_len = {SEQ_LEN}\n",
+        "[model]\n{}\n[data]\nsource = \"built-in\"\nvocabulary = 300\n[training]\nsteps = 1000\nsequences = {SEQUENCES}\nseq_len = {SEQ_LEN}\nprecision = \"{precision}\"\n",
         model.join("\n")
     );
     let recipe: Recipe = parse(&text, Path::new("variant")).unwrap();
     let architecture = recipe.architecture(VOCABULARY).unwrap();
     let parameters = initialise::<f32>(&architecture, &recipe.model.initialisation, 0).unwrap();
-    let mut network = Network::new(architecture.clone(), parameters).unwrap();
+    let mut network = Network::new(architecture.clone(), parameters).unwrap().with_precision(recipe.training.precision);
     let inventory = network.parameters.inventory(&architecture);
     let lengths: Vec<usize> = network.parameters.values_mut().iter().map(|values| values.len()).collect();
     let mut optimizer = AdamW::new(&inventory, &lengths, &recipe.optimizer);

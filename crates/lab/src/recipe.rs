@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinkscope_kernels::matmul::Precision;
 use sinkscope_model::architecture::{
     Activation, Architecture, AttentionGate, FeedForward, FeedForwardKind, GateSignal, Granularity, Layer, NormKind,
     NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting, check_layer_count,
@@ -284,6 +285,18 @@ pub struct TrainingChoice {
     pub loss_from: usize,
     /// The last; the whole sequence if left out.
     pub loss_to: Option<usize>,
+    /// How exact products with weights are, forward and backward: `highest`, all 24 bits of f32; or `high`, operands of 16 bits,
+    /// which is faster on machines with AMX and the same elsewhere. Weights, moments, gradients and everything else are of f32
+    /// either way.
+    #[serde(default, skip_serializing_if = "is_highest")]
+    pub precision: Precision,
+}
+
+// A reference is what serde gives. Recipes of the highest precision are written as they were when there was no other, so
+// that summaries of runs keep their keys.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_highest(precision: &Precision) -> bool {
+    *precision == Precision::Highest
 }
 
 fn one() -> usize {

@@ -1,7 +1,8 @@
 //! One run: steps, looks and checkpoints, from a recipe.
 //!
-//! Everything is f32: weights, gradients and moments. What a step does depends on the recipe, the step's number and the
-//! weights alone, so a run that was stopped and resumed leaves the bits of one that was not.
+//! Everything is f32: weights, gradients and moments; products are as exact as the recipe says, and those of looks are of the
+//! highest precision. What a step does depends on the recipe, the step's number, the weights and the processor's features
+//! alone, so a run that was stopped and resumed on one machine leaves the bits of one that was not.
 
 use std::path::Path;
 use std::time::Instant;
@@ -133,7 +134,7 @@ impl Trainer {
     pub fn new(recipe: Recipe, source: Source) -> Result<Self, LabError> {
         let architecture = recipe.architecture(source.vocabulary())?;
         let parameters = initialise(&architecture, &recipe.model.initialisation, recipe.seed)?;
-        let mut network = Network::new(architecture.clone(), parameters)?;
+        let mut network = Network::new(architecture.clone(), parameters)?.with_precision(recipe.training.precision);
         let training = &recipe.training;
         let registers = architecture.registers;
         let workspace = network.workspace(training.sequences / training.accumulation, training.seq_len + registers);

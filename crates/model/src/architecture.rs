@@ -107,6 +107,13 @@ pub enum GateSignal {
     Embedding,
 }
 
+impl GateSignal {
+    /// Whether the gates are a product with their matrix, and not a row of it that is looked up.
+    pub fn is_product(self) -> bool {
+        matches!(self, Self::Input | Self::Embedding)
+    }
+}
+
 /// How many gates there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

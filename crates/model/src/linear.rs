@@ -2,11 +2,16 @@
 //! plain weight, which the optimiser changes, and the weight packed the other way round, which the backward multiplies by.
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::matmul::{Matrix, MatrixMut, PackedRight, matmul_add, matmul_packed, matmul_packed_add};
+use sinkscope_kernels::matmul::{
+    Matrix, MatrixMut, PackedRight, Precision, matmul_add_of, matmul_packed, matmul_packed_add,
+};
 use sinkscope_kernels::simd::{add_columns, add_to_rows};
 
-/// Most rows of a matrix whose gradient one task adds up. Each task packs what the rows are multiplied by.
-const GRADIENT_ROWS: usize = 128;
+/// Most rows of a matrix whose gradient one task adds up. Each task packs what the rows are multiplied by, which takes a
+/// larger share of the time where products are faster.
+fn gradient_rows<F: Float>(precision: Precision) -> usize {
+    if precision.rounds::<F>() { 256 } else { 128 }
+}
 
 /// A matrix of a linear layer, with its bias if it has one: `x W + b`.
 #[derive(Debug, Clone)]
@@ -65,7 +70,18 @@ impl<F: Float> Linear<F> {
     /// A gradient of nothing yet.
     #[must_use]
     pub fn zeros_like(&self) -> Self {
-        Self::trainable(self.inputs, self.outputs, self.bias.is_some())
+        let mut zeros = Self::trainable(self.inputs, self.outputs, self.bias.is_some());
+        zeros.set_precision(self.weight.precision());
+        zeros
+    }
+
+    /// Lets the products of a trainable layer, or of this gradient, be of some precision. A layer must be repacked before it
+    /// is used.
+    pub fn set_precision(&mut self, precision: Precision) {
+        if let Some(training) = &mut self.training {
+            self.weight = PackedRight::empty(precision);
+            training.turned = PackedRight::empty(precision);
+        }
     }
 
     /// The plain weight, inputs x outputs, and the bias, to be changed; the weight is empty unless the layer is trainable.
@@ -124,19 +140,20 @@ impl<F: Float> Linear<F> {
 
     /// The tasks that add `x^T dy` of every tile to this gradient's matrix. A bias is small, and done at once.
     pub(crate) fn gradient_tasks<'a>(&'a mut self, tiles: &[(&'a [F], &'a [F])]) -> Vec<GradientTask<'a, F>> {
-        let (inputs, outputs) = (self.inputs, self.outputs);
+        let (inputs, outputs, precision) = (self.inputs, self.outputs, self.weight.precision());
         let (values, bias) = self.values_mut();
         if let Some(bias) = bias {
             for (_, dy) in tiles {
                 add_columns(bias, dy);
             }
         }
-        GradientTask::cut(values, inputs, outputs, tiles)
+        GradientTask::cut(precision, values, inputs, outputs, tiles)
     }
 }
 
 /// Part of the gradient of a matrix, to be added up by one task.
 pub struct GradientTask<'a, F> {
+    precision: Precision,
     /// Rows of the gradient: count x outputs.
     out: &'a mut [F],
     outputs: usize,
@@ -148,14 +165,20 @@ pub struct GradientTask<'a, F> {
 }
 
 impl<'a, F: Float> GradientTask<'a, F> {
-    /// The tasks that add `x^T dy` of every tile to a matrix.
+    /// The tasks that add `x^T dy` of every tile to a matrix, in products of some precision.
     ///
     /// # Shapes
     /// `gradient`: inputs x outputs; of each tile `x`: rows x inputs, `dy`: rows x outputs.
-    pub fn cut(gradient: &'a mut [F], inputs: usize, outputs: usize, tiles: &[(&'a [F], &'a [F])]) -> Vec<Self> {
-        let rows = inputs.div_ceil(inputs.div_ceil(GRADIENT_ROWS).max(1)).max(1);
-        let blocks = gradient.chunks_mut(rows * outputs).enumerate();
-        blocks.map(|(block, out)| Self { out, outputs, first: block * rows, inputs, tiles: tiles.to_vec() }).collect()
+    pub fn cut(
+        precision: Precision,
+        gradient: &'a mut [F],
+        inputs: usize,
+        outputs: usize,
+        tiles: &[(&'a [F], &'a [F])],
+    ) -> Vec<Self> {
+        let rows = inputs.div_ceil(inputs.div_ceil(gradient_rows::<F>(precision)).max(1)).max(1);
+        let task = |(block, out)| Self { precision, out, outputs, first: block * rows, inputs, tiles: tiles.to_vec() };
+        gradient.chunks_mut(rows * outputs).enumerate().map(task).collect()
     }
 
     /// Adds what every tile contributes, in order.
@@ -163,7 +186,8 @@ impl<'a, F: Float> GradientTask<'a, F> {
         let count = self.out.len() / self.outputs;
         for (x, dy) in self.tiles {
             let rows = dy.len() / self.outputs;
-            matmul_add(
+            matmul_add_of(
+                self.precision,
                 MatrixMut::new(self.out, count, self.outputs),
                 Matrix::strided(&x[self.first..], count, rows, 1, self.inputs),
                 Matrix::new(dy, rows, self.outputs),

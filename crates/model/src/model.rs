@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use sinkscope_kernels::Float;
+use sinkscope_kernels::matmul::Precision;
 
 use crate::architecture::{
     Architecture, AttentionGate, FeedForwardKind, GateSignal, NormKind, NormPlacement, PositionEncoding, QkNorm,
@@ -53,6 +54,14 @@ impl Model {
         let model = Self { weights: Weights::new(checkpoint, identity.naming), architecture: identity.architecture };
         model.check()?;
         Ok(model)
+    }
+
+    /// The same model, whose products with weights are of some precision. Those of attention, of queries with keys and of
+    /// weights with values, are always of the highest.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.weights.precision = precision;
+        self
     }
 
     /// The shape and design choices.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use safetensors::{Dtype, View};
 use serde_json::Value;
 use sinkscope_kernels::Float;
-use sinkscope_kernels::matmul::transpose;
+use sinkscope_kernels::matmul::{Precision, transpose};
 
 use crate::architecture::{Architecture, NormKind};
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
@@ -90,20 +90,27 @@ type Parts<'a, F> = Vec<(Place, Part, &'a mut [F])>;
 impl<F: Float> Parameters<F> {
     /// Takes over changed matrices, on all threads: what products read is not what [`Parameters::values_mut`] gives.
     pub fn repack(&mut self) {
-        for (attention, feed_forward) in &mut self.layers {
-            for linear in [&mut attention.query, &mut attention.key, &mut attention.value, &mut attention.output] {
-                linear.repack();
-            }
-            if let Some(gate) = &mut attention.gate {
-                gate.weight.repack();
-            }
-            for linear in [&mut feed_forward.gate, &mut feed_forward.up, &mut feed_forward.down].into_iter().flatten() {
-                linear.repack();
-            }
+        self.linears_mut().for_each(|(linear, _)| linear.repack());
+    }
+
+    /// Lets the products of trainable matrices be of some precision, and packs them for it. What is looked up in a matrix stays
+    /// as it is.
+    pub fn set_precision(&mut self, precision: Precision) {
+        for (linear, _) in self.linears_mut().filter(|&(_, multiplies)| multiplies) {
+            linear.set_precision(precision);
+            linear.repack();
         }
-        if let Some(head) = &mut self.head {
-            head.repack();
-        }
+    }
+
+    /// Every matrix, and whether something is multiplied by it.
+    fn linears_mut(&mut self) -> impl Iterator<Item = (&mut Linear<F>, bool)> {
+        let of_layers = self.layers.iter_mut().flat_map(|(attention, feed_forward)| {
+            let always = [&mut attention.query, &mut attention.key, &mut attention.value, &mut attention.output];
+            let hidden = [&mut feed_forward.gate, &mut feed_forward.up, &mut feed_forward.down];
+            let gate = attention.gate.as_mut().map(|gate| (&mut gate.weight, gate.signal.is_product()));
+            always.into_iter().chain(hidden.into_iter().flatten()).map(|linear| (linear, true)).chain(gate)
+        });
+        of_layers.chain(self.head.as_mut().map(|head| (head, true)))
     }
 
     /// Every parameter, in an order that depends on the architecture alone.

@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 use sinkscope_kernels::Float;
-use sinkscope_kernels::matmul::{Matrix, PackedRight};
+use sinkscope_kernels::matmul::{Matrix, PackedRight, Precision};
 
 use crate::architecture::{Architecture, NormKind};
 use crate::checkpoint::{Checkpoint, Tensor};
@@ -19,11 +19,13 @@ const ROWS_PER_TASK: usize = 32;
 pub(crate) struct Weights {
     checkpoint: Checkpoint,
     naming: Naming,
+    /// Of the products with them.
+    pub precision: Precision,
 }
 
 impl Weights {
     pub fn new(checkpoint: Checkpoint, naming: Naming) -> Self {
-        Self { checkpoint, naming }
+        Self { checkpoint, naming, precision: Precision::Highest }
     }
 
     pub fn checkpoint(&self) -> &Checkpoint {
@@ -79,11 +81,15 @@ impl Weights {
         let outputs = rows(role, a);
         let location = self.naming.weight(role, layer, a);
         let tensor = self.tensor(&location)?;
+        let looked_up = role == Role::AttentionGate && a.gate.is_some_and(|gate| !gate.signal.is_product());
+        let precision = if looked_up { Precision::Highest } else { self.precision };
         let weight = if location.transposed {
             let values = columns(tensor, location.order, inputs, outputs)?;
-            PackedRight::in_parallel(Matrix::new(&values, inputs, outputs))
+            let mut packed = PackedRight::empty(precision);
+            packed.pack_in_parallel(Matrix::new(&values, inputs, outputs));
+            packed
         } else {
-            packed(tensor, location.order, 0, inputs, outputs)?
+            packed(precision, tensor, location.order, 0, (inputs, outputs))?
         };
         tensor.release();
         Ok(Linear::of_packed(weight, self.optional_vector(&self.naming.bias(role, layer, a), outputs)?))
@@ -99,7 +105,7 @@ impl Weights {
     ) -> Result<Linear<F>, ModelError> {
         let location = self.naming.weight(role, 0, a);
         let tensor = self.tensor(&location)?;
-        let weight = packed(tensor, location.order, range.start, inputs, range.len())?;
+        let weight = packed(self.precision, tensor, location.order, range.start, (inputs, range.len()))?;
         tensor.release_rows(range.clone());
         let bias =
             if role == Role::Head { self.optional_vector(&self.naming.bias(role, 0, a), rows(role, a))? } else { None };
@@ -172,13 +178,14 @@ impl Weights {
 
 /// Rows `first ..` of a weight stored output x input, which are the columns of the product's right operand.
 fn packed<F: Float>(
+    precision: Precision,
     tensor: &Tensor,
     order: RowOrder,
     first: usize,
-    inputs: usize,
-    outputs: usize,
+    (inputs, outputs): (usize, usize),
 ) -> Result<PackedRight<F>, ModelError> {
-    PackedRight::from_columns(inputs, outputs, |row, out| gather(tensor, order, first + row, inputs, out))
+    let fill = |row: usize, out: &mut [F]| gather(tensor, order, first + row, inputs, out);
+    PackedRight::from_columns(precision, inputs, outputs, fill)
 }
 
 /// A weight stored input x output (GPT-2): its columns, in order.

@@ -239,7 +239,7 @@ pub struct RunArguments {
     pub process: ProcessArguments,
 }
 
-/// What every command that looks at a model on a text takes.
+/// What every command that runs a model on a text takes.
 #[derive(Debug, Args)]
 pub struct TextArguments {
     /// Take the text of this file: .txt, .jsonl or .parquet (field `text`), each also .gz or .zst
@@ -265,6 +265,18 @@ pub struct TextArguments {
     /// A token spikes if its largest activation is this many times the typical token's
     #[arg(long, value_name = "R", default_value_t = SPIKE_RATIO, allow_negative_numbers = true)]
     pub spike_ratio: f64,
+
+    /// How exact products with weights are: `highest`, all 24 bits of f32, or `high`, operands of 16 bits, which is faster on
+    /// machines with AMX and the same elsewhere
+    #[arg(long, value_enum, value_name = "P", default_value_t = Precision::Highest)]
+    pub precision: Precision,
+}
+
+/// How exact products with weights are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    Highest,
+    High,
 }
 
 #[derive(Debug, Args)]

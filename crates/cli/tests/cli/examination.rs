@@ -303,6 +303,19 @@ fn threads_and_memory_change_nothing() {
 }
 
 #[test]
+fn high_precision_measures_the_same_on_any_threads() {
+    let tiny = Tiny::new("llama");
+    let results = |options: &[&str]| examine(&tiny, options)["results"].clone();
+    let (usual, high) = (results(&[]), results(&["--precision", "high", "--threads", "1"]));
+    assert_eq!(high, results(&["--precision", "high", "--threads", "3"]));
+    for pointer in ["/nll", "/lifecycle/blocks/4/residual/largest_mean", "/sinks/heads/0/0"] {
+        let [usual, high] = [&usual, &high].map(|results| results.pointer(pointer).and_then(Value::as_f64));
+        let (usual, high) = (usual.expect("a number"), high.expect("a number"));
+        assert!((high / usual - 1.0).abs() < 1e-4, "{pointer}: {usual} {high}");
+    }
+}
+
+#[test]
 fn without_out_nothing_is_written() {
     let tiny = Tiny::new("llama");
     let tokens = tiny.tokens(2, 12);

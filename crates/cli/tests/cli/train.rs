@@ -114,6 +114,21 @@ fn any_number_of_threads_trains_the_same_weights() {
 }
 
 #[test]
+fn precision_is_part_of_the_recipe() {
+    let lab = Lab::new("", "precision = \"high\"");
+    assert_eq!(lab.train("1", &["--threads", "1"]).0, 0);
+    assert_eq!(lab.train("2", &["--threads", "2"]).0, 0);
+    assert!(lab.weights("1") == lab.weights("2"));
+    let last = |lab: &Lab| lab.records("1")[3]["nll"].as_f64().expect("a number");
+    let usual = Lab::new("", "precision = \"highest\"");
+    assert_eq!(usual.train("1", &[]).0, 0);
+    assert!((last(&lab) / last(&usual) - 1.0).abs() < 1e-3, "{} {}", last(&lab), last(&usual));
+
+    let message = Lab::new("", "precision = \"medium\"").refused("run", &[]);
+    assert!(message.contains("training.precision cannot be medium: known are highest, high"), "{message}");
+}
+
+#[test]
 fn a_killed_run_goes_on_as_if_nothing_had_been() {
     let lab = Lab::new("", "");
     assert_eq!(lab.train("whole", &[]).0, 0);

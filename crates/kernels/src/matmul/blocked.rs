@@ -2,9 +2,9 @@
 //!
 //! The inner size is cut into blocks of at most [`MAX_INNER`]; for one of them, [`MAX_LEFT_ROWS`] rows of the left operand
 //! fit the second-level cache, and panels of [`PANEL`] columns of the right one stream past them. A panel's values lie one
-//! step after the other ([`pack`]). A left operand whose rows are contiguous is read where it is; so are operands whose steps
-//! are contiguous and near one another, and a right one that few rows meet. Rows and inner size are cut evenly, so that no
-//! tile is much smaller than the others.
+//! step after the other ([`pack_panel`]). A left operand whose rows are contiguous is read where it is; so are operands whose
+//! steps are contiguous and near one another, and a right one that few rows meet. Rows and inner size are cut evenly, so that
+//! no tile is much smaller than the others.
 //!
 //! An element is `sum over blocks of (sum over steps of a block)`, in order, so its bits depend on the row of the left
 //! operand, the column of the right one, and nothing else: not on other rows and columns, nor on what is packed.
@@ -12,12 +12,10 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-pub(super) use super::microkernel::LANES;
 use super::microkernel::{Left, MAX_ROWS, MAX_WIDE_ROWS, Tile, WIDE, copy, run, turn};
+use super::own::{Kernel, LANES, Line, Lines, PANEL, Panels, Right, registers_of};
 use super::{Matrix, MatrixMut};
 
-/// Columns of a panel: two registers.
-pub(super) const PANEL: usize = 2 * LANES;
 /// Most steps of the inner size in one block.
 const MAX_INNER: usize = 768;
 /// Most rows of the left operand in one block.
@@ -28,106 +26,27 @@ const MAX_PACKED_COLUMNS: usize = 512;
 /// cache; steps of an operand that are so far apart or farther lie each on a page of its own.
 const FAR: usize = 1024;
 
-/// A cache line of values.
-pub(super) type Line = [f32; LANES];
-
-/// Lines that begin where cache lines do, in memory asked for without alignment: the allocator would round aligned blocks
-/// of many sizes apart, and the process would grow.
-#[derive(Debug, Default)]
-pub(super) struct Lines {
-    /// One line more than there are.
-    values: Vec<f32>,
-    count: usize,
-}
-
-impl Lines {
-    /// As many as are asked for, with any values; nothing is allocated unless there are more than ever before.
-    pub fn resize(&mut self, count: usize) -> &mut [Line] {
-        self.count = count;
-        if self.values.len() < (count + 1) * LANES {
-            self.values = vec![0.0; (count + 1) * LANES];
-        }
-        let first = self.first();
-        self.values[first..][..count * LANES].as_chunks_mut().0
-    }
-
-    pub fn get(&self) -> &[Line] {
-        if self.values.is_empty() { &[] } else { self.values[self.first()..][..self.count * LANES].as_chunks().0 }
-    }
-
-    /// The first value on a cache line; it moves only when memory is allocated anew, and the lines are then written anew.
-    fn first(&self) -> usize {
-        self.values.as_ptr().align_offset(size_of::<Line>()).min(LANES)
-    }
-}
-
-impl Clone for Lines {
-    fn clone(&self) -> Self {
-        let mut lines = Self::default();
-        lines.resize(self.count).copy_from_slice(self.get());
-        lines
-    }
-}
-
 /// Whether the machine can run these products.
 pub(super) fn available() -> bool {
     is_x86_feature_detected!("avx512f")
 }
 
-/// Lines that [`pack`] writes.
-pub(super) fn lines(rows: usize, columns: usize) -> usize {
-    rows * columns.div_ceil(LANES)
+/// Where the values of row `row` in the panel that begins at `column` lie, in lines, and the lines of a row there.
+fn line_of((rows, columns): (usize, usize), row: usize, column: usize) -> (usize, usize) {
+    let of_row = registers_of(columns, column);
+    (rows * (column / LANES) + row * of_row, of_row)
 }
 
-/// Lines of the panel that begins at `column`, a multiple of [`PANEL`], for each row.
-pub(super) fn lines_of_row(columns: usize, column: usize) -> usize {
-    (columns - column).min(PANEL).div_ceil(LANES)
+/// The values of a packed matrix in `row` whose register holds `column`.
+pub(super) fn line(lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> &Line {
+    let (first, _) = line_of(shape, row, column / PANEL * PANEL);
+    &lines[first + column % PANEL / LANES]
 }
 
-/// A right operand.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Right<'a> {
-    /// Wherever it lies.
-    Plain(Matrix<'a, f32>),
-    /// Packed.
-    Packed(Panels<'a>),
-}
-
-/// A packed matrix, from some row and column on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Panels<'a> {
-    pub lines: &'a [Line],
-    /// Of the whole matrix.
-    pub shape: (usize, usize),
-    pub first_row: usize,
-    /// A multiple of [`PANEL`].
-    pub first_column: usize,
-}
-
-impl Panels<'_> {
-    /// The values of row `row` in the panel that begins at `column`, and the distance to those of the next row.
-    fn at(&self, row: usize, column: usize) -> (*const f32, usize) {
-        let (row, column) = (self.first_row + row, self.first_column + column);
-        let of_row = lines_of_row(self.shape.1, column);
-        let line = self.shape.0 * (column / LANES) + row * of_row;
-        (self.lines[line..].as_ptr().cast(), of_row * LANES)
-    }
-}
-
-/// Packs a matrix: panels of [`PANEL`] columns, one after the other, row by row; the last may be narrower, and is filled
-/// up with zeros to a whole line.
-pub(super) fn pack(lines: &mut [Line], matrix: Matrix<'_, f32>) {
-    if matrix.rows == 0 {
-        return;
-    }
-    for (index, panel) in lines.chunks_mut(matrix.rows * PANEL / LANES).enumerate() {
-        pack_panel(panel, matrix, index * PANEL);
-    }
-}
-
-/// Packs the columns of `matrix` that begin at `column` into one panel.
+/// Packs the columns of `matrix` that begin at `column` into one panel: row after row, each filled up with zeros to a whole
+/// line.
 pub(super) fn pack_panel(panel: &mut [Line], matrix: Matrix<'_, f32>, column: usize) {
-    let of_row = lines_of_row(matrix.columns, column);
+    let of_row = registers_of(matrix.columns, column);
     assert_eq!(panel.len(), matrix.rows * of_row, "panel of another length");
     if matrix.rows == 0 {
         return;
@@ -199,9 +118,13 @@ impl Source<'_> {
     /// columns if they are in place, else a panel of them.
     fn panel(&mut self, column: usize) -> (*const f32, usize) {
         match self {
-            Self::Packed { panels, row, first_column } => panels.at(*row, column - *first_column),
+            Self::Packed { panels, row, first_column } => {
+                let (row, column) = (panels.first_row + *row, panels.first_column + column - *first_column);
+                let (line, of_row) = line_of(panels.shape, row, column);
+                (panels.lines[line..].as_ptr().cast(), of_row * LANES)
+            }
             Self::OnDemand { matrix, scratch } => {
-                let of_row = lines_of_row(matrix.columns, column);
+                let of_row = registers_of(matrix.columns, column);
                 let packed = scratch.resize(matrix.rows * of_row);
                 pack_panel(packed, *matrix, column);
                 (packed.as_ptr().cast(), of_row * LANES)
@@ -225,11 +148,6 @@ fn grown(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
 
 /// `out (+)= a b`. The shapes agree and are not empty, and [`available`] was true.
 pub(super) fn product(out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_>, accumulate: bool) {
-    if a.columns == 0 && !accumulate {
-        for row in 0..out.rows {
-            out.data[row * out.row_stride..][..out.columns].fill(0.0);
-        }
-    }
     let all = 0..out.columns;
     SCRATCH.with_borrow_mut(|Scratch { left, right }| {
         for steps in even(a.columns, MAX_INNER) {
@@ -252,8 +170,8 @@ pub(super) fn product(out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right
                         for first in all.clone().step_by(MAX_PACKED_COLUMNS) {
                             let columns = first..(first + MAX_PACKED_COLUMNS).min(all.end);
                             let part = b.part(0..b.rows, columns.clone());
-                            let lines = right.resize(lines(part.rows, part.columns));
-                            pack(lines, part);
+                            let lines = right.resize(Kernel::Vectors.lines(part.rows, part.columns));
+                            Kernel::Vectors.pack(lines, part);
                             let shape = (part.rows, part.columns);
                             let panels = Panels { lines, shape, first_row: 0, first_column: 0 };
                             let source = Source::Packed { panels, row: 0, first_column: first };

@@ -10,8 +10,8 @@ use std::arch::x86_64::{
     _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
-/// Lanes of a register.
-pub(super) const LANES: usize = 16;
+use super::own::LANES;
+
 /// Most rows of a tile: with two registers a row, 24 accumulators, which leaves room for the operands.
 pub(super) const MAX_ROWS: usize = 12;
 /// Most rows of a tile of [`WIDE`] registers a row.

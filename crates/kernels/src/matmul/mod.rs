@@ -1,24 +1,55 @@
-//! Matrix products on strided views, one thread: our own kernel for f32 on machines with AVX-512, `gemm` for everything
-//! else.
+//! Matrix products on strided views, one thread: our own kernels for f32 on machines with AVX-512, and for
+//! [`Precision::High`] on those with AMX; `gemm` for everything else.
 //!
 //! `gemm` packs both operands for every product, so a right operand that meets many tiles is packed again for each of
 //! them. Ours is packed once ([`PackedRight`]), or by [`matmul`] for each call, a panel at a time.
 //!
-//! With our kernel a row of the result depends, to the bit, on the row of the left operand and on the right one alone:
+//! With our kernels a row of the result depends, to the bit, on the row of the left operand and on the right one alone:
 //! neither on the other rows of the tile, nor on how either operand lies in memory, nor on whether the right one was packed
 //! before. With `gemm` it also depends on how many rows there are.
 
 use std::ops::Range;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::Float;
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod blocked;
 #[cfg(target_arch = "x86_64")]
 mod microkernel;
+#[cfg(target_arch = "x86_64")]
+mod own;
 mod packed;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 pub use packed::{PackedPart, PackedRight, matmul_packed, matmul_packed_add};
+
+/// How exact products of f32 are, in PyTorch's words (`torch.set_float32_matmul_precision`). f64 is always multiplied in f64.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// With all of their 24 bits.
+    #[default]
+    Highest,
+    /// With operands rounded to 16 of them, where that is faster: on machines with AMX, as sums of two of bf16. Elsewhere as
+    /// the highest.
+    High,
+}
+
+impl Precision {
+    /// Whether products of `F` are less exact than the highest on this machine.
+    pub fn rounds<F: Float>(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return F::as_f32(&[]).is_some() && own::Kernel::of(self) == Some(own::Kernel::Tiles);
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    }
+}
 
 /// A read-only strided view of a matrix.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +93,7 @@ impl<'a, F: Float> Matrix<'a, F> {
         Self { data: &self.data[first..], rows: rows.len(), columns: columns.len(), ..self }
     }
 
+    #[cfg(target_arch = "x86_64")]
     fn as_f32(self) -> Option<Matrix<'a, f32>> {
         let Self { rows, columns, row_stride, column_stride, .. } = self;
         F::as_f32(self.data).map(|data| Matrix { data, rows, columns, row_stride, column_stride })
@@ -101,6 +133,7 @@ impl<'a, F: Float> MatrixMut<'a, F> {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl<F: Float> MatrixMut<'_, F> {
     fn as_f32(&mut self) -> Option<MatrixMut<'_, f32>> {
         let Self { rows, columns, row_stride, .. } = *self;
@@ -117,28 +150,44 @@ fn fits(len: usize, rows: usize, columns: usize, row_stride: usize, column_strid
 /// # Shapes
 /// `a`: m x k, `b`: k x n, `out`: m x n.
 pub fn matmul<F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>) {
-    product(&mut out, a, b, false);
+    product(&mut out, a, b, false, Precision::Highest);
 }
 
 /// `out += a b`.
 ///
 /// # Shapes
 /// `a`: m x k, `b`: k x n, `out`: m x n.
-pub fn matmul_add<F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>) {
-    product(&mut out, a, b, true);
+pub fn matmul_add<F: Float>(out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>) {
+    matmul_add_of(Precision::Highest, out, a, b);
 }
 
-fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>, accumulate: bool) {
+/// `out += a b`, of any precision.
+///
+/// # Shapes
+/// `a`: m x k, `b`: k x n, `out`: m x n.
+pub fn matmul_add_of<F: Float>(precision: Precision, mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>) {
+    product(&mut out, a, b, true, precision);
+}
+
+fn product<F: Float>(
+    out: &mut MatrixMut<'_, F>,
+    a: Matrix<'_, F>,
+    b: Matrix<'_, F>,
+    accumulate: bool,
+    precision: Precision,
+) {
     assert_eq!(a.columns, b.rows, "matmul: inner sizes differ");
     assert_eq!((out.rows, out.columns), (a.rows, b.columns), "matmul: output has another shape");
     if out.rows == 0 || out.columns == 0 {
         return;
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = precision;
     #[cfg(target_arch = "x86_64")]
-    if let (true, Some(a), Some(b)) = (blocked::available(), a.as_f32(), b.as_f32())
+    if let (Some(kernel), Some(a), Some(b)) = (own::Kernel::of(precision), a.as_f32(), b.as_f32())
         && let Some(mut out) = out.as_f32()
     {
-        return blocked::product(&mut out, a, blocked::Right::Plain(b), accumulate);
+        return kernel.product(&mut out, a, own::Right::Plain(b), accumulate);
     }
     general(out, a, b, accumulate);
 }

@@ -6,21 +6,24 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::blocked::{self, Lines};
-use super::{Matrix, MatrixMut, general, transpose};
+use super::own::{Kernel, LANES, Lines, PANEL, Panels, Right};
+use super::{Matrix, MatrixMut, Precision, general, transpose};
 use crate::Float;
 
 /// Columns that [`PackedRight::from_columns`] asks for at a time.
 const COLUMNS: usize = 32;
 
-/// A right operand, packed for products: in panels of columns in f32 on machines with AVX-512, else as it is, row-major.
+/// A right operand, packed for products of some precision: in panels of columns on machines with AVX-512, else as it is,
+/// row-major.
 ///
 /// # Memory
-/// As many values as the matrix has, its columns rounded up to a multiple of 16.
+/// As many values as the matrix has, its columns rounded up to a multiple of 16, and for [`Precision::High`] with AMX its rows
+/// to one of 32.
 #[derive(Debug, Clone)]
 pub struct PackedRight<F> {
     rows: usize,
     columns: usize,
+    precision: Precision,
     storage: Storage<F>,
 }
 
@@ -28,21 +31,26 @@ pub struct PackedRight<F> {
 enum Storage<F> {
     Plain(Vec<F>),
     #[cfg(target_arch = "x86_64")]
-    Panels(Lines),
+    Panels(Kernel, Lines),
 }
 
 impl<F: Float> Default for PackedRight<F> {
-    /// An empty matrix, to be packed into.
+    /// An empty matrix, to be packed into, for products of the highest precision.
     fn default() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if F::as_f32(&[]).is_some() && blocked::available() {
-            return Self { rows: 0, columns: 0, storage: Storage::Panels(Lines::default()) };
-        }
-        Self { rows: 0, columns: 0, storage: Storage::Plain(Vec::new()) }
+        Self::empty(Precision::Highest)
     }
 }
 
 impl<F: Float> PackedRight<F> {
+    /// An empty matrix, to be packed into, for products of some precision.
+    pub fn empty(precision: Precision) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(_), Some(kernel)) = (F::as_f32(&[]), Kernel::of(precision)) {
+            return Self { rows: 0, columns: 0, precision, storage: Storage::Panels(kernel, Lines::default()) };
+        }
+        Self { rows: 0, columns: 0, precision, storage: Storage::Plain(Vec::new()) }
+    }
+
     /// Packs `matrix`, on this thread.
     pub fn new(matrix: Matrix<'_, F>) -> Self {
         let mut packed = Self::default();
@@ -67,10 +75,10 @@ impl<F: Float> PackedRight<F> {
                 rows.enumerate().for_each(|(row, out)| copy_row(out, matrix, row));
             }
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(lines) => {
-                let lines = lines.resize(blocked::lines(matrix.rows, matrix.columns));
+            Storage::Panels(kernel, lines) => {
+                let lines = lines.resize(kernel.lines(matrix.rows, matrix.columns));
                 if let Some(matrix) = matrix.as_f32() {
-                    blocked::pack(lines, matrix);
+                    kernel.pack(lines, matrix);
                 }
             }
         }
@@ -86,28 +94,28 @@ impl<F: Float> PackedRight<F> {
                 rows.enumerate().for_each(|(row, out)| copy_row(out, matrix, row));
             }
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(lines) => {
-                let lines = lines.resize(blocked::lines(matrix.rows, matrix.columns));
+            Storage::Panels(kernel, lines) => {
+                let lines = lines.resize(kernel.lines(matrix.rows, matrix.columns));
                 let Some(matrix) = matrix.as_f32() else { return };
-                let panels = lines.par_chunks_mut((matrix.rows * blocked::PANEL / blocked::LANES).max(1));
-                panels.enumerate().for_each(|(index, panel)| {
-                    blocked::pack_panel(panel, matrix, index * blocked::PANEL);
-                });
+                let panels = lines.par_chunks_mut(kernel.lines(matrix.rows, PANEL).max(1));
+                panels.enumerate().for_each(|(index, panel)| kernel.pack_panel(panel, matrix, index * PANEL));
             }
         }
     }
 
-    /// A rows x columns matrix whose columns come a few at a time: `fill(first, values)` writes columns `first ..`, one
-    /// after the other, as many as `values` holds, `rows` each. It is called on all threads, in any order.
+    /// A rows x columns matrix for products of some precision, whose columns come a few at a time: `fill(first, values)`
+    /// writes columns `first ..`, one after the other, as many as `values` holds, `rows` each. It is called on all threads,
+    /// in any order.
     ///
     /// # Errors
     /// The first that `fill` gives.
     pub fn from_columns<E: Send>(
+        precision: Precision,
         rows: usize,
         columns: usize,
         fill: impl Fn(usize, &mut [F]) -> Result<(), E> + Sync,
     ) -> Result<Self, E> {
-        let mut packed = Self { rows, columns, ..Self::default() };
+        let mut packed = Self { rows, columns, ..Self::empty(precision) };
         let piece = (COLUMNS * rows).max(1);
         match &mut packed.storage {
             Storage::Plain(values) => {
@@ -119,16 +127,16 @@ impl<F: Float> PackedRight<F> {
                 pieces.for_each(|(index, out)| transpose(out, &turned, columns, rows, index * COLUMNS));
             }
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(lines) => {
-                let lines = lines.resize(blocked::lines(rows, columns));
-                let panels = lines.par_chunks_mut((rows * blocked::PANEL / blocked::LANES).max(1)).enumerate();
+            Storage::Panels(kernel, lines) => {
+                let lines = lines.resize(kernel.lines(rows, columns));
+                let panels = lines.par_chunks_mut(kernel.lines(rows, PANEL).max(1)).enumerate();
                 panels.try_for_each_init(Vec::new, |values, (index, panel)| {
-                    let first = index * blocked::PANEL;
-                    let count = (columns - first).min(blocked::PANEL);
+                    let first = index * PANEL;
+                    let count = (columns - first).min(PANEL);
                     values.resize(count * rows, F::ZERO);
                     fill(first, values)?;
                     if let Some(matrix) = Matrix::new(values, count, rows).transposed().as_f32() {
-                        blocked::pack_panel(panel, matrix, 0);
+                        kernel.pack_panel(panel, matrix, 0);
                     }
                     Ok(())
                 })?;
@@ -147,35 +155,34 @@ impl<F: Float> PackedRight<F> {
         self.columns
     }
 
-    /// Element (row, column).
+    /// What it was asked to be packed for.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Element (row, column), as products see it.
     pub fn get(&self, row: usize, column: usize) -> F {
         assert!(row < self.rows && column < self.columns, "element outside of a packed matrix");
         match &self.storage {
             Storage::Plain(values) => values[row * self.columns + column],
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(lines) => F::from_f32(lines.get()[self.line(row, column)][column % blocked::LANES]),
+            Storage::Panels(kernel, lines) => {
+                F::from_f32(kernel.value(lines.get(), (self.rows, self.columns), row, column))
+            }
         }
     }
 
-    /// The line of the panels that holds element (row, column).
-    #[cfg(target_arch = "x86_64")]
-    fn line(&self, row: usize, column: usize) -> usize {
-        let panel = column / blocked::PANEL * blocked::PANEL;
-        let of_row = blocked::lines_of_row(self.columns, panel);
-        self.rows * (panel / blocked::LANES) + row * of_row + (column - panel) / blocked::LANES
-    }
-
-    /// The matrix as it was: rows x columns, row-major.
+    /// The matrix as products see it: rows x columns, row-major.
     pub fn to_vec(&self) -> Vec<F> {
         match &self.storage {
             Storage::Plain(values) => values.clone(),
             #[cfg(target_arch = "x86_64")]
-            Storage::Panels(lines) => {
+            Storage::Panels(kernel, lines) => {
                 let mut out = vec![F::ZERO; self.rows * self.columns];
                 for (row, out) in out.chunks_exact_mut(self.columns.max(1)).enumerate() {
-                    for (index, out) in out.chunks_mut(blocked::LANES).enumerate() {
-                        let line = &lines.get()[self.line(row, index * blocked::LANES)];
-                        out.iter_mut().zip(line).for_each(|(out, &value)| *out = F::from_f32(value));
+                    for (index, out) in out.chunks_mut(LANES).enumerate() {
+                        let line = kernel.line(lines.get(), (self.rows, self.columns), row, index * LANES);
+                        out.iter_mut().zip(line).for_each(|(out, value)| *out = F::from_f32(value));
                     }
                 }
                 out
@@ -188,12 +195,15 @@ impl<F: Float> PackedRight<F> {
         self.part(0..self.rows, 0..self.columns)
     }
 
-    /// Some rows and columns of it, as a right operand. The first column must be a multiple of
-    /// [`PackedPart::FIRST_COLUMN`].
+    /// Some rows and columns of it, as a right operand. The first of both must be a multiple of [`PackedPart::ALIGNMENT`], and,
+    /// packed for [`Precision::High`], the end of the rows too, or that of the matrix.
     pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> PackedPart<'_, F> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows outside of a packed matrix");
         assert!(columns.start <= columns.end && columns.end <= self.columns, "columns outside of a packed matrix");
-        assert!(columns.start.is_multiple_of(PackedPart::<F>::FIRST_COLUMN), "part begins inside a packed panel");
+        let aligned = |first: usize| first.is_multiple_of(PackedPart::<F>::ALIGNMENT);
+        assert!(aligned(columns.start) && aligned(rows.start), "part begins inside of what is packed together");
+        let whole = self.precision == Precision::Highest || rows.end == self.rows || aligned(rows.end);
+        assert!(whole, "part ends inside of what is packed together");
         PackedPart { of: self, rows, columns }
     }
 }
@@ -213,11 +223,12 @@ pub struct PackedPart<'a, F> {
 }
 
 impl<F> PackedPart<'_, F> {
-    /// What the first column of a part must be a multiple of.
-    pub const FIRST_COLUMN: usize = 32;
+    /// What the first row and the first column of a part must be multiples of.
+    pub const ALIGNMENT: usize = 32;
 }
 
-/// `out = a b`, the same bits as [`matmul`](super::matmul) with the matrix that was packed.
+/// `out = a b`, in the precision that `b` was packed for: in the highest the same bits as [`matmul`](super::matmul) with the
+/// matrix that was packed.
 ///
 /// # Shapes
 /// `a`: m x k, `b`: k x n, `out`: m x n.
@@ -225,7 +236,8 @@ pub fn matmul_packed<F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: &
     product(&mut out, a, b, false);
 }
 
-/// `out += a b`, the same bits as [`matmul_add`](super::matmul_add) with the matrix that was packed.
+/// `out += a b`, in the precision that `b` was packed for: the same bits as [`matmul_add_of`](super::matmul_add_of) with the
+/// matrix that was packed.
 ///
 /// # Shapes
 /// `a`: m x k, `b`: k x n, `out`: m x n.
@@ -245,15 +257,15 @@ fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: &PackedPar
             general(out, a, whole.part(b.rows.clone(), b.columns.clone()), accumulate);
         }
         #[cfg(target_arch = "x86_64")]
-        Storage::Panels(lines) => {
-            let panels = blocked::Panels {
+        Storage::Panels(kernel, lines) => {
+            let panels = Panels {
                 lines: lines.get(),
                 shape: (b.of.rows, b.of.columns),
                 first_row: b.rows.start,
                 first_column: b.columns.start,
             };
             if let (Some(mut out), Some(a)) = (out.as_f32(), a.as_f32()) {
-                blocked::product(&mut out, a, blocked::Right::Packed(panels), accumulate);
+                kernel.product(&mut out, a, Right::Packed(panels), accumulate);
             }
         }
     }

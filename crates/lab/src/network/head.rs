@@ -52,7 +52,11 @@ impl<F: Float> Network<F> {
         let matrix = if let Some(head) = &self.parameters.head {
             head
         } else {
-            let tied = tied.get_or_insert_with(|| Linear::trainable(d, vocabulary, false));
+            let tied = tied.get_or_insert_with(|| {
+                let mut linear = Linear::trainable(d, vocabulary, false);
+                linear.set_precision(self.precision);
+                linear
+            });
             transpose(tied.values_mut().0, &self.parameters.embedding, vocabulary, d, 0);
             tied.repack();
             &*tied
@@ -83,8 +87,10 @@ impl<F: Float> Network<F> {
             }
             let gradient = &mut workspace.gradient;
             let tasks = match &mut gradient.head {
-                Some(head) => GradientTask::cut(head.values_mut().0, d, vocabulary, &[(normed, logits)]),
-                None => GradientTask::cut(&mut gradient.embedding, vocabulary, d, &[(logits, normed)]),
+                Some(head) => {
+                    GradientTask::cut(self.precision, head.values_mut().0, d, vocabulary, &[(normed, logits)])
+                }
+                None => GradientTask::cut(self.precision, &mut gradient.embedding, vocabulary, d, &[(logits, normed)]),
             };
             tasks.into_par_iter().with_max_len(1).for_each(GradientTask::run);
         }

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use sinkscope_kernels::Float;
+use sinkscope_kernels::matmul::Precision;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::{add, scale};
 use sinkscope_model::Parameters;
@@ -34,6 +35,7 @@ pub struct Network<F> {
     architecture: Architecture,
     /// The weights.
     pub parameters: Parameters<F>,
+    precision: Precision,
 }
 
 /// The loss of a batch.
@@ -91,7 +93,18 @@ impl<F: Float> Network<F> {
     /// [`LabError::Request`] if the architecture has something that has no backward.
     pub fn new(architecture: Architecture, parameters: Parameters<F>) -> Result<Self, LabError> {
         check(&architecture)?;
-        Ok(Self { architecture, parameters })
+        Ok(Self { architecture, parameters, precision: Precision::Highest })
+    }
+
+    /// The same, whose products with weights, forward and backward, are of some precision. Those of attention, of queries with
+    /// keys and of weights with values, are always of the highest.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        if precision != self.precision {
+            self.precision = precision;
+            self.parameters.set_precision(precision);
+        }
+        self
     }
 
     /// The shape and design choices.

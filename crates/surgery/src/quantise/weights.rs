@@ -31,7 +31,9 @@ pub(super) fn quantised(linear: &Linear<f32>, factors: Option<&[f32]>, how: Weig
         let scales: Vec<f32> = largest.iter().map(|&largest| how.grid.scale(largest)).collect();
         group.par_chunks_mut(INPUTS_PER_TASK * outputs).for_each(|rows| quantise_columns(rows, &scales, how.grid));
     });
-    Linear::new(&weight, linear.bias.clone(), inputs, outputs)
+    let mut packed = PackedRight::empty(linear.weight().precision());
+    packed.pack_in_parallel(Matrix::new(&weight, inputs, outputs));
+    Linear::of_packed(packed, linear.bias.clone())
 }
 
 /// The same of one whole layer, on this thread; `plain` is its weight, inputs x outputs, and `buffer` as large.
@@ -52,7 +54,9 @@ pub(super) fn quantised_in(
     }
     let scales: Vec<f32> = largest.iter().map(|&largest| grid.scale(largest)).collect();
     quantise_columns(buffer, &scales, grid);
-    Linear::of_packed(PackedRight::new(Matrix::new(buffer, inputs, outputs)), linear.bias.clone())
+    let mut packed = PackedRight::empty(linear.weight().precision());
+    packed.pack(Matrix::new(buffer, inputs, outputs));
+    Linear::of_packed(packed, linear.bias.clone())
 }
 
 /// By input, the largest magnitude of its weights in any of these layers.

@@ -1,0 +1,154 @@
+//! What our own kernels for f32 share: packed panels of the right operand, and the choice of the best kernel the machine
+//! has.
+
+use std::sync::LazyLock;
+
+use super::{Matrix, MatrixMut, Precision, amx, blocked};
+
+/// Values of a register, and of a cache line.
+pub(super) const LANES: usize = 16;
+/// Columns of a panel: two registers.
+pub(super) const PANEL: usize = 2 * LANES;
+
+/// A cache line of values.
+pub(super) type Line = [f32; LANES];
+
+/// Lines that begin where cache lines do, in memory asked for without alignment: the allocator would round aligned blocks
+/// of many sizes apart, and the process would grow.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// One line more than there are.
+    values: Vec<f32>,
+    count: usize,
+}
+
+impl Lines {
+    /// As many as are asked for, with any values; nothing is allocated unless there are more than ever before.
+    pub fn resize(&mut self, count: usize) -> &mut [Line] {
+        self.count = count;
+        if self.values.len() < (count + 1) * LANES {
+            self.values = vec![0.0; (count + 1) * LANES];
+        }
+        let first = self.first();
+        self.values[first..][..count * LANES].as_chunks_mut().0
+    }
+
+    pub fn get(&self) -> &[Line] {
+        if self.values.is_empty() { &[] } else { self.values[self.first()..][..self.count * LANES].as_chunks().0 }
+    }
+
+    /// The first value on a cache line; it moves only when memory is allocated anew, and the lines are then written anew.
+    fn first(&self) -> usize {
+        self.values.as_ptr().align_offset(size_of::<Line>()).min(LANES)
+    }
+}
+
+impl Clone for Lines {
+    fn clone(&self) -> Self {
+        let mut lines = Self::default();
+        lines.resize(self.count).copy_from_slice(self.get());
+        lines
+    }
+}
+
+/// A right operand.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// Wherever it lies.
+    Plain(Matrix<'a, f32>),
+    /// Packed.
+    Packed(Panels<'a>),
+}
+
+/// A packed matrix, from some row and column on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panels<'a> {
+    pub lines: &'a [Line],
+    /// Of the whole matrix.
+    pub shape: (usize, usize),
+    /// A multiple of [`PANEL`], as `first_column`.
+    pub first_row: usize,
+    pub first_column: usize,
+}
+
+/// Registers of a row in the panel that begins at `column`, a multiple of [`PANEL`].
+pub(super) fn registers_of(columns: usize, column: usize) -> usize {
+    (columns - column).min(PANEL).div_ceil(LANES)
+}
+
+/// A way to multiply. Each packs panels of [`PANEL`] columns in its own form, one panel after the other, the last perhaps
+/// narrower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// Fused multiply-adds of AVX-512.
+    Vectors,
+    /// Products of tiles of AMX, each value split into two of bf16. Where they are, there is AVX-512.
+    Tiles,
+}
+
+impl Kernel {
+    /// The fastest that is exact enough, if the machine can run any. Linux is asked for tiles when they are first wanted.
+    pub fn of(precision: Precision) -> Option<Self> {
+        static TILES: LazyLock<bool> = LazyLock::new(amx::available);
+        match precision {
+            Precision::High if *TILES => Some(Self::Tiles),
+            Precision::Highest | Precision::High => blocked::available().then_some(Self::Vectors),
+        }
+    }
+
+    /// Lines of a packed matrix.
+    pub fn lines(self, rows: usize, columns: usize) -> usize {
+        let of_register = match self {
+            Self::Vectors => rows,
+            Self::Tiles => amx::lines_of_register(rows),
+        };
+        columns.div_ceil(LANES) * of_register
+    }
+
+    /// Packs the columns of `matrix` that begin at `column` into one panel.
+    pub fn pack_panel(self, panel: &mut [Line], matrix: Matrix<'_, f32>, column: usize) {
+        match self {
+            Self::Vectors => blocked::pack_panel(panel, matrix, column),
+            // SAFETY: where there are tiles, there is AVX-512.
+            Self::Tiles => unsafe { amx::pack_panel(panel, matrix, column) },
+        }
+    }
+
+    /// Packs a matrix.
+    pub fn pack(self, lines: &mut [Line], matrix: Matrix<'_, f32>) {
+        let of_panel = self.lines(matrix.rows, PANEL).max(1);
+        for (index, panel) in lines.chunks_mut(of_panel).enumerate() {
+            self.pack_panel(panel, matrix, index * PANEL);
+        }
+    }
+
+    /// Element (row, column) of a packed matrix of some shape.
+    pub fn value(self, lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> f32 {
+        match self {
+            Self::Vectors => blocked::line(lines, shape, row, column)[column % LANES],
+            Self::Tiles => amx::value(lines, shape, row, column),
+        }
+    }
+
+    /// Those in `row` from `column` on, a multiple of [`LANES`].
+    pub fn line(self, lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> Line {
+        match self {
+            Self::Vectors => *blocked::line(lines, shape, row, column),
+            Self::Tiles => std::array::from_fn(|lane| amx::value(lines, shape, row, column + lane)),
+        }
+    }
+
+    /// `out (+)= a b`. The shapes agree and are not empty, and `b` was packed by the same kernel.
+    pub fn product(self, out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_>, accumulate: bool) {
+        if a.columns == 0 && !accumulate {
+            for row in 0..out.rows {
+                out.data[row * out.row_stride..][..out.columns].fill(0.0);
+            }
+        }
+        match self {
+            Self::Vectors => blocked::product(out, a, b, accumulate),
+            // SAFETY: where there are tiles, there is AVX-512.
+            Self::Tiles => unsafe { amx::product(out, a, b, accumulate) },
+        }
+    }
+}
