@@ -31,7 +31,7 @@ fn values(count: usize) -> Vec<f32> {
 
 fn rate(rows: usize, inner: usize, columns: usize) -> f64 {
     let (left, right) = (values(rows * inner), values(inner * columns));
-    let right = PackedRight::in_parallel(Matrix::new(&right, inner, columns));
+    let right = PackedRight::in_parallel(Precision::Highest, Matrix::new(&right, inner, columns));
     let mut out = vec![0.0; rows * columns];
     let operations = (2 * rows * inner * columns) as f64;
     let repeats = (OPERATIONS / operations).ceil() as usize;
@@ -53,9 +53,8 @@ type Contender<'a> = (&'a str, &'a mut dyn FnMut(&mut [f32]));
 
 fn compare(rows: usize, inner: usize, columns: usize) {
     let (left, right) = (values(rows * inner), values(inner * columns));
-    let packed = PackedRight::new(Matrix::new(&right, inner, columns));
-    let mut high = PackedRight::empty(Precision::High);
-    high.pack(Matrix::new(&right, inner, columns));
+    let packed = PackedRight::new(Precision::Highest, Matrix::new(&right, inner, columns));
+    let high = PackedRight::new(Precision::High, Matrix::new(&right, inner, columns));
     let mut out = vec![0.0; rows * columns];
     let a = Matrix::new(&left, rows, inner);
     let b = Matrix::new(&right, inner, columns);

@@ -186,7 +186,7 @@ fn first_visible<F>(group: &HeadGroup<F>, position: usize) -> usize {
 /// a panel of packed keys begins.
 fn first_multiplied<F>(group: &HeadGroup<F>, tile: &Tile) -> usize {
     let behind = first_visible(group, tile.position) - tile.first_key;
-    tile.first_key + behind / PackedPart::<F>::ALIGNMENT * PackedPart::<F>::ALIGNMENT
+    tile.first_key + behind / PackedPart::<F>::FIRST_COLUMN * PackedPart::<F>::FIRST_COLUMN
 }
 
 /// Keys (or values) `from .. to`: (to - from) x head_dim.

@@ -43,7 +43,7 @@ impl<F: Float> Linear<F> {
     /// # Panics
     /// If weight or bias have another size.
     pub fn new(weight: &[F], bias: Option<Vec<F>>, inputs: usize, outputs: usize) -> Self {
-        Self::of_packed(PackedRight::in_parallel(Matrix::new(weight, inputs, outputs)), bias)
+        Self::of_packed(PackedRight::in_parallel(Precision::Highest, Matrix::new(weight, inputs, outputs)), bias)
     }
 
     /// A layer whose weight is packed already, inputs x outputs.

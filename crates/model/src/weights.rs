@@ -85,9 +85,7 @@ impl Weights {
         let precision = if looked_up { Precision::Highest } else { self.precision };
         let weight = if location.transposed {
             let values = columns(tensor, location.order, inputs, outputs)?;
-            let mut packed = PackedRight::empty(precision);
-            packed.pack_in_parallel(Matrix::new(&values, inputs, outputs));
-            packed
+            PackedRight::in_parallel(precision, Matrix::new(&values, inputs, outputs))
         } else {
             packed(precision, tensor, location.order, 0, (inputs, outputs))?
         };

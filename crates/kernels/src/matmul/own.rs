@@ -66,8 +66,8 @@ pub(super) struct Panels<'a> {
     pub lines: &'a [Line],
     /// Of the whole matrix.
     pub shape: (usize, usize),
-    /// A multiple of [`PANEL`], as `first_column`.
     pub first_row: usize,
+    /// A multiple of [`PANEL`].
     pub first_column: usize,
 }
 

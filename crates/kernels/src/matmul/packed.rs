@@ -51,16 +51,16 @@ impl<F: Float> PackedRight<F> {
         Self { rows: 0, columns: 0, precision, storage: Storage::Plain(Vec::new()) }
     }
 
-    /// Packs `matrix`, on this thread.
-    pub fn new(matrix: Matrix<'_, F>) -> Self {
-        let mut packed = Self::default();
+    /// Packs `matrix` for products of some precision, on this thread.
+    pub fn new(precision: Precision, matrix: Matrix<'_, F>) -> Self {
+        let mut packed = Self::empty(precision);
         packed.pack(matrix);
         packed
     }
 
-    /// Packs `matrix`, on all threads.
-    pub fn in_parallel(matrix: Matrix<'_, F>) -> Self {
-        let mut packed = Self::default();
+    /// Packs `matrix` for products of some precision, on all threads.
+    pub fn in_parallel(precision: Precision, matrix: Matrix<'_, F>) -> Self {
+        let mut packed = Self::empty(precision);
         packed.pack_in_parallel(matrix);
         packed
     }
@@ -195,15 +195,16 @@ impl<F: Float> PackedRight<F> {
         self.part(0..self.rows, 0..self.columns)
     }
 
-    /// Some rows and columns of it, as a right operand. The first of both must be a multiple of [`PackedPart::ALIGNMENT`], and,
-    /// packed for [`Precision::High`], the end of the rows too, or that of the matrix.
+    /// Some rows and columns of it, as a right operand. The first column must be a multiple of
+    /// [`PackedPart::FIRST_COLUMN`]. Of what is packed for [`Precision::High`] so must the first row, and the end of the rows,
+    /// unless it is that of the matrix.
     pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> PackedPart<'_, F> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows outside of a packed matrix");
         assert!(columns.start <= columns.end && columns.end <= self.columns, "columns outside of a packed matrix");
-        let aligned = |first: usize| first.is_multiple_of(PackedPart::<F>::ALIGNMENT);
-        assert!(aligned(columns.start) && aligned(rows.start), "part begins inside of what is packed together");
-        let whole = self.precision == Precision::Highest || rows.end == self.rows || aligned(rows.end);
-        assert!(whole, "part ends inside of what is packed together");
+        let aligned = |at: usize| at.is_multiple_of(PackedPart::<F>::FIRST_COLUMN);
+        assert!(aligned(columns.start), "part begins inside a packed panel");
+        let whole_steps = aligned(rows.start) && (aligned(rows.end) || rows.end == self.rows);
+        assert!(self.precision == Precision::Highest || whole_steps, "part cuts rows that are packed together");
         PackedPart { of: self, rows, columns }
     }
 }
@@ -223,8 +224,8 @@ pub struct PackedPart<'a, F> {
 }
 
 impl<F> PackedPart<'_, F> {
-    /// What the first row and the first column of a part must be multiples of.
-    pub const ALIGNMENT: usize = 32;
+    /// What the first column of a part must be a multiple of.
+    pub const FIRST_COLUMN: usize = 32;
 }
 
 /// `out = a b`, in the precision that `b` was packed for: in the highest the same bits as [`matmul`](super::matmul) with the

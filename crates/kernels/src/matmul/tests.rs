@@ -38,13 +38,8 @@ fn spread<F: Float>(x: &[F], columns: usize) -> (Vec<F>, usize) {
 
 const PRECISIONS: [Precision; 2] = [Precision::Highest, Precision::High];
 
-fn packed<F: Float>(precision: Precision, matrix: Matrix<'_, F>) -> PackedRight<F> {
-    let mut packed = PackedRight::empty(precision);
-    packed.pack(matrix);
-    packed
-}
-
-/// All ways to one product in every precision: each layout of each operand, packed and not, overwriting and adding. Gaps of the output stay.
+/// All ways to one product in every precision: each layout of each operand, packed and not, overwriting and adding. Gaps of
+/// the output stay.
 fn check<F: Float>(shape: (usize, usize, usize), tolerance: f64) {
     for precision in PRECISIONS {
         let rounded = F::as_f32(&[]).is_some() && precision == Precision::High;
@@ -73,7 +68,7 @@ fn check_of<F: Float>(precision: Precision, (m, k, n): (usize, usize, usize), to
     let mut first: Option<Vec<F>> = None;
     for (left_index, &left) in lefts.iter().enumerate() {
         for (right_index, &right) in rights.iter().enumerate() {
-            let packed = packed(precision, right);
+            let packed = PackedRight::new(precision, right);
             let whole = packed.whole();
             for way in 0..2 {
                 let mut out = vec![untouched; m * stride];
@@ -148,8 +143,7 @@ fn a_row_has_the_same_bits_in_any_tile() {
     // What `gemm` promises less of.
     let tiles = if own_kernel() { &[1, 2, 5, 12, 13, 64, 256][..] } else { &[300] };
     for precision in PRECISIONS {
-        let mut packed = PackedRight::empty(precision);
-        packed.pack_in_parallel(right);
+        let packed = PackedRight::in_parallel(precision, right);
         let mut whole = vec![0.0; m * n];
         product(&mut MatrixMut::new(&mut whole, m, n), Matrix::new(&a, m, k), right, false, precision);
         for &rows in tiles {
@@ -211,16 +205,18 @@ fn check_packing<F: Float>(precision: Precision, rows: usize, columns: usize) {
     let plain: Vec<F> = convert(&values(rows * columns, 3));
     let turned = turned(&plain, rows, columns);
     let (spread, stride) = spread(&plain, columns);
-    let mut reused = packed(precision, Matrix::new(&convert(&values(40 * 40, 4)), 40, 40));
+    let mut reused = PackedRight::new(precision, Matrix::new(&convert(&values(40 * 40, 4)), 40, 40));
     reused.pack(Matrix::strided(&spread, rows, columns, stride, 2));
-    let mut parallel = PackedRight::empty(precision);
-    parallel.pack_in_parallel(Matrix::new(&turned, columns, rows).transposed());
     let gathered = PackedRight::from_columns(precision, rows, columns, |first, out: &mut [F]| {
         out.copy_from_slice(&turned[first * rows..][..out.len()]);
         Ok::<(), ()>(())
     });
-    let first = packed(precision, Matrix::new(&plain, rows, columns));
-    for packed in [first, parallel, reused, gathered.expect("no error")] {
+    for packed in [
+        PackedRight::new(precision, Matrix::new(&plain, rows, columns)),
+        PackedRight::in_parallel(precision, Matrix::new(&turned, columns, rows).transposed()),
+        reused,
+        gathered.expect("no error"),
+    ] {
         assert_eq!((packed.rows(), packed.columns(), packed.precision()), (rows, columns, precision));
         assert_eq!(packed.to_vec(), plain, "{precision:?} {rows}x{columns}");
         assert_eq!(packed.clone().to_vec(), plain, "a copy");
@@ -245,14 +241,15 @@ fn a_part_multiplies_as_the_matrix_cut_out_does() {
     let (rows, columns) = (50, 150);
     let plain: Vec<f32> = convert(&values(rows * columns, 3));
     let matrix = Matrix::new(&plain, rows, columns);
-    for (range, cut) in [(0..50, 0..150), (0..20, 32..80), (32..50, 128..150), (32..33, 96..97), (32..32, 0..40)] {
+    for (range, cut) in [(0..50_usize, 0..150), (3..20, 32..80), (49..50, 128..150), (10..50, 96..97), (5..5, 0..40)] {
         for precision in PRECISIONS {
-            // A part for products of 16 bits ends where steps of tiles do.
-            let range = if precision == Precision::High { range.start..50 } else { range.clone() };
+            // A part for tiles has whole steps.
+            let steps = range.start / 32 * 32..range.end.next_multiple_of(32).min(rows);
+            let range = if precision == Precision::High { steps } else { range.clone() };
             let (k, n, m) = (range.len(), cut.len(), 15);
             let a: Vec<f32> = convert(&values(m * k, 6));
             let (mut out, mut expected) = (vec![1.0; m * n], vec![2.0; m * n]);
-            let packed = packed(precision, matrix);
+            let packed = PackedRight::new(precision, matrix);
             let part = packed.part(range.clone(), cut.clone());
             matmul_packed(MatrixMut::new(&mut out, m, n), Matrix::new(&a, m, k), &part);
             let (left, right) = (Matrix::new(&a, m, k), matrix.part(range.clone(), cut.clone()));
@@ -263,9 +260,9 @@ fn a_part_multiplies_as_the_matrix_cut_out_does() {
 }
 
 #[test]
-#[should_panic(expected = "inside of what is packed together")]
+#[should_panic(expected = "inside a packed panel")]
 fn a_part_that_begins_inside_a_panel_is_refused() {
-    let packed = PackedRight::new(Matrix::new(&[0.0f32; 100], 1, 100));
+    let packed = PackedRight::new(Precision::Highest, Matrix::new(&[0.0f32; 100], 1, 100));
     let _ = packed.part(0..1, 40..60);
 }
 
@@ -284,16 +281,15 @@ fn one_row_may_have_any_stride() {
 }
 
 #[test]
-#[should_panic(expected = "inside of what is packed together")]
+#[should_panic(expected = "rows that are packed together")]
 fn a_part_for_tiles_that_ends_inside_a_step_is_refused() {
-    let _ = packed(Precision::High, Matrix::new(&[0.0f32; 100], 100, 1)).part(32..60, 0..1);
+    let _ = PackedRight::new(Precision::High, Matrix::new(&[0.0f32; 100], 100, 1)).part(32..60, 0..1);
 }
 
 #[test]
-#[should_panic(expected = "inside of what is packed together")]
-fn a_part_that_begins_inside_a_step_is_refused() {
-    let packed = PackedRight::new(Matrix::new(&[0.0f32; 100], 100, 1));
-    let _ = packed.part(40..60, 0..1);
+#[should_panic(expected = "rows that are packed together")]
+fn a_part_for_tiles_that_begins_inside_a_step_is_refused() {
+    let _ = PackedRight::new(Precision::High, Matrix::new(&[0.0f32; 100], 100, 1)).part(40..64, 0..1);
 }
 
 #[test]

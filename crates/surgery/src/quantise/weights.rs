@@ -31,8 +31,7 @@ pub(super) fn quantised(linear: &Linear<f32>, factors: Option<&[f32]>, how: Weig
         let scales: Vec<f32> = largest.iter().map(|&largest| how.grid.scale(largest)).collect();
         group.par_chunks_mut(INPUTS_PER_TASK * outputs).for_each(|rows| quantise_columns(rows, &scales, how.grid));
     });
-    let mut packed = PackedRight::empty(linear.weight().precision());
-    packed.pack_in_parallel(Matrix::new(&weight, inputs, outputs));
+    let packed = PackedRight::in_parallel(linear.weight().precision(), Matrix::new(&weight, inputs, outputs));
     Linear::of_packed(packed, linear.bias.clone())
 }
 
@@ -54,8 +53,7 @@ pub(super) fn quantised_in(
     }
     let scales: Vec<f32> = largest.iter().map(|&largest| grid.scale(largest)).collect();
     quantise_columns(buffer, &scales, grid);
-    let mut packed = PackedRight::empty(linear.weight().precision());
-    packed.pack(Matrix::new(buffer, inputs, outputs));
+    let packed = PackedRight::new(linear.weight().precision(), Matrix::new(buffer, inputs, outputs));
     Linear::of_packed(packed, linear.bias.clone())
 }
 
