@@ -7,6 +7,7 @@
 //! of threads matters.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const DROPPED_BITS: u32 = 15;
@@ -50,10 +51,17 @@ impl MagnitudeCounts {
 
     /// Adds everything counted so far to `histogram` and starts again from nothing.
     pub fn drain_into(&mut self, histogram: &mut MagnitudeHistogram) {
-        for shard in &mut self.shards {
-            let counts = shard.get_mut().unwrap_or_else(PoisonError::into_inner);
-            for (bucket, count) in counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
-                *histogram.counts.entry(bucket).or_default() += std::mem::take(count);
+        let shards = self.shards.iter_mut().map(|shard| shard.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let mut shards: Vec<&mut [u64]> = shards.map(Vec::as_mut_slice).collect();
+        let drained =
+            (0..BUCKETS).map(|bucket| (bucket, shards.iter_mut().map(|counts| take(&mut counts[bucket])).sum()));
+        // In order, from which a map is made quickly.
+        let drained: BTreeMap<usize, u64> = drained.filter(|&(_, count)| count > 0).collect();
+        if histogram.counts.is_empty() {
+            histogram.counts = drained;
+        } else {
+            for (bucket, count) in drained {
+                *histogram.counts.entry(bucket).or_default() += count;
             }
         }
     }
@@ -149,6 +157,19 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 3.0]), 3.0);
         assert_eq!(median(&[8.0, 1.0, 2.0, 5.0]), 2.0);
         assert_eq!(median(&[2.0, 2.0]), 2.0);
+    }
+
+    #[test]
+    fn what_every_thread_counted_is_drained_once() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
+        let mut counts = pool.install(MagnitudeCounts::new);
+        let mut histogram = MagnitudeHistogram::default();
+        for (round, values) in [[1.0, 2.0], [2.0, 4.0]].into_iter().enumerate() {
+            pool.broadcast(|_| counts.shard().count(&values));
+            counts.drain_into(&mut histogram);
+            assert_eq!(histogram.counts.values().sum::<u64>(), 6 * (round as u64 + 1));
+        }
+        assert_eq!(histogram, histogram_of(&[1.0, 2.0, 2.0, 4.0].repeat(3)));
     }
 
     #[test]
