@@ -4,7 +4,8 @@
 
 Every contender runs in a process of its own, in turn, R rounds; the medians and their ratios are printed as the table of
 BENCHMARKS.md. The tokens/s of all are of the pass alone (sinkscope's decodes the weights; the yardstick's are decoded
-before its clock starts). The sink ratios and NLL of all must agree, or the run fails. Needs what the yardstick needs.
+before its clock starts). The sink ratios and NLL of all must agree (those of precision medium within a hundredth and a
+thousandth), or the run fails. Needs what the yardstick needs.
 """
 
 import argparse
@@ -56,15 +57,15 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--shapes", default="64x64,4x1024,1x2048", help="sequences x tokens")
-    parser.add_argument("--short", action="store_true", help="sinkscope alone, in both precisions")
+    parser.add_argument("--short", action="store_true", help="sinkscope alone, in every precision")
     arguments = parser.parse_args()
-    ours = ["sinkscope", "sinkscope, precision high"]
-    contenders = dict(zip(ours, map(sinkscope, ["highest", "high"])))
+    ours = ["sinkscope", "sinkscope, precision high", "sinkscope, precision medium"]
+    contenders = dict(zip(ours, map(sinkscope, ["highest", "high", "medium"])))
     if not arguments.short:
         contenders |= {way: yardstick(way, "medium") for way in ("stream", "collect")}
 
-    print("| shape | contender | tokens/s | sinkscope is as fast | in high precision | peak MiB | share of the f32 bound |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print("| shape | contender | tokens/s | sinkscope is as fast | precision high | precision medium | peak MiB | share of the f32 bound |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
         for shape in arguments.shapes.split(","):
@@ -79,9 +80,12 @@ def main():
                     runs[name].append(contender(arguments.model, tokens, directory))
             for name, of in runs.items():
                 first = runs["sinkscope"][0]
-                # One head more or less: f32 noise at the threshold.
-                assert abs(of[0]["sink_ratio"] - first["sink_ratio"]) < 3 / (sequences * 270) + 1e-6, (of[0], first)
-                assert abs(of[0]["nll"] / first["nll"] - 1) < 1e-5, (of[0], first)
+                # One head more or less: f32 noise at the threshold. bf16 is noisier.
+                heads, nll = 3 / (sequences * 270) + 1e-6, 1e-5
+                if name.endswith("medium"):
+                    heads, nll = max(heads, 0.01), 1e-3
+                assert abs(of[0]["sink_ratio"] - first["sink_ratio"]) < heads, (of[0], first)
+                assert abs(of[0]["nll"] / first["nll"] - 1) < nll, (of[0], first)
                 median = lambda key, runs=of: statistics.median(run[key] for run in runs)
                 speed = median("tokens_per_second")
                 columns = [shape, name, f"{speed:.0f}"]

@@ -132,6 +132,24 @@ fn the_anatomy_in_high_precision_is_that_of_the_reference() {
     is_that_of_the_reference(Precision::High);
 }
 
+#[test]
+#[ignore = "needs the model that scripts/fetch-model.sh fetches; .ci/run fetches it and runs this"]
+fn the_anatomy_in_medium_precision_is_near_the_reference() {
+    let (reference, model, batch) = open();
+    let model = model.with_precision(Precision::Medium);
+    let (anatomy, _, _) = examine(&model, &batch, &AnatomyRequest::default(), 4 << 30);
+    let nll = number(&reference["nll_mean_per_predicted_token"]);
+    close("nll", anatomy.nll.expect("asked for"), nll, 1e-3 * nll);
+    let lifecycle = anatomy.lifecycle.expect("asked for");
+    assert_eq!(lifecycle.step_up, [4, 6, 24]);
+    assert_eq!(lifecycle.step_down, [18, 20, 22, 58, 60]);
+    let maxima = lifecycle.blocks.iter().map(|block| block.residual.largest_mean);
+    let expected = &reference["mean_over_sequences_of_largest_abs_residual_by_block"];
+    all_close("largest mean", maxima, expected, 0.02, 0.0);
+    let sinks = anatomy.sinks.expect("asked for");
+    all_close("by layer", sinks.by_layer, &reference["sink_ratio_paper_0.3_by_layer"], 0.0, 0.05);
+}
+
 fn is_that_of_the_reference(precision: Precision) {
     let (reference, model, batch) = open();
     let model = model.with_precision(precision);

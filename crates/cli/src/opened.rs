@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 use sinkscope_anatomy::examination;
-use sinkscope_kernels::matmul;
+use sinkscope_kernels::matmul::Precision;
 use sinkscope_model::data::{self, BosPolicy, Data, TextRequest, TokenBatch};
 use sinkscope_model::tokenizer::Tokenizer;
 use sinkscope_model::{LengthFit, Model, ModelError};
 use sinkscope_report::envelope::DataIdentity;
 
-use crate::arguments::{Bos, Precision};
+use crate::arguments::Bos;
 use crate::progress::Progress;
 use crate::request::{RunOptions, TextOptions};
 
@@ -31,11 +31,8 @@ impl Opened {
     /// If the model, the text or the request is wrong.
     pub fn new(run: &RunOptions, options: &TextOptions, progress: &Progress) -> Result<Self> {
         progress.stage("opening");
-        let precision = match options.precision {
-            Precision::Highest => matmul::Precision::Highest,
-            Precision::High => matmul::Precision::High,
-        };
-        if options.precision == Precision::High && !precision.rounds::<f32>() {
+        let precision = options.precision;
+        if precision != Precision::Highest && !precision.rounds::<f32>() {
             tracing::info!("this machine has no AMX: products are of the highest precision");
         }
         let model = Model::open(&run.model)?.with_precision(precision);

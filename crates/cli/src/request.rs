@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sinkscope_anatomy::pictures::Pictures;
+use sinkscope_kernels::matmul::Precision;
 use sinkscope_lab::data::bpe::{LEAST_VOCABULARY, MOST_VOCABULARY};
 use sinkscope_lab::data::prepare::MOST_HELD_OUT;
 use sinkscope_lab::data::{PrepareRequest, Separator};
@@ -13,7 +14,7 @@ use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 
 use crate::arguments::{
-    AnatomyArguments, Bos, CensusArguments, DocumentSeparator, Launcher, OperateArguments, Precision, PrepareArguments,
+    AnatomyArguments, Bos, CensusArguments, DocumentSeparator, Launcher, OperateArguments, PrepareArguments,
     ProbeArguments, RunArguments, StudyArguments, TextArguments, TrainArguments,
 };
 use crate::part::{self, Part};

@@ -7,7 +7,7 @@
 //! Prints one JSON object: the operations a second of each product (rows x inner x columns; the best of five, each long enough
 //! to be measured), and of fused multiply-adds from registers on all cores, the bound.
 //!
-//! `--compare` measures on one thread and in turns: packed once, in both precisions, packed for every tile (`matmul`), both
+//! `--compare` measures on one thread and in turns: packed once, in the two highest precisions, packed for every tile (`matmul`), both
 //! operands transposed (`a^T b`, `a b^T`, packed for every tile), and the `gemm` crate; as shares of the peak of one core, the
 //! best and the median of many short tries each.
 

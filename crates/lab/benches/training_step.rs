@@ -2,7 +2,7 @@
 //! one took. `benches/training.py` runs it beside PyTorch.
 //!
 //! Arguments: an optional variant, a TOML fragment of `[model]` keys separated by `;`, such as `placement = "sandwich"`; and
-//! `--high` for products of precision `high`.
+//! `--high` or `--medium` for products of that precision.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for a script, not for people")]
 
@@ -25,7 +25,8 @@ const SEQ_LEN: usize = 256;
 
 fn main() {
     let variant = std::env::args().skip(1).find(|argument| !argument.starts_with("--")).unwrap_or_default();
-    let precision = if std::env::args().any(|argument| argument == "--high") { "high" } else { "highest" };
+    let asked = |name: &&str| std::env::args().any(|argument| argument == format!("--{name}"));
+    let precision = ["high", "medium"].into_iter().find(asked).unwrap_or("highest");
     let sizes = ["layers = 6", "d_model = 256", "heads = 4", "head_dim = 64", "d_ffn = 688"];
     let given: Vec<&str> = variant.split(';').map(str::trim).filter(|line| !line.is_empty()).collect();
     let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();

@@ -183,6 +183,13 @@ fn fifty_steps_in_high_precision_have_pytorchs_losses() {
     in_single(Precision::High, [10.0 * ASKED, 0.1, 10.0 * ASKED]);
 }
 
+/// Measured with AMX, baseline and gated: losses apart by 2.9e-2 and 7.2e-2, gradient norms by 0.19 and 0.67, sums of squares
+/// by 1.5e-2 and 3.9e-2. The norms, which change tenfold within a few steps, are no measure.
+#[test]
+fn fifty_steps_in_medium_precision_learn_as_pytorch_does() {
+    in_single(Precision::Medium, [0.1, f64::INFINITY, 0.1]);
+}
+
 fn in_single(precision: Precision, tolerances: [f64; 3]) {
     for (variant, pytorch) in expected().runs {
         let differences = differences::<f32>(&variant, precision, &pytorch.float32);

@@ -4,8 +4,10 @@ mod help;
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use sinkscope_anatomy::definitions::{SINK_EPSILON, SPIKE_RATIO};
+use sinkscope_kernels::matmul::Precision;
 use sinkscope_lab::data::prepare::DEFAULT_HELD_OUT;
 
 use self::help::{
@@ -266,17 +268,16 @@ pub struct TextArguments {
     #[arg(long, value_name = "R", default_value_t = SPIKE_RATIO, allow_negative_numbers = true)]
     pub spike_ratio: f64,
 
-    /// How exact products with weights are: `highest`, all 24 bits of f32, or `high`, operands of 16 bits, which is faster on
-    /// machines with AMX and the same elsewhere
-    #[arg(long, value_enum, value_name = "P", default_value_t = Precision::Highest)]
+    /// How exact products with weights are: `highest`, all 24 bits of f32; `high`, operands of 16 bits; or `medium`, of the 8 of
+    /// bf16. The lower, the faster on machines with AMX and the same elsewhere
+    #[arg(long, value_parser = precision_parser(), value_name = "P", default_value = Precision::default().name())]
     pub precision: Precision,
 }
 
-/// How exact products with weights are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    Highest,
-    High,
+fn precision_parser() -> impl TypedValueParser<Value = Precision> {
+    let called = |name: &str| Precision::ALL.into_iter().find(|precision| precision.name() == name);
+    let names = PossibleValuesParser::new(Precision::ALL.map(Precision::name));
+    names.try_map(move |name| called(&name).ok_or_else(|| format!("there is no precision {name}")))
 }
 
 #[derive(Debug, Args)]

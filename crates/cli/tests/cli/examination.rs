@@ -303,15 +303,18 @@ fn threads_and_memory_change_nothing() {
 }
 
 #[test]
-fn high_precision_measures_the_same_on_any_threads() {
+fn other_precisions_measure_the_same_on_any_threads() {
     let tiny = Tiny::new("llama");
     let results = |options: &[&str]| examine(&tiny, options)["results"].clone();
-    let (usual, high) = (results(&[]), results(&["--precision", "high", "--threads", "1"]));
-    assert_eq!(high, results(&["--precision", "high", "--threads", "3"]));
-    for pointer in ["/nll", "/lifecycle/blocks/4/residual/largest_mean", "/sinks/heads/0/0"] {
-        let [usual, high] = [&usual, &high].map(|results| results.pointer(pointer).and_then(Value::as_f64));
-        let (usual, high) = (usual.expect("a number"), high.expect("a number"));
-        assert!((high / usual - 1.0).abs() < 1e-4, "{pointer}: {usual} {high}");
+    let usual = results(&[]);
+    for (precision, tolerance) in [("highest", 0.0), ("high", 1e-4), ("medium", 3e-2)] {
+        let rounded = results(&["--precision", precision, "--threads", "1"]);
+        assert_eq!(rounded, results(&["--precision", precision, "--threads", "3"]));
+        for pointer in ["/nll", "/lifecycle/blocks/4/residual/largest_mean", "/sinks/heads/0/0"] {
+            let [usual, rounded] = [&usual, &rounded].map(|results| results.pointer(pointer).and_then(Value::as_f64));
+            let (usual, rounded) = (usual.expect("a number"), rounded.expect("a number"));
+            assert!((rounded / usual - 1.0).abs() <= tolerance, "{precision} {pointer}: {usual} {rounded}");
+        }
     }
 }
 

@@ -115,17 +115,19 @@ fn any_number_of_threads_trains_the_same_weights() {
 
 #[test]
 fn precision_is_part_of_the_recipe() {
-    let lab = Lab::new("", "precision = \"high\"");
-    assert_eq!(lab.train("1", &["--threads", "1"]).0, 0);
-    assert_eq!(lab.train("2", &["--threads", "2"]).0, 0);
-    assert!(lab.weights("1") == lab.weights("2"));
     let last = |lab: &Lab| lab.records("1")[3]["nll"].as_f64().expect("a number");
     let usual = Lab::new("", "precision = \"highest\"");
     assert_eq!(usual.train("1", &[]).0, 0);
-    assert!((last(&lab) / last(&usual) - 1.0).abs() < 1e-3, "{} {}", last(&lab), last(&usual));
+    for (precision, tolerance) in [("high", 1e-3), ("medium", 1e-2)] {
+        let lab = Lab::new("", &format!("precision = \"{precision}\""));
+        assert_eq!(lab.train("1", &["--threads", "1"]).0, 0);
+        assert_eq!(lab.train("2", &["--threads", "2"]).0, 0);
+        assert!(lab.weights("1") == lab.weights("2"), "{precision}");
+        assert!((last(&lab) / last(&usual) - 1.0).abs() < tolerance, "{precision} {} {}", last(&lab), last(&usual));
+    }
 
-    let message = Lab::new("", "precision = \"medium\"").refused("run", &[]);
-    assert!(message.contains("training.precision cannot be medium: known are highest, high"), "{message}");
+    let message = Lab::new("", "precision = \"low\"").refused("run", &[]);
+    assert!(message.contains("training.precision cannot be low: known are highest, high, medium"), "{message}");
 }
 
 #[test]

@@ -16,7 +16,12 @@ pub(super) fn with_scratch<S: Default + 'static, R>(run: impl FnOnce(&mut S) -> 
     });
     let mut scratch = kept.unwrap_or_default();
     let result = run(&mut scratch);
-    KEPT.with_borrow_mut(|kept| kept.push(scratch));
+    KEPT.with_borrow_mut(|kept| {
+        // A call within this one has left its own.
+        if !kept.iter().any(|scratch| scratch.is::<S>()) {
+            kept.push(scratch);
+        }
+    });
     result
 }
 
@@ -32,5 +37,13 @@ mod tests {
             with_scratch(|inner: &mut Vec<u16>| assert_eq!(inner, &[2]));
         });
         with_scratch(|kept: &mut Vec<u8>| assert_eq!(kept, &[1]));
+        with_scratch(|outer: &mut Vec<u8>| {
+            with_scratch(|inner: &mut Vec<u8>| {
+                assert!(inner.is_empty());
+                inner.push(2);
+            });
+            assert_eq!(outer, &[1]);
+        });
+        with_scratch(|kept: &mut Vec<u8>| assert_eq!(kept, &[2]));
     }
 }

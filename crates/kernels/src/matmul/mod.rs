@@ -1,5 +1,6 @@
-//! Matrix products on strided views, one thread: our own kernels for f32 on machines with AVX-512, and for
-//! [`Precision::High`] on those with AMX; `gemm` for everything else.
+//! Matrix products on strided views, on one thread, and for packed right operands on those that idle beside it in a pool: our
+//! own kernels for f32 on machines with AVX-512, and for less than the highest [`Precision`] on those with AMX; `gemm` for
+//! everything else.
 //!
 //! `gemm` packs both operands for every product, so a right operand that meets many tiles is packed again for each of
 //! them. Ours is packed once ([`PackedRight`]), or by [`matmul`] for each call, a panel at a time.
@@ -39,13 +40,27 @@ pub enum Precision {
     /// With operands rounded to 16 of them, where that is faster: on machines with AMX, as sums of two of bf16. Elsewhere as
     /// the highest.
     High,
+    /// With operands rounded to the 8 of bf16, where that is faster: on machines with AMX. Elsewhere as the highest.
+    Medium,
 }
 
 impl Precision {
+    /// From the most exact on.
+    pub const ALL: [Self; 3] = [Self::Highest, Self::High, Self::Medium];
+
+    /// What recipes and command lines call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Highest => "highest",
+            Self::High => "high",
+            Self::Medium => "medium",
+        }
+    }
+
     /// Whether products of `F` are less exact than the highest on this machine.
     pub fn rounds<F: Float>(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        return F::as_f32(&[]).is_some() && own::Kernel::of(self) == Some(own::Kernel::Tiles);
+        return F::as_f32(&[]).is_some() && matches!(own::Kernel::of(self), Some(own::Kernel::Tiles(_)));
         #[cfg(not(target_arch = "x86_64"))]
         false
     }
@@ -135,6 +150,14 @@ impl<'a, F: Float> MatrixMut<'a, F> {
 
 #[cfg(target_arch = "x86_64")]
 impl<F: Float> MatrixMut<'_, F> {
+    /// Its rows before `row` and those from it on, at least one of each.
+    fn split_at(&mut self, row: usize) -> (MatrixMut<'_, F>, MatrixMut<'_, F>) {
+        let Self { rows, columns, row_stride, .. } = *self;
+        let (above, below) = self.data.split_at_mut(row * row_stride);
+        let of = |data, rows| MatrixMut { data, rows, columns, row_stride };
+        (of(above, row), of(below, rows - row))
+    }
+
     fn as_f32(&mut self) -> Option<MatrixMut<'_, f32>> {
         let Self { rows, columns, row_stride, .. } = *self;
         F::as_f32_mut(self.data).map(|data| MatrixMut { data, rows, columns, row_stride })

@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use super::tiles::Parts;
 use super::{Matrix, MatrixMut, Precision, amx, blocked};
 
 /// Values of a register, and of a cache line.
@@ -76,14 +77,40 @@ pub(super) fn registers_of(columns: usize, column: usize) -> usize {
     (columns - column).min(PANEL).div_ceil(LANES)
 }
 
+/// Rows are shared in multiples of this.
+const SHARED_ROWS: usize = 32;
+
+/// `out (+)= a b`. A thread of a pool that has no task left for others offers them half of the rows. The bits are the same,
+/// because rows do not depend on each other. The shapes agree and are not empty, and `b` was packed by `kernel`.
+pub(super) fn shared(kernel: Kernel, mut out: MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Panels<'_>, accumulate: bool) {
+    let half = (out.rows / 2).next_multiple_of(SHARED_ROWS);
+    let large = half < out.rows && half * a.columns * out.columns >= kernel.worth_sharing();
+    if !large || rayon_core::current_thread_has_pending_tasks() != Some(false) || rayon::current_num_threads() == 1 {
+        return kernel.product(&mut out, a, Right::Packed(b), accumulate);
+    }
+    let (above, mut below) = out.split_at(half);
+    let rows_of_a = |rows| a.part(rows, 0..a.columns);
+    rayon::join_context(
+        |_| shared(kernel, above, rows_of_a(0..half), b, accumulate),
+        |context| {
+            if context.migrated() {
+                shared(kernel, below, rows_of_a(half..a.rows), b, accumulate);
+            } else {
+                // Nobody was idle.
+                kernel.product(&mut below, rows_of_a(half..a.rows), Right::Packed(b), accumulate);
+            }
+        },
+    );
+}
+
 /// A way to multiply. Each packs panels of [`PANEL`] columns in its own form, one panel after the other, the last perhaps
 /// narrower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kernel {
     /// Fused multiply-adds of AVX-512.
     Vectors,
-    /// Products of tiles of AMX, each value split into two of bf16. Where they are, there is AVX-512.
-    Tiles,
+    /// Products of tiles of AMX, each value as one of bf16 or split into two. Where they are, there is AVX-512.
+    Tiles(Parts),
 }
 
 impl Kernel {
@@ -91,8 +118,17 @@ impl Kernel {
     pub fn of(precision: Precision) -> Option<Self> {
         static TILES: LazyLock<bool> = LazyLock::new(amx::available);
         match precision {
-            Precision::High if *TILES => Some(Self::Tiles),
-            Precision::Highest | Precision::High => blocked::available().then_some(Self::Vectors),
+            Precision::High if *TILES => Some(Self::Tiles(Parts::Two)),
+            Precision::Medium if *TILES => Some(Self::Tiles(Parts::One)),
+            Precision::Highest | Precision::High | Precision::Medium => blocked::available().then_some(Self::Vectors),
+        }
+    }
+
+    /// Fewest multiplications for which another thread is woken: a tenth of a millisecond of them.
+    fn worth_sharing(self) -> usize {
+        match self {
+            Self::Vectors => 1 << 23,
+            Self::Tiles(_) => 1 << 25,
         }
     }
 
@@ -100,7 +136,7 @@ impl Kernel {
     pub fn lines(self, rows: usize, columns: usize) -> usize {
         let of_register = match self {
             Self::Vectors => rows,
-            Self::Tiles => amx::lines_of_register(rows),
+            Self::Tiles(parts) => amx::lines_of_register(parts, rows),
         };
         columns.div_ceil(LANES) * of_register
     }
@@ -110,7 +146,7 @@ impl Kernel {
         match self {
             Self::Vectors => blocked::pack_panel(panel, matrix, column),
             // SAFETY: where there are tiles, there is AVX-512.
-            Self::Tiles => unsafe { amx::pack_panel(panel, matrix, column) },
+            Self::Tiles(parts) => unsafe { amx::pack_panel(parts, panel, matrix, column) },
         }
     }
 
@@ -126,7 +162,7 @@ impl Kernel {
     pub fn value(self, lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> f32 {
         match self {
             Self::Vectors => blocked::line(lines, shape, row, column)[column % LANES],
-            Self::Tiles => amx::value(lines, shape, row, column),
+            Self::Tiles(parts) => amx::value(parts, lines, shape, row, column),
         }
     }
 
@@ -134,7 +170,7 @@ impl Kernel {
     pub fn line(self, lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> Line {
         match self {
             Self::Vectors => *blocked::line(lines, shape, row, column),
-            Self::Tiles => std::array::from_fn(|lane| amx::value(lines, shape, row, column + lane)),
+            Self::Tiles(parts) => std::array::from_fn(|lane| amx::value(parts, lines, shape, row, column + lane)),
         }
     }
 
@@ -148,7 +184,7 @@ impl Kernel {
         match self {
             Self::Vectors => blocked::product(out, a, b, accumulate),
             // SAFETY: where there are tiles, there is AVX-512.
-            Self::Tiles => unsafe { amx::product(out, a, b, accumulate) },
+            Self::Tiles(parts) => unsafe { amx::product(parts, out, a, b, accumulate) },
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A right operand packed once and multiplied many times: weights, which every tile meets, or the keys and values of a
-//! sequence, which every tile of its queries meets.
+//! sequence, which every tile of its queries meets. On machines with AVX-512 a thread of a pool that has no other task to give
+//! away offers others half of the rows of a large product; the bits are the same.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::own::{Kernel, LANES, Lines, PANEL, Panels, Right};
+use super::own::{Kernel, LANES, Lines, PANEL, Panels, shared};
 use super::{Matrix, MatrixMut, Precision, general, transpose};
 use crate::Float;
 
@@ -17,8 +18,8 @@ const COLUMNS: usize = 32;
 /// row-major.
 ///
 /// # Memory
-/// As many values as the matrix has, its columns rounded up to a multiple of 16, and for [`Precision::High`] with AMX its rows
-/// to one of 32.
+/// As many values as the matrix has, its columns rounded up to a multiple of 16, and with AMX, for less than the highest
+/// precision, its rows to one of 32; for [`Precision::Medium`] half of that.
 #[derive(Debug, Clone)]
 pub struct PackedRight<F> {
     rows: usize,
@@ -196,8 +197,8 @@ impl<F: Float> PackedRight<F> {
     }
 
     /// Some rows and columns of it, as a right operand. The first column must be a multiple of
-    /// [`PackedPart::FIRST_COLUMN`]. Of what is packed for [`Precision::High`] so must the first row, and the end of the rows,
-    /// unless it is that of the matrix.
+    /// [`PackedPart::FIRST_COLUMN`]. Of what is packed for less than the highest precision so must the first row, and the end
+    /// of the rows, unless it is that of the matrix.
     pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> PackedPart<'_, F> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows outside of a packed matrix");
         assert!(columns.start <= columns.end && columns.end <= self.columns, "columns outside of a packed matrix");
@@ -229,7 +230,7 @@ impl<F> PackedPart<'_, F> {
 }
 
 /// `out = a b`, in the precision that `b` was packed for: in the highest the same bits as [`matmul`](super::matmul) with the
-/// matrix that was packed.
+/// matrix that was packed. A thread of a pool may do other tasks of the pool meanwhile: it must hold no lock.
 ///
 /// # Shapes
 /// `a`: m x k, `b`: k x n, `out`: m x n.
@@ -238,7 +239,7 @@ pub fn matmul_packed<F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: &
 }
 
 /// `out += a b`, in the precision that `b` was packed for: the same bits as [`matmul_add_of`](super::matmul_add_of) with the
-/// matrix that was packed.
+/// matrix that was packed. A thread of a pool may do other tasks of the pool meanwhile: it must hold no lock.
 ///
 /// # Shapes
 /// `a`: m x k, `b`: k x n, `out`: m x n.
@@ -265,8 +266,8 @@ fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: &PackedPar
                 first_row: b.rows.start,
                 first_column: b.columns.start,
             };
-            if let (Some(mut out), Some(a)) = (out.as_f32(), a.as_f32()) {
-                kernel.product(&mut out, a, Right::Packed(panels), accumulate);
+            if let (Some(out), Some(a)) = (out.as_f32(), a.as_f32()) {
+                shared(*kernel, out, a, panels, accumulate);
             }
         }
     }

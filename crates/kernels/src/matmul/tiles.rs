@@ -9,13 +9,27 @@ pub(super) const STEP: usize = 32;
 /// Lines of a tile.
 pub(super) const TILE: usize = 16;
 /// Values of bf16 whose sum stands for one of f32.
-pub(super) const PARTS: usize = 2;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parts {
+    One = 1,
+    Two = 2,
+}
+
+impl Parts {
+    pub fn count(self) -> usize {
+        self as usize
+    }
+}
+
+/// Lines of the next panel that every step of a block fetches.
+pub(super) const fn fetched(parts: usize) -> usize {
+    parts * 2 * TILE / FETCHED_IN
+}
+
 /// Most rows in one block of the output.
 pub(super) const BLOCK_ROWS: usize = 2 * TILE;
 /// Blocks in the course of which the next panel of the right operand is fetched.
 pub(super) const FETCHED_IN: usize = 8;
-/// Lines of it that every step of a block fetches.
-pub(super) const FETCHED: usize = PARTS * 2 * TILE / FETCHED_IN;
 
 /// Makes every tile register one of 16 lines of 64 bytes.
 ///
@@ -57,7 +71,7 @@ pub(super) struct Tile {
     /// Per step, the parts of each tile of columns.
     pub right: *const Line,
     pub steps: usize,
-    /// What will be read soon: fetched into the second-level cache, [`FETCHED`] lines a step.
+    /// What will be read soon: fetched into the second-level cache, [`fetched`] lines a step.
     pub next: *const Line,
 }
 
@@ -66,18 +80,33 @@ pub(super) struct Tile {
 /// # Safety
 /// The machine has AMX, and [`configure`] was called. `left` and `right` point to as many tiles as there are in `steps`
 /// steps, at least one, and `out` to as many writable rows and columns, `stride` apart, which overlap neither.
-pub(super) unsafe fn run(tile: &Tile, out: *mut f32, stride: usize, tiles: (usize, usize), accumulate: bool) {
+pub(super) unsafe fn run(
+    parts: Parts,
+    tile: &Tile,
+    out: *mut f32,
+    stride: usize,
+    tiles: (usize, usize),
+    accumulate: bool,
+) {
+    macro_rules! of_tiles {
+        ($parts:literal) => {
+            match (tiles, accumulate) {
+                ((1, 1), false) => run_of::<$parts, 1, 1, 0>(tile, out, stride),
+                ((1, 1), true) => run_of::<$parts, 1, 1, 1>(tile, out, stride),
+                ((1, _), false) => run_of::<$parts, 1, 2, 0>(tile, out, stride),
+                ((1, _), true) => run_of::<$parts, 1, 2, 1>(tile, out, stride),
+                ((_, 1), false) => run_of::<$parts, 2, 1, 0>(tile, out, stride),
+                ((_, 1), true) => run_of::<$parts, 2, 1, 1>(tile, out, stride),
+                (_, false) => run_of::<$parts, 2, 2, 0>(tile, out, stride),
+                (_, true) => run_of::<$parts, 2, 2, 1>(tile, out, stride),
+            }
+        };
+    }
     // SAFETY: the caller's promises.
     unsafe {
-        match (tiles, accumulate) {
-            ((1, 1), false) => run_of::<1, 1, 0>(tile, out, stride),
-            ((1, 1), true) => run_of::<1, 1, 1>(tile, out, stride),
-            ((1, _), false) => run_of::<1, 2, 0>(tile, out, stride),
-            ((1, _), true) => run_of::<1, 2, 1>(tile, out, stride),
-            ((_, 1), false) => run_of::<2, 1, 0>(tile, out, stride),
-            ((_, 1), true) => run_of::<2, 1, 1>(tile, out, stride),
-            (_, false) => run_of::<2, 2, 0>(tile, out, stride),
-            (_, true) => run_of::<2, 2, 1>(tile, out, stride),
+        match parts {
+            Parts::One => of_tiles!(1),
+            Parts::Two => of_tiles!(2),
         }
     }
 }
@@ -133,8 +162,12 @@ macro_rules! multiply {
 }
 
 /// # Safety
-/// As [`run`], for a block of `TALL` by `WIDE` tiles that is added to if `ADD` is 1.
-unsafe fn run_of<const TALL: usize, const WIDE: usize, const ADD: usize>(tile: &Tile, out: *mut f32, stride: usize) {
+/// As [`run`], for `PARTS` parts and a block of `TALL` by `WIDE` tiles that is added to if `ADD` is 1.
+unsafe fn run_of<const PARTS: usize, const TALL: usize, const WIDE: usize, const ADD: usize>(
+    tile: &Tile,
+    out: *mut f32,
+    stride: usize,
+) {
     // SAFETY: the caller's promises: every load and store is of a tile that exists. Prefetches may point anywhere.
     unsafe {
         asm!(
@@ -157,19 +190,23 @@ unsafe fn run_of<const TALL: usize, const WIDE: usize, const ADD: usize>(tile: &
             ".endif",
             "2:",
             left!(0),
+            ".if {parts} > 1",
             right!(1),
             multiply!(),
+            ".endif",
             right!(0),
             multiply!(),
+            ".if {parts} > 1",
             left!(1),
             multiply!(),
+            ".endif",
             ".set .Lfetched, 0",
             ".rept {fetched}",
             "prefetcht1 [{next} + .Lfetched]",
             ".set .Lfetched, .Lfetched + 64",
             ".endr",
-            "add {left}, {tall} * 2048",
-            "add {right}, {wide} * 2048",
+            "add {left}, {parts} * {tall} * 1024",
+            "add {right}, {parts} * {wide} * 1024",
             "add {next}, {fetched} * 64",
             "dec {steps}",
             "jnz 2b",
@@ -191,10 +228,11 @@ unsafe fn run_of<const TALL: usize, const WIDE: usize, const ADD: usize>(tile: &
             out = in(reg) out,
             below = in(reg) out.wrapping_add(TILE * stride),
             stride = in(reg) stride * size_of::<f32>(),
+            parts = const PARTS,
             tall = const TALL,
             wide = const WIDE,
             add = const ADD,
-            fetched = const FETCHED,
+            fetched = const fetched(PARTS),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),

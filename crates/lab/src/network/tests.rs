@@ -176,19 +176,27 @@ fn gradients_of_every_variant_agree_with_central_differences() {
     }
 }
 
+/// By tensor and of all together. Measured with AMX, at most: 4e-5 and 3.2e-5, 3.2e-4 and 2e-4, 0.30 and 0.19 (these weights are
+/// large).
 #[test]
 fn gradients_in_f32_agree_with_f64() {
+    let tolerances = [(1e-4, 1e-4), (1e-3, 5e-4), (0.5, 0.3)];
     for (name, a) in variants() {
         let batch = batch(&a);
         let mut wide: Network<f64> = network(&a);
         let (_, exact) = gradient(&wide, &batch);
-        for (precision, tolerance) in [(Precision::Highest, 1e-4), (Precision::High, 1e-3)] {
+        for (precision, (of_tensor, of_all)) in Precision::ALL.into_iter().zip(tolerances) {
             let (_, ours) = gradient(&network::<f32>(&a).with_precision(precision), &batch);
+            let (mut errors, mut sizes) = (Vec::new(), Vec::new());
             for (info, (ours, exact)) in wide.parameters.inventory(&a).iter().zip(ours.iter().zip(&exact)) {
                 let error = length(ours.iter().zip(exact).map(|(a, b)| a - b));
                 let size = length(exact.iter().copied());
-                assert!(error <= tolerance * size, "{name}, {precision:?}: {}: {error:e} of {size:e}", info.name);
+                assert!(error <= of_tensor * size, "{name}, {precision:?}: {}: {error:e} of {size:e}", info.name);
+                errors.push(error);
+                sizes.push(size);
             }
+            let (error, size) = (length(errors.into_iter()), length(sizes.into_iter()));
+            assert!(error <= of_all * size, "{name}, {precision:?}: {error:e} of {size:e}");
         }
     }
 }

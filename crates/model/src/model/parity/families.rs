@@ -4,45 +4,54 @@ use sinkscope_kernels::matmul::Precision;
 
 use super::{family, largest_difference, logit_difference, record, row_difference};
 
-/// What f32 allows: the issue of tolerances is stated once.
-const LOGITS: f64 = 1e-4;
-const RESIDUAL: f64 = 1e-4;
-const ALPHA: f64 = 2e-5;
-/// Entropies reach ln 16.
-const ENTROPY: f64 = 1e-4;
+/// How far apart what a precision allows is: residuals and logits relative to their size, attention as it is.
+struct Allowed {
+    residual: f64,
+    logits: f64,
+    /// Attention that keys receive in the mean.
+    alpha: f64,
+    /// Of single queries.
+    weight: f64,
+    /// Entropies reach ln 16.
+    entropy: f64,
+}
 
-/// Both precisions agree within the same tolerances, but for the weights of single queries. Measured in the high one, at
-/// most: residuals 6.8e-5, logits 1.2e-5, alpha 4.7e-6; in the highest 4.8e-6, 1.5e-6, 4.6e-7.
+/// Measured, at most: 4.8e-6, 1.5e-6, 4.6e-7.
+const HIGHEST: Allowed = Allowed { residual: 1e-4, logits: 1e-4, alpha: 2e-5, weight: 2e-5, entropy: 1e-4 };
+/// Measured, at most: 6.8e-5, 2.2e-5, 4.7e-6, 4.4e-5, 7.5e-5.
+const HIGH: Allowed = Allowed { weight: 1e-4, ..HIGHEST };
+/// Measured, at most: 3.5e-2, 1.0e-2, 3.4e-3, 3.9e-2, 7.9e-2.
+const MEDIUM: Allowed = Allowed { residual: 0.08, logits: 0.03, alpha: 8e-3, weight: 0.06, entropy: 0.12 };
+
 fn agrees(name: &str) {
-    for precision in [Precision::Highest, Precision::High] {
-        agrees_in(precision, name);
+    for (precision, allowed) in Precision::ALL.into_iter().zip([HIGHEST, HIGH, MEDIUM]) {
+        agrees_in(precision, &allowed, name);
     }
 }
 
-fn agrees_in(precision: Precision, name: &str) {
+fn agrees_in(precision: Precision, allowed: &Allowed, name: &str) {
     let (model, expected) = family(name);
     let model = model.with_precision(precision);
     let recording = record(&model, &expected.batch("tokens"));
-    let weight = if precision == Precision::High { 1e-4 } else { ALPHA };
     let mut worst: Vec<(String, f64, f64)> = Vec::new();
     for (block, residual) in recording.residual.iter().enumerate() {
         let name = format!("residual.{block}");
         let difference = row_difference(residual, &expected.values(&name), model.architecture().d_model);
-        worst.push((name, difference, RESIDUAL));
+        worst.push((name, difference, allowed.residual));
     }
     for layer in 0..model.architecture().layers.len() {
         for (point, ours, tolerance) in [
-            ("alpha", &recording.alpha[layer], ALPHA),
-            ("to_self", &recording.to_self[layer], weight),
-            ("to_first", &recording.to_first[layer], weight),
-            ("entropy", &recording.entropy[layer], ENTROPY),
+            ("alpha", &recording.alpha[layer], allowed.alpha),
+            ("to_self", &recording.to_self[layer], allowed.weight),
+            ("to_first", &recording.to_first[layer], allowed.weight),
+            ("entropy", &recording.entropy[layer], allowed.entropy),
         ] {
             let name = format!("{point}.{layer}");
             let difference = largest_difference(ours, &expected.values(&name));
             worst.push((name, difference, tolerance));
         }
     }
-    worst.push(("logits".into(), logit_difference(&recording.logits, &expected.values("logits")), LOGITS));
+    worst.push(("logits".into(), logit_difference(&recording.logits, &expected.values("logits")), allowed.logits));
     for (point, difference, tolerance) in &worst {
         println!("{name} {precision:?} {point}: {difference:.1e}");
         assert!(
@@ -95,7 +104,7 @@ fn longrope_uses_its_short_factors_within_the_original_length() {
     let (model, expected) = family("phi3-longrope");
     let recording = record(&model, &expected.batch("short.tokens"));
     let difference = logit_difference(&recording.logits, &expected.values("short.logits"));
-    assert!(difference <= LOGITS, "off by {difference:e}");
+    assert!(difference <= HIGHEST.logits, "off by {difference:e}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn bits(recording: &Recording) -> Vec<u32> {
 #[test]
 fn threads_and_groups_change_no_bit() {
     let names = ["llama3", "gemma3", "gpt-neox"].map(|name| (name, Precision::Highest));
-    for (name, precision) in names.into_iter().chain([("llama3", Precision::High)]) {
+    for (name, precision) in names.into_iter().chain([("llama3", Precision::High), ("llama3", Precision::Medium)]) {
         let model = family(name).0.with_precision(precision);
         for shape in SHAPES {
             let batch = batch(&model, shape);
