@@ -12,6 +12,7 @@ use sinkscope_kernels::attention::{
 };
 use sinkscope_kernels::cross_entropy::cross_entropy_backward;
 use sinkscope_kernels::gate::{Granularity, gate_heads_backward};
+use sinkscope_kernels::matmul::Precision;
 use sinkscope_kernels::norm::{dynamic_tanh_backward, layer_norm_backward, rms_norm, rms_norm_backward};
 
 fn values(count: usize) -> Vec<f32> {
@@ -95,6 +96,7 @@ fn attention(criterion: &mut Criterion) {
             soft_cap: None,
             window: None,
             weighting,
+            precision: Precision::Highest,
         };
         let width = heads * HEAD_DIM;
         let of_queries = |data| Strided { data, row_stride: width };

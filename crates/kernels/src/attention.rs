@@ -8,7 +8,9 @@
 
 use crate::Float;
 use crate::activation::soft_cap;
-use crate::matmul::{Matrix, MatrixMut, PackedPart, PackedRight, matmul_add, matmul_packed, matmul_packed_add};
+use crate::matmul::{
+    Matrix, MatrixMut, PackedPart, PackedRight, Precision, matmul_add_of, matmul_packed, matmul_packed_add,
+};
 use crate::simd::{add_scaled, dispatch};
 
 mod backward;
@@ -44,6 +46,8 @@ pub struct HeadGroup<F> {
     pub window: Option<usize>,
     /// How scores become weights.
     pub weighting: Weighting<F>,
+    /// How exact the products of queries, keys, weights and values are.
+    pub precision: Precision,
 }
 
 /// Where one head group's values lie in a row-major matrix of several heads.
@@ -120,6 +124,9 @@ pub fn attend<F: Float>(
     let far = extras.sinks.map_or(0, |sinks| sinks.count.min(first_visible(group, key_count - 1)));
     let (out, out_stride) = out;
     with_scratch(|scratch: &mut Scratch<F>| {
+        for packed in [&mut scratch.keys, &mut scratch.values, &mut scratch.sink_keys] {
+            packed.set_precision(group.precision);
+        }
         scratch.keys.pack(rows_of(group, keys, first_key, key_count).transposed());
         scratch.values.pack(rows_of(group, values, first_key, key_count));
         scratch.sink_keys.pack(rows_of(group, keys, 0, far).transposed());
@@ -335,7 +342,8 @@ fn attend_tile<F: Float>(
         &scratch.values.part(multiplied, 0..width),
     );
     if far > 0 {
-        matmul_add(
+        matmul_add_of(
+            group.precision,
             MatrixMut::new(&mut scratch.out, stacked, width),
             Matrix::new(&scratch.sink_scores, stacked, far),
             rows_of(group, values, 0, far),

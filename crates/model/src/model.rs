@@ -56,8 +56,7 @@ impl Model {
         Ok(model)
     }
 
-    /// The same model, whose products with weights are of some precision. Those of attention, of queries with keys and of
-    /// weights with values, are always of the highest.
+    /// The same model, whose products are of some precision.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.weights.precision = precision;
@@ -197,7 +196,7 @@ impl Model {
             output: linear(Role::AttentionOutput, a.query_width())?,
             output_norm: self.optional_norm(after, Role::AttentionOutputNorm, layer)?,
             post_norm: a.norm_placement == NormPlacement::Post,
-            group: a.head_group(layer),
+            group: a.head_group(layer, self.weights.precision),
             kv_heads: a.kv_heads,
         })
     }

@@ -93,9 +93,10 @@ impl<F: Float> Parameters<F> {
         self.linears_mut().for_each(|(linear, _)| linear.repack());
     }
 
-    /// Lets the products of trainable matrices be of some precision, and packs them for it. What is looked up in a matrix stays
-    /// as it is.
+    /// Lets the products of trainable matrices, and those of attention, be of some precision, and packs the matrices for it.
+    /// What is looked up in a matrix stays as it is.
     pub fn set_precision(&mut self, precision: Precision) {
+        self.layers.iter_mut().for_each(|(attention, _)| attention.group.precision = precision);
         for (linear, _) in self.linears_mut().filter(|&(_, multiplies)| multiplies) {
             linear.set_precision(precision);
             linear.repack();

@@ -9,7 +9,7 @@ use super::weights::sigmoid;
 use super::{Extras, HeadGroup, Strided, Tile, Weighting};
 use super::{fill_ramp, first_multiplied, first_visible, gather, rows_of, scatter, subtract_distances, tile_rows};
 use crate::Float;
-use crate::matmul::{Matrix, MatrixMut, PackedRight, matmul_add, matmul_packed};
+use crate::matmul::{Matrix, MatrixMut, PackedRight, matmul_add_of, matmul_packed};
 use crate::simd::{add_scaled, dispatch, dot, map_pairs};
 
 /// What the forward saw and gave, of one head group and a whole sequence.
@@ -99,6 +99,9 @@ pub fn attend_backward<F: Float>(
         }
     }
     with_scratch(|scratch: &mut Scratch<F>| {
+        for packed in [&mut scratch.keys, &mut scratch.turned_keys, &mut scratch.turned_values] {
+            packed.set_precision(group.precision);
+        }
         let keys = rows_of(group, forward.keys, 0, rows);
         scratch.keys.pack(keys);
         scratch.turned_keys.pack(keys.transposed());
@@ -141,7 +144,7 @@ pub fn attend_backward<F: Float>(
             let into = |to: &mut StridedMut<'_, F>, left: Matrix<'_, F>, right: &[F]| {
                 let data = &mut to.data[low * to.row_stride..];
                 let out = MatrixMut::strided(data, visible, width, to.row_stride);
-                matmul_add(out, left.transposed(), Matrix::new(right, stacked, width));
+                matmul_add_of(group.precision, out, left.transposed(), Matrix::new(right, stacked, width));
             };
             into(&mut gradients.values, weights, &scratch.d_out);
             into(&mut gradients.keys, d_scores, &scratch.queries);

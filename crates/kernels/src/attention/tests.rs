@@ -88,6 +88,7 @@ pub(super) fn narrow<F: Float>(group: &HeadGroup<f64>) -> HeadGroup<F> {
             Weighting::Softmax => Weighting::Softmax,
             Weighting::Sigmoid { bias } => Weighting::Sigmoid { bias: F::from_f64(bias) },
         },
+        precision: group.precision,
     }
 }
 
@@ -95,7 +96,28 @@ fn check<F: Float>(group: &HeadGroup<f64>, positions: usize, chunk: usize, toler
     check_all::<F>(group, positions, chunk, Mask::default(), 0, &Owned::default(), tolerance);
 }
 
+/// In f32 with products of every precision.
 fn check_all<F: Float>(
+    group: &HeadGroup<f64>,
+    positions: usize,
+    chunk: usize,
+    mask: Mask<'_>,
+    sinks: usize,
+    owned: &Owned,
+    tolerance: f64,
+) {
+    let precisions = if F::as_f32(&[]).is_some() { &Precision::ALL[..] } else { &Precision::ALL[..1] };
+    for &precision in precisions {
+        let tolerance = match precision {
+            Precision::Highest => tolerance,
+            Precision::High => 5.0 * tolerance,
+            Precision::Medium => 0.1,
+        };
+        check_in::<F>(&HeadGroup { precision, ..*group }, positions, chunk, mask, sinks, owned, tolerance);
+    }
+}
+
+fn check_in<F: Float>(
     group: &HeadGroup<f64>,
     positions: usize,
     chunk: usize,
@@ -112,7 +134,9 @@ fn check_all<F: Float>(
     let group = narrow::<F>(group);
     let slopes = convert::<F>(&owned.slopes);
     let entry = owned.entry.as_ref().map(|(scores, value)| (convert::<F>(scores), value.as_deref().map(convert::<F>)));
-    let close = |a: F, b: f64| assert!((a.to_f64() - b).abs() < tolerance * (1.0 + b.abs()), "{a:?} {b}");
+    let close = |a: F, b: f64| {
+        assert!((a.to_f64() - b).abs() < tolerance * (1.0 + b.abs()), "{a:?} {b}, {:?}", group.precision);
+    };
     let mut received = vec![vec![0.0; positions]; heads];
     for first in (0..positions).step_by(chunk) {
         let rows = chunk.min(positions - first);
@@ -168,7 +192,15 @@ fn check_all<F: Float>(
 }
 
 pub(super) fn group(queries_per_key: usize, head_dim: usize) -> HeadGroup<f64> {
-    HeadGroup { queries_per_key, head_dim, scale: 0.9, soft_cap: None, window: None, weighting: Weighting::Softmax }
+    HeadGroup {
+        queries_per_key,
+        head_dim,
+        scale: 0.9,
+        soft_cap: None,
+        window: None,
+        weighting: Weighting::Softmax,
+        precision: Precision::Highest,
+    }
 }
 
 #[test]

@@ -15,26 +15,29 @@
 //! and nothing else.
 
 use std::arch::x86_64::{
-    __cpuid_count, __m512, __m512i, _CMP_ORD_Q, _MM_HINT_T0, _mm_prefetch, _mm512_and_si512, _mm512_castps_si512,
-    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_mask_add_epi32, _mm512_maskz_loadu_ps, _mm512_or_si512,
-    _mm512_set1_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    __cpuid_count, __m512, __m512bh, __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm512_and_si512,
+    _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_loadu_epi16, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
+    _mm512_set1_epi32, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 use std::cell::RefCell;
 use std::ops::Range;
 
 use super::microkernel::turn;
-use super::own::{LANES, Line, Lines, PANEL, Panels, Right, registers_of};
-use super::tiles::{BLOCK_ROWS, FETCHED_IN, Parts, STEP, TILE, Tile, configure, fetched, release, run};
+use super::own::{LANES, Line, Lines, PANEL, Panels, Right};
+use super::tiles::{FETCHED_IN, Parts, STEP, TILE, Tiles, configure, release, run};
 use super::{Matrix, MatrixMut};
 
 /// Most parts of steps of the inner size in one block.
 const MAX_PARTS: usize = 48;
+/// Most parts of steps that are multiplied at a time: 16 KB of a tile of rows and as much of one of columns, to fit the
+/// first-level cache.
+const MAX_NEAR_PARTS: usize = 16;
 /// Most rows of the left operand that are split at a time: with [`MAX_PARTS`], 0.8 MB, to fit the second-level cache.
-const MAX_LEFT_ROWS: usize = FETCHED_IN * BLOCK_ROWS;
+const MAX_LEFT_ROWS: usize = FETCHED_IN * TILE;
 /// Most columns of the right operand that are packed at a time for one product.
 const MAX_PACKED_COLUMNS: usize = 512;
-/// Rows that are fetched ahead where they are split in order.
-const AHEAD: usize = 2;
+/// Most parts of a value.
+const MOST_PARTS: usize = 2;
 
 /// Whether the machine and its kernel can run these products. Asks Linux for the right to the registers, which holds for
 /// the whole process.
@@ -44,7 +47,11 @@ pub(super) fn available() -> bool {
     #[allow(unused_unsafe, reason = "older compilers ask for it")]
     // SAFETY: every x86_64 processor has the instruction.
     let leaf = || unsafe { __cpuid_count(7, 0) };
-    is_x86_feature_detected!("avx512f") && tiles(leaf().edx) && permitted()
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16")
+        && tiles(leaf().edx)
+        && permitted()
 }
 
 #[cfg(target_os = "linux")]
@@ -60,198 +67,141 @@ fn permitted() -> bool {
     false
 }
 
-/// Lines that `rows` rows of one register of columns become.
+/// Lines that `rows` rows of one register of columns become: step after step, its parts, a tile of each.
 pub(super) fn lines_of_register(parts: Parts, rows: usize) -> usize {
     rows.div_ceil(STEP) * parts.count() * TILE
 }
 
-/// The line of a packed matrix where the tiles of `row` and `column`'s panel begin, and registers of a row there.
-fn line_of(parts: Parts, (rows, columns): (usize, usize), row: usize, column: usize) -> (usize, usize) {
-    let panel = column / PANEL * PANEL;
-    let registers = registers_of(columns, panel);
-    let first = lines_of_register(parts, rows) * (panel / LANES);
-    (first + row / STEP * parts.count() * registers * TILE, registers)
-}
-
 /// Element (row, column) of a packed matrix.
 pub(super) fn value(parts: Parts, lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> f32 {
-    let (first, registers) = line_of(parts, shape, row, column);
-    let (pair, odd, register) = (row % STEP % TILE, row % STEP / TILE, column % PANEL / LANES);
+    let tiles = &lines[column / LANES * lines_of_register(parts, shape.0)..][row / STEP * parts.count() * TILE..];
+    let (pair, odd) = (row % STEP % TILE, row % STEP / TILE);
     let part = |part: usize| {
-        let bits = lines[first + (part * registers + register) * TILE + pair][column % LANES].to_bits();
+        let bits = tiles[part * TILE + pair][column % LANES].to_bits();
         f32::from_bits(if odd == 1 { bits & 0xffff_0000 } else { bits << 16 })
     };
     (0..parts.count()).map(part).sum()
 }
 
-/// Packs the columns of `matrix` that begin at `column` into one panel: step after step, its parts, the tiles of each.
-#[target_feature(enable = "avx512f")]
+/// Packs the columns of `matrix` that begin at `column` into one panel: register after register.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) fn pack_panel(parts: Parts, panel: &mut [Line], matrix: Matrix<'_, f32>, column: usize) {
     let columns = column..(column + PANEL).min(matrix.columns);
     pack_right(parts, panel, matrix.part(0..matrix.rows, columns));
 }
 
-/// Packs a right operand, one panel after the other.
-#[target_feature(enable = "avx512f")]
+/// Packs a right operand, register after register. Steps are walked along, for the sake of rows in memory.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn pack_right(parts: Parts, lines: &mut [Line], matrix: Matrix<'_, f32>) {
-    assert_eq!(
-        lines.len(),
-        lines_of_register(parts, matrix.rows) * matrix.columns.div_ceil(LANES),
-        "panels of another length"
-    );
-    let mut pairs = Pairs::default();
-    for row in (0..matrix.rows).step_by(STEP) {
-        let in_place = matrix.column_stride == 1;
-        // Where they are, rows are walked along; else squares are turned round.
-        for pair in 0..if in_place { TILE } else { 1 } {
-            for column in (0..matrix.columns).step_by(LANES) {
-                let (first, registers) = line_of(parts, (matrix.rows, matrix.columns), row, column);
-                let first = first + column % PANEL / LANES * TILE;
-                let tiles = &mut lines[first..][..((parts.count() - 1) * registers + 1) * TILE];
-                if in_place {
-                    let line = |row: usize| RowPart::of(matrix, row, column);
-                    split(parts, &mut tiles[pair..], registers * TILE, line(row + pair), line(row + TILE + pair));
-                } else {
-                    pairs.fill(matrix, (row, column), (row + TILE, column));
-                    pairs.split(parts, tiles, registers * TILE);
-                }
-            }
+    let of_register = lines_of_register(parts, matrix.rows);
+    assert_eq!(lines.len(), of_register * matrix.columns.div_ceil(LANES), "panels of another length");
+    for (step, row) in (0..matrix.rows).step_by(STEP).enumerate() {
+        for (register, lines) in lines.chunks_exact_mut(of_register).enumerate() {
+            let at = (register * LANES, row);
+            pack_tile(parts, &mut lines[step * parts.count() * TILE..], matrix.transposed(), at, Lined::Pairs);
         }
     }
 }
 
-/// The left operand as blocks of [`BLOCK_ROWS`] rows read it: step after step, the parts of each, one tile or two of it.
-#[target_feature(enable = "avx512f")]
+/// The left operand in tiles of rows: step after step, its parts.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn split_left<'a>(parts: Parts, a: Matrix<'_, f32>, scratch: &'a mut Lines) -> &'a [Line] {
-    let steps = a.columns.div_ceil(STEP);
-    let lines = scratch.resize(steps * parts.count() * a.rows.next_multiple_of(TILE));
-    let mut pairs = Pairs::default();
-    for (index, block) in lines.chunks_mut(steps * parts.count() * BLOCK_ROWS).enumerate() {
-        let tiles = block.len() / (steps * parts.count() * TILE);
-        let of_step = parts.count() * tiles * TILE;
-        let rows = index * BLOCK_ROWS..(index * BLOCK_ROWS + tiles * TILE).min(a.rows);
-        if a.column_stride == 1 {
-            // Rows beyond the last keep what was there: they are rows of the output that nobody reads.
-            for row in rows.clone() {
-                for (step, lines) in block.chunks_exact_mut(of_step).enumerate() {
-                    let line = |step: usize| RowPart::of(a, row, step);
-                    let (even, odd) = (line(step * STEP), line(step * STEP + TILE));
-                    split(parts, &mut lines[row - rows.start..], tiles * TILE, even, odd);
-                }
-            }
-        } else {
-            for (step, lines) in block.chunks_exact_mut(of_step).enumerate() {
-                for tile in 0..tiles {
-                    let (row, step) = (rows.start + tile * TILE, step * STEP);
-                    pairs.fill(a, (row, step), (row, step + TILE));
-                    pairs.split(parts, &mut lines[tile * TILE..], tiles * TILE);
-                }
-            }
+    let of_rows = lines_of_register(parts, a.columns);
+    let lines = scratch.resize(of_rows * a.rows.div_ceil(TILE));
+    for (tile, lines) in lines.chunks_exact_mut(of_rows.max(1)).enumerate() {
+        for (step, lines) in lines.chunks_exact_mut(parts.count() * TILE).enumerate() {
+            pack_tile(parts, lines, a, (tile * TILE, step * STEP), Lined::Rows);
         }
     }
     lines
 }
 
-/// At most 16 values side by side.
-#[derive(Clone, Copy)]
-struct RowPart<'a>(&'a [f32]);
-
-impl<'a> RowPart<'a> {
-    /// Those of `matrix` from (row, column) on, as far as it reaches; its columns are contiguous.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn of(matrix: Matrix<'a, f32>, row: usize, column: usize) -> Self {
-        if row >= matrix.rows || column >= matrix.columns {
-            return Self(&[]);
-        }
-        let soon = matrix.data.as_ptr().wrapping_add((row + AHEAD) * matrix.row_stride + column);
-        _mm_prefetch::<_MM_HINT_T0>(soon.cast());
-        let count = (matrix.columns - column).min(LANES);
-        Self(&matrix.data[row * matrix.row_stride + column..][..count])
-    }
-
-    /// Zeros beyond the last.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn load(self) -> __m512 {
-        // SAFETY: there are as many values as the mask leaves.
-        unsafe { _mm512_maskz_loadu_ps(((1_u32 << self.0.len()) - 1) as u16, self.0.as_ptr()) }
-    }
+/// What the lines of a tile are, if one sees the right operand turned round: rows x inner size.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lined {
+    /// Rows, as in the left operand.
+    Rows,
+    /// Pairs of the inner size, as in the right one.
+    Pairs,
 }
 
-/// Two squares of values, whose lines are pairs of a tile, turned round or gathered from where they lie otherwise.
-#[derive(Default)]
-struct Pairs {
-    even: [Line; TILE],
-    odd: [Line; TILE],
-}
-
-impl Pairs {
-    /// Those of `matrix` from the (row, column) of each square on, and zeros where it ends.
-    #[target_feature(enable = "avx512f")]
-    fn fill(&mut self, matrix: Matrix<'_, f32>, even: (usize, usize), odd: (usize, usize)) {
-        for (square, (row, column)) in [(&mut self.even, even), (&mut self.odd, odd)] {
-            let rows = matrix.rows.saturating_sub(row).min(TILE);
-            let columns = matrix.columns.saturating_sub(column).min(LANES);
-            if rows < TILE || columns == 0 {
-                *square = Default::default();
-            }
-            if rows == 0 || columns == 0 {
-                continue;
-            }
-            let part = matrix.part(row..row + rows, column..column + columns);
-            if part.row_stride == 1 {
-                for column in 0..columns {
-                    let far = part.data.as_ptr().wrapping_add((column + STEP) * part.column_stride);
-                    _mm_prefetch::<_MM_HINT_T0>(far.cast());
-                }
-                let to = square.as_mut_ptr().cast();
-                // SAFETY: each of the columns of `part` holds `rows` values, and `square` has room for sixteen lines.
-                unsafe { turn(part.data.as_ptr(), part.column_stride, (columns, rows), to, LANES) };
-            } else {
-                for (row, line) in square[..rows].iter_mut().enumerate() {
-                    line[columns..].fill(0.0);
-                    for (column, value) in line[..columns].iter_mut().enumerate() {
-                        *value = part.data[row * part.row_stride + column * part.column_stride];
-                    }
-                }
+/// Packs 16 rows and 32 values of the inner size of `matrix`, from (row, value) on, as far as it reaches and else zeros, into
+/// one tile for each part. Lines of rows that do not exist may keep what was there.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn pack_tile(parts: Parts, to: &mut [Line], matrix: Matrix<'_, f32>, (row, inner): (usize, usize), lined: Lined) {
+    let (rows, columns) = (row..(row + TILE).min(matrix.rows), inner..(inner + STEP).min(matrix.columns));
+    let matrix = matrix.part(rows, columns);
+    if matrix.row_stride != 1 && matrix.column_stride != 1 {
+        let mut gathered = [0.0; TILE * STEP];
+        for (row, gathered) in gathered.chunks_exact_mut(STEP).take(matrix.rows).enumerate() {
+            for (column, value) in gathered[..matrix.columns].iter_mut().enumerate() {
+                *value = matrix.data[row * matrix.row_stride + column * matrix.column_stride];
             }
         }
+        let gathered = Matrix { data: &gathered, row_stride: STEP, column_stride: 1, ..matrix };
+        return pack_tile(parts, to, gathered, (0, 0), lined);
     }
-
-    /// Splits every line, of parts that are `distance` lines apart.
-    #[target_feature(enable = "avx512f")]
-    fn split(&self, parts: Parts, to: &mut [Line], distance: usize) {
-        for (line, (even, odd)) in self.even.iter().zip(&self.odd).enumerate() {
-            split(parts, &mut to[line..], distance, RowPart(even), RowPart(odd));
+    let lies = if matrix.column_stride == 1 { Lined::Rows } else { Lined::Pairs };
+    if lies == lined {
+        split(parts, to, matrix, lies);
+    } else {
+        let mut turned = [[0.0; LANES]; MOST_PARTS * TILE];
+        split(parts, &mut turned, matrix, lies);
+        for (to, turned) in to.chunks_exact_mut(TILE).zip(turned.chunks_exact(TILE)).take(parts.count()) {
+            // SAFETY: the machine has AVX-512; both are 16 lines, of which one is borrowed mutably.
+            unsafe { turn(turned.as_ptr().cast(), LANES, (TILE, LANES), to.as_mut_ptr().cast(), LANES) };
         }
     }
 }
 
-/// Splits 16 pairs of f32 into one line of bf16 for each part, `distance` lines apart.
+/// Splits at most 16 rows of at most 32 values into lines of pairs of bf16, each of what lies together: one tile for each part.
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn split(parts: Parts, to: &mut [Line], distance: usize, even: RowPart<'_>, odd: RowPart<'_>) {
-    let high_half = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
-    let half = _mm512_set1_epi32(0x8000);
-    let quiet = _mm512_set1_epi32(0x40_0000);
-    // To the nearest of bf16, of two the one that is further from 0. What is no number stays none: a carry or lost bits could
-    // make one of it.
-    let round = |value: __m512| {
-        let (number, bits) = (_mm512_cmp_ps_mask::<_CMP_ORD_Q>(value, value), _mm512_castps_si512(value));
-        _mm512_and_si512(_mm512_mask_add_epi32(_mm512_or_si512(bits, quiet), number, bits, half), high_half)
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn split(parts: Parts, to: &mut [Line], matrix: Matrix<'_, f32>, lies: Lined) {
+    let halves = |count: usize| (count.min(LANES), count.saturating_sub(LANES));
+    let mask = |count: usize| ((1_u32 << count) - 1) as u16;
+    let (inner, rows) = (halves(matrix.columns), (matrix.rows, matrix.rows));
+    // From one line to the next, and from the first value of pairs to the second; lines and values that exist of either; and
+    // from a line to one that is read soon.
+    let (line, second, lines, values, ahead) = match lies {
+        Lined::Rows => (matrix.row_stride, LANES, rows, inner, TILE * matrix.row_stride),
+        Lined::Pairs => (matrix.column_stride, LANES * matrix.column_stride, inner, rows, STEP * matrix.column_stride),
     };
-    let lose = |value: __m512, part: __m512i| _mm512_sub_ps(value, _mm512_castsi512_ps(part));
-    let mut rest = (even.load(), odd.load());
-    for part in 0..parts.count() {
-        let to = to[part * distance].as_mut_ptr();
-        let part = (round(rest.0), round(rest.1));
-        rest = (lose(rest.0, part.0), lose(rest.1, part.1));
-        let pairs = _mm512_or_si512(part.1, _mm512_srli_epi32::<16>(part.0));
-        // SAFETY: a line has room for a register.
-        unsafe { _mm512_storeu_ps(to, _mm512_castsi512_ps(pairs)) };
+    let masks = (mask(values.0), mask(values.1));
+    let high_half = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+    // SAFETY: there are as many numbers as a register holds.
+    let order = unsafe { _mm512_loadu_epi16(PAIRED.as_ptr()) };
+    let to = &mut to[..parts.count() * TILE];
+    for at in 0..if lies == Lined::Rows { lines.0 } else { TILE } {
+        let load = |first: usize, exists: bool, mask: u16| {
+            let from = matrix.data.as_ptr().wrapping_add(first);
+            _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(ahead).cast());
+            // SAFETY: the mask leaves values of the matrix. A prefetch may point anywhere.
+            unsafe { _mm512_maskz_loadu_ps(if exists { mask } else { 0 }, from) }
+        };
+        let mut rest = (load(at * line, at < lines.0, masks.0), load(at * line + second, at < lines.1, masks.1));
+        for part in 0..parts.count() {
+            let rounded = _mm512_cvtne2ps_pbh(rest.1, rest.0);
+            // SAFETY: both are 64 bytes of any value.
+            let pairs = _mm512_permutexvar_epi16(order, unsafe { std::mem::transmute::<__m512bh, __m512i>(rounded) });
+            // SAFETY: a line has room for a register.
+            unsafe { _mm512_storeu_ps(to[part * TILE + at].as_mut_ptr(), _mm512_castsi512_ps(pairs)) };
+            let lose = |value: __m512, part: __m512i| _mm512_sub_ps(value, _mm512_castsi512_ps(part));
+            rest = (lose(rest.0, _mm512_slli_epi32::<16>(pairs)), lose(rest.1, _mm512_and_si512(pairs, high_half)));
+        }
     }
 }
+
+/// Where the halves of pairs are among sixteen first ones and then sixteen second ones.
+static PAIRED: [i16; 2 * LANES] = {
+    let mut order = [0; 2 * LANES];
+    let mut pair = 0;
+    while pair < LANES {
+        (order[2 * pair], order[2 * pair + 1]) = (pair as i16, (LANES + pair) as i16);
+        pair += 1;
+    }
+    order
+};
 
 /// Memory that a thread's products share.
 #[derive(Default)]
@@ -271,14 +221,14 @@ fn cut(size: usize, most: usize, unit: usize) -> impl Iterator<Item = Range<usiz
 }
 
 /// `out (+)= a b`. The shapes agree, and [`available`] was true.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) fn product(parts: Parts, out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_>, accumulate: bool) {
     SCRATCH.with_borrow_mut(|Scratch { left, right }| {
         // SAFETY: the machine has AMX, and the process may use it.
         unsafe { configure() };
         for steps in cut(a.columns, MAX_PARTS / parts.count() * STEP, STEP) {
             let accumulate = accumulate || steps.start > 0;
-            for rows in cut(a.rows, MAX_LEFT_ROWS, BLOCK_ROWS) {
+            for rows in cut(a.rows, MAX_LEFT_ROWS, TILE) {
                 let left = Left {
                     parts,
                     tiles: split_left(parts, a.part(rows.clone(), steps.clone()), left),
@@ -318,52 +268,70 @@ struct Left<'a> {
 
 /// What the rows of `left` and `columns` of the output receive from one block of the inner size. `panels` begin with the
 /// first of the columns and of the block's steps.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn block(out: &mut MatrixMut<'_, f32>, left: &Left<'_>, columns: Range<usize>, panels: &Panels<'_>, accumulate: bool) {
     let Left { parts, steps, .. } = *left;
+    let of_step = parts.count() * TILE;
+    let right = |column: usize, step: usize| {
+        let register = (panels.first_column + column - columns.start) / LANES;
+        let step = panels.first_row / STEP + step;
+        panels.lines[register * lines_of_register(parts, panels.shape.0) + step * of_step..].as_ptr()
+    };
     for column in columns.clone().step_by(PANEL) {
-        let width = (columns.end - column).min(PANEL);
-        let at = |column: usize| line_of(parts, panels.shape, panels.first_row, panels.first_column + column);
-        let (line, registers) = at(column - columns.start);
-        let right = panels.lines[line..].as_ptr();
-        let next = if column + PANEL < columns.end { at(column + PANEL - columns.start).0 } else { line };
-        let next = panels.lines[next..].as_ptr();
-        for (index, first) in left.rows.clone().step_by(BLOCK_ROWS).enumerate() {
-            let height = (left.rows.end - first).min(BLOCK_ROWS);
-            let at = first * out.row_stride + column;
-            let tile = Tile {
-                left: left.tiles[index * steps * parts.count() * 2 * TILE..].as_ptr(),
-                right,
-                steps,
-                next: next.wrapping_add(index * steps * fetched(parts.count())),
+        for near in cut(steps, MAX_NEAR_PARTS / parts.count(), 1) {
+            let next = if near.end < steps { (column, near.end) } else { ((column + PANEL).min(columns.end - 1), 0) };
+            let tiles = Tiles {
+                left: left.tiles[near.start * of_step..].as_ptr(),
+                right: right(column, near.start),
+                apart: lines_of_register(parts, panels.shape.0),
+                steps: near.len(),
+                next: right(next.0, next.1),
             };
-            if !accumulate {
-                for row in 0..height {
-                    let at = out.data.as_ptr().wrapping_add(at + row * out.row_stride);
-                    _mm_prefetch::<_MM_HINT_T0>(at.cast());
-                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(LANES).cast());
+            let columns = column..(column + PANEL).min(columns.end);
+            panel(out, left, columns, &tiles, accumulate || near.start > 0);
+        }
+    }
+}
+
+/// What the rows of `left` and at most [`PANEL`] columns of the output receive from a few steps. `first` is what the first tile
+/// of rows is made of.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn panel(out: &mut MatrixMut<'_, f32>, left: &Left<'_>, columns: Range<usize>, first: &Tiles, accumulate: bool) {
+    let of_step = left.parts.count() * TILE;
+    let wide = columns.len().div_ceil(LANES);
+    for (index, row) in left.rows.clone().step_by(TILE).enumerate() {
+        let height = (left.rows.end - row).min(TILE);
+        let at = row * out.row_stride + columns.start;
+        let tiles = Tiles {
+            left: first.left.wrapping_add(index * left.steps * of_step),
+            next: first.next.wrapping_add(index * first.steps * of_step / FETCHED_IN),
+            ..*first
+        };
+        if !accumulate {
+            for row in 0..height {
+                let at = out.data.as_ptr().wrapping_add(at + row * out.row_stride);
+                _mm_prefetch::<_MM_HINT_T0>(at.cast());
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(LANES).cast());
+            }
+        }
+        if height == TILE && columns.len() == wide * LANES {
+            let to = &mut out.data[at..];
+            // SAFETY: the machine has AMX, which is configured. The rows and columns exist in `out`, whose view reaches as far
+            // as its shape says and is borrowed mutably. The left operand has tiles for each sixteen of its rows, the right one
+            // for the columns.
+            unsafe { run(left.parts, &tiles, to.as_mut_ptr(), out.row_stride, wide, accumulate) };
+        } else {
+            let mut whole = [0.0; TILE * PANEL];
+            let row = |row: usize| at + row * out.row_stride..at + row * out.row_stride + columns.len();
+            if accumulate {
+                for (index, whole) in whole.chunks_exact_mut(PANEL).take(height).enumerate() {
+                    whole[..columns.len()].copy_from_slice(&out.data[row(index)]);
                 }
             }
-            let (tall, wide) = (height.div_ceil(TILE), registers);
-            if height == tall * TILE && width == wide * LANES {
-                let to = &mut out.data[at..];
-                // SAFETY: the machine has AMX, which is configured. The block's rows and columns exist in `out`, whose
-                // view reaches as far as its shape says and is borrowed mutably. The left operand begins with the
-                // tiles of the block's rows, the right one with those of the panel.
-                unsafe { run(parts, &tile, to.as_mut_ptr(), out.row_stride, (tall, wide), accumulate) };
-            } else {
-                let mut whole = [0.0; BLOCK_ROWS * PANEL];
-                let row = |row: usize| at + row * out.row_stride..at + row * out.row_stride + width;
-                if accumulate {
-                    for (index, whole) in whole.chunks_exact_mut(PANEL).take(height).enumerate() {
-                        whole[..width].copy_from_slice(&out.data[row(index)]);
-                    }
-                }
-                // SAFETY: as above; `whole` has room for every block.
-                unsafe { run(parts, &tile, whole.as_mut_ptr(), PANEL, (tall, wide), accumulate) };
-                for (index, whole) in whole.chunks_exact(PANEL).take(height).enumerate() {
-                    out.data[row(index)].copy_from_slice(&whole[..width]);
-                }
+            // SAFETY: as above; `whole` has room for two tiles side by side.
+            unsafe { run(left.parts, &tiles, whole.as_mut_ptr(), PANEL, wide, accumulate) };
+            for (index, whole) in whole.chunks_exact(PANEL).take(height).enumerate() {
+                out.data[row(index)].copy_from_slice(&whole[..columns.len()]);
             }
         }
     }

@@ -52,6 +52,13 @@ impl<F: Float> PackedRight<F> {
         Self { rows: 0, columns: 0, precision, storage: Storage::Plain(Vec::new()) }
     }
 
+    /// Lets what is packed next be for products of some precision; unless it is so already, nothing is left of what is here.
+    pub fn set_precision(&mut self, precision: Precision) {
+        if self.precision != precision {
+            *self = Self::empty(precision);
+        }
+    }
+
     /// Packs `matrix` for products of some precision, on this thread.
     pub fn new(precision: Precision, matrix: Matrix<'_, F>) -> Self {
         let mut packed = Self::empty(precision);
@@ -197,15 +204,15 @@ impl<F: Float> PackedRight<F> {
     }
 
     /// Some rows and columns of it, as a right operand. The first column must be a multiple of
-    /// [`PackedPart::FIRST_COLUMN`]. Of what is packed for less than the highest precision so must the first row, and the end
-    /// of the rows, unless it is that of the matrix.
+    /// [`PackedPart::FIRST_COLUMN`]. Of what is packed for less than the highest precision so must the first row; up to the next
+    /// such multiple, rows beyond the last are multiplied by 0, and must hold finite numbers.
     pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> PackedPart<'_, F> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows outside of a packed matrix");
         assert!(columns.start <= columns.end && columns.end <= self.columns, "columns outside of a packed matrix");
         let aligned = |at: usize| at.is_multiple_of(PackedPart::<F>::FIRST_COLUMN);
         assert!(aligned(columns.start), "part begins inside a packed panel");
-        let whole_steps = aligned(rows.start) && (aligned(rows.end) || rows.end == self.rows);
-        assert!(self.precision == Precision::Highest || whole_steps, "part cuts rows that are packed together");
+        let whole_steps = self.precision == Precision::Highest || aligned(rows.start);
+        assert!(whole_steps, "part begins with a row that is packed together with one before");
         PackedPart { of: self, rows, columns }
     }
 }

@@ -318,13 +318,26 @@ fn one_row_may_have_any_stride() {
 }
 
 #[test]
-#[should_panic(expected = "rows that are packed together")]
-fn a_part_for_tiles_that_ends_inside_a_step_is_refused() {
-    let _ = PackedRight::new(Precision::High, Matrix::new(&[0.0f32; 100], 100, 1)).part(32..60, 0..1);
+fn a_part_may_end_inside_a_step() {
+    let (rows, n) = (100, 37);
+    let b: Vec<f32> = convert(&values(rows * n, 2));
+    for precision in Precision::ALL {
+        let packed = PackedRight::new(precision, Matrix::new(&b, rows, n));
+        for (first, end) in [(0, 1), (0, 60), (32, 61), (64, 100)] {
+            let k = end - first;
+            let a: Vec<f32> = convert(&values(5 * k, 1));
+            let mut out = [vec![0.0; 5 * n], vec![0.0; 5 * n]];
+            let left = Matrix::new(&a, 5, k);
+            matmul_packed(MatrixMut::new(&mut out[0], 5, n), left, &packed.part(first..end, 0..n));
+            let plain = Matrix::new(&b[first * n..end * n], k, n);
+            product(&mut MatrixMut::new(&mut out[1], 5, n), left, plain, false, precision);
+            assert_eq!(out[0], out[1], "{precision:?} {first}..{end}");
+        }
+    }
 }
 
 #[test]
-#[should_panic(expected = "rows that are packed together")]
+#[should_panic(expected = "packed together with one before")]
 fn a_part_for_tiles_that_begins_inside_a_step_is_refused() {
     let _ = PackedRight::new(Precision::High, Matrix::new(&[0.0f32; 100], 100, 1)).part(40..64, 0..1);
 }

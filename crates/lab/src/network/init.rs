@@ -6,6 +6,7 @@ use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::Float;
+use sinkscope_kernels::matmul::Precision;
 use sinkscope_model::architecture::{
     Architecture, FeedForwardKind, GateSignal, NormKind, NormPlacement, PositionEncoding, QkNorm, Weighting,
 };
@@ -114,7 +115,7 @@ fn blank<F: Float>(a: &Architecture, how: &Initialisation) -> Parameters<F> {
         output: linear(query, d),
         output_norm: after.then(|| norm(a.norm, d)),
         post_norm,
-        group: a.head_group(layer),
+        group: a.head_group(layer, Precision::Highest),
         kv_heads: a.kv_heads,
     };
     let kind = a.feed_forward.kind;

@@ -96,8 +96,7 @@ impl<F: Float> Network<F> {
         Ok(Self { architecture, parameters, precision: Precision::Highest })
     }
 
-    /// The same, whose products with weights, forward and backward, are of some precision. Those of attention, of queries with
-    /// keys and of weights with values, are always of the highest.
+    /// The same, whose products, forward and backward, are of some precision.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         if precision != self.precision {

@@ -3,6 +3,7 @@
 use sinkscope_kernels::Float;
 use sinkscope_kernels::attention::{Entry, Extras, HeadGroup, Look, Mask, Scan, Sinks, Strided, Weighting, attend};
 use sinkscope_kernels::gate::gate_heads;
+use sinkscope_kernels::matmul::Precision;
 use sinkscope_kernels::rope::RopeTable;
 
 use super::{Norm, Product, Projection, multiply};
@@ -72,8 +73,8 @@ impl Architecture {
         ropes.iter().map(table).collect()
     }
 
-    /// What the heads of `layer` that share a key-value head do.
-    pub fn head_group<F: Float>(&self, layer: usize) -> HeadGroup<F> {
+    /// What the heads of `layer` that share a key-value head do, in products of some precision.
+    pub fn head_group<F: Float>(&self, layer: usize, precision: Precision) -> HeadGroup<F> {
         HeadGroup {
             queries_per_key: self.queries_per_key(),
             head_dim: self.head_dim,
@@ -84,6 +85,7 @@ impl Architecture {
                 architecture::Weighting::Sigmoid { bias } => Weighting::Sigmoid { bias: F::from_f64(bias) },
                 _ => Weighting::Softmax,
             },
+            precision,
         }
     }
 }
