@@ -135,7 +135,7 @@ pub struct TextOptions {
     pub bos: Bos,
     /// R: finite, above 1.
     pub spike_ratio: f64,
-    /// Of products with weights.
+    /// Of products.
     pub precision: Precision,
 }
 

@@ -285,7 +285,7 @@ pub struct TrainingChoice {
     pub loss_from: usize,
     /// The last; the whole sequence if left out.
     pub loss_to: Option<usize>,
-    /// How exact products with weights are, forward and backward: `highest`, all 24 bits of f32; `high`, operands of 16 bits; or
+    /// How exact products are, forward and backward: `highest`, all 24 bits of f32; `high`, operands of 16 bits; or
     /// `medium`, of the 8 of bf16. The lower, the faster on machines with AMX; elsewhere all are the same. Weights, moments,
     /// gradients and everything else are of f32 in all.
     #[serde(default, skip_serializing_if = "is_highest")]

@@ -268,7 +268,7 @@ pub struct TextArguments {
     #[arg(long, value_name = "R", default_value_t = SPIKE_RATIO, allow_negative_numbers = true)]
     pub spike_ratio: f64,
 
-    /// How exact products with weights are: `highest`, all 24 bits of f32; `high`, operands of 16 bits; or `medium`, of the 8 of
+    /// How exact products are: `highest`, all 24 bits of f32; `high`, operands of 16 bits; or `medium`, of the 8 of
     /// bf16. The lower, the faster on machines with AMX and the same elsewhere
     #[arg(long, value_parser = precision_parser(), value_name = "P", default_value = Precision::default().name())]
     pub precision: Precision,

@@ -78,8 +78,8 @@ struct Scratch<F: Float> {
     ramp: Vec<F>,
 }
 
-/// Gradients of [`attend`](super::attend) over a whole sequence (first position 0) of `rows` positions. `extras` are the
-/// forward's; there can be no sinks in sight of windows.
+/// Gradients of [`attend`](super::attend) over a whole sequence (first position 0) of `rows` positions. `group`, its precision
+/// included, and `extras` are the forward's; there can be no sinks in sight of windows.
 ///
 /// # Shapes
 /// `d_out`: rows x (queries_per_key * head_dim), strided.
@@ -197,14 +197,37 @@ fn row_backward<F: Float>(
         subtract_distances(weights, slope, &scratch.ramp, last - first);
     }
     let d_out = &scratch.d_out[index * width..(index + 1) * width];
-    let at = row * forward.out.row_stride + head * width;
-    let along = dot(d_out, &forward.out.data[at..at + width]);
     let log_sum_exp = match group.weighting {
         Weighting::Softmax => forward.log_sum_exp[head * tile.rows_in_scan + row],
         Weighting::Sigmoid { .. } => F::ZERO,
     };
+    let valued = extras.entry.is_some_and(|entry| entry.value.is_some());
+    // The score of the entry that is no key, and the gradient of its weight.
+    let entry =
+        extras.entry.map(|entry| (entry.score(row, head), entry.value.map_or(F::ZERO, |value| dot(d_out, value))));
+    let hide_unmet = |values: &mut [F]| {
+        if !extras.mask.is_empty() {
+            for (at, value) in values.iter_mut().enumerate() {
+                *value = if extras.mask.meet(row, low + first + at) { *value } else { F::ZERO };
+            }
+        }
+    };
+    // D, for softmax.
+    let mut along = F::ZERO;
     match group.weighting {
+        Weighting::Softmax if group.precision.rounds::<F>() => {
+            // Of what products gave, so that the gradients of a row's scores add up to 0 although they round.
+            weights.iter_mut().for_each(|weight| *weight = (*weight - log_sum_exp).exp());
+            hide_unmet(weights);
+            along = dot(weights, d_scores);
+            if let Some((score, d_weight)) = entry {
+                along += (score - log_sum_exp).exp() * d_weight;
+            }
+            map_pairs(weights, d_scores, |p, d_weight| (p, p * (d_weight - along)));
+        }
         Weighting::Softmax => {
+            let at = row * forward.out.row_stride + head * width;
+            along = dot(d_out, &forward.out.data[at..at + width]);
             map_pairs(weights, d_scores, |score, d_weight| {
                 let p = (score - log_sum_exp).exp();
                 (p, p * (d_weight - along))
@@ -217,19 +240,12 @@ fn row_backward<F: Float>(
             });
         }
     }
-    if !extras.mask.is_empty() {
-        for (at, (weight, d_score)) in weights.iter_mut().zip(d_scores.iter_mut()).enumerate() {
-            if !extras.mask.meet(row, low + first + at) {
-                (*weight, *d_score) = (F::ZERO, F::ZERO);
-            }
-        }
-    }
+    hide_unmet(weights);
+    hide_unmet(d_scores);
     for (d_score, &slope) in d_scores.iter_mut().zip(cap_slopes.iter()) {
         *d_score *= slope;
     }
-    if let (Some(entry), Some(gradient)) = (extras.entry, &mut gradients.entry) {
-        let score = entry.score(row, head);
-        let d_weight = entry.value.map_or(F::ZERO, |value| dot(d_out, value));
+    if let (Some((score, d_weight)), Some(gradient)) = (entry, &mut gradients.entry) {
         let (weight, d_score) = match group.weighting {
             Weighting::Softmax => {
                 let p = (score - log_sum_exp).exp();
@@ -241,7 +257,7 @@ fn row_backward<F: Float>(
             }
         };
         gradient.scores.data[row * gradient.scores.row_stride + head] = d_score;
-        if let Some(d_value) = gradient.value.as_deref_mut().filter(|_| entry.value.is_some()) {
+        if let Some(d_value) = gradient.value.as_deref_mut().filter(|_| valued) {
             add_scaled(d_value, weight, d_out);
         }
     }

@@ -29,8 +29,8 @@ use super::{Matrix, MatrixMut};
 
 /// Most parts of steps of the inner size in one block.
 const MAX_PARTS: usize = 48;
-/// Most parts of steps that are multiplied at a time: 16 KB of a tile of rows and as much of one of columns, to fit the
-/// first-level cache.
+/// Most parts of steps that are multiplied at a time: 32 KB of two tiles of columns, to stay in the first-level cache while
+/// tiles of rows pass by.
 const MAX_NEAR_PARTS: usize = 16;
 /// Most rows of the left operand that are split at a time: with [`MAX_PARTS`], 0.8 MB, to fit the second-level cache.
 const MAX_LEFT_ROWS: usize = FETCHED_IN * TILE;
@@ -161,9 +161,9 @@ fn split(parts: Parts, to: &mut [Line], matrix: Matrix<'_, f32>, lies: Lined) {
     let halves = |count: usize| (count.min(LANES), count.saturating_sub(LANES));
     let mask = |count: usize| ((1_u32 << count) - 1) as u16;
     let (inner, rows) = (halves(matrix.columns), (matrix.rows, matrix.rows));
-    // From one line to the next, and from the first value of pairs to the second; lines and values that exist of either; and
-    // from a line to one that is read soon.
-    let (line, second, lines, values, ahead) = match lies {
+    // From one line to the next, and from the first values of pairs to the second; how many lines and values of either exist;
+    // and from a line to one that is read soon.
+    let (stride, second, existing, values, ahead) = match lies {
         Lined::Rows => (matrix.row_stride, LANES, rows, inner, TILE * matrix.row_stride),
         Lined::Pairs => (matrix.column_stride, LANES * matrix.column_stride, inner, rows, STEP * matrix.column_stride),
     };
@@ -172,14 +172,15 @@ fn split(parts: Parts, to: &mut [Line], matrix: Matrix<'_, f32>, lies: Lined) {
     // SAFETY: there are as many numbers as a register holds.
     let order = unsafe { _mm512_loadu_epi16(PAIRED.as_ptr()) };
     let to = &mut to[..parts.count() * TILE];
-    for at in 0..if lies == Lined::Rows { lines.0 } else { TILE } {
+    for at in 0..if lies == Lined::Rows { matrix.rows } else { TILE } {
         let load = |first: usize, exists: bool, mask: u16| {
             let from = matrix.data.as_ptr().wrapping_add(first);
             _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(ahead).cast());
             // SAFETY: the mask leaves values of the matrix. A prefetch may point anywhere.
             unsafe { _mm512_maskz_loadu_ps(if exists { mask } else { 0 }, from) }
         };
-        let mut rest = (load(at * line, at < lines.0, masks.0), load(at * line + second, at < lines.1, masks.1));
+        let mut rest =
+            (load(at * stride, at < existing.0, masks.0), load(at * stride + second, at < existing.1, masks.1));
         for part in 0..parts.count() {
             let rounded = _mm512_cvtne2ps_pbh(rest.1, rest.0);
             // SAFETY: both are 64 bytes of any value.
@@ -272,40 +273,53 @@ struct Left<'a> {
 fn block(out: &mut MatrixMut<'_, f32>, left: &Left<'_>, columns: Range<usize>, panels: &Panels<'_>, accumulate: bool) {
     let Left { parts, steps, .. } = *left;
     let of_step = parts.count() * TILE;
+    let apart = lines_of_register(parts, panels.shape.0);
     let right = |column: usize, step: usize| {
         let register = (panels.first_column + column - columns.start) / LANES;
-        let step = panels.first_row / STEP + step;
-        panels.lines[register * lines_of_register(parts, panels.shape.0) + step * of_step..].as_ptr()
+        &panels.lines[register * apart + (panels.first_row / STEP + step) * of_step..]
     };
     for column in columns.clone().step_by(PANEL) {
         for near in cut(steps, MAX_NEAR_PARTS / parts.count(), 1) {
+            // After the last columns, those again.
             let next = if near.end < steps { (column, near.end) } else { ((column + PANEL).min(columns.end - 1), 0) };
+            let columns = column..(column + PANEL).min(columns.end);
+            let (lines, last) = (right(column, near.start), (columns.len().div_ceil(LANES) - 1) * apart);
             let tiles = Tiles {
                 left: left.tiles[near.start * of_step..].as_ptr(),
-                right: right(column, near.start),
-                apart: lines_of_register(parts, panels.shape.0),
+                right: lines[..last + near.len() * of_step].as_ptr(),
+                apart,
                 steps: near.len(),
-                next: right(next.0, next.1),
+                next: right(next.0, next.1).as_ptr(),
             };
-            let columns = column..(column + PANEL).min(columns.end);
-            panel(out, left, columns, &tiles, accumulate || near.start > 0);
+            // SAFETY: the machine has AMX, which is configured, and there are as many tiles of columns and steps.
+            unsafe { panel(out, left, columns, &tiles, accumulate || near.start > 0) };
         }
     }
 }
 
-/// What the rows of `left` and at most [`PANEL`] columns of the output receive from a few steps. `first` is what the first tile
-/// of rows is made of.
+/// What the rows of `left` and at most [`PANEL`] columns of the output receive from a few steps. `of_first` is what the first
+/// tile of rows is made of.
+///
+/// # Safety
+/// The machine has AMX, which is configured. The right operand of `of_first` has tiles for the columns and steps, and its left
+/// one points to a step of `left` that as many follow.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn panel(out: &mut MatrixMut<'_, f32>, left: &Left<'_>, columns: Range<usize>, first: &Tiles, accumulate: bool) {
+unsafe fn panel(
+    out: &mut MatrixMut<'_, f32>,
+    left: &Left<'_>,
+    columns: Range<usize>,
+    of_first: &Tiles,
+    accumulate: bool,
+) {
     let of_step = left.parts.count() * TILE;
     let wide = columns.len().div_ceil(LANES);
     for (index, row) in left.rows.clone().step_by(TILE).enumerate() {
         let height = (left.rows.end - row).min(TILE);
         let at = row * out.row_stride + columns.start;
         let tiles = Tiles {
-            left: first.left.wrapping_add(index * left.steps * of_step),
-            next: first.next.wrapping_add(index * first.steps * of_step / FETCHED_IN),
-            ..*first
+            left: of_first.left.wrapping_add(index * left.steps * of_step),
+            next: of_first.next.wrapping_add(index * of_first.steps * of_step / FETCHED_IN),
+            ..*of_first
         };
         if !accumulate {
             for row in 0..height {
@@ -316,9 +330,8 @@ fn panel(out: &mut MatrixMut<'_, f32>, left: &Left<'_>, columns: Range<usize>, f
         }
         if height == TILE && columns.len() == wide * LANES {
             let to = &mut out.data[at..];
-            // SAFETY: the machine has AMX, which is configured. The rows and columns exist in `out`, whose view reaches as far
-            // as its shape says and is borrowed mutably. The left operand has tiles for each sixteen of its rows, the right one
-            // for the columns.
+            // SAFETY: the caller's promises. The rows and columns exist in `out`, whose view reaches as far as its shape says
+            // and is borrowed mutably, and the left operand has tiles for each sixteen of its rows.
             unsafe { run(left.parts, &tiles, to.as_mut_ptr(), out.row_stride, wide, accumulate) };
         } else {
             let mut whole = [0.0; TILE * PANEL];

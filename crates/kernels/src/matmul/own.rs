@@ -145,7 +145,7 @@ impl Kernel {
     pub fn pack_panel(self, panel: &mut [Line], matrix: Matrix<'_, f32>, column: usize) {
         match self {
             Self::Vectors => blocked::pack_panel(panel, matrix, column),
-            // SAFETY: where there are tiles, there is AVX-512.
+            // SAFETY: where there are tiles, `amx::available` has seen AVX-512 with what its functions need.
             Self::Tiles(parts) => unsafe { amx::pack_panel(parts, panel, matrix, column) },
         }
     }
@@ -183,7 +183,7 @@ impl Kernel {
         }
         match self {
             Self::Vectors => blocked::product(out, a, b, accumulate),
-            // SAFETY: where there are tiles, there is AVX-512.
+            // SAFETY: where there are tiles, `amx::available` has seen AVX-512 with what its functions need.
             Self::Tiles(parts) => unsafe { amx::product(parts, out, a, b, accumulate) },
         }
     }

@@ -205,7 +205,7 @@ impl<F: Float> PackedRight<F> {
 
     /// Some rows and columns of it, as a right operand. The first column must be a multiple of
     /// [`PackedPart::FIRST_COLUMN`]. Of what is packed for less than the highest precision so must the first row; up to the next
-    /// such multiple, rows beyond the last are multiplied by 0, and must hold finite numbers.
+    /// such multiple, rows beyond the last are multiplied by 0, and must hold numbers that bf16 can (below 3.39e38).
     pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> PackedPart<'_, F> {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows outside of a packed matrix");
         assert!(columns.start <= columns.end && columns.end <= self.columns, "columns outside of a packed matrix");

@@ -226,14 +226,24 @@ fn products_are_as_exact_as_their_precision_says() {
 fn values_that_are_no_numbers_reach_what_they_should_and_nothing_else() {
     let (m, k, n) = (40, 70, 50);
     let (mut a, mut b): (Vec<f32>, Vec<f32>) = (convert(&values(m * k, 1)), convert(&values(k * n, 2)));
+    let finite = (a.clone(), b.clone());
     (a[3 * k + 69], b[5 * n + 33]) = (f32::from_bits(0x7f80_0001), f32::INFINITY);
+    let (a_turned, b_turned) = (turned(&a, m, k), turned(&b, k, n));
+    let lefts = [Matrix::new(&a, m, k), Matrix::new(&a_turned, k, m).transposed()];
+    let rights = [Matrix::new(&b, k, n), Matrix::new(&b_turned, n, k).transposed()];
     for precision in Precision::ALL {
-        let mut out = vec![0.0; m * n];
-        let (left, right) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
-        product(&mut MatrixMut::new(&mut out, m, n), left, right, false, precision);
-        for (at, value) in out.iter().enumerate() {
-            assert_eq!(!value.is_finite(), at / n == 3 || at % n == 33, "{precision:?}: {at} {value}");
-            assert!(value.is_nan() || at / n != 3, "{precision:?}: {at} {value}");
+        for (left, right) in lefts.iter().flat_map(|left| rights.iter().map(move |right| (*left, *right))) {
+            let mut out = vec![0.0; m * n];
+            product(&mut MatrixMut::new(&mut out, m, n), left, right, false, precision);
+            for (at, value) in out.iter().enumerate() {
+                assert_eq!(!value.is_finite(), at / n == 3 || at % n == 33, "{precision:?}: {at} {value}");
+                assert!(value.is_nan() || at / n != 3, "{precision:?}: {at} {value}");
+            }
+            // Nor what comes later, of fewer rows and another inner size.
+            let (left, right) = (Matrix::new(&finite.0[..9 * 41], 9, 41), Matrix::new(&finite.1[..41 * 35], 41, 35));
+            let mut out = vec![0.0; 9 * 35];
+            product(&mut MatrixMut::new(&mut out, 9, 35), left, right, false, precision);
+            assert!(out.iter().all(|value| value.is_finite()), "{precision:?}");
         }
     }
 }
@@ -275,23 +285,38 @@ fn packing_keeps_every_value() {
 
 #[test]
 fn a_part_multiplies_as_the_matrix_cut_out_does() {
-    let (rows, columns) = (50, 150);
+    let (rows, columns) = (2000, 150);
     let plain: Vec<f32> = convert(&values(rows * columns, 3));
     let matrix = Matrix::new(&plain, rows, columns);
-    for (range, cut) in [(0..50_usize, 0..150), (3..20, 32..80), (49..50, 128..150), (10..50, 96..97), (5..5, 0..40)] {
-        for precision in Precision::ALL {
-            // A part for tiles has whole steps.
-            let steps = range.start / 32 * 32..range.end.next_multiple_of(32).min(rows);
-            let range = if precision == Precision::Highest { range.clone() } else { steps };
-            let (k, n, m) = (range.len(), cut.len(), 15);
+    for precision in Precision::ALL {
+        let packed = PackedRight::new(precision, matrix);
+        for (range, cut) in [
+            (0..50_usize, 0..150),
+            (3..20, 32..80),
+            (49..50, 128..150),
+            (10..50, 96..97),
+            (5..5, 0..40),
+            (64..1901, 32..80),
+            (1024..1999, 96..150),
+        ] {
+            // A part for tiles begins with a step.
+            let start = if precision == Precision::Highest { range.start } else { range.start / 32 * 32 };
+            let range = start..range.end;
+            let (k, n, m) = (range.len(), cut.len(), 37);
             let a: Vec<f32> = convert(&values(m * k, 6));
-            let (mut out, mut expected) = (vec![1.0; m * n], vec![2.0; m * n]);
-            let packed = PackedRight::new(precision, matrix);
-            let part = packed.part(range.clone(), cut.clone());
-            matmul_packed(MatrixMut::new(&mut out, m, n), Matrix::new(&a, m, k), &part);
             let (left, right) = (Matrix::new(&a, m, k), matrix.part(range.clone(), cut.clone()));
-            product(&mut MatrixMut::new(&mut expected, m, n), left, right, false, precision);
-            assert_eq!(out, expected, "{precision:?} {range:?} {cut:?}");
+            let part = packed.part(range.clone(), cut.clone());
+            let (mut out, mut expected) = (vec![1.0; m * n], vec![2.0; m * n]);
+            for accumulate in [false, true] {
+                let target = MatrixMut::new(&mut out, m, n);
+                if accumulate {
+                    matmul_packed_add(target, left, &part)
+                } else {
+                    matmul_packed(target, left, &part)
+                }
+                product(&mut MatrixMut::new(&mut expected, m, n), left, right, accumulate, precision);
+                assert_eq!(out, expected, "{precision:?} {range:?} {cut:?}");
+            }
         }
     }
 }
@@ -314,25 +339,6 @@ fn one_row_may_have_any_stride() {
             product(&mut out, Matrix::new(&a, 1, k), Matrix::new(&b, k, n), true, precision);
         }
         assert_eq!(out[0], out[1], "{precision:?}");
-    }
-}
-
-#[test]
-fn a_part_may_end_inside_a_step() {
-    let (rows, n) = (100, 37);
-    let b: Vec<f32> = convert(&values(rows * n, 2));
-    for precision in Precision::ALL {
-        let packed = PackedRight::new(precision, Matrix::new(&b, rows, n));
-        for (first, end) in [(0, 1), (0, 60), (32, 61), (64, 100)] {
-            let k = end - first;
-            let a: Vec<f32> = convert(&values(5 * k, 1));
-            let mut out = [vec![0.0; 5 * n], vec![0.0; 5 * n]];
-            let left = Matrix::new(&a, 5, k);
-            matmul_packed(MatrixMut::new(&mut out[0], 5, n), left, &packed.part(first..end, 0..n));
-            let plain = Matrix::new(&b[first * n..end * n], k, n);
-            product(&mut MatrixMut::new(&mut out[1], 5, n), left, plain, false, precision);
-            assert_eq!(out[0], out[1], "{precision:?} {first}..{end}");
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::own::Line;
 pub(super) const STEP: usize = 32;
 /// Lines of a tile.
 pub(super) const TILE: usize = 16;
+
 /// Values of bf16 whose sum stands for one of f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parts {
@@ -71,7 +72,7 @@ pub(super) struct Tiles {
     /// Lines from there to those of the second.
     pub apart: usize,
     pub steps: usize,
-    /// What will be `right` soon: fetched into the second-level cache, a line for each tile that is read here.
+    /// What will be `right` soon: fetched into the second-level cache, a line for each tile of `right` that is read here.
     pub next: *const Line,
 }
 

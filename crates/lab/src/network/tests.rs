@@ -186,7 +186,9 @@ fn gradients_in_f32_agree_with_f64() {
         let mut wide: Network<f64> = network(&a);
         let (_, exact) = gradient(&wide, &batch);
         for (precision, (of_tensor, of_all)) in Precision::ALL.into_iter().zip(tolerances) {
-            let (_, ours) = gradient(&network::<f32>(&a).with_precision(precision), &batch);
+            let narrow = network::<f32>(&a).with_precision(precision);
+            assert!(narrow.parameters.layers.iter().all(|(attention, _)| attention.group.precision == precision));
+            let (_, ours) = gradient(&narrow, &batch);
             let (mut errors, mut sizes) = (Vec::new(), Vec::new());
             for (info, (ours, exact)) in wide.parameters.inventory(&a).iter().zip(ours.iter().zip(&exact)) {
                 let error = length(ours.iter().zip(exact).map(|(a, b)| a - b));

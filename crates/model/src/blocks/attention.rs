@@ -245,7 +245,7 @@ impl<F: Float> AttentionBlock<F> {
 
     /// The heads' outputs, gates included, of tokens at position 0, each of a sequence of its own: they see only themselves,
     /// so that a softmax gives a weight of 1 and each head the value of its group (eq. 22 before W_O); where something else
-    /// takes part in it, or weights are sigmoids, that weight depends on the token.
+    /// takes part in it, or weights are sigmoids, that weight depends on the token. A weight of 1 is no product: it rounds no value.
     ///
     /// # Shapes
     /// `input`: rows x d_model, normalised; `residual`: the same before the norm; `embedding`: the residual before the first

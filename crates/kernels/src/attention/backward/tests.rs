@@ -222,3 +222,35 @@ fn gradients_agree_with_differences_across_tiles() {
         case.check(&format!("131 rows, window {window:?}, everything"));
     }
 }
+
+#[test]
+fn lower_precisions_round_both_ways() {
+    let case = Case::new(group(2, 16), 70);
+    let highest = (case.forward::<f32>(Precision::Highest).0, case.backward::<f32>(Precision::Highest));
+    for precision in [Precision::High, Precision::Medium] {
+        let lower = (case.forward::<f32>(precision).0, case.backward::<f32>(precision));
+        assert_eq!(lower.0 != highest.0, precision.rounds::<f32>(), "{precision:?}");
+        for at in 0..3 {
+            assert_eq!(lower.1[at] != highest.1[at], precision.rounds::<f32>(), "{precision:?}, operand {at}");
+        }
+    }
+}
+
+/// A query that attends to one key alone has scores without a gradient, however products round.
+#[test]
+fn the_gradients_of_a_rows_scores_add_up_to_zero() {
+    let (rows, width) = (40, 8);
+    for precision in Precision::ALL {
+        let mut case = Case::new(group(1, width), rows);
+        // All keys alike but the first, which all queries are drawn to.
+        for (at, key) in case.keys.chunks_mut(width + GAP).enumerate() {
+            key[..width].fill(if at == 0 { 30.0 } else { 0.0 });
+        }
+        for query in case.queries.chunks_mut(width + GAP) {
+            query[..width].fill(1.0);
+        }
+        let [d_queries, ..] = case.backward::<f32>(precision);
+        let largest = Case::rows_of(&d_queries, width + GAP).iter().fold(0.0_f32, |largest, d| largest.max(d.abs()));
+        assert!(largest < 1e-4, "{precision:?}: {largest:e}");
+    }
+}

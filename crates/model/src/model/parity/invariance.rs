@@ -34,8 +34,12 @@ fn bits(recording: &Recording) -> Vec<u32> {
 #[test]
 fn threads_and_groups_change_no_bit() {
     let names = ["llama3", "gemma3", "gpt-neox"].map(|name| (name, Precision::Highest));
-    for (name, precision) in names.into_iter().chain([("llama3", Precision::High), ("llama3", Precision::Medium)]) {
+    let lower =
+        [Precision::High, Precision::Medium].map(|precision| ["llama3", "gemma3"].map(|name| (name, precision)));
+    for (name, precision) in names.into_iter().chain(lower.into_iter().flatten()) {
         let model = family(name).0.with_precision(precision);
+        let block = model.attention_block::<f32>(0).expect("a block");
+        assert_eq!((block.query.weight().precision(), block.group.precision), (precision, precision));
         for shape in SHAPES {
             let batch = batch(&model, shape);
             let run = |threads, memory| {
