@@ -7,12 +7,6 @@ use sinkscope_kernels::matmul::{
 };
 use sinkscope_kernels::simd::{add_columns, add_to_rows};
 
-/// Most rows of a matrix whose gradient one task adds up. Each task packs what the rows are multiplied by, which takes a
-/// larger share of the time where products are faster.
-fn gradient_rows<F: Float>(precision: Precision) -> usize {
-    if precision.rounds::<F>() { 256 } else { 128 }
-}
-
 /// A matrix of a linear layer, with its bias if it has one: `x W + b`.
 #[derive(Debug, Clone)]
 pub struct Linear<F> {
@@ -147,7 +141,7 @@ impl<F: Float> Linear<F> {
                 add_columns(bias, dy);
             }
         }
-        GradientTask::cut(precision, values, inputs, outputs, tiles)
+        GradientTask::cut(precision, values, inputs, outputs, GradientTask::<F>::rows(precision), tiles)
     }
 }
 
@@ -165,7 +159,13 @@ pub struct GradientTask<'a, F> {
 }
 
 impl<'a, F: Float> GradientTask<'a, F> {
-    /// The tasks that add `x^T dy` of every tile to a matrix, in products of some precision.
+    /// Most rows of a matrix whose gradient one task of several adds up. Each task packs what the rows are multiplied by, which
+    /// takes a larger share of the time where products are faster.
+    pub fn rows(precision: Precision) -> usize {
+        if precision.rounds::<F>() { 256 } else { 128 }
+    }
+
+    /// The tasks that add `x^T dy` of every tile to a matrix, in products of some precision, each to at most `rows` of its rows.
     ///
     /// # Shapes
     /// `gradient`: inputs x outputs; of each tile `x`: rows x inputs, `dy`: rows x outputs.
@@ -174,9 +174,10 @@ impl<'a, F: Float> GradientTask<'a, F> {
         gradient: &'a mut [F],
         inputs: usize,
         outputs: usize,
+        rows: usize,
         tiles: &[(&'a [F], &'a [F])],
     ) -> Vec<Self> {
-        let rows = inputs.div_ceil(inputs.div_ceil(gradient_rows::<F>(precision)).max(1)).max(1);
+        let rows = inputs.div_ceil(inputs.div_ceil(rows).max(1)).max(1);
         let task = |(block, out)| Self { precision, out, outputs, first: block * rows, inputs, tiles: tiles.to_vec() };
         gradient.chunks_mut(rows * outputs).enumerate().map(task).collect()
     }

@@ -14,6 +14,8 @@ use crate::data::Batch;
 const LOGITS: usize = 1 << 22;
 /// Rows of a task.
 const CHUNK_ROWS: usize = 64;
+/// Rows of the head's gradient in a task: few, because its tasks are alone.
+const GRADIENT_ROWS: usize = 128;
 
 /// What the head reads and leaves, kept from one step to the next.
 #[derive(Debug)]
@@ -88,9 +90,13 @@ impl<F: Float> Network<F> {
             let gradient = &mut workspace.gradient;
             let tasks = match &mut gradient.head {
                 Some(head) => {
-                    GradientTask::cut(self.precision, head.values_mut().0, d, vocabulary, &[(normed, logits)])
+                    let values = head.values_mut().0;
+                    GradientTask::cut(self.precision, values, d, vocabulary, GRADIENT_ROWS, &[(normed, logits)])
                 }
-                None => GradientTask::cut(self.precision, &mut gradient.embedding, vocabulary, d, &[(logits, normed)]),
+                None => {
+                    let (values, rows) = (&mut gradient.embedding, GradientTask::<F>::rows(self.precision));
+                    GradientTask::cut(self.precision, values, vocabulary, d, rows, &[(logits, normed)])
+                }
             };
             tasks.into_par_iter().with_max_len(1).for_each(GradientTask::run);
         }
