@@ -96,7 +96,9 @@ impl<F: Float> Parameters<F> {
     /// Lets the products of trainable matrices, and those of attention, be of some precision, and packs the matrices for it.
     /// What is looked up in a matrix stays as it is.
     pub fn set_precision(&mut self, precision: Precision) {
-        self.layers.iter_mut().for_each(|(attention, _)| attention.group.precision = precision);
+        for (attention, _) in &mut self.layers {
+            attention.group.precision = precision;
+        }
         for (linear, _) in self.linears_mut().filter(|&(_, multiplies)| multiplies) {
             linear.set_precision(precision);
             linear.repack();

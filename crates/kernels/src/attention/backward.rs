@@ -217,7 +217,9 @@ fn row_backward<F: Float>(
     match group.weighting {
         Weighting::Softmax if group.precision.rounds::<F>() => {
             // Of what products gave, so that the gradients of a row's scores add up to 0 although they round.
-            weights.iter_mut().for_each(|weight| *weight = (*weight - log_sum_exp).exp());
+            for weight in weights.iter_mut() {
+                *weight = (*weight - log_sum_exp).exp();
+            }
             hide_unmet(weights);
             along = dot(weights, d_scores);
             if let Some((score, d_weight)) = entry {

@@ -310,9 +310,9 @@ fn a_part_multiplies_as_the_matrix_cut_out_does() {
             for accumulate in [false, true] {
                 let target = MatrixMut::new(&mut out, m, n);
                 if accumulate {
-                    matmul_packed_add(target, left, &part)
+                    matmul_packed_add(target, left, &part);
                 } else {
-                    matmul_packed(target, left, &part)
+                    matmul_packed(target, left, &part);
                 }
                 product(&mut MatrixMut::new(&mut expected, m, n), left, right, accumulate, precision);
                 assert_eq!(out, expected, "{precision:?} {range:?} {cut:?}");

@@ -88,15 +88,12 @@ impl<F: Float> Network<F> {
                 loss.count += part.counted;
             }
             let gradient = &mut workspace.gradient;
-            let tasks = match &mut gradient.head {
-                Some(head) => {
-                    let values = head.values_mut().0;
-                    GradientTask::cut(self.precision, values, d, vocabulary, GRADIENT_ROWS, &[(normed, logits)])
-                }
-                None => {
-                    let (values, rows) = (&mut gradient.embedding, GradientTask::<F>::rows(self.precision));
-                    GradientTask::cut(self.precision, values, vocabulary, d, rows, &[(logits, normed)])
-                }
+            let tasks = if let Some(head) = &mut gradient.head {
+                let values = head.values_mut().0;
+                GradientTask::cut(self.precision, values, d, vocabulary, GRADIENT_ROWS, &[(normed, logits)])
+            } else {
+                let (values, rows) = (&mut gradient.embedding, GradientTask::<F>::rows(self.precision));
+                GradientTask::cut(self.precision, values, vocabulary, d, rows, &[(logits, normed)])
             };
             tasks.into_par_iter().with_max_len(1).for_each(GradientTask::run);
         }
