@@ -106,87 +106,75 @@ fn check_all<F: Float>(
     owned: &Owned,
     tolerance: f64,
 ) {
-    let precisions = if F::as_f32(&[]).is_some() { &Precision::ALL[..] } else { &Precision::ALL[..1] };
-    for &precision in precisions {
-        let tolerance = match precision {
-            Precision::Highest => tolerance,
-            Precision::High => 5.0 * tolerance,
-            Precision::Medium => 0.1,
-        };
-        check_in::<F>(&HeadGroup { precision, ..*group }, positions, chunk, mask, sinks, owned, tolerance);
-    }
-}
-
-fn check_in<F: Float>(
-    group: &HeadGroup<f64>,
-    positions: usize,
-    chunk: usize,
-    mask: Mask<'_>,
-    sinks: usize,
-    owned: &Owned,
-    tolerance: f64,
-) {
     let (heads, d) = (group.queries_per_key, group.head_dim);
     let (q, k, v) = (values(positions * heads * d, 1), values(positions * d, 2), values(positions * d, 3));
     let sink_q = values(q.len(), 7);
     let expected = naive(group, positions, (&q, &sink_q, sinks), &k, &v, mask, owned);
     let (q, k, v, sink_q) = (convert::<F>(&q), convert::<F>(&k), convert::<F>(&v), convert::<F>(&sink_q));
-    let group = narrow::<F>(group);
     let slopes = convert::<F>(&owned.slopes);
     let entry = owned.entry.as_ref().map(|(scores, value)| (convert::<F>(scores), value.as_deref().map(convert::<F>)));
-    let close = |a: F, b: f64| {
-        assert!((a.to_f64() - b).abs() < tolerance * (1.0 + b.abs()), "{a:?} {b}, {:?}", group.precision);
-    };
-    let mut received = vec![vec![0.0; positions]; heads];
-    for first in (0..positions).step_by(chunk) {
-        let rows = chunk.min(positions - first);
-        let mut out = vec![F::ZERO; rows * heads * d];
-        let scan = attend(
-            &group,
-            rows,
-            first,
-            Strided { data: &q[first * heads * d..], row_stride: heads * d },
-            Strided { data: &k, row_stride: d },
-            Strided { data: &v, row_stride: d },
-            (&mut out, heads * d),
-            Extras {
-                mask,
-                sinks: (sinks > 0).then(|| Sinks {
-                    count: sinks,
-                    queries: Strided { data: &sink_q[first * heads * d..], row_stride: heads * d },
-                    last_position: owned.last_position.unwrap_or(usize::MAX),
-                }),
-                slopes: &slopes,
-                entry: entry.as_ref().map(|(scores, value)| Entry {
-                    scores: Strided { data: &scores[first * heads..], row_stride: heads },
-                    value: value.as_deref(),
-                }),
-            },
-            Look::Scan,
-        )
-        .expect("a scan was asked for");
-        for (i, &o) in out.iter().enumerate() {
-            close(o, expected.out[first * heads * d + i]);
+    let precisions = if F::as_f32(&[]).is_some() { &Precision::ALL[..] } else { &Precision::ALL[..1] };
+    for &precision in precisions {
+        let group = HeadGroup { precision, ..narrow::<F>(group) };
+        let tolerance = match precision {
+            Precision::Highest => tolerance,
+            Precision::High => 5.0 * tolerance,
+            Precision::Medium => 0.1,
+        };
+        let close = |a: F, b: f64| {
+            assert!((a.to_f64() - b).abs() < tolerance * (1.0 + b.abs()), "{a:?} {b}, {:?}", group.precision);
+        };
+        let mut received = vec![vec![0.0; positions]; heads];
+        for first in (0..positions).step_by(chunk) {
+            let rows = chunk.min(positions - first);
+            let mut out = vec![F::ZERO; rows * heads * d];
+            let scan = attend(
+                &group,
+                rows,
+                first,
+                Strided { data: &q[first * heads * d..], row_stride: heads * d },
+                Strided { data: &k, row_stride: d },
+                Strided { data: &v, row_stride: d },
+                (&mut out, heads * d),
+                Extras {
+                    mask,
+                    sinks: (sinks > 0).then(|| Sinks {
+                        count: sinks,
+                        queries: Strided { data: &sink_q[first * heads * d..], row_stride: heads * d },
+                        last_position: owned.last_position.unwrap_or(usize::MAX),
+                    }),
+                    slopes: &slopes,
+                    entry: entry.as_ref().map(|(scores, value)| Entry {
+                        scores: Strided { data: &scores[first * heads..], row_stride: heads },
+                        value: value.as_deref(),
+                    }),
+                },
+                Look::Scan,
+            )
+            .expect("a scan was asked for");
+            for (i, &o) in out.iter().enumerate() {
+                close(o, expected.out[first * heads * d + i]);
+            }
+            for head in 0..heads {
+                for key in 0..first + rows {
+                    received[head][key] += scan.received[head * (first + rows) + key].to_f64();
+                }
+                for row in 0..rows {
+                    let (at, t) = (head * rows + row, first + row);
+                    let weights = &expected.weights[head][t];
+                    close(scan.log_sum_exp[at], expected.log_sum_exp[head][t]);
+                    close(scan.mass[at], weights.iter().sum());
+                    close(scan.to_self[at], weights[t]);
+                    close(scan.to_first[at], weights[0]);
+                    close(scan.entropy[at], expected.entropy[head][t]);
+                }
+            }
         }
         for head in 0..heads {
-            for key in 0..first + rows {
-                received[head][key] += scan.received[head * (first + rows) + key].to_f64();
+            for key in 0..positions {
+                let exact: f64 = expected.weights[head].iter().map(|row| row[key]).sum();
+                close(F::from_f64(received[head][key]), exact);
             }
-            for row in 0..rows {
-                let (at, t) = (head * rows + row, first + row);
-                let weights = &expected.weights[head][t];
-                close(scan.log_sum_exp[at], expected.log_sum_exp[head][t]);
-                close(scan.mass[at], weights.iter().sum());
-                close(scan.to_self[at], weights[t]);
-                close(scan.to_first[at], weights[0]);
-                close(scan.entropy[at], expected.entropy[head][t]);
-            }
-        }
-    }
-    for head in 0..heads {
-        for key in 0..positions {
-            let exact: f64 = expected.weights[head].iter().map(|row| row[key]).sum();
-            close(F::from_f64(received[head][key]), exact);
         }
     }
 }
