@@ -92,8 +92,10 @@ def main():
     for contender in contenders:
         contender.turn()
         contender.seconds.clear()
-    for _ in range(arguments.rounds):
-        for contender in contenders:
+    # Each begins a round in its turn, so that none always follows the same other.
+    for first in range(arguments.rounds):
+        first %= len(contenders)
+        for contender in contenders[first:] + contenders[:first]:
             contender.turn()
     times = [contender.finish() for contender in contenders]
     if arguments.variants:

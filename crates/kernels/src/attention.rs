@@ -6,12 +6,12 @@
 //! and what a tap wants (attention received by each key, log-sum-exp, weight on itself and on the first position,
 //! entropy) falls out of the same sweep; nothing is recomputed.
 
-use crate::Float;
 use crate::activation::soft_cap;
 use crate::matmul::{
     Matrix, MatrixMut, PackedPart, PackedRight, Precision, matmul_add_of, matmul_packed, matmul_packed_add,
 };
 use crate::simd::{add_scaled, dispatch};
+use crate::{Buffer, Float};
 
 mod backward;
 mod extras;
@@ -137,7 +137,7 @@ pub fn attend<F: Float>(
             let tile_rows = tile_rows(group, position).min(rows - row);
             let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
             gather(&mut scratch.queries, group, &tile, queries, group.scale);
-            scratch.out.resize(group.queries_per_key * tile.rows * group.head_dim, F::ZERO);
+            scratch.out.fit(group.queries_per_key * tile.rows * group.head_dim);
             if let Some(sinks) = extras.sinks.filter(|_| far > 0) {
                 gather(&mut scratch.sink_queries, group, &tile, sinks.queries, group.scale);
             }
@@ -210,16 +210,16 @@ struct Scratch<F: Float> {
     values: PackedRight<F>,
     /// head_dim x keys that windows leave behind and that stay in sight.
     sink_keys: PackedRight<F>,
-    queries: Vec<F>,
-    sink_queries: Vec<F>,
+    queries: Buffer<F>,
+    sink_queries: Buffer<F>,
     /// From the first multiplied key on.
-    scores: Vec<F>,
-    sink_scores: Vec<F>,
+    scores: Buffer<F>,
+    sink_scores: Buffer<F>,
     /// The scores of a row that a mask or a window leaves.
     met: Vec<F>,
     /// 0, 1, 2 .. for ALiBi.
     ramp: Vec<F>,
-    out: Vec<F>,
+    out: Buffer<F>,
 }
 
 /// Puts the heads' rows back beside each other, times `factor`.
@@ -235,13 +235,14 @@ fn scatter<F: Float>(stacked: &[F], group: &HeadGroup<F>, tile: &Tile, out: &mut
 }
 
 /// Stacks the heads' rows, times `factor`: (head, row) x head_dim.
-fn gather<F: Float>(stacked: &mut Vec<F>, group: &HeadGroup<F>, tile: &Tile, rows: Strided<'_, F>, factor: F) {
+fn gather<F: Float>(stacked: &mut Buffer<F>, group: &HeadGroup<F>, tile: &Tile, rows: Strided<'_, F>, factor: F) {
     let width = group.head_dim;
-    stacked.clear();
-    for head in 0..group.queries_per_key {
-        for row in tile.row..tile.row + tile.rows {
-            let at = row * rows.row_stride + head * width;
-            stacked.extend(rows.data[at..at + width].iter().map(|&value| value * factor));
+    let stacked = stacked.fit(group.queries_per_key * tile.rows * width);
+    for (stacked, values) in stacked.chunks_exact_mut(width).enumerate() {
+        let (head, row) = (stacked / tile.rows, tile.row + stacked % tile.rows);
+        let at = row * rows.row_stride + head * width;
+        for (value, &row) in values.iter_mut().zip(&rows.data[at..at + width]) {
+            *value = row * factor;
         }
     }
 }
@@ -262,16 +263,15 @@ fn attend_tile<F: Float>(
     let multiplied = low - tile.first_key..low - tile.first_key + visible;
     let far = scratch.sink_keys.columns();
 
-    scratch.scores.resize(stacked * visible, F::ZERO);
     matmul_packed(
-        MatrixMut::new(&mut scratch.scores, stacked, visible),
+        MatrixMut::new(scratch.scores.fit(stacked * visible), stacked, visible),
         Matrix::new(&scratch.queries, stacked, width),
         &scratch.keys.part(0..width, multiplied.clone()),
     );
-    scratch.sink_scores.resize(stacked * far, F::ZERO);
+    let sink_scores = scratch.sink_scores.fit(stacked * far);
     if far > 0 {
         matmul_packed(
-            MatrixMut::new(&mut scratch.sink_scores, stacked, far),
+            MatrixMut::new(sink_scores, stacked, far),
             Matrix::new(&scratch.sink_queries, stacked, width),
             &scratch.sink_keys.whole(),
         );

@@ -18,6 +18,7 @@
 pub mod activation;
 pub mod adamw;
 pub mod attention;
+pub mod buffer;
 pub mod cross_entropy;
 #[cfg(test)]
 mod differences;
@@ -30,4 +31,5 @@ pub mod quantise;
 pub mod rope;
 pub mod simd;
 
+pub use buffer::Buffer;
 pub use float::Float;

@@ -1,11 +1,11 @@
 //! A linear layer, its weight packed for products once and not again for every tile of rows. In training it also keeps the
 //! plain weight, which the optimiser changes, and the weight packed the other way round, which the backward multiplies by.
 
-use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::{
     Matrix, MatrixMut, PackedRight, Precision, matmul_add_of, matmul_packed, matmul_packed_add,
 };
 use sinkscope_kernels::simd::{add_columns, add_to_rows};
+use sinkscope_kernels::{Buffer, Float};
 
 /// A matrix of a linear layer, with its bias if it has one: `x W + b`.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct Linear<F> {
 #[derive(Debug, Clone)]
 struct Training<F> {
     /// inputs x outputs, row-major.
-    values: Vec<F>,
+    values: Buffer<F>,
     /// The weight's transpose.
     turned: PackedRight<F>,
 }
@@ -56,7 +56,7 @@ impl<F: Float> Linear<F> {
             inputs,
             outputs,
             weight: PackedRight::default(),
-            training: Some(Training { values: vec![F::ZERO; inputs * outputs], turned: PackedRight::default() }),
+            training: Some(Training { values: Buffer::zeros(inputs * outputs), turned: PackedRight::default() }),
             bias: bias.then(|| vec![F::ZERO; outputs]),
         }
     }

@@ -8,9 +8,9 @@ use super::scratch::with_scratch;
 use super::weights::sigmoid;
 use super::{Extras, HeadGroup, Strided, Tile, Weighting};
 use super::{fill_ramp, first_multiplied, first_visible, gather, rows_of, scatter, subtract_distances, tile_rows};
-use crate::Float;
 use crate::matmul::{Matrix, MatrixMut, PackedRight, matmul_add_of, matmul_packed};
 use crate::simd::{add_scaled, dispatch, dot, map_pairs};
+use crate::{Buffer, Float};
 
 /// What the forward saw and gave, of one head group and a whole sequence.
 #[derive(Debug, Clone, Copy)]
@@ -66,15 +66,15 @@ struct Scratch<F: Float> {
     /// head_dim x rows.
     turned_keys: PackedRight<F>,
     turned_values: PackedRight<F>,
-    queries: Vec<F>,
-    d_out: Vec<F>,
+    queries: Buffer<F>,
+    d_out: Buffer<F>,
     /// Scores, then weights.
-    weights: Vec<F>,
+    weights: Buffer<F>,
     /// Gradients of the weights, then of the scores.
-    d_scores: Vec<F>,
+    d_scores: Buffer<F>,
     /// Slope of the soft cap at each score of a row.
     cap_slopes: Vec<F>,
-    d_queries: Vec<F>,
+    d_queries: Buffer<F>,
     ramp: Vec<F>,
 }
 
@@ -119,15 +119,13 @@ pub fn attend_backward<F: Float>(
             let visible = row + tile_rows - low;
             let stacked = group.queries_per_key * tile_rows;
 
-            scratch.weights.resize(stacked * visible, F::ZERO);
-            scratch.d_scores.resize(stacked * visible, F::ZERO);
             matmul_packed(
-                MatrixMut::new(&mut scratch.weights, stacked, visible),
+                MatrixMut::new(scratch.weights.fit(stacked * visible), stacked, visible),
                 Matrix::new(&scratch.queries, stacked, width),
                 &scratch.turned_keys.part(0..width, low..low + visible),
             );
             matmul_packed(
-                MatrixMut::new(&mut scratch.d_scores, stacked, visible),
+                MatrixMut::new(scratch.d_scores.fit(stacked * visible), stacked, visible),
                 Matrix::new(&scratch.d_out, stacked, width),
                 &scratch.turned_values.part(0..width, low..low + visible),
             );
@@ -148,9 +146,8 @@ pub fn attend_backward<F: Float>(
             };
             into(&mut gradients.values, weights, &scratch.d_out);
             into(&mut gradients.keys, d_scores, &scratch.queries);
-            scratch.d_queries.resize(stacked * width, F::ZERO);
             matmul_packed(
-                MatrixMut::new(&mut scratch.d_queries, stacked, width),
+                MatrixMut::new(scratch.d_queries.fit(stacked * width), stacked, width),
                 d_scores,
                 &scratch.keys.part(low..low + visible, 0..width),
             );

@@ -107,7 +107,7 @@ fn pack_right(parts: Parts, lines: &mut [Line], matrix: Matrix<'_, f32>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn split_left<'a>(parts: Parts, a: Matrix<'_, f32>, scratch: &'a mut Lines) -> &'a [Line] {
     let of_rows = lines_of_register(parts, a.columns);
-    let lines = scratch.resize(of_rows * a.rows.div_ceil(TILE));
+    let lines = scratch.fit(of_rows * a.rows.div_ceil(TILE));
     for (tile, lines) in lines.chunks_exact_mut(of_rows.max(1)).enumerate() {
         for (step, lines) in lines.chunks_exact_mut(parts.count() * TILE).enumerate() {
             pack_tile(parts, lines, a, (tile * TILE, step * STEP), Lined::Rows);
@@ -244,7 +244,7 @@ pub(super) fn product(parts: Parts, out: &mut MatrixMut<'_, f32>, a: Matrix<'_, 
                     Right::Plain(b) => {
                         for columns in cut(out.columns, MAX_PACKED_COLUMNS, PANEL) {
                             let b = b.part(steps.clone(), columns.clone());
-                            let lines = right.resize(lines_of_register(parts, b.rows) * b.columns.div_ceil(LANES));
+                            let lines = right.fit(lines_of_register(parts, b.rows) * b.columns.div_ceil(LANES));
                             pack_right(parts, lines, b);
                             let shape = (b.rows, b.columns);
                             let panels = Panels { lines, shape, first_row: 0, first_column: 0 };

@@ -15,6 +15,7 @@ use std::ops::Range;
 use super::microkernel::{Left, MAX_ROWS, MAX_WIDE_ROWS, Tile, WIDE, copy, run, turn};
 use super::own::{Kernel, LANES, Line, Lines, PANEL, Panels, Right, registers_of};
 use super::{Matrix, MatrixMut};
+use crate::Buffer;
 
 /// Most steps of the inner size in one block.
 const MAX_INNER: usize = 768;
@@ -95,7 +96,7 @@ fn even(size: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
 /// Memory that a thread's products share.
 #[derive(Default)]
 struct Scratch {
-    left: Vec<f32>,
+    left: Buffer<f32>,
     right: Lines,
 }
 
@@ -125,7 +126,7 @@ impl Source<'_> {
             }
             Self::OnDemand { matrix, scratch } => {
                 let of_row = registers_of(matrix.columns, column);
-                let packed = scratch.resize(matrix.rows * of_row);
+                let packed = scratch.fit(matrix.rows * of_row);
                 pack_panel(packed, *matrix, column);
                 (packed.as_ptr().cast(), of_row * LANES)
             }
@@ -137,13 +138,6 @@ impl Source<'_> {
     fn next(&mut self, column: usize) -> Option<*const f32> {
         matches!(self, Self::Packed { .. }).then(|| self.panel(column).0)
     }
-}
-
-fn grown(scratch: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if scratch.len() < len {
-        scratch.resize(len, 0.0);
-    }
-    &mut scratch[..len]
 }
 
 /// `out (+)= a b`. The shapes agree and are not empty, and [`available`] was true.
@@ -170,7 +164,7 @@ pub(super) fn product(out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right
                         for first in all.clone().step_by(MAX_PACKED_COLUMNS) {
                             let columns = first..(first + MAX_PACKED_COLUMNS).min(all.end);
                             let part = b.part(0..b.rows, columns.clone());
-                            let lines = right.resize(Kernel::Vectors.lines(part.rows, part.columns));
+                            let lines = right.fit(Kernel::Vectors.lines(part.rows, part.columns));
                             Kernel::Vectors.pack(lines, part);
                             let shape = (part.rows, part.columns);
                             let panels = Panels { lines, shape, first_row: 0, first_column: 0 };
@@ -190,7 +184,7 @@ fn block(
     a: Matrix<'_, f32>,
     columns: Range<usize>,
     mut right: Source<'_>,
-    scratch: &mut Vec<f32>,
+    scratch: &mut Buffer<f32>,
     accumulate: bool,
 ) {
     let steps = a.columns;
@@ -249,9 +243,9 @@ fn block(
 }
 
 /// The left operand as tiles read it: tile after tile, all steps of its rows, the values of a step together.
-fn pack_left<'a>(a: Matrix<'_, f32>, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+fn pack_left<'a>(a: Matrix<'_, f32>, scratch: &'a mut Buffer<f32>) -> &'a [f32] {
     // `turn` and `copy` write sixteen values where a step has at most twelve.
-    let packed = grown(scratch, a.rows * a.columns + LANES);
+    let packed = scratch.fit(a.rows * a.columns + LANES);
     for tile in even(a.rows, MAX_ROWS) {
         let (height, at) = (tile.len(), tile.start * a.columns);
         let part = a.part(tile, 0..a.columns);

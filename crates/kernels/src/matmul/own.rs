@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use super::tiles::Parts;
 use super::{Matrix, MatrixMut, Precision, amx, blocked};
+use crate::Buffer;
 
 /// Values of a register, and of a cache line.
 pub(super) const LANES: usize = 16;
@@ -14,41 +15,18 @@ pub(super) const PANEL: usize = 2 * LANES;
 /// A cache line of values.
 pub(super) type Line = [f32; LANES];
 
-/// Lines that begin where cache lines do, in memory asked for without alignment: the allocator would round aligned blocks
-/// of many sizes apart, and the process would grow.
-#[derive(Debug, Default)]
-pub(super) struct Lines {
-    /// One line more than there are.
-    values: Vec<f32>,
-    count: usize,
-}
+/// Cache lines of values.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lines(Buffer<f32>);
 
 impl Lines {
-    /// As many as are asked for, with any values; nothing is allocated unless there are more than ever before.
-    pub fn resize(&mut self, count: usize) -> &mut [Line] {
-        self.count = count;
-        if self.values.len() < (count + 1) * LANES {
-            self.values = vec![0.0; (count + 1) * LANES];
-        }
-        let first = self.first();
-        self.values[first..][..count * LANES].as_chunks_mut().0
+    /// As many as are asked for, with any values.
+    pub fn fit(&mut self, count: usize) -> &mut [Line] {
+        self.0.fit(count * LANES).as_chunks_mut().0
     }
 
     pub fn get(&self) -> &[Line] {
-        if self.values.is_empty() { &[] } else { self.values[self.first()..][..self.count * LANES].as_chunks().0 }
-    }
-
-    /// The first value on a cache line; it moves only when memory is allocated anew, and the lines are then written anew.
-    fn first(&self) -> usize {
-        self.values.as_ptr().align_offset(size_of::<Line>()).min(LANES)
-    }
-}
-
-impl Clone for Lines {
-    fn clone(&self) -> Self {
-        let mut lines = Self::default();
-        lines.resize(self.count).copy_from_slice(self.get());
-        lines
+        self.0.as_chunks().0
     }
 }
 

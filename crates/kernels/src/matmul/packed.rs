@@ -84,7 +84,7 @@ impl<F: Float> PackedRight<F> {
             }
             #[cfg(target_arch = "x86_64")]
             Storage::Panels(kernel, lines) => {
-                let lines = lines.resize(kernel.lines(matrix.rows, matrix.columns));
+                let lines = lines.fit(kernel.lines(matrix.rows, matrix.columns));
                 if let Some(matrix) = matrix.as_f32() {
                     kernel.pack(lines, matrix);
                 }
@@ -103,7 +103,7 @@ impl<F: Float> PackedRight<F> {
             }
             #[cfg(target_arch = "x86_64")]
             Storage::Panels(kernel, lines) => {
-                let lines = lines.resize(kernel.lines(matrix.rows, matrix.columns));
+                let lines = lines.fit(kernel.lines(matrix.rows, matrix.columns));
                 let Some(matrix) = matrix.as_f32() else { return };
                 let panels = lines.par_chunks_mut(kernel.lines(matrix.rows, PANEL).max(1));
                 panels.enumerate().for_each(|(index, panel)| kernel.pack_panel(panel, matrix, index * PANEL));
@@ -136,7 +136,7 @@ impl<F: Float> PackedRight<F> {
             }
             #[cfg(target_arch = "x86_64")]
             Storage::Panels(kernel, lines) => {
-                let lines = lines.resize(kernel.lines(rows, columns));
+                let lines = lines.fit(kernel.lines(rows, columns));
                 let panels = lines.par_chunks_mut(kernel.lines(rows, PANEL).max(1)).enumerate();
                 panels.try_for_each_init(Vec::new, |values, (index, panel)| {
                     let first = index * PANEL;

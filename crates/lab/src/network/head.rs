@@ -1,9 +1,9 @@
 //! The output head in training: logits of some rows at a time, their loss, and both gradients.
 
 use rayon::prelude::*;
-use sinkscope_kernels::Float;
 use sinkscope_kernels::cross_entropy::{LossSum, cross_entropy_backward};
 use sinkscope_kernels::matmul::transpose;
+use sinkscope_kernels::{Buffer, Float};
 use sinkscope_model::Linear;
 use sinkscope_model::blocks::GradientTask;
 
@@ -20,24 +20,23 @@ const GRADIENT_ROWS: usize = 128;
 /// What the head reads and leaves, kept from one step to the next.
 #[derive(Debug)]
 pub(super) struct Buffers<F> {
-    normed: Vec<F>,
-    d_normed: Vec<F>,
-    logits: Vec<F>,
+    normed: Buffer<F>,
+    d_normed: Buffer<F>,
+    logits: Buffer<F>,
     /// The embedding turned round, where it is the head too.
     tied: Option<Linear<F>>,
 }
 
 impl<F> Default for Buffers<F> {
     fn default() -> Self {
-        Self { normed: Vec::new(), d_normed: Vec::new(), logits: Vec::new(), tied: None }
+        Self { normed: Buffer::default(), d_normed: Buffer::default(), logits: Buffer::default(), tied: None }
     }
 }
 
 impl<F: Float> Buffers<F> {
     /// The rows of each tile, to be filled.
     pub fn normed(&mut self, len: usize, tile: usize) -> rayon::slice::ChunksMut<'_, F> {
-        self.normed.resize(len, F::ZERO);
-        self.normed.par_chunks_mut(tile)
+        self.normed.fit(len).par_chunks_mut(tile)
     }
 
     /// The gradient of the rows of each tile.
@@ -63,15 +62,17 @@ impl<F: Float> Network<F> {
             tied.repack();
             &*tied
         };
-        d_normed.resize(normed.len(), F::ZERO);
+        d_normed.fit(normed.len());
         let group = (LOGITS / vocabulary / CHUNK_ROWS).max(1) * CHUNK_ROWS;
         let mut loss = Loss::default();
         for ((normed, d_normed), targets) in
             normed.chunks(group * d).zip(d_normed.chunks_mut(group * d)).zip(batch.targets.chunks(group))
         {
             let rows = targets.len();
-            logits.resize(rows * vocabulary, F::ZERO);
-            let chunks = logits.par_chunks_mut(CHUNK_ROWS * vocabulary).zip(targets.par_chunks(CHUNK_ROWS));
+            let chunks = logits
+                .fit(rows * vocabulary)
+                .par_chunks_mut(CHUNK_ROWS * vocabulary)
+                .zip(targets.par_chunks(CHUNK_ROWS));
             let inputs = normed.par_chunks(CHUNK_ROWS * d).zip(d_normed.par_chunks_mut(CHUNK_ROWS * d));
             let losses: Vec<LossSum> = chunks
                 .zip(inputs)

@@ -11,10 +11,10 @@ mod init;
 use std::ops::Range;
 
 use rayon::prelude::*;
-use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::{add, scale};
+use sinkscope_kernels::{Buffer, Float};
 use sinkscope_model::Parameters;
 use sinkscope_model::architecture::{Architecture, GateSignal, ResidualLayout};
 use sinkscope_model::blocks::{
@@ -79,8 +79,8 @@ type LayerGradients<F> = (AttentionGradients<F>, FeedForwardGradients<F>);
 #[derive(Debug)]
 struct Tile<F> {
     rows: Range<usize>,
-    residual: Vec<F>,
-    d_residual: Vec<F>,
+    residual: Buffer<F>,
+    d_residual: Buffer<F>,
     /// Gradient of the residual before the first block from gates.
     d_embedding: Vec<F>,
     final_norm: Norm<F>,
@@ -118,8 +118,8 @@ impl<F: Float> Network<F> {
         let (attention, feed_forward) = &self.parameters.layers[0];
         let tile = |first: usize| Tile {
             rows: first * seq_len..(first + per_tile).min(sequences) * seq_len,
-            residual: Vec::new(),
-            d_residual: Vec::new(),
+            residual: Buffer::default(),
+            d_residual: Buffer::default(),
             d_embedding: Vec::new(),
             final_norm: self.parameters.final_norm.zeros_like(),
         };
@@ -205,10 +205,9 @@ impl<F: Float> Network<F> {
     fn embed(&self, batch: &Batch, tile: &mut Tile<F>, embedding: &mut Vec<F>) {
         let a = &self.architecture;
         let d = a.d_model;
-        tile.residual.clear();
-        for row in tile.rows.clone() {
-            let at = batch.inputs[row] as usize * d;
-            tile.residual.extend_from_slice(&self.parameters.embedding[at..at + d]);
+        let ids = &batch.inputs[tile.rows.clone()];
+        for (row, &id) in tile.residual.fit(ids.len() * d).chunks_exact_mut(d).zip(ids) {
+            row.copy_from_slice(&self.parameters.embedding[id as usize * d..][..d]);
         }
         if a.embedding_scale != 1.0 {
             scale(&mut tile.residual, F::from_f64(a.embedding_scale));
@@ -219,7 +218,8 @@ impl<F: Float> Network<F> {
             }
         }
         if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
-            embedding.clone_from(&tile.residual);
+            embedding.clear();
+            embedding.extend_from_slice(&tile.residual);
             tile.d_embedding.clear();
             tile.d_embedding.resize(tile.residual.len(), F::ZERO);
         }
@@ -232,9 +232,8 @@ impl<F: Float> Network<F> {
         let rows = tiles.first().map_or(1, |tile| tile.rows.len() * d);
         tiles.par_iter_mut().zip(head.d_normed(rows)).with_max_len(1).for_each(|(tile, d_normed)| {
             tile.final_norm = tile.final_norm.zeros_like();
-            tile.d_residual.resize(d_normed.len(), F::ZERO);
             let norm = &self.parameters.final_norm;
-            norm.backward(&mut tile.d_residual, &mut tile.final_norm, d_normed, &tile.residual);
+            norm.backward(tile.d_residual.fit(d_normed.len()), &mut tile.final_norm, d_normed, &tile.residual);
         });
         for tile in tiles.iter() {
             gradient.final_norm.add(&tile.final_norm);

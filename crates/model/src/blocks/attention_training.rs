@@ -1,13 +1,12 @@
 //! The attention block in training.
 
-use sinkscope_kernels::Float;
 use sinkscope_kernels::attention::{EntryGradients, Forward, Gradients, Look, Strided, StridedMut, attend_backward};
 use sinkscope_kernels::gate::gate_heads_backward;
 use sinkscope_kernels::simd::{add, add_columns};
+use sinkscope_kernels::{Buffer, Float};
 
 use super::{
-    AttendOptions, AttentionBlock, Finish, Gate, GradientTask, Norm, SinkLogits, TileContext, add_norm, fit,
-    input_backward,
+    AttendOptions, AttentionBlock, Finish, Gate, GradientTask, Norm, SinkLogits, TileContext, add_norm, input_backward,
 };
 use crate::architecture::GateSignal;
 
@@ -15,27 +14,27 @@ use crate::architecture::GateSignal;
 #[derive(Debug, Clone, Default)]
 pub struct AttentionTrace<F> {
     /// The residual before the block.
-    residual: Vec<F>,
+    residual: Buffer<F>,
     /// What queries and keys are made of: the residual after the input norm.
-    input: Vec<F>,
+    input: Buffer<F>,
     /// Queries and keys before their norms.
-    raw_queries: Vec<F>,
-    raw_keys: Vec<F>,
+    raw_queries: Buffer<F>,
+    raw_keys: Buffer<F>,
     /// Queries before rotation, where something reads them.
-    unrotated: Vec<F>,
-    queries: Vec<F>,
-    keys: Vec<F>,
-    values: Vec<F>,
+    unrotated: Buffer<F>,
+    queries: Buffer<F>,
+    keys: Buffer<F>,
+    values: Buffer<F>,
     /// rows x heads: the scores of the entry that stands for no key.
     entry: Vec<F>,
     /// By sequence, head and row.
     log_sum_exp: Vec<F>,
-    gates: Vec<F>,
-    heads: Vec<F>,
+    gates: Buffer<F>,
+    heads: Buffer<F>,
     /// The heads' outputs times their gates.
-    gated: Vec<F>,
+    gated: Buffer<F>,
     /// What the norm of the output or of the residual read.
-    before_norm: Vec<F>,
+    before_norm: Buffer<F>,
 }
 
 impl<F> AttentionTrace<F> {
@@ -48,17 +47,17 @@ impl<F> AttentionTrace<F> {
 /// What a tile's backward leaves for the gradients of weights, and its buffers.
 #[derive(Debug, Clone)]
 pub struct AttentionGradients<F> {
-    d_out: Vec<F>,
-    d_heads: Vec<F>,
-    d_gates: Vec<F>,
-    d_gated: Vec<F>,
-    d_queries: Vec<F>,
-    d_keys: Vec<F>,
-    d_values: Vec<F>,
+    d_out: Buffer<F>,
+    d_heads: Buffer<F>,
+    d_gates: Buffer<F>,
+    d_gated: Buffer<F>,
+    d_queries: Buffer<F>,
+    d_keys: Buffer<F>,
+    d_values: Buffer<F>,
     /// rows x heads.
-    d_entry: Vec<F>,
-    d_input: Vec<F>,
-    scratch: Vec<F>,
+    d_entry: Buffer<F>,
+    d_input: Buffer<F>,
+    scratch: Buffer<F>,
     input_norm: Option<Norm<F>>,
     query_norm: Option<Norm<F>>,
     key_norm: Option<Norm<F>>,
@@ -102,16 +101,16 @@ impl<F: Float> AttentionBlock<F> {
     pub fn gradients(&self) -> AttentionGradients<F> {
         let zeros = |values: &Vec<F>| vec![F::ZERO; values.len()];
         AttentionGradients {
-            d_out: Vec::new(),
-            d_heads: Vec::new(),
-            d_gates: Vec::new(),
-            d_gated: Vec::new(),
-            d_queries: Vec::new(),
-            d_keys: Vec::new(),
-            d_values: Vec::new(),
-            d_entry: Vec::new(),
-            d_input: Vec::new(),
-            scratch: Vec::new(),
+            d_out: Buffer::default(),
+            d_heads: Buffer::default(),
+            d_gates: Buffer::default(),
+            d_gated: Buffer::default(),
+            d_queries: Buffer::default(),
+            d_keys: Buffer::default(),
+            d_values: Buffer::default(),
+            d_entry: Buffer::default(),
+            d_input: Buffer::default(),
+            scratch: Buffer::default(),
             input_norm: self.input_norm.as_ref().map(Norm::zeros_like),
             query_norm: self.query_norm.as_ref().map(Norm::zeros_like),
             key_norm: self.key_norm.as_ref().map(Norm::zeros_like),
@@ -134,27 +133,27 @@ impl<F: Float> AttentionBlock<F> {
         let len = residual.len();
         let rows = len / self.output.outputs();
         let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
-        fit(&mut trace.residual, len).copy_from_slice(residual);
-        let input = fit(&mut trace.input, len);
+        trace.residual.fit(len).copy_from_slice(residual);
+        let input = trace.input.fit(len);
         match &self.input_norm {
             Some(norm) => norm.forward(input, residual),
             None => input.copy_from_slice(residual),
         }
-        let (queries, keys) = (fit(&mut trace.queries, rows * query_width), fit(&mut trace.keys, rows * key_width));
+        let (queries, keys) = (trace.queries.fit(rows * query_width), trace.keys.fit(rows * key_width));
         self.query.forward(queries, input);
         self.key.forward(keys, input);
-        self.project_values(input, residual, fit(&mut trace.values, rows * key_width));
+        self.project_values(input, residual, trace.values.fit(rows * key_width));
         for (norm, raw, values) in [
             (&self.query_norm, &mut trace.raw_queries, &mut *queries),
             (&self.key_norm, &mut trace.raw_keys, &mut *keys),
         ] {
             if let Some(norm) = norm {
-                fit(raw, values.len()).copy_from_slice(values);
+                raw.fit(values.len()).copy_from_slice(values);
                 norm.forward(values, raw);
             }
         }
         if self.key_value_bias.is_some() {
-            fit(&mut trace.unrotated, queries.len()).copy_from_slice(queries);
+            trace.unrotated.fit(queries.len()).copy_from_slice(queries);
         }
         trace.entry = self.entry_scores(queries);
         let sequences = rows / context.seq_len;
@@ -166,7 +165,7 @@ impl<F: Float> AttentionBlock<F> {
         }
         if let Some(gate) = &self.gate {
             let width = gate.weight.outputs() * context.seq_len;
-            let gates = fit(&mut trace.gates, sequences * width);
+            let gates = trace.gates.fit(sequences * width);
             for (sequence, gates) in gates.chunks_exact_mut(width).enumerate() {
                 let own = sequence * len / sequences..(sequence + 1) * len / sequences;
                 let embedding = context.embedding.get(own.clone()).unwrap_or_default();
@@ -175,11 +174,11 @@ impl<F: Float> AttentionBlock<F> {
         }
         self.attend_whole(context.seq_len, trace);
         if let Some(gate) = &self.gate {
-            let gated = fit(&mut trace.gated, trace.heads.len());
+            let gated = trace.gated.fit(trace.heads.len());
             gate.apply(gated, &trace.heads, &trace.gates, self.group.head_dim);
         }
         let mut out = std::mem::take(&mut trace.before_norm);
-        self.output.forward(fit(&mut out, len), trace.output_input());
+        self.output.forward(out.fit(len), trace.output_input());
         self.finish().forward(residual, &mut out, &mut buffers.scratch);
         trace.before_norm = out;
     }
@@ -198,13 +197,13 @@ impl<F: Float> AttentionBlock<F> {
         gradients: &mut AttentionGradients<F>,
     ) {
         let len = d_residual.len();
-        let d_out = fit(&mut gradients.d_out, len);
+        let d_out = gradients.d_out.fit(len);
         self.finish().backward(d_residual, d_out, gradients.output_norm.as_mut(), &trace.before_norm);
-        let d_heads = fit(&mut gradients.d_heads, trace.heads.len());
+        let d_heads = gradients.d_heads.fit(trace.heads.len());
         if let Some(gate) = &self.gate {
-            let d_gated = fit(&mut gradients.d_gated, trace.heads.len());
+            let d_gated = gradients.d_gated.fit(trace.heads.len());
             self.output.backward(d_gated, d_out, false);
-            let d_gates = fit(&mut gradients.d_gates, trace.gates.len());
+            let d_gates = gradients.d_gates.fit(trace.gates.len());
             let (width, head_dim, granularity) = (self.query.outputs(), self.group.head_dim, gate.granularity.into());
             gate_heads_backward(d_heads, d_gates, d_gated, &trace.heads, &trace.gates, width, head_dim, granularity);
         } else {
@@ -225,11 +224,11 @@ impl<F: Float> AttentionBlock<F> {
             (&self.key_norm, &mut gradients.key_norm, &mut *d_keys, &trace.raw_keys),
         ] {
             if let (Some(norm), Some(gradient)) = (norm, gradient) {
-                norm.backward(fit(scratch, values.len()), gradient, values, raw);
+                norm.backward(scratch.fit(values.len()), gradient, values, raw);
                 std::mem::swap(scratch, values);
             }
         }
-        let d_input = fit(d_input, len);
+        let d_input = d_input.fit(len);
         self.query.backward(d_input, d_queries, false);
         self.key.backward(d_input, d_keys, true);
         if self.value_reads_residual {
@@ -252,7 +251,7 @@ impl<F: Float> AttentionBlock<F> {
         let heads = self.kv_heads * self.group.queries_per_key;
         let head_dim = self.group.head_dim;
         let queries = trace.unrotated.chunks_exact(head_dim).zip(gradients.d_queries.chunks_exact_mut(head_dim));
-        for (index, ((query, d_query), &d_score)) in queries.zip(&gradients.d_entry).enumerate() {
+        for (index, ((query, d_query), &d_score)) in queries.zip(gradients.d_entry.iter()).enumerate() {
             let group = index % heads / self.group.queries_per_key;
             let own = group * head_dim..(group + 1) * head_dim;
             let d_dot = d_score * self.group.scale;
@@ -349,7 +348,7 @@ impl<F: Float> AttentionBlock<F> {
         let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         let heads = self.kv_heads * self.group.queries_per_key;
         let rows = trace.queries.len() / query_width;
-        fit(&mut trace.heads, rows * query_width);
+        trace.heads.fit(rows * query_width);
         trace.log_sum_exp.clear();
         for first in (0..rows).step_by(seq_len) {
             let (query, key) = (first * query_width, first * key_width);
@@ -378,10 +377,10 @@ impl<F: Float> AttentionBlock<F> {
         let (head_dim, grouped) = (self.group.head_dim, self.group.queries_per_key);
         let heads = self.kv_heads * grouped;
         let rows = trace.queries.len() / query_width;
-        let d_queries = fit(&mut gradients.d_queries, trace.queries.len());
-        let d_keys = fit(&mut gradients.d_keys, trace.keys.len());
-        let d_values = fit(&mut gradients.d_values, trace.values.len());
-        let d_entry = fit(&mut gradients.d_entry, trace.entry.len());
+        let d_queries = gradients.d_queries.fit(trace.queries.len());
+        let d_keys = gradients.d_keys.fit(trace.keys.len());
+        let d_values = gradients.d_values.fit(trace.values.len());
+        let d_entry = gradients.d_entry.fit(trace.entry.len());
         let mut bias = gradients.bias.as_mut();
         for first in (0..rows).step_by(seq_len) {
             let options = AttendOptions {

@@ -1,33 +1,33 @@
 //! The feed-forward block in training.
 
-use sinkscope_kernels::Float;
 use sinkscope_kernels::activation::{activate, activate_backward, activate_gated_backward, activate_gated_into};
+use sinkscope_kernels::{Buffer, Float};
 
-use super::{FeedForwardBlock, Finish, GradientTask, Norm, add_norm, fit, input_backward};
+use super::{FeedForwardBlock, Finish, GradientTask, Norm, add_norm, input_backward};
 
 /// What the backward needs of a tile's forward.
 #[derive(Debug, Clone, Default)]
 pub struct FeedForwardTrace<F> {
     /// The residual before the block.
-    residual: Vec<F>,
+    residual: Buffer<F>,
     /// What the matrices read: the residual after the input norm.
-    input: Vec<F>,
-    gate: Vec<F>,
-    up: Vec<F>,
+    input: Buffer<F>,
+    gate: Buffer<F>,
+    up: Buffer<F>,
     /// What the norm of the output or of the residual read.
-    before_norm: Vec<F>,
+    before_norm: Buffer<F>,
 }
 
 /// What a tile's backward leaves for the gradients of weights, and its buffers.
 #[derive(Debug, Clone)]
 pub struct FeedForwardGradients<F> {
-    hidden: Vec<F>,
-    d_hidden: Vec<F>,
-    d_gate: Vec<F>,
-    d_up: Vec<F>,
-    d_out: Vec<F>,
-    d_input: Vec<F>,
-    scratch: Vec<F>,
+    hidden: Buffer<F>,
+    d_hidden: Buffer<F>,
+    d_gate: Buffer<F>,
+    d_up: Buffer<F>,
+    d_out: Buffer<F>,
+    d_input: Buffer<F>,
+    scratch: Buffer<F>,
     input_norm: Option<Norm<F>>,
     output_norm: Option<Norm<F>>,
 }
@@ -56,13 +56,13 @@ impl<F: Float> FeedForwardBlock<F> {
     /// Buffers for the backward of a tile.
     pub fn gradients(&self) -> FeedForwardGradients<F> {
         FeedForwardGradients {
-            hidden: Vec::new(),
-            d_hidden: Vec::new(),
-            d_gate: Vec::new(),
-            d_up: Vec::new(),
-            d_out: Vec::new(),
-            d_input: Vec::new(),
-            scratch: Vec::new(),
+            hidden: Buffer::default(),
+            d_hidden: Buffer::default(),
+            d_gate: Buffer::default(),
+            d_up: Buffer::default(),
+            d_out: Buffer::default(),
+            d_input: Buffer::default(),
+            scratch: Buffer::default(),
             input_norm: self.input_norm.as_ref().map(Norm::zeros_like),
             output_norm: self.output_norm.as_ref().map(Norm::zeros_like),
         }
@@ -76,16 +76,16 @@ impl<F: Float> FeedForwardBlock<F> {
         let Some(down) = &self.down else { return };
         let len = residual.len();
         let hidden = len / down.outputs() * self.hidden();
-        fit(&mut trace.residual, len).copy_from_slice(residual);
-        let input = fit(&mut trace.input, len);
+        trace.residual.fit(len).copy_from_slice(residual);
+        let input = trace.input.fit(len);
         match &self.input_norm {
             Some(norm) => norm.forward(input, residual),
             None => input.copy_from_slice(residual),
         }
-        let up = fit(&mut trace.up, if self.up.is_some() { hidden } else { 0 });
-        self.project(input, fit(&mut trace.gate, hidden), up);
-        let out = fit(&mut trace.before_norm, len);
-        let activations = fit(&mut buffers.hidden, hidden);
+        let up = trace.up.fit(if self.up.is_some() { hidden } else { 0 });
+        self.project(input, trace.gate.fit(hidden), up);
+        let out = trace.before_norm.fit(len);
+        let activations = buffers.hidden.fit(hidden);
         if self.up.is_some() {
             activate_gated_into(self.activation, activations, &trace.gate, up);
         } else {
@@ -103,16 +103,16 @@ impl<F: Float> FeedForwardBlock<F> {
     pub fn backward(&self, d_residual: &mut [F], trace: &FeedForwardTrace<F>, gradients: &mut FeedForwardGradients<F>) {
         let Some(down) = &self.down else { return };
         let len = d_residual.len();
-        let d_out = fit(&mut gradients.d_out, len);
+        let d_out = gradients.d_out.fit(len);
         self.finish().backward(d_residual, d_out, gradients.output_norm.as_mut(), &trace.before_norm);
-        let d_input = fit(&mut gradients.d_input, len);
+        let d_input = gradients.d_input.fit(len);
         if let Some(gate) = &self.gate {
             let hidden = trace.gate.len();
-            let d_hidden = fit(&mut gradients.d_hidden, hidden);
+            let d_hidden = gradients.d_hidden.fit(hidden);
             down.backward(d_hidden, d_out, false);
-            let (d_gate, activations) = (fit(&mut gradients.d_gate, hidden), fit(&mut gradients.hidden, hidden));
+            let (d_gate, activations) = (gradients.d_gate.fit(hidden), gradients.hidden.fit(hidden));
             if let Some(up) = &self.up {
-                let d_up = fit(&mut gradients.d_up, hidden);
+                let d_up = gradients.d_up.fit(hidden);
                 let (gates, ups) = (&trace.gate, &trace.up);
                 activate_gated_backward(self.activation, d_gate, d_up, activations, d_hidden, gates, ups);
                 up.backward(d_input, d_up, false);

@@ -16,9 +16,9 @@ pub use feed_forward::FeedForwardBlock;
 pub use feed_forward_training::{FeedForwardGradients, FeedForwardTrace};
 pub use norm::Norm;
 
-use sinkscope_kernels::Float;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::add;
+use sinkscope_kernels::{Buffer, Float};
 
 use crate::linear::Linear;
 
@@ -80,12 +80,6 @@ pub struct TileContext<'a, F> {
     pub embedding: &'a [F],
 }
 
-/// Makes a buffer as long as `len`; what it holds is left over.
-fn fit<F: Float>(buffer: &mut Vec<F>, len: usize) -> &mut [F] {
-    buffer.resize(len, F::ZERO);
-    buffer
-}
-
 /// Where a block normalises what it leaves.
 struct Finish<'a, F> {
     norm: Option<&'a Norm<F>>,
@@ -95,7 +89,7 @@ struct Finish<'a, F> {
 
 impl<F: Float> Finish<'_, F> {
     /// Adds a block's output to the residual; `out` becomes what the norm read.
-    fn forward(&self, residual: &mut [F], out: &mut [F], scratch: &mut Vec<F>) {
+    fn forward(&self, residual: &mut [F], out: &mut [F], scratch: &mut Buffer<F>) {
         match self.norm {
             None => add(residual, out),
             Some(norm) if self.post => {
@@ -104,7 +98,7 @@ impl<F: Float> Finish<'_, F> {
                 norm.forward(residual, out);
             }
             Some(norm) => {
-                let normalised = fit(scratch, out.len());
+                let normalised = scratch.fit(out.len());
                 norm.forward(normalised, out);
                 add(residual, normalised);
             }
@@ -133,11 +127,11 @@ fn input_backward<F: Float>(
     d_residual: &mut [F],
     d_input: &[F],
     residual: &[F],
-    scratch: &mut Vec<F>,
+    scratch: &mut Buffer<F>,
 ) {
     match (norm, gradient) {
         (Some(norm), Some(gradient)) => {
-            let through = fit(scratch, d_input.len());
+            let through = scratch.fit(d_input.len());
             norm.backward(through, gradient, d_input, residual);
             add(d_residual, through);
         }
