@@ -37,6 +37,8 @@ impl<F: Float> Buffer<F> {
     /// As many values as are asked for: what was left in them, or 0.
     pub fn fit(&mut self, len: usize) -> &mut [F] {
         if self.first + len > self.values.len() {
+            // Given back before more is asked for.
+            self.values = Vec::new();
             self.values = vec![F::ZERO; len + Self::OF_LINE];
             self.first = line_begins(&self.values);
         }
