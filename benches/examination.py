@@ -75,9 +75,10 @@ def main():
             tokens = directory / f"{shape}.json"
             tokens.write_text(json.dumps({"tokens": ids}))
             runs = {name: [] for name in contenders}
+            order = random.Random(0)
             for _ in range(arguments.rounds):
-                for name, contender in contenders.items():
-                    runs[name].append(contender(arguments.model, tokens, directory))
+                for name in order.sample(list(contenders), len(contenders)):
+                    runs[name].append(contenders[name](arguments.model, tokens, directory))
             for name, of in runs.items():
                 first = runs["sinkscope"][0]
                 # One head more or less: f32 noise at the threshold. bf16 is noisier.

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
@@ -92,10 +93,10 @@ def main():
     for contender in contenders:
         contender.turn()
         contender.seconds.clear()
-    # Each begins a round in its turn, so that none always follows the same other.
-    for first in range(arguments.rounds):
-        first %= len(contenders)
-        for contender in contenders[first:] + contenders[:first]:
+    order = random.Random(0)
+    for _ in range(arguments.rounds):
+        # In another order each round, so that none always follows the same other.
+        for contender in order.sample(contenders, len(contenders)):
             contender.turn()
     times = [contender.finish() for contender in contenders]
     if arguments.variants:

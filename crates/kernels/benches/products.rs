@@ -16,6 +16,7 @@
 use std::time::Instant;
 
 use rayon::prelude::*;
+use sinkscope_kernels::Buffer;
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, PackedRight, Precision, matmul, matmul_packed};
 use sinkscope_kernels::peak;
 
@@ -25,14 +26,16 @@ const OPERATIONS: f64 = 4e10;
 /// Tries of a comparison.
 const TRIES: usize = 60;
 
-fn values(count: usize) -> Vec<f32> {
-    (0..count).map(|index| (index % 17) as f32 - 8.0).collect()
+fn values(count: usize) -> Buffer<f32> {
+    let mut values = Buffer::zeros(count);
+    values.iter_mut().enumerate().for_each(|(index, value)| *value = (index % 17) as f32 - 8.0);
+    values
 }
 
 fn rate(rows: usize, inner: usize, columns: usize) -> f64 {
     let (left, right) = (values(rows * inner), values(inner * columns));
     let right = PackedRight::in_parallel(Precision::Highest, Matrix::new(&right, inner, columns));
-    let mut out = vec![0.0; rows * columns];
+    let mut out = Buffer::zeros(rows * columns);
     let operations = (2 * rows * inner * columns) as f64;
     let repeats = (OPERATIONS / operations).ceil() as usize;
     let mut run = || {
@@ -55,7 +58,7 @@ fn compare(rows: usize, inner: usize, columns: usize) {
     let (left, right) = (values(rows * inner), values(inner * columns));
     let packed = PackedRight::new(Precision::Highest, Matrix::new(&right, inner, columns));
     let high = PackedRight::new(Precision::High, Matrix::new(&right, inner, columns));
-    let mut out = vec![0.0; rows * columns];
+    let mut out = Buffer::zeros(rows * columns);
     let a = Matrix::new(&left, rows, inner);
     let b = Matrix::new(&right, inner, columns);
     let a_turned = Matrix::new(&left, inner, rows).transposed();

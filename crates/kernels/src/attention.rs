@@ -237,12 +237,12 @@ fn scatter<F: Float>(stacked: &[F], group: &HeadGroup<F>, tile: &Tile, out: &mut
 /// Stacks the heads' rows, times `factor`: (head, row) x head_dim.
 fn gather<F: Float>(stacked: &mut Buffer<F>, group: &HeadGroup<F>, tile: &Tile, rows: Strided<'_, F>, factor: F) {
     let width = group.head_dim;
-    let stacked = stacked.fit(group.queries_per_key * tile.rows * width);
-    for (stacked, values) in stacked.chunks_exact_mut(width).enumerate() {
-        let (head, row) = (stacked / tile.rows, tile.row + stacked % tile.rows);
+    let out = stacked.fit(group.queries_per_key * tile.rows * width);
+    for (index, out) in out.chunks_exact_mut(width).enumerate() {
+        let (head, row) = (index / tile.rows, tile.row + index % tile.rows);
         let at = row * rows.row_stride + head * width;
-        for (value, &row) in values.iter_mut().zip(&rows.data[at..at + width]) {
-            *value = row * factor;
+        for (out, &value) in out.iter_mut().zip(&rows.data[at..at + width]) {
+            *out = value * factor;
         }
     }
 }

@@ -11,8 +11,8 @@ const LINE: usize = 64;
 /// long, and what the allocator gives large vectors begins sixteen bytes after a line.
 ///
 /// # Memory
-/// The most values that were ever asked for, and one line more: an allocator that is asked for aligned blocks of many sizes
-/// rounds them apart, and the process grows.
+/// That of as many values as were ever asked for, and of half as many again where requests grow. It is asked for unaligned, with
+/// a line to spare: an allocator that is asked for aligned blocks of many sizes rounds them apart, and the process grows.
 #[derive(Debug)]
 pub struct Buffer<F> {
     values: Vec<F>,
@@ -34,9 +34,10 @@ impl<F: Float> Buffer<F> {
         buffer
     }
 
-    /// As many values as are asked for: what was left in them, or 0.
+    /// As many values as are asked for, with anything in them; in a new buffer, 0.
     pub fn fit(&mut self, len: usize) -> &mut [F] {
         if self.first + len > self.values.len() {
+            let len = len.max(self.values.len() / 2 * 3);
             // Given back before more is asked for.
             self.values = Vec::new();
             self.values = vec![F::ZERO; len + Self::OF_LINE];
@@ -60,6 +61,7 @@ impl<F> Default for Buffer<F> {
 
 impl<F: Clone> Clone for Buffer<F> {
     fn clone(&self) -> Self {
+        // Only `F: Clone` may be asked for, or types that hold buffers could not derive it: there is no zero to begin with.
         let Some(any) = self.iter().next() else { return Self::default() };
         let mut values = Vec::with_capacity(self.len + Self::OF_LINE);
         let first = line_begins(&values);
@@ -107,11 +109,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_stays_until_more_is_asked_for_than_ever() {
-        let mut buffer = Buffer::<f32>::zeros(40);
-        assert_eq!(buffer[..], [0.0; 40]);
-        buffer.fill(1.0);
-        assert_eq!(buffer.fit(8), [1.0; 8]);
-        assert_eq!(buffer.fit(40), [1.0; 40]);
+    fn memory_is_asked_for_anew_only_when_it_is_too_small_and_then_grows_by_half() {
+        let mut buffer = Buffer::<f32>::zeros(400);
+        assert_eq!(buffer[..], [0.0; 400]);
+        let at = buffer.as_ptr();
+        assert_eq!(buffer.fit(8).as_ptr(), at);
+        assert_eq!(buffer.fit(400).as_ptr(), at);
+        let at = buffer.fit(450).as_ptr();
+        assert_eq!(buffer.fit(600).as_ptr(), at);
     }
 }

@@ -18,19 +18,13 @@ const CHUNK_ROWS: usize = 64;
 const GRADIENT_ROWS: usize = 128;
 
 /// What the head reads and leaves, kept from one step to the next.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Buffers<F> {
     normed: Buffer<F>,
     d_normed: Buffer<F>,
     logits: Buffer<F>,
     /// The embedding turned round, where it is the head too.
     tied: Option<Linear<F>>,
-}
-
-impl<F> Default for Buffers<F> {
-    fn default() -> Self {
-        Self { normed: Buffer::default(), d_normed: Buffer::default(), logits: Buffer::default(), tied: None }
-    }
 }
 
 impl<F: Float> Buffers<F> {

@@ -218,8 +218,7 @@ impl<F: Float> Network<F> {
             }
         }
         if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
-            embedding.clear();
-            embedding.extend_from_slice(&tile.residual);
+            tile.residual[..].clone_into(embedding);
             tile.d_embedding.clear();
             tile.d_embedding.resize(tile.residual.len(), F::ZERO);
         }

@@ -176,6 +176,28 @@ fn gradients_of_every_variant_agree_with_central_differences() {
     }
 }
 
+#[test]
+fn a_workspace_that_was_used_gives_the_bits_of_a_new_one() {
+    for (name, a) in variants() {
+        let batch = batch(&a);
+        let mut other = batch.clone();
+        other.inputs.reverse();
+        other.targets.rotate_left(1);
+        let network: Network<f32> = network(&a);
+        let (_, new) = gradient(&network, &batch);
+        let mut workspace = network.workspace(batch.sequences, batch.seq_len);
+        network.add_gradient(&other, 0.5, &mut workspace).expect("a batch that fits");
+        workspace.gradient.values_mut().into_iter().for_each(|values| values.fill(0.0));
+        network.add_gradient(&batch, 0.5, &mut workspace).expect("a batch that fits");
+        for ((used, new), info) in
+            workspace.gradient.values_mut().into_iter().zip(&new).zip(network.parameters.clone().inventory(&a))
+        {
+            let bits = used.iter().map(|&value| f64::from(value).to_bits()).eq(new.iter().map(|value| value.to_bits()));
+            assert!(bits, "{name}: {}", info.name);
+        }
+    }
+}
+
 /// By tensor and of all together. Measured with AMX, at most: 4e-5 and 3.2e-5, 4.2e-4 and 2.3e-4, 0.31 and 0.25 (these weights are
 /// large).
 #[test]

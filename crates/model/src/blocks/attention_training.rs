@@ -45,7 +45,7 @@ impl<F> AttentionTrace<F> {
 }
 
 /// What a tile's backward leaves for the gradients of weights, and its buffers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AttentionGradients<F> {
     d_out: Buffer<F>,
     d_heads: Buffer<F>,
@@ -101,21 +101,12 @@ impl<F: Float> AttentionBlock<F> {
     pub fn gradients(&self) -> AttentionGradients<F> {
         let zeros = |values: &Vec<F>| vec![F::ZERO; values.len()];
         AttentionGradients {
-            d_out: Buffer::default(),
-            d_heads: Buffer::default(),
-            d_gates: Buffer::default(),
-            d_gated: Buffer::default(),
-            d_queries: Buffer::default(),
-            d_keys: Buffer::default(),
-            d_values: Buffer::default(),
-            d_entry: Buffer::default(),
-            d_input: Buffer::default(),
-            scratch: Buffer::default(),
             input_norm: self.input_norm.as_ref().map(Norm::zeros_like),
             query_norm: self.query_norm.as_ref().map(Norm::zeros_like),
             key_norm: self.key_norm.as_ref().map(Norm::zeros_like),
             output_norm: self.output_norm.as_ref().map(Norm::zeros_like),
             bias: self.key_value_bias.as_ref().map(|(key, value)| (zeros(key), zeros(value))),
+            ..AttentionGradients::default()
         }
     }
 

@@ -19,7 +19,7 @@ pub struct FeedForwardTrace<F> {
 }
 
 /// What a tile's backward leaves for the gradients of weights, and its buffers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct FeedForwardGradients<F> {
     hidden: Buffer<F>,
     d_hidden: Buffer<F>,
@@ -56,15 +56,9 @@ impl<F: Float> FeedForwardBlock<F> {
     /// Buffers for the backward of a tile.
     pub fn gradients(&self) -> FeedForwardGradients<F> {
         FeedForwardGradients {
-            hidden: Buffer::default(),
-            d_hidden: Buffer::default(),
-            d_gate: Buffer::default(),
-            d_up: Buffer::default(),
-            d_out: Buffer::default(),
-            d_input: Buffer::default(),
-            scratch: Buffer::default(),
             input_norm: self.input_norm.as_ref().map(Norm::zeros_like),
             output_norm: self.output_norm.as_ref().map(Norm::zeros_like),
+            ..FeedForwardGradients::default()
         }
     }
 
