@@ -2,9 +2,9 @@
 
     cargo build --release && python benches/examination.py MODEL.gguf [--rounds R] [--shapes 64x64,4x1024,1x2048] [--short]
 
-Every contender runs in a process of its own, in turn, R rounds; the medians and their ratios are printed as the table of
-BENCHMARKS.md. The tokens/s of all are of the pass alone (sinkscope's decodes the weights; the yardstick's are decoded
-before its clock starts). The sink ratios and NLL of all must agree (those of precision medium within a hundredth and a
+Every contender runs in a process of its own, R rounds, each in another order; the medians and their ratios are printed as
+the table of BENCHMARKS.md. The tokens/s of all are of the pass alone (sinkscope's decodes the weights; the yardstick's are
+decoded before its clock starts). The sink ratios and NLL of all must agree (those of precision medium within a hundredth and a
 thousandth), or the run fails. Needs what the yardstick needs.
 """
 

@@ -4,9 +4,9 @@
     python benches/training.py [--rounds R] [--variants]
 
 Shape: d 256, 6 layers, 4 heads of 64, d_ffn 688, vocabulary 4096, batch 8 x 256 tokens. Every contender is a process of its
-own that waits its turn; in each round each does two steps. Printed are medians and the medians of ratios, and the largest
-resident size of each process. sinkscope runs in every precision. With --variants, design choices of the recipes beside the
-baseline, by unit of arithmetic. Needs torch.
+own that waits its turn; in each round, in another order, each does two steps. Printed are medians and the medians of ratios,
+and the largest resident size of each process. sinkscope runs in every precision. With --variants, design choices of the
+recipes beside the baseline, by unit of arithmetic. Needs torch.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def main():
         contender.seconds.clear()
     order = random.Random(0)
     for _ in range(arguments.rounds):
-        # In another order each round, so that none always follows the same other.
+        # So that none always follows the same other.
         for contender in order.sample(contenders, len(contenders)):
             contender.turn()
     times = [contender.finish() for contender in contenders]

@@ -63,7 +63,7 @@ pub struct Workspace<F> {
     ropes: Vec<RopeTable<F>>,
     tiles: Vec<Tile<F>>,
     /// By tile: the residual before the first block, if gates depend on it.
-    embeddings: Vec<Vec<F>>,
+    embeddings: Vec<Buffer<F>>,
     /// By tile and layer.
     traces: Vec<Vec<(AttentionTrace<F>, FeedForwardTrace<F>)>>,
     /// By tile, of layers with an even number and of the others: while one layer goes backwards, the gradients of the other's
@@ -82,7 +82,7 @@ struct Tile<F> {
     residual: Buffer<F>,
     d_residual: Buffer<F>,
     /// Gradient of the residual before the first block from gates.
-    d_embedding: Vec<F>,
+    d_embedding: Buffer<F>,
     final_norm: Norm<F>,
 }
 
@@ -120,7 +120,7 @@ impl<F: Float> Network<F> {
             rows: first * seq_len..(first + per_tile).min(sequences) * seq_len,
             residual: Buffer::default(),
             d_residual: Buffer::default(),
-            d_embedding: Vec::new(),
+            d_embedding: Buffer::default(),
             final_norm: self.parameters.final_norm.zeros_like(),
         };
         let count = starts.len();
@@ -130,7 +130,7 @@ impl<F: Float> Network<F> {
             shape: (sequences, seq_len),
             ropes: self.architecture.rope_tables(seq_len),
             tiles: starts.map(tile).collect(),
-            embeddings: vec![Vec::new(); count],
+            embeddings: vec![Buffer::default(); count],
             traces: vec![vec![Default::default(); self.architecture.layers.len()]; count],
             buffers: [buffers.clone(), buffers],
             head: head::Buffers::default(),
@@ -202,7 +202,7 @@ impl<F: Float> Network<F> {
         TileContext { seq_len, rope: ropes.get(self.architecture.layers[layer].rope), embedding }
     }
 
-    fn embed(&self, batch: &Batch, tile: &mut Tile<F>, embedding: &mut Vec<F>) {
+    fn embed(&self, batch: &Batch, tile: &mut Tile<F>, embedding: &mut Buffer<F>) {
         let a = &self.architecture;
         let d = a.d_model;
         let ids = &batch.inputs[tile.rows.clone()];
@@ -218,9 +218,8 @@ impl<F: Float> Network<F> {
             }
         }
         if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
-            tile.residual[..].clone_into(embedding);
-            tile.d_embedding.clear();
-            tile.d_embedding.resize(tile.residual.len(), F::ZERO);
+            embedding.fit(tile.residual.len()).copy_from_slice(&tile.residual);
+            tile.d_embedding.fit(tile.residual.len()).fill(F::ZERO);
         }
     }
 
