@@ -9,6 +9,8 @@ use crate::ModelError;
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const SINGLE: &str = "model.safetensors";
+/// What describes an adapter (LoRA and its like) of another model.
+const ADAPTER: &str = "adapter_config.json";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// What a directory holds.
@@ -142,6 +144,14 @@ fn no_weights_hint(folder: &Path) -> Option<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
+    if names.iter().any(|name| name == ADAPTER) {
+        let base = read_json::<serde_json::Value>(&folder.join(ADAPTER)).ok();
+        let base = base.as_ref().and_then(|adapter| adapter.get("base_model_name_or_path")?.as_str());
+        return Some(format!(
+            "it holds an adapter of {}, not a model: merge the two first (in PEFT, merge_and_unload and save_pretrained)",
+            base.unwrap_or("another model")
+        ));
+    }
     let ending = |endings: &[&str]| names.iter().find(|name| endings.iter().any(|ending| name.ends_with(ending)));
     if let Some(gguf) = ending(&[".gguf"]) {
         return Some(format!("to examine {gguf}, give the path of the file itself"));

@@ -54,7 +54,7 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
         .text("general.architecture")
         .ok_or_else(|| ModelError::malformed(path, "key `general.architecture` is missing; it names the family"))?;
     if !SUPPORTED.contains(&family) {
-        return Err(unsupported_family(path, family, SUPPORTED));
+        return Err(unsupported_family(path, &format!("`{family}`"), SUPPORTED));
     }
     let keys = Keys { metadata, family, path };
     let gemma = family.starts_with("gemma");

@@ -125,7 +125,8 @@ fn from_config(config: &Value, path: &Path, stored: &Stored<'_>, allowed: &[Stri
         return Err(ModelError::malformed(path, "field `model_type` is missing; it names the family"));
     };
     let Some(family) = FAMILIES.iter().find(|family| family.name == name) else {
-        return Err(unsupported_family(path, name, &FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>()));
+        let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+        return Err(unsupported_family(path, &format!("`{name}`{}", kind_of_model(config)), &names));
     };
     let class_has_head = family.check_classes(&fields, allowed)?;
     family.check_code(&fields, allowed)?;
@@ -197,8 +198,20 @@ fn description_path(checkpoint: &Checkpoint) -> std::path::PathBuf {
     }
 }
 
+/// What a model of another family is, where its configuration tells, as part of a message.
+fn kind_of_model(config: &Value) -> &'static str {
+    let experts = ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
+    let has_experts = |config: &Value| experts.iter().any(|key| config.get(key).and_then(Value::as_u64) > Some(0));
+    let text = config.get("text_config").unwrap_or(&Value::Null);
+    match () {
+        () if has_experts(config) || has_experts(text) => ", a mixture of experts,",
+        () if config.get("is_encoder_decoder") == Some(&Value::Bool(true)) => ", an encoder with a decoder,",
+        () => "",
+    }
+}
+
 fn unsupported_family(path: &Path, family: &str, supported: &[&str]) -> ModelError {
-    ModelError::unsupported(path, format!("family `{family}` is not supported; supported: {}", supported.join(", ")))
+    ModelError::unsupported(path, format!("family {family} is not supported; supported: {}", supported.join(", ")))
 }
 
 #[cfg(test)]

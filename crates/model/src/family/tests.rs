@@ -271,3 +271,47 @@ fn rope_scaling_in_one_form_or_the_other() {
         assert!(message.contains(named), "{change}: {message}");
     }
 }
+
+/// Published configurations that are refused, and the key that is the reason.
+const REFUSED: &[(&str, &str)] = &[
+    // Pruned with code of its own.
+    ("Llama-2-7b-hf-P10 (pruned)", "sparsity"),
+    ("shaojintian/complexFormer", "k_codes"),
+    // Quantised when they are loaded.
+    ("Rajesh-Nair/llm-text2sql-finetuning (merged, 4 bits)", "quantization_config"),
+    ("unsloth/llama-3-8b-Instruct-bnb-4bit", "quantization_config"),
+    ("ttotdev/slm-prototype (mlx, 4 bits)", "quantization"),
+    ("pphothidaen/HoroConsultant (mlx, 4 bits)", "quantization"),
+    ("Qwen/Qwen1.5-14B-Chat-GPTQ-Int4", "gptq"),
+    // Runs code of its own.
+    ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B (with remote code)", "auto_map"),
+];
+
+#[test]
+fn no_published_configuration_is_refused_for_junk() {
+    let published = std::fs::read(fixtures().join("published_configs.json")).expect("a fixture");
+    let published: Vec<Value> = serde_json::from_slice(&published).expect("JSON");
+    assert!(published.len() >= 100, "{}", published.len());
+    let mut refused = Vec::new();
+    let mut wrong = Vec::new();
+    for entry in &published {
+        let name = entry["name"].as_str().expect("a name");
+        let expected = REFUSED.iter().find(|(refused, _)| *refused == name);
+        match (architecture(&entry["config"]), expected) {
+            (Ok(_), None) => {}
+            (Ok(_), Some(_)) => wrong.push(format!("{name} is not refused")),
+            (Err(message), Some((_, named))) if message.contains(named) => refused.push(name),
+            (Err(message), _) => wrong.push(format!("{name}: {message}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(refused.len(), REFUSED.len());
+}
+
+#[test]
+fn other_families_are_called_what_they_are() {
+    let mixture = architecture(&json!({"model_type": "mixtral", "num_local_experts": 8})).expect_err("a mixture");
+    assert!(mixture.contains("family `mixtral`, a mixture of experts, is not supported"), "{mixture}");
+    let other = architecture(&json!({"model_type": "mamba"})).expect_err("another family");
+    assert!(other.contains("family `mamba` is not supported; supported: llama, mistral"), "{other}");
+}
