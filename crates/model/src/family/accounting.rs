@@ -31,7 +31,7 @@ pub(super) enum Only {
 }
 
 impl Only {
-    fn allows(self, value: &Value) -> bool {
+    pub(super) fn allows(self, value: &Value) -> bool {
         match self {
             Self::Any => true,
             Self::Off => match value {
@@ -100,18 +100,14 @@ pub(super) const COMMON: &[Inert] = &[
     any("transformers.js_config", STAMP),
     any("unsloth_version", STAMP),
     any("unsloth_fixed", STAMP),
-    any("unsloth_optimized", STAMP),
     any("model_max_length", TOKENS),
     any("tokenizer_class", TOKENS),
-    any("tokenizer_model_max_length", TOKENS),
-    any("tokenizer_padding_side", TOKENS),
     any("bos_token_id", TOKENS),
     any("eos_token_id", TOKENS),
     any("pad_token_id", TOKENS),
     any("unk_token_id", TOKENS),
     any("sep_token_id", TOKENS),
     any("decoder_start_token_id", TOKENS),
-    any("ignore_index", TRAINING),
     any("loss_type", TRAINING),
     any("custom_pipeline", GENERATION),
     any("custom_pipelines", GENERATION),
@@ -131,7 +127,6 @@ pub(super) const COMMON: &[Inert] = &[
     any("classifier_dropout", DROPOUT),
     any("classifier_dropout_prob", DROPOUT),
     any("gradient_checkpointing", TRAINING),
-    any("use_reentrant", TRAINING),
     any("return_dict", OUTPUT),
     any("output_hidden_states", OUTPUT),
     any("output_attentions", OUTPUT),
@@ -143,8 +138,6 @@ pub(super) const COMMON: &[Inert] = &[
     any("_attn_implementation_autoset", KERNEL),
     any("_flash_attn_2_enabled", KERNEL),
     any("use_flash_attention_2", KERNEL),
-    any("use_flash_attn", KERNEL),
-    any("flash_attention", KERNEL),
     any("pretraining_tp", "how products were cut in training: the same values but for rounding"),
     any("chunk_size_feed_forward", "how many rows a feed-forward block takes at a time: the same values"),
     any("id2label", LABELS),
@@ -155,7 +148,6 @@ pub(super) const COMMON: &[Inert] = &[
     any("task_specific_params", GENERATION),
     any("max_length", GENERATION),
     any("min_length", GENERATION),
-    any("max_new_tokens", GENERATION),
     any("do_sample", GENERATION),
     any("early_stopping", GENERATION),
     any("num_beams", GENERATION),

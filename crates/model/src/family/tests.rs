@@ -324,3 +324,63 @@ fn other_families_are_called_what_they_are() {
     let other = architecture(&json!({"model_type": "mamba"})).expect_err("another family");
     assert!(other.contains("family `mamba` is not supported; supported: llama, mistral"), "{other}");
 }
+
+fn fixture(name: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(fixtures().join(name)).expect("a fixture")).expect("JSON")
+}
+
+/// Keys of transformers' configuration classes that are neither read nor inert: each is refused.
+const REFUSED_KEYS: &[&str] = &["per_layer_config"];
+
+/// `scripts/config_keys.py` lists the keys of the classes.
+#[test]
+fn every_key_of_transformers_classes_is_read_or_inert_or_refused() {
+    let listed = fixture("config_keys.json");
+    let names = |value: &Value| -> Vec<String> {
+        match value {
+            Value::Object(keys) => keys.keys().cloned().collect(),
+            Value::Array(keys) => keys.iter().map(|key| key.as_str().expect("a name").to_owned()).collect(),
+            other => panic!("{other}"),
+        }
+    };
+    let common: Vec<String> = ["base", "also", "generation"].iter().flat_map(|part| names(&listed[*part])).collect();
+    for (family, class) in listed["families"].as_object().expect("families") {
+        let (config, prefix) = match &family[..] {
+            "gemma3" => (json!({"model_type": "gemma3", "text_config": {}}), ""),
+            family => (plain(family), ""),
+        };
+        let read = asked(&config);
+        let entry = FAMILIES.iter().find(|entry| entry.name == family).expect("supported");
+        for key in names(&class["keys"]).into_iter().chain(common.clone()) {
+            let name = format!("{prefix}{key}");
+            let inert = entry.inert.iter().chain(super::accounting::COMMON).any(|inert| inert.key == name);
+            let refused = REFUSED_KEYS.contains(&&key[..]);
+            // Of no family with rotary embeddings of another form, or without any.
+            let rotary = ["rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor"].contains(&&key[..])
+                && ["gpt2", "gemma3"].contains(&&family[..]);
+            assert!(read.contains(&name) || inert || refused || rotary, "{family}: {key}");
+        }
+    }
+    for key in REFUSED_KEYS {
+        assert!(changed("llama", json!({ *key: {} })).expect_err("refused").contains(key));
+    }
+}
+
+/// `scripts/inert_keys.py` shows in transformers that these values change no likelihood.
+#[test]
+fn every_inert_key_is_tried_in_transformers() {
+    let tried = fixture("inert_keys.json");
+    for family in FAMILIES.iter().filter(|family| family.name != "sinkscope") {
+        for inert in family.inert.iter().chain(super::accounting::COMMON) {
+            let nested = inert.key.contains('.') || ["architectures", "vision_config"].contains(&inert.key);
+            let entry = [&tried[family.name], &tried["*"]].into_iter().find_map(|keys| keys.get(inert.key));
+            let Some(entry) = entry else {
+                assert!(nested, "{}: {} is not tried", family.name, inert.key);
+                continue;
+            };
+            let values = entry["values"].as_array().expect("values");
+            let allowed = values.iter().filter(|value| inert.only.allows(value)).count();
+            assert!(allowed >= 1, "{}: {} {:?} {values:?}", family.name, inert.key, inert.only);
+        }
+    }
+}
