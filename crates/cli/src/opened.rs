@@ -3,6 +3,7 @@
 use anyhow::Result;
 use sinkscope_anatomy::examination;
 use sinkscope_kernels::matmul::Precision;
+use sinkscope_model::checkpoint::{Checkpoint, HubSettings};
 use sinkscope_model::data::{self, BosPolicy, Data, TextRequest, TokenBatch};
 use sinkscope_model::tokenizer::Tokenizer;
 use sinkscope_model::{LengthFit, Model, ModelError};
@@ -35,7 +36,7 @@ impl Opened {
         if precision != Precision::Highest && !precision.rounds::<f32>() {
             tracing::info!("this machine has no AMX: products are of the highest precision");
         }
-        let model = Model::open(&run.model)?.with_precision(precision);
+        let model = open_model(run, progress)?.with_precision(precision);
         let architecture = model.architecture();
         tracing::info!(
             "{}: {} with {} layers of width {}",
@@ -63,6 +64,17 @@ impl Opened {
     pub fn text(&self, id: u32) -> String {
         self.tokenizer.as_ref().map_or_else(String::new, |tokenizer| tokenizer.decode_token(id))
     }
+}
+
+/// Opens a model, and shows its download if it is one of the hub that is not in the cache.
+///
+/// # Errors
+/// If it cannot be downloaded, or is no model that can be examined.
+pub fn open_model(run: &RunOptions, progress: &Progress) -> Result<Model, ModelError> {
+    let hub = HubSettings { watch: Some(progress.downloads()), ..HubSettings::from_env() };
+    let model = Model::from_checkpoint(Checkpoint::open_with(&run.model, &hub)?)?;
+    progress.stage("opening");
+    Ok(model)
 }
 
 /// Shows how far an examination is.

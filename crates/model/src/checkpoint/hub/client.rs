@@ -57,6 +57,16 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The same, with more to say.
+    pub(super) fn with(mut self, more: &str) -> Self {
+        match &mut self {
+            Self::Absent(reason) | Self::Passing(reason) | Self::Unreachable(reason) | Self::Final(reason) => {
+                reason.push_str(more);
+            }
+        }
+        self
+    }
+
     pub(super) fn reason(self) -> String {
         match self {
             Self::Absent(reason) | Self::Passing(reason) | Self::Unreachable(reason) | Self::Final(reason) => reason,

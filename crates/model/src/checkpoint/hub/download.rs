@@ -44,13 +44,6 @@ impl Downloader<'_> {
             };
             match pauses.next().filter(|_| may_pass) {
                 Some(pause) => thread::sleep(*pause),
-                None if furthest > 0 && may_pass => {
-                    let kept = format!(
-                        "{}; the {furthest} bytes that arrived are kept, and the next run goes on from there",
-                        failure.reason()
-                    );
-                    return Err(Failure::Passing(kept));
-                }
                 None => return Err(failure),
             }
         }
@@ -110,8 +103,13 @@ impl Downloader<'_> {
         *arrived = 0;
         fs::remove_file(part).map_err(unwritable)?;
         if had > 0 {
-            let reason = format!("{file}: the part from an earlier download is damaged ({})", part.display());
-            tracing::warn!("{reason}; it is downloaded anew");
+            let reason = format!(
+                "{file} was completed from a part of an earlier download, and does not have the {} that {} states; nothing \
+                 of it was kept",
+                found.kind(),
+                self.client.hub()
+            );
+            tracing::warn!("{reason}");
             return Err(Failure::Passing(reason));
         }
         Err(Failure::Final(format!(
@@ -137,28 +135,29 @@ impl Downloader<'_> {
         let mut done = content.start;
         target.seek(SeekFrom::Start(done)).map_err(|e| cannot_write(part, &e))?;
         let mut buffer = vec![0; 1 << 17];
-        loop {
+        let broken = loop {
             self.settings.show(Download { file, done, size });
             let read = match content.body.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => break None,
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.client.broken(error, &content.host, file)),
+                Err(error) => break Some(self.client.broken(error, &content.host, file)),
             };
             target.write_all(&buffer[..read]).map_err(|e| cannot_write(part, &e))?;
             done += read as u64;
             *arrived = done;
             if size.is_some_and(|size| done > size) {
-                break;
+                break None;
             }
-        }
-        match size {
-            Some(size) if done < size => {
-                let host = &content.host;
-                Err(Failure::Passing(format!("{host} ended {file} after {done} of {size} bytes")))
+        };
+        let failure = match (broken, size) {
+            (Some(failure), _) => failure,
+            (None, Some(size)) if done < size => {
+                Failure::Passing(format!("{} ended {file} after {done} of {size} bytes", content.host))
             }
-            _ => Ok(done),
-        }
+            (None, _) => return Ok(done),
+        };
+        Err(failure.with(&format!("; {done} bytes of it are kept, and the next run goes on from there")))
     }
 }
 

@@ -5,6 +5,9 @@ use sinkscope_model::checkpoint::{Checkpoint, HubSettings};
 use super::server::{Answer, COMMIT, CONFIG, ID, Server, git_blob, offline, sha256};
 use super::{names, refusal, root, single, values, weights};
 
+/// What a test makes of an answer.
+type Change = fn(Answer) -> Answer;
+
 const TOKEN: &str = "hf_secret";
 
 /// What is said of a hub that answers everything so, without a token and with one; neither contains the token.
@@ -143,7 +146,6 @@ fn redirections_without_end_or_place_are_refused() {
 fn names_from_a_server_do_not_become_paths() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("a/b/c");
-    type Change = fn(Answer) -> Answer;
     let changes: [(Change, &str); 4] = [
         (|answer| answer.with("ETag", "\"../../../../outside\""), "states no hash of config.json"),
         (|answer| answer.with("ETag", "\"d41d8cd98f00b204e9800998ecf8427e\""), "states no hash of config.json"),

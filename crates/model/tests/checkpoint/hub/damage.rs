@@ -9,6 +9,9 @@ use sinkscope_model::checkpoint::{Checkpoint, HubSettings};
 use super::server::{Answer, COMMIT, CONFIG, ID, Server, git_blob, offline, sha256};
 use super::{names, refusal, root, single, values, weights};
 
+/// What happens to a file.
+type Damage = fn(&mut Vec<u8>);
+
 const STORED: &str = "/storage/model.safetensors";
 
 fn tensors() -> Vec<u8> {
@@ -176,11 +179,9 @@ fn a_place_that_cannot_be_written_to_is_named() {
     assert!(reason.contains("cannot write") && reason.contains("blobs"), "{reason}");
 }
 
-/// The blobs of a cache, each named with the file it stands for.
 #[cfg(unix)]
 #[test]
 fn a_damaged_blob_is_named_with_how_to_remove_it() {
-    type Damage = fn(&mut Vec<u8>);
     let cases: [(&str, Damage); 5] = [
         ("config.json", |bytes| bytes[2] ^= 1),
         ("tokenizer.json", |bytes| bytes.push(b' ')),
