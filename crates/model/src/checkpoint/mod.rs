@@ -124,7 +124,7 @@ impl Checkpoint {
                 folder::CONFIG
             )));
         }
-        let (metadata, tensors) = gguf::open(path)?;
+        let (metadata, tensors) = gguf::open(path).map_err(hub::or_damaged)?;
         if tensors.is_empty() {
             return Err(ModelError::malformed(path, "holds no tensors; it may be a vocabulary without its model"));
         }

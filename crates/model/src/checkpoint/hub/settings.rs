@@ -120,6 +120,10 @@ mod tests {
         for (value, offline) in [("1", true), ("true", true), ("ON", true), ("0", false), ("", false), ("no", false)] {
             assert_eq!(settings(&[home, ("HF_HUB_OFFLINE", value)]).offline, offline, "{value:?}");
         }
+        for (value, seconds) in [("30", 30), ("", 10), ("0", 10), ("soon", 10)] {
+            let found = settings(&[home, ("HF_HUB_DOWNLOAD_TIMEOUT", value)]).timeout;
+            assert_eq!(found, Duration::from_secs(seconds), "{value:?}");
+        }
     }
 
     #[test]
