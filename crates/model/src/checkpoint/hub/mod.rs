@@ -79,10 +79,12 @@ pub(super) fn check_small_weights(files: &[PathBuf]) -> Result<(), ModelError> {
     files.iter().try_for_each(|file| blob::check_unless_large(file))
 }
 
-/// Says of a file that cannot be understood that it is damaged, if the cache knows.
+/// Says of a file that cannot be understood, or has weights that are no numbers, that it is damaged, if the cache knows.
 pub(super) fn or_damaged(error: ModelError) -> ModelError {
     match &error {
-        ModelError::Malformed { path, .. } => blob::check(path).err().unwrap_or(error),
+        ModelError::Malformed { path, .. } | ModelError::Tensor { path, .. } => {
+            blob::check(path).err().unwrap_or(error)
+        }
         _ => error,
     }
 }

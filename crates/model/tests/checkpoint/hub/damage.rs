@@ -208,6 +208,18 @@ fn a_damaged_blob_is_named_with_how_to_remove_it() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_blob_damaged_to_weights_that_are_no_numbers_is_called_damaged() {
+    let (folder, hub) = (tempfile::tempdir().unwrap(), Server::hub(&single()));
+    is_right(folder.path(), &hub);
+    let blob = root(folder.path()).join("blobs").join(sha256(&tensors()));
+    fs::write(&blob, weights("a", &[1.0, f32::NAN])).unwrap();
+    let checkpoint = Checkpoint::open_hub(ID, &offline(folder.path())).unwrap();
+    let error = checkpoint.tensor("a").unwrap().decode().unwrap_err().to_string();
+    assert!(error.contains("is damaged") && error.contains(&blob.display().to_string()), "{error}");
+}
+
 /// Weights that somebody else downloaded and that are part of another snapshot are not taken on trust.
 #[test]
 fn a_damaged_blob_that_another_commit_shares_is_not_linked() {
