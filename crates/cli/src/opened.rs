@@ -73,6 +73,7 @@ impl Opened {
 pub fn open_model(run: &RunOptions, progress: &Progress) -> Result<Model, ModelError> {
     let hub = HubSettings { watch: Some(progress.downloads()), ..HubSettings::from_env() };
     let model = Model::from_checkpoint(Checkpoint::open_with(&run.model, &hub)?)?;
+    progress.set(0, 0);
     progress.stage("opening");
     Ok(model)
 }
