@@ -25,7 +25,7 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
     let output = Output::prepare(&request.run)?;
     let progress = Progress::new(request.run.process.verbosity);
     progress.stage("opening");
-    let model = open_model(&request.run)?;
+    let model = open_model(&request.run, &progress)?;
     progress.stage("census");
     let what = census::CensusRequest {
         channels: request.channels.clone(),

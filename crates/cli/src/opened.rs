@@ -3,6 +3,7 @@
 use anyhow::Result;
 use sinkscope_anatomy::examination;
 use sinkscope_kernels::matmul::Precision;
+use sinkscope_model::checkpoint::{Checkpoint, HubSettings};
 use sinkscope_model::data::{self, BosPolicy, Data, TextRequest, TokenBatch};
 use sinkscope_model::tokenizer::Tokenizer;
 use sinkscope_model::{LengthFit, Model, ModelError};
@@ -35,7 +36,7 @@ impl Opened {
         if precision != Precision::Highest && !precision.rounds::<f32>() {
             tracing::info!("this machine has no AMX: products are of the highest precision");
         }
-        let model = open_model(run)?.with_precision(precision);
+        let model = open_model(run, progress)?.with_precision(precision);
         let architecture = model.architecture();
         tracing::info!(
             "{}: {} with {} layers of width {}",
@@ -65,12 +66,15 @@ impl Opened {
     }
 }
 
-/// Opens the model, and says what was let pass.
+/// Opens a model, shows its download if it is one of the hub that is not in the cache, and says what was let pass.
 ///
 /// # Errors
-/// As [`Model::open`].
-pub fn open_model(run: &RunOptions) -> Result<Model, ModelError> {
-    let model = Model::open_allowing(&run.model, &run.allow_unknown)?;
+/// If it cannot be downloaded, or is no model that can be examined.
+pub fn open_model(run: &RunOptions, progress: &Progress) -> Result<Model, ModelError> {
+    let hub = HubSettings { watch: Some(progress.downloads()), ..HubSettings::from_env() };
+    let model = Model::from_checkpoint_allowing(Checkpoint::open_with(&run.model, &hub)?, &run.allow_unknown)?;
+    progress.set(0, 0);
+    progress.stage("opening");
     if !model.passed().is_empty() {
         tracing::warn!("{} is computed as if it had no {}", model.checkpoint().name(), model.passed().join(", "));
     }

@@ -1,17 +1,23 @@
 //! The progress bar: on stderr, when that is a terminal and nobody asked for quiet.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinkscope_lab::study::{Plan, Run, Summaries};
 use sinkscope_lab::trainer::{Record, StepReport};
+use sinkscope_model::checkpoint::Watch;
 use sinkscope_report::escape_control;
 
 use crate::logging::Verbosity;
 
+const BYTES: &str = "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}";
+
 /// Shows how far a pass is.
-pub struct Progress(ProgressBar);
+pub struct Progress {
+    bar: ProgressBar,
+    template: &'static str,
+}
 
 impl Progress {
     /// A bar; an invisible one if it should not be seen.
@@ -21,7 +27,7 @@ impl Progress {
 
     /// One that counts bytes; how many there are may be unknown.
     pub fn of_bytes(verbosity: Verbosity) -> Self {
-        Self::with_template(verbosity, "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}")
+        Self::with_template(verbosity, BYTES)
     }
 
     /// One that counts steps of training.
@@ -29,35 +35,58 @@ impl Progress {
         Self::with_template(verbosity, "{wide_bar} {pos}/{len} steps, {eta} left, {msg}")
     }
 
-    fn with_template(verbosity: Verbosity, template: &str) -> Self {
+    fn with_template(verbosity: Verbosity, template: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), target(verbosity));
         set_template(&bar, template);
-        Self(bar)
+        Self { bar, template }
     }
 
     /// Says what is being done.
     pub fn stage(&self, what: impl Into<std::borrow::Cow<'static, str>>) {
-        self.0.set_message(what);
+        set_template(&self.bar, self.template);
+        self.bar.set_message(what);
+    }
+
+    /// Who shows how far downloads are, in the place of the bar. The next stage brings the bar back.
+    pub fn downloads(&self) -> Watch {
+        let bar = self.bar.clone();
+        Arc::new(move |download| {
+            let what = format!("downloading {}", escape_control(download.file));
+            let is_new = bar.message() != what;
+            if is_new {
+                set_template(&bar, BYTES);
+                bar.set_message(what);
+            }
+            match download.size {
+                Some(size) => bar.set_length(size),
+                None => bar.unset_length(),
+            }
+            bar.set_position(download.done);
+            if is_new {
+                // What an earlier run left does not count as fast.
+                bar.reset_eta();
+            }
+        })
     }
 
     /// Says how much of it is done where nobody knows how much there is.
     pub fn so_far(&self, done: u64) {
-        self.0.unset_length();
-        self.0.set_position(done);
+        self.bar.unset_length();
+        self.bar.set_position(done);
     }
 
     /// Writes a line on stderr, above the bar if there is one.
     pub fn line(&self, text: &str) {
         // Nothing is lost if nobody reads it.
-        self.0.suspend(|| {
+        self.bar.suspend(|| {
             let _ = writeln!(io::stderr(), "{text}");
         });
     }
 
     /// Says how much of it is done.
     pub fn set(&self, done: u64, total: u64) {
-        self.0.set_length(total);
-        self.0.set_position(done);
+        self.bar.set_length(total);
+        self.bar.set_position(done);
     }
 }
 
@@ -166,6 +195,6 @@ impl Drop for StudyProgress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }

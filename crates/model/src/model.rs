@@ -48,24 +48,20 @@ impl Model {
         Self::from_checkpoint(Checkpoint::open(name)?)
     }
 
-    /// The same, but settings and tensors whose names are of one of these patterns may be unknown: the model is computed as if
-    /// they were not there. In a pattern `*` stands for anything.
-    ///
-    /// # Errors
-    /// As [`Model::open`].
-    pub fn open_allowing(name: &str, allowed: &[String]) -> Result<Self, ModelError> {
-        Self::understand(Checkpoint::open(name)?, allowed)
-    }
-
     /// Understands an open checkpoint.
     ///
     /// # Errors
     /// As [`Model::open`].
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self, ModelError> {
-        Self::understand(checkpoint, &[])
+        Self::from_checkpoint_allowing(checkpoint, &[])
     }
 
-    pub(crate) fn understand(checkpoint: Checkpoint, allowed: &[String]) -> Result<Self, ModelError> {
+    /// The same, but settings and tensors whose names are of one of these patterns may be unknown: the model is computed as if
+    /// they were not there. In a pattern `*` stands for anything.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn from_checkpoint_allowing(checkpoint: Checkpoint, allowed: &[String]) -> Result<Self, ModelError> {
         let Identified { architecture, naming, has_head, leftovers, passed } = identify(&checkpoint, allowed)?;
         let weights = Weights::new(checkpoint, naming);
         let mut model = Self { architecture, weights, has_head, passed };

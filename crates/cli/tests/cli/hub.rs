@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use sha2::{Digest, Sha256};
 use tiny_http::{Header, Response, Server};
 
 use crate::sinkscope;
@@ -56,8 +57,12 @@ fn answer(request: tiny_http::Request, folder: &Path) {
         .with_status_code(206)
         .with_header(header("Content-Range", format!("bytes 0-{}/{}", end - 1, bytes.len())))
         .with_header(header("X-Repo-Commit", COMMIT.to_owned()))
-        .with_header(header("ETag", format!("\"{}\"", bytes.len())));
+        .with_header(header("ETag", format!("\"{}\"", sha256(&bytes))));
     drop(request.respond(response));
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Examines `ID` with a cache: exit status, stdout, stderr.
@@ -118,12 +123,30 @@ fn a_cache_that_python_filled() {
     }
     fs::create_dir_all(&snapshot).expect("created");
     fs::write(repository.join("refs/main"), COMMIT).expect("written");
-    for (index, file) in ["config.json", "model.safetensors", "tokenizer.json"].iter().enumerate() {
-        let blob = format!("{index:040x}");
-        fs::copy(tiny.model().join(file), repository.join("blobs").join(&blob)).expect("copied");
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        let bytes = fs::read(tiny.model().join(file)).expect("read");
+        let blob = sha256(&bytes);
+        fs::write(repository.join("blobs").join(&blob), bytes).expect("written");
         std::os::unix::fs::symlink(format!("../../blobs/{blob}"), snapshot.join(file)).expect("linked");
     }
     let (status, stdout, stderr) = examine(&tiny, &tiny.path("cache"), None);
     assert_eq!((status, stderr.as_str()), (0, ""));
     assert!(stdout.contains(ID), "{stdout}");
+}
+
+/// One bit of one weight, as of a disk that forgets: nothing is printed that was computed with it.
+#[cfg(unix)]
+#[test]
+fn a_weight_of_the_cache_that_changed() {
+    let tiny = Tiny::new("llama");
+    let (cache, hub) = (tiny.path("cache"), Hub::serving(tiny.model()));
+    assert_eq!(examine(&tiny, &cache, Some(&hub.endpoint())).0, 0);
+    let snapshot = cache.join("hub/models--anna--tiny-model/snapshots").join(COMMIT);
+    let blob = fs::canonicalize(snapshot.join("model.safetensors")).expect("a blob");
+    let mut bytes = fs::read(&blob).expect("read");
+    *bytes.last_mut().expect("weights") ^= 1;
+    fs::write(&blob, bytes).expect("written");
+    let (status, stdout, stderr) = examine(&tiny, &cache, None);
+    assert_eq!((status, stdout.as_str()), (2, ""), "{stderr}");
+    assert!(stderr.contains("is damaged") && stderr.contains(&format!("rm '{}'", blob.display())), "{stderr}");
 }

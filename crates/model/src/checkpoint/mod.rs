@@ -28,7 +28,7 @@ use crate::ModelError;
 
 pub use demo::DEMO;
 pub use dtype::DType;
-pub use hub::HubSettings;
+pub use hub::{Download, HubSettings, Watch};
 pub use metadata::{GgufMetadata, GgufValue, Metadata};
 pub use tensor::Tensor;
 
@@ -80,12 +80,20 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open_path`] and [`Checkpoint::open_hub`].
     pub fn open(model: &str) -> Result<Self, ModelError> {
+        Self::open_with(model, &HubSettings::from_env())
+    }
+
+    /// As [`Checkpoint::open`], with other settings than those of the environment.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_with(model: &str, settings: &HubSettings) -> Result<Self, ModelError> {
         if model == DEMO {
             return demo::open();
         }
         let path = Path::new(model);
         if hub::looks_like_id(model) && matches!(path.try_exists(), Ok(false)) {
-            return Self::open_hub(model, &HubSettings::from_env());
+            return Self::open_hub(model, settings);
         }
         Self::open_path(path)
     }
@@ -119,7 +127,7 @@ impl Checkpoint {
                 folder::CONFIG
             )));
         }
-        let (metadata, tensors) = gguf::open(path)?;
+        let (metadata, tensors) = gguf::open(path).map_err(hub::or_damaged)?;
         if tensors.is_empty() {
             return Err(ModelError::malformed(path, "holds no tensors; it may be a vocabulary without its model"));
         }
@@ -135,7 +143,9 @@ impl Checkpoint {
     }
 
     fn open_folder(path: &Path, name: String) -> Result<Self, ModelError> {
-        let folder = folder::open(path)?;
+        hub::check_snapshot(path)?;
+        let folder = folder::open(path).map_err(hub::or_damaged)?;
+        hub::check_small_weights(&folder.files)?;
         Ok(Self {
             path: path.to_owned(),
             name,
@@ -205,7 +215,7 @@ impl Checkpoint {
     /// order of the file names. Reads every byte each time it is called.
     ///
     /// # Errors
-    /// If a file can no longer be read.
+    /// If a file can no longer be read, or is one of the hub's cache and has another hash than the cache states.
     pub fn sha256(&self) -> Result<String, ModelError> {
         match &self.weights {
             WeightFiles::Files(files) => digest::sha256(files),

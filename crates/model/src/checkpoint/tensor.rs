@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::decode::{self, STRIP};
 use super::dtype::DType;
+use super::hub;
 use super::mapping::Mapping;
 use crate::ModelError;
 
@@ -93,7 +94,7 @@ impl Tensor {
         let strip_bytes = STRIP / self.dtype.block_len() * self.dtype.block_bytes();
         for (index, (stored, values)) in bytes.chunks(strip_bytes).zip(out.chunks_mut(STRIP)).enumerate() {
             if !decode::strip(self.dtype, stored, values) {
-                return Err(self.not_finite(&rows, index * STRIP, values));
+                return Err(hub::or_damaged(self.not_finite(&rows, index * STRIP, values)));
             }
         }
         Ok(())

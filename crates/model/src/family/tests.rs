@@ -119,7 +119,9 @@ fn what_is_unknown_can_be_let_pass_by_name() {
     let open = |allowed: &[&str]| {
         let checkpoint = Checkpoint::from_memory("m", config.clone(), weights.clone()).expect("weights");
         let allowed: Vec<String> = allowed.iter().map(|&name| name.to_owned()).collect();
-        Model::understand(checkpoint, &allowed).map(|model| model.passed().to_vec()).map_err(|error| error.to_string())
+        Model::from_checkpoint_allowing(checkpoint, &allowed)
+            .map(|model| model.passed().to_vec())
+            .map_err(|error| error.to_string())
     };
     let message = open(&["xyzzy"]).expect_err("a tensor is left");
     assert!(message.contains("model.layers.0.self_attn.q_proj.bias"), "{message}");

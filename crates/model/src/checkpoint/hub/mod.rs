@@ -3,22 +3,36 @@
 //!
 //! What is in the cache is used as it is. Otherwise `config.json` of `main` tells the commit, and everything else is
 //! fetched from that commit, so that a repository which changes meanwhile is never mixed.
+//!
+//! A file enters the cache when its size and hash are those that the hub states. Blobs are named after their hashes, so
+//! a file of the cache can be checked without the hub too: settings and tokeniser each time a model is opened, weights
+//! when [`Checkpoint::sha256`](super::Checkpoint::sha256) reads them, which every result does, or when they cannot be opened.
 
+mod blob;
+mod cache;
+mod client;
+mod download;
 mod settings;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
-use hf_hub::{Cache, CacheRepo, Repo, RepoType};
-
+use self::cache::RepositoryCache;
+use self::client::{Client, Failure};
+use self::download::Downloader;
 use super::folder::{self, CONFIG, INDEX, SINGLE};
 use crate::ModelError;
 
-pub use settings::HubSettings;
+pub(super) use blob::check_digest;
+pub use settings::{Download, HubSettings, Watch};
 
 /// Files that a model can do without, or that only the tokeniser needs.
-const OPTIONAL: [&str; 3] = ["tokenizer.json", "tokenizer_config.json", "generation_config.json"];
+const OPTIONAL: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+];
 
 /// Whether a text has the form `owner/name`, and is not plainly a path.
 pub(super) fn looks_like_id(model: &str) -> bool {
@@ -36,70 +50,77 @@ pub(super) fn looks_like_id(model: &str) -> bool {
 /// # Errors
 /// If the repository or a file it needs does not exist, cannot be downloaded, or may not be.
 pub(super) fn fetch(id: &str, settings: &HubSettings) -> Result<PathBuf, ModelError> {
-    let repository = Repository { id, settings };
+    let repository = Repository { id, settings, cache: RepositoryCache::new(&settings.cache, id) };
     let cached = repository.cached();
     if settings.offline {
-        return cached.map_err(|missing| repository.absent(&missing));
+        return cached.map(|(folder, _)| folder).map_err(|missing| repository.absent(&missing));
     }
-    let api = ApiBuilder::from_cache(Cache::new(settings.cache.clone()))
-        .with_endpoint(settings.endpoint.clone())
-        .with_token(settings.token.clone())
-        .with_progress(false)
-        .build()
-        .map_err(|e| repository.failed(CONFIG, e).into_error(&repository))?;
-    let folder = match cached {
-        Ok(folder) => folder,
-        Err(_) => repository.download(&api)?,
-    };
-    repository.complete(&api, &folder);
-    Ok(folder)
+    match cached {
+        Ok((folder, commit)) => {
+            // A start that needs nothing of the hub does not wait long for it.
+            let once = HubSettings { pauses: vec![], ..settings.clone() };
+            repository.complete(&repository.downloader(&once)?, &folder, &commit);
+            Ok(folder)
+        }
+        Err(_) => repository.download(&repository.downloader(settings)?),
+    }
 }
 
-/// A repository and where to get it.
+/// Holds the files of a snapshot, but large weights, to the names of their blobs.
+///
+/// # Errors
+/// If one is damaged.
+pub(super) fn check_snapshot(folder: &Path) -> Result<(), ModelError> {
+    [CONFIG, INDEX].iter().chain(&OPTIONAL).try_for_each(|file| blob::check(&folder.join(file)))
+}
+
+/// As [`check_snapshot`], for weights.
+pub(super) fn check_small_weights(files: &[PathBuf]) -> Result<(), ModelError> {
+    files.iter().try_for_each(|file| blob::check_unless_large(file))
+}
+
+/// Says of a file that cannot be understood, or has weights that are no numbers, that it is damaged, if the cache knows.
+pub(super) fn or_damaged(error: ModelError) -> ModelError {
+    match &error {
+        ModelError::Malformed { path, .. } | ModelError::Tensor { path, .. } => {
+            blob::check(path).err().unwrap_or(error)
+        }
+        _ => error,
+    }
+}
+
+/// A repository, where to get it and where it goes.
 struct Repository<'a> {
     id: &'a str,
     settings: &'a HubSettings,
-}
-
-/// Why a file could not be downloaded.
-enum Failure {
-    /// The server has no such file.
-    Absent,
-    /// Anything else.
-    Other(String),
-}
-
-impl Failure {
-    fn into_error(self, repository: &Repository<'_>) -> ModelError {
-        let reason = match self {
-            Failure::Absent => format!("{} has no such repository, or no {CONFIG} in it", repository.settings.endpoint),
-            Failure::Other(reason) => reason,
-        };
-        ModelError::hub(repository.id, reason)
-    }
+    cache: RepositoryCache,
 }
 
 impl Repository<'_> {
-    fn cache(&self) -> CacheRepo {
-        Cache::new(self.settings.cache.clone()).model(self.id.to_owned())
+    fn downloader<'a>(&'a self, settings: &'a HubSettings) -> Result<Downloader<'a>, ModelError> {
+        let client = Client::new(self.id, settings).map_err(|reason| ModelError::hub(self.id, reason))?;
+        Ok(Downloader { client, cache: &self.cache, settings })
     }
 
-    /// The folder of the cached commit of `main`, if config and weights are complete; else the file missing.
-    fn cached(&self) -> Result<PathBuf, String> {
-        let config = self.cache().get(CONFIG).ok_or(CONFIG)?;
-        let folder = config.parent().ok_or(CONFIG)?;
-        if folder.join(SINGLE).exists() {
-            return Ok(folder.to_owned());
-        }
+    /// The folder of the cached commit of `main` and the commit, if config and weights are complete; else the file missing.
+    fn cached(&self) -> Result<(PathBuf, String), String> {
+        let commit = self.cache.main().ok_or(CONFIG)?;
+        let folder = self.cache.snapshot(&commit);
         let index = folder.join(INDEX);
-        if !index.exists() {
-            return Err(SINGLE.to_owned());
+        if !folder.join(CONFIG).exists() {
+            return Err(CONFIG.to_owned());
         }
-        // An index that cannot be read is for the one who opens the folder to report.
-        match folder::shards(&index).unwrap_or_default().into_iter().find(|shard| !folder.join(shard).exists()) {
-            Some(shard) => Err(shard),
-            None => Ok(folder.to_owned()),
+        if !folder.join(SINGLE).exists() {
+            if !index.exists() {
+                return Err(SINGLE.to_owned());
+            }
+            // An index that cannot be read is for the one who opens the folder to report.
+            let shards = folder::shards(&index).unwrap_or_default();
+            if let Some(shard) = shards.into_iter().find(|shard| !folder.join(shard).exists()) {
+                return Err(shard);
+            }
         }
+        Ok((folder, commit))
     }
 
     fn absent(&self, missing: &str) -> ModelError {
@@ -111,106 +132,63 @@ impl Repository<'_> {
         ModelError::hub(self.id, reason)
     }
 
-    /// Downloads config and weights of the commit that `main` is now.
-    fn download(&self, api: &Api) -> Result<PathBuf, ModelError> {
-        tracing::info!(id = self.id, endpoint = self.settings.endpoint, "downloading");
-        let main = api.model(self.id.to_owned());
-        let config = main.download(CONFIG).map_err(|e| self.failed(CONFIG, e).into_error(self))?;
-        let folder = config.parent().unwrap_or(&config).to_owned();
-        match self.get(api, &folder, SINGLE) {
-            Ok(()) => return Ok(folder),
-            Err(Failure::Absent) => {}
-            Err(other) => return Err(other.into_error(self)),
-        }
-        match self.get(api, &folder, INDEX) {
-            Ok(()) => {}
-            Err(Failure::Absent) => {
-                let reason = format!(
-                    "{} has neither {SINGLE} nor {INDEX} in this repository; a repository with safetensors weights is needed",
-                    self.settings.endpoint
-                );
-                return Err(ModelError::hub(self.id, reason));
+    /// Downloads the commit that `main` is now. The cache names that commit when all of it is there.
+    fn download(&self, downloader: &Downloader<'_>) -> Result<PathBuf, ModelError> {
+        tracing::info!(id = self.id, endpoint = downloader.client.hub(), "downloading");
+        let failed = |failure: Failure| ModelError::hub(self.id, failure.reason());
+        let commit = downloader.file("main", CONFIG).map_err(failed)?;
+        let folder = self.cache.snapshot(&commit);
+        let get =
+            |file: &str| if folder.join(file).exists() { Ok(()) } else { downloader.file(&commit, file).map(drop) };
+        match get(SINGLE) {
+            Err(Failure::Absent(_)) => {
+                get(INDEX).map_err(|failure| match failure {
+                    Failure::Absent(_) => ModelError::hub(
+                        self.id,
+                        format!(
+                            "{} has neither {SINGLE} nor {INDEX} in this repository; a repository with safetensors \
+                             weights is needed",
+                            downloader.client.hub()
+                        ),
+                    ),
+                    other => failed(other),
+                })?;
+                for shard in folder::shards(&folder.join(INDEX)).map_err(or_damaged)? {
+                    get(&shard).map_err(|failure| match failure {
+                        Failure::Absent(_) => {
+                            ModelError::hub(self.id, format!("{INDEX} lists {shard}, which does not exist"))
+                        }
+                        other => failed(other),
+                    })?;
+                }
             }
-            Err(other) => return Err(other.into_error(self)),
+            other => other.map_err(failed)?,
         }
-        for shard in folder::shards(&folder.join(INDEX))? {
-            self.get(api, &folder, &shard).map_err(|failure| match failure {
-                Failure::Absent => ModelError::hub(self.id, format!("{INDEX} lists {shard}, which does not exist")),
-                other @ Failure::Other(_) => other.into_error(self),
-            })?;
+        for file in OPTIONAL {
+            match get(file) {
+                Err(Failure::Absent(_)) => self.cache.set_absent(&commit, file),
+                other => other.map_err(failed)?,
+            }
         }
+        self.cache.set_main(&commit).map_err(|e| ModelError::io(&folder, e))?;
         Ok(folder)
     }
 
-    /// Fetches the optional files that are neither there nor known not to exist. A model can be examined without them,
-    /// so failures are only logged.
-    fn complete(&self, api: &Api, folder: &Path) {
+    /// Fetches the optional files that are neither there nor known not to exist, for a cache that another tool filled. The
+    /// first failure ends it, since a model that is in the cache is examined without the hub too.
+    fn complete(&self, downloader: &Downloader<'_>, folder: &Path, commit: &str) {
         for file in OPTIONAL {
-            let marker = self.marker(folder, file);
-            if folder.join(file).exists() || marker.exists() {
+            if folder.join(file).exists() || self.cache.is_known_absent(commit, file) {
                 continue;
             }
-            match self.get(api, folder, file) {
-                Ok(()) => {}
-                // As huggingface_hub does, so that the server is asked only once.
-                Err(Failure::Absent) => {
-                    let made = marker.parent().map(fs::create_dir_all).transpose().and_then(|_| fs::write(&marker, ""));
-                    tracing::debug!(id = self.id, file, recorded = made.is_ok(), "does not exist");
+            match downloader.file(commit, file) {
+                Ok(_) => {}
+                Err(Failure::Absent(_)) => self.cache.set_absent(commit, file),
+                Err(failure) => {
+                    tracing::warn!("{}: {file} is not in the cache, and may be missed: {}", self.id, failure.reason());
+                    return;
                 }
-                Err(Failure::Other(reason)) => tracing::warn!(id = self.id, file, reason, "could not be downloaded"),
             }
-        }
-    }
-
-    /// The empty file that records that a commit has no such file.
-    fn marker(&self, folder: &Path, file: &str) -> PathBuf {
-        let commit = folder.file_name().unwrap_or_default();
-        self.root().join(".no_exist").join(commit).join(file)
-    }
-
-    fn root(&self) -> PathBuf {
-        self.settings.cache.join(Repo::model(self.id.to_owned()).folder_name())
-    }
-
-    /// Downloads one file of the commit whose snapshot is `folder`, unless it is there.
-    fn get(&self, api: &Api, folder: &Path, file: &str) -> Result<(), Failure> {
-        if folder.join(file).exists() {
-            return Ok(());
-        }
-        let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let pinned = api.repo(Repo::with_revision(self.id.to_owned(), RepoType::Model, commit.clone()));
-        let path = pinned.download(file).map_err(|e| self.failed(file, e))?;
-        // The client records the commit as if it were a branch; other tools would list it as one.
-        let _ = fs::remove_file(self.root().join("refs").join(commit));
-        if path.parent() == Some(folder) {
-            Ok(())
-        } else {
-            Err(Failure::Other(format!("{file} came from another commit than {CONFIG}; try again")))
-        }
-    }
-
-    fn failed(&self, file: &str, error: ApiError) -> Failure {
-        let endpoint = &self.settings.endpoint;
-        let error = match error {
-            ApiError::RequestError(error) => error,
-            ApiError::LockAcquisition(lock) => {
-                let lock = lock.display();
-                return Failure::Other(format!(
-                    "another process is downloading {file} (it holds {lock}); try again later"
-                ));
-            }
-            ApiError::IoError(error) => return Failure::Other(format!("{file} could not be downloaded: {error}")),
-            other => return Failure::Other(format!("{endpoint} gave no usable answer for {file}: {other}")),
-        };
-        let description = error.to_string();
-        match error.into_response().map(|response| response.status()) {
-            Some(404) => Failure::Absent,
-            Some(status @ (401 | 403)) => Failure::Other(format!(
-                "{endpoint} refused {file} (status {status}): there is no such repository, or it is private or gated and \
-                 HF_TOKEN must hold a token with access to it"
-            )),
-            Some(status) => Failure::Other(format!("{endpoint} answered status {status} for {file}; try again later")),
-            None => Failure::Other(format!("{file} could not be downloaded from {endpoint}: {description}")),
         }
     }
 }

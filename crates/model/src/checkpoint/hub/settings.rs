@@ -1,6 +1,28 @@
 //! What the environment says about the hub: the variables of Hugging Face's own tools.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// That of `huggingface_hub`.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+const PAUSES: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4), Duration::from_secs(8)];
+
+/// How far the download of a file is.
+#[derive(Debug, Clone, Copy)]
+pub struct Download<'a> {
+    /// The file's name in the repository.
+    pub file: &'a str,
+    /// Bytes that are there, those of earlier runs included.
+    pub done: u64,
+    /// Bytes of the whole file, if the server says.
+    pub size: Option<u64>,
+}
+
+/// Sees how far downloads are, some ten times a megabyte.
+pub type Watch = Arc<dyn Fn(Download<'_>) + Send + Sync>;
 
 /// Where models are downloaded from and kept.
 #[derive(Clone)]
@@ -13,11 +35,19 @@ pub struct HubSettings {
     pub token: Option<String>,
     /// Whether only the cache may be used.
     pub offline: bool,
+    /// How long a server may send nothing, or take to accept a connection.
+    pub timeout: Duration,
+    /// The pauses before further attempts at a download that failed for a cause that may pass. A download that got
+    /// further than before is given all of them again.
+    pub pauses: Vec<Duration>,
+    /// Who wants to know how far downloads are.
+    pub watch: Option<Watch>,
 }
 
 impl HubSettings {
     /// Reads `HF_ENDPOINT`; `HF_HUB_CACHE`, else `hub` in `HF_HOME`, else `huggingface/hub` in `XDG_CACHE_HOME` or
-    /// `~/.cache`; `HF_TOKEN`, else the file `HF_TOKEN_PATH` or `token` in `HF_HOME`; `HF_HUB_OFFLINE`.
+    /// `~/.cache`; `HF_TOKEN`, else the file `HF_TOKEN_PATH` or `token` in `HF_HOME`; `HF_HUB_OFFLINE`;
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds, else 10.
     pub fn from_env() -> Self {
         Self::from_variables(|name| std::env::var(name).ok())
     }
@@ -44,6 +74,18 @@ impl HubSettings {
             token: text("HF_TOKEN").or_else(stored_token),
             offline: text("HF_HUB_OFFLINE")
                 .is_some_and(|value| matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")),
+            timeout: text("HF_HUB_DOWNLOAD_TIMEOUT")
+                .and_then(|seconds| seconds.parse().ok())
+                .filter(|seconds| *seconds > 0)
+                .map_or(TIMEOUT, Duration::from_secs),
+            pauses: PAUSES.to_vec(),
+            watch: None,
+        }
+    }
+
+    pub(super) fn show(&self, download: Download<'_>) {
+        if let Some(watch) = &self.watch {
+            watch(download);
         }
     }
 }
@@ -77,6 +119,10 @@ mod tests {
         assert_eq!(settings(&[home, ("HF_ENDPOINT", "")]).endpoint, "https://huggingface.co");
         for (value, offline) in [("1", true), ("true", true), ("ON", true), ("0", false), ("", false), ("no", false)] {
             assert_eq!(settings(&[home, ("HF_HUB_OFFLINE", value)]).offline, offline, "{value:?}");
+        }
+        for (value, seconds) in [("30", 30), ("", 10), ("0", 10), ("soon", 10)] {
+            let found = settings(&[home, ("HF_HUB_DOWNLOAD_TIMEOUT", value)]).timeout;
+            assert_eq!(found, Duration::from_secs(seconds), "{value:?}");
         }
     }
 
