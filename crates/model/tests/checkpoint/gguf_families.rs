@@ -170,14 +170,14 @@ fn fixtures_written_anew_are_the_same_models() {
 fn an_unknown_key_is_refused_by_name_and_value() {
     for family in FAMILIES {
         let file = File::read(family);
-        let key = format!("`{family}.some_new.mechanism` = 3");
-        file.clone().with("some_new.mechanism", number(3)).refused(&[&key]);
+        let key = format!("`{family}.some_new.mechanism`");
+        file.clone().with("some_new.mechanism", number(37)).refused(&[&key, "37"]);
         let mut foreign = file.clone();
         foreign.keys.insert("xielu.alpha_p".to_owned(), GgufValue::Floats(vec![0.5, 0.25]));
-        foreign.refused(&["`xielu.alpha_p` = [0.5, 0.25]"]);
+        foreign.refused(&["`xielu.alpha_p`", "0.25]"]);
         let mut other = file;
         other.keys.insert("bert.block_count".to_owned(), number(2));
-        other.refused(&["`bert.block_count` = 2"]);
+        other.refused(&["`bert.block_count`"]);
     }
 }
 
@@ -231,7 +231,7 @@ fn a_size_of_another_type_or_without_sense_is_refused_by_name_and_value() {
                 (GgufValue::Floats(vec![2.0]), "[2.0]"),
             ];
             for (value, shown) in wrong {
-                file.clone().with(key, value).refused(&[&format!("key {key_name} is {shown};")]);
+                file.clone().with(key, value).refused(&[&format!("{key_name} is {shown}")]);
             }
         }
     }
@@ -253,7 +253,7 @@ fn a_number_of_another_type_or_without_sense_is_refused_by_name_and_value() {
                 (GgufValue::Integers(vec![1]), "[1]"),
             ];
             for (value, shown) in wrong {
-                file.clone().with(key, value).refused(&[&format!("key {key_name} is {shown};")]);
+                file.clone().with(key, value).refused(&[&format!("{key_name} is {shown}")]);
             }
         }
     }
@@ -263,7 +263,7 @@ fn a_number_of_another_type_or_without_sense_is_refused_by_name_and_value() {
 fn keys_that_may_have_one_value_are_refused_with_another() {
     let cases: [(&str, GgufValue, &str); 26] = [
         ("attention.causal", GgufValue::Bool(false), "attends both ways"),
-        ("attention.causal", number(1), "only true"),
+        ("attention.causal", number(1), "attends both ways"),
         ("pooling_type", number(1), "attend both ways"),
         ("pooling_type", word("mean"), "\"mean\""),
         ("use_parallel_residual", GgufValue::Bool(true), "same residual"),
@@ -275,7 +275,7 @@ fn keys_that_may_have_one_value_are_refused_with_another() {
         ("attention.max_alibi_bias", GgufValue::Float(8.0), "distance"),
         ("attention.scale", GgufValue::Float(0.9), "width of heads"),
         ("attention.scale", GgufValue::Float(0.0), "width of heads"),
-        ("attention.scale", GgufValue::Float(f64::NAN), "width of heads"),
+        ("attention.scale", GgufValue::Float(f64::NAN), "NaN"),
         ("logit_scale", GgufValue::Float(0.5), "logits"),
         ("residual_scale", GgufValue::Float(0.5), "blocks add"),
         ("embedding_scale", GgufValue::Float(0.5), "embedding"),
@@ -283,11 +283,11 @@ fn keys_that_may_have_one_value_are_refused_with_another() {
         ("attention.key_length", number(6), "attention.value_length"),
         ("attention.value_length", number(6), "width of keys"),
         ("attention.key_length_swa", number(6), "one width"),
-        ("vocab_size", number(31), "token_embd.weight has 32 rows"),
-        ("vocab_size", number(33), "token_embd.weight has 32 rows"),
+        ("vocab_size", number(31), "token_embd.weight"),
+        ("vocab_size", number(33), "token_embd.weight"),
         ("tensor_data_layout", word("reference"), "orders of rows"),
         ("attention.head_count_kv", number(3), "a divisor of the"),
-        ("rope.scaling.alpha", GgufValue::Float(1000.0), "are not understood"),
+        ("rope.scaling.alpha", GgufValue::Float(1000.0), "1000"),
     ];
     for family in FAMILIES {
         for (key, value, part) in &cases {
@@ -298,7 +298,7 @@ fn keys_that_may_have_one_value_are_refused_with_another() {
         }
     }
     for (key, value) in [("rope.scaling.finetuned", number(1)), ("attention.layer_norm_epsilon", word("tiny"))] {
-        File::read("llama").with(key, value).refused(&[&format!("key `llama.{key}`")]);
+        File::read("llama").with(key, value).refused(&[&format!("`llama.{key}`")]);
     }
     File::read("llama").with("tensor_data_layout", word("Meta AI original pth")).open().expect("the usual layout");
 }
@@ -380,7 +380,7 @@ fn linear_scaling_needs_no_type_and_has_an_old_key() {
     for (kind, part) in [("dynamic", "\"dynamic\""), ("longrope", "\"longrope\""), ("yarn", "factor` is missing")] {
         file.clone().with("rope.scaling.type", word(kind)).refused(&["llama.rope.scaling.", part]);
     }
-    file.clone().with("rope.scaling.type", number(2)).refused(&["key `llama.rope.scaling.type` is 2"]);
+    file.clone().with("rope.scaling.type", number(2)).refused(&["`llama.rope.scaling.type` is 2"]);
     file.with("rope.scaling.attn_factor", GgufValue::Float(1.19)).refused(&["llama.rope.scaling.attn_factor` is 1.19"]);
 }
 
@@ -412,7 +412,7 @@ fn yarn_is_read_with_its_ramp_and_its_magnitude() {
         ("rope.scaling.yarn_log_multiplier", GgufValue::Float(0.1)),
     ];
     for (key, value) in refused {
-        file.clone().with(key, value).refused(&[&format!("key `llama.{key}` is ")]);
+        file.clone().with(key, value).refused(&[&format!("`llama.{key}` is ")]);
     }
     let gemma = File::read("gemma3").with("rope.scaling.type", word("yarn"));
     gemma.refused(&["`gemma3.rope.scaling.type` is \"yarn\"", "except in gemma3"]);
@@ -428,7 +428,7 @@ fn part_of_a_head_rotates_only_where_rows_are_not_interleaved() {
     assert_eq!(ropes[0].rotary_dim, 4);
     for family in ["llama", "qwen2", "gemma3"] {
         for width in [10, 3] {
-            let key = format!("key `{family}.rope.dimension_count` is {width};");
+            let key = format!("`{family}.rope.dimension_count` is {width};");
             File::read(family).with("rope.dimension_count", number(width)).refused(&[&key, "an even number up to"]);
         }
     }
