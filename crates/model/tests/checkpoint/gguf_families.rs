@@ -46,6 +46,10 @@ impl File {
     }
 
     fn open(&self) -> Result<Architecture, ModelError> {
+        Ok(self.model(&[])?.architecture().clone())
+    }
+
+    fn model(&self, allowed: &[String]) -> Result<Model, ModelError> {
         let mut file = Gguf::new();
         for (key, value) in &self.keys {
             let (kind, bytes) = encoded(value);
@@ -57,7 +61,7 @@ impl File {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let path = file.write(folder.path());
-        Ok(Model::open(&path.to_string_lossy())?.architecture().clone())
+        Model::open_allowing(&path.to_string_lossy(), allowed)
     }
 
     /// Asserts that the file is refused with a message that holds all of `parts`, and the file's name.
@@ -477,9 +481,29 @@ fn long_rope_has_two_lists_of_divisors_and_a_magnitude() {
 fn a_pooled_model_without_a_head_has_none() {
     let mut file = File::read("llama3").with("pooling_type", number(3));
     assert!(!file.tensors.contains_key("output.weight"));
-    file.refused(&["tensor output.weight: is missing"]);
+    assert!(!file.model(&[]).expect("without a head").has_head());
+    file = file.with_tensor("cls.output.weight", &[2, 24]);
+    assert!(!file.model(&[]).expect("a head for documents").has_head());
     file.tensors.insert("output.weight".to_owned(), file.tensors["token_embd.weight"].clone());
-    assert!(!file.open().expect("with a head").tied_embeddings);
+    let model = file.model(&[]).expect("with a head");
+    assert!(model.has_head() && !model.architecture().tied_embeddings);
+}
+
+#[test]
+fn what_the_user_lets_pass_is_named() {
+    let file = File::read("qwen3").with("some_new.mechanism", number(3)).with("logit_scale", GgufValue::Float(0.5));
+    let file = file.with_tensor("blk.0.surprise.weight", &[4]).with("attention.causal", GgufValue::Bool(false));
+    let allowed = ["qwen3.some_new.*", "qwen3.logit_scale", "blk.*.surprise.weight", "qwen3.attention.causal"];
+    let allowed = allowed.map(str::to_owned);
+    let mut passed = file.model(&allowed).expect("all are allowed").passed().to_vec();
+    passed.sort();
+    let names = ["blk.0.surprise.weight", "qwen3.attention.causal", "qwen3.logit_scale", "qwen3.some_new.mechanism"];
+    assert_eq!(passed, names);
+    for missing in 0..allowed.len() {
+        let mut fewer = allowed.to_vec();
+        fewer.remove(missing);
+        assert!(file.model(&fewer).is_err(), "{}", allowed[missing]);
+    }
 }
 
 #[test]

@@ -39,10 +39,10 @@ pub(super) fn architecture<'a>(metadata: &'a GgufMetadata, path: &Path) -> Resul
     let experts = format!("{architecture}.expert_count");
     match metadata.0.get(&experts) {
         Some(value) if !matches!(value, GgufValue::Unsigned(0) | GgufValue::Signed(0)) => {
-            refused(&format!("key `{experts}` is {}; only 0 is supported: {MIXTURE}", shown(value)))
+            refused(&format!("key `{experts}` is {}; {MIXTURE}", shown(value)))
         }
         _ if SUPPORTED.contains(&architecture) => Ok(architecture),
-        _ => Err(unsupported_family(path, architecture, SUPPORTED)),
+        _ => Err(unsupported_family(path, &format!("`{architecture}`"), SUPPORTED)),
     }
 }
 

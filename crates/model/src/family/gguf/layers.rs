@@ -55,8 +55,8 @@ fn pattern(keys: &Keys<'_>, count: usize, default: usize, window: Option<usize>)
     };
     match keys.get(PATTERN) {
         Some(value) if window.is_none() && slides.contains(&true) => {
-            let right = format!("that needs the width of the window, key `{}`", keys.name(WINDOW));
-            Err(keys.wrong(PATTERN, value, &right))
+            let wanted = format!("a window (`{}`) beside it", keys.name(WINDOW));
+            Err(keys.wrong(PATTERN, value, &wanted))
         }
         _ => Ok(slides),
     }

@@ -11,41 +11,45 @@ mod tensors;
 use std::path::Path;
 
 use self::keys::Keys;
-use super::Identity;
-use super::naming::{Naming, Scheme};
+use super::Identified;
+use super::naming::{Biases, Naming, Scheme};
 use crate::architecture::{
     Activation, Architecture, FeedForward, FeedForwardKind, NormKind, NormPlacement, PositionEncoding, QkNorm,
     ResidualLayout, Weighting, check_layer_count,
 };
-use crate::checkpoint::{Checkpoint, GgufMetadata, GgufValue, Tensor};
+use crate::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
 use crate::error::ModelError;
 
 /// Those whose conversion an independent implementation confirms. Others are refused rather than guessed at.
 const SUPPORTED: &[&str] = &["llama", "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "gpt2"];
 
-pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkpoint) -> Result<Identity, ModelError> {
+/// The output head, unless it is the embedding.
+const HEAD: &str = "output.weight";
+
+/// `allowed`: patterns of keys and tensors that the user lets pass unknown.
+pub(super) fn identify(
+    metadata: &GgufMetadata,
+    path: &Path,
+    checkpoint: &Checkpoint,
+    allowed: &[String],
+) -> Result<Identified, ModelError> {
     let family = kind::architecture(metadata, path)?;
     check_quantisation(metadata, path, checkpoint)?;
-    let keys = Keys::new(metadata, family, path);
+    let keys = Keys::new(metadata, family, path, allowed);
     let architecture = architecture(&keys, checkpoint)?;
+    let passed = keys.settle()?;
+    tensors::refuse_other_kinds(&architecture, checkpoint, path, allowed)?;
     let scheme = if matches!(family, "phi3" | "gpt2") { Scheme::GgufFused } else { Scheme::Gguf };
     let naming = Naming::new(scheme, "")
-        .with_qkv_bias(matches!(family, "qwen2" | "gpt2"))
+        .with_biases(match family {
+            "qwen2" => Biases::QUERY_KEY_VALUE,
+            "gpt2" => Biases::new(true, true),
+            _ => Biases::default(),
+        })
         .with_interleaved_rotary(family == "llama");
-    refuse_unread(&keys.unread()?, path)?;
-    let identity = Identity { architecture, naming };
-    tensors::refuse_unused(&identity, checkpoint, path)?;
-    Ok(identity)
-}
-
-fn refuse_unread(unread: &[(String, String)], path: &Path) -> Result<(), ModelError> {
-    if unread.is_empty() {
-        return Ok(());
-    }
-    let pairs: Vec<String> = unread.iter().map(|(key, value)| format!("`{key}` = {value}")).collect();
-    let reason =
-        format!("these keys are not understood, and what they change would not be computed: {}", pairs.join(", "));
-    Err(ModelError::unsupported(path, reason))
+    let has_head = architecture.tied_embeddings || checkpoint.tensor(HEAD).is_some();
+    let leftovers = tensors::leftovers(&architecture);
+    Ok(Identified { architecture, naming, has_head, leftovers, passed })
 }
 
 /// Version 2 made the blocks that are read today; 1 had others under the same numbers.
@@ -64,12 +68,12 @@ fn architecture(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<Architecture
     let family = keys.family;
     let gemma = family.starts_with("gemma");
     let gpt2 = family == "gpt2";
-    let layer_count = keys.required_size("block_count")?;
+    let layer_count = keys.required("block_count", keys.size("block_count")?)?;
     check_layer_count(layer_count)
         .map_err(|reason| ModelError::malformed(keys.path, format!("key `{}`: {reason}", keys.name("block_count"))))?;
     let layers = layers::layers(keys, layer_count)?;
-    let d_model = keys.required_size("embedding_length")?;
-    let max_positions = keys.required_size("context_length")?;
+    let d_model = keys.required("embedding_length", keys.size("embedding_length")?)?;
+    let max_positions = keys.required("context_length", keys.size("context_length")?)?;
     let (heads, kv_heads, head_dim) = heads(keys, layer_count, d_model)?;
     let architecture = Architecture {
         family: family.to_owned(),
@@ -77,7 +81,7 @@ fn architecture(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<Architecture
         heads,
         kv_heads,
         head_dim,
-        d_ffn: required(keys, "feed_forward_length", keys.size_of_layers("feed_forward_length", layer_count)?)?,
+        d_ffn: keys.required("feed_forward_length", keys.size_of_layers("feed_forward_length", layer_count)?)?,
         vocabulary: vocabulary(keys, checkpoint)?,
         max_positions,
         norm: if gpt2 { NormKind::LayerNorm } else { NormKind::RmsNorm },
@@ -118,19 +122,15 @@ fn architecture(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<Architecture
     Ok(architecture)
 }
 
-fn required<T>(keys: &Keys<'_>, key: &str, value: Option<T>) -> Result<T, ModelError> {
-    value.ok_or_else(|| keys.missing(key))
-}
-
 /// Query heads, key-value heads, and their width.
 fn heads(keys: &Keys<'_>, layers: usize, d_model: usize) -> Result<(usize, usize, usize), ModelError> {
     const HEADS: &str = "attention.head_count";
     const KV_HEADS: &str = "attention.head_count_kv";
-    let heads = required(keys, HEADS, keys.size_of_layers(HEADS, layers)?)?;
+    let heads = keys.required(HEADS, keys.size_of_layers(HEADS, layers)?)?;
     let kv_heads = keys.size_of_layers(KV_HEADS, layers)?.unwrap_or(heads);
     if !heads.is_multiple_of(kv_heads) {
         let value = GgufValue::Unsigned(kv_heads as u64);
-        return Err(keys.wrong(KV_HEADS, &value, &format!("a divisor of the {heads} heads is needed")));
+        return Err(keys.wrong(KV_HEADS, &value, &format!("a divisor of the {heads} heads")));
     }
     let (key_width, value_width) = (keys.size("attention.key_length")?, keys.size("attention.value_length")?);
     let default = || {
@@ -139,7 +139,7 @@ fn heads(keys: &Keys<'_>, layers: usize, d_model: usize) -> Result<(usize, usize
         }
         let value = GgufValue::Unsigned(heads as u64);
         let width = keys.name("embedding_length");
-        Err(keys.wrong(HEADS, &value, &format!("a divisor of key `{width}`, {d_model}, is needed")))
+        Err(keys.wrong(HEADS, &value, &format!("a divisor of {d_model} (`{width}`)")))
     };
     let head_dim = key_width.map_or_else(default, Ok)?;
     match value_width {
@@ -156,8 +156,14 @@ fn heads(keys: &Keys<'_>, layers: usize, d_model: usize) -> Result<(usize, usize
 }
 
 fn norm_epsilon(keys: &Keys<'_>) -> Result<f64, ModelError> {
-    let key = if keys.family == "gpt2" { "attention.layer_norm_epsilon" } else { "attention.layer_norm_rms_epsilon" };
-    required(keys, key, keys.positive(key)?)
+    const LAYER_NORM: &str = "attention.layer_norm_epsilon";
+    const RMS_NORM: &str = "attention.layer_norm_rms_epsilon";
+    // Converters write both where a configuration has both; families read their own.
+    let layer_norm = keys.positive(LAYER_NORM)?;
+    match keys.family {
+        "gpt2" => keys.required(LAYER_NORM, layer_norm),
+        _ => keys.required(RMS_NORM, keys.positive(RMS_NORM)?),
+    }
 }
 
 /// The number of token ids: rows of the embedding.
@@ -170,7 +176,7 @@ fn vocabulary(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<usize, ModelEr
     match keys.size("vocab_size")? {
         Some(size) if size != rows => {
             let value = GgufValue::Unsigned(size as u64);
-            Err(keys.wrong("vocab_size", &value, &format!("tensor {EMBEDDING} has {rows} rows")))
+            Err(keys.wrong("vocab_size", &value, &format!("{rows}, the rows of tensor {EMBEDDING},")))
         }
         _ => Ok(rows),
     }
@@ -180,7 +186,7 @@ fn vocabulary(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<usize, ModelEr
 /// knows whether its model's head was the embedding.
 fn has_tied_head(keys: &Keys<'_>, checkpoint: &Checkpoint) -> bool {
     let pooled = keys.peek("pooling_type").is_some_and(|value| keys::number(value) != Some(0.0));
-    checkpoint.tensor("output.weight").is_none() && !pooled
+    checkpoint.tensor(HEAD).is_none() && !pooled
 }
 
 /// Keys that repeat, for models of other shapes, what is computed here in one way only.
@@ -235,7 +241,7 @@ mod testing {
     ) -> Result<T, String> {
         let named = pairs.iter().map(|(key, value)| (format!("{family}.{key}"), value.clone()));
         let metadata = GgufMetadata(named.collect());
-        read(&Keys::new(&metadata, family, Path::new("m.gguf"))).map_err(|error| error.to_string())
+        read(&Keys::new(&metadata, family, Path::new("m.gguf"), &[])).map_err(|error| error.to_string())
     }
 }
 

@@ -45,8 +45,8 @@ fn rotary_dim(keys: &Keys<'_>, head_dim: usize) -> Result<usize, ModelError> {
     let width = keys.size(WIDTH)?.unwrap_or(head_dim);
     let value = GgufValue::Unsigned(width as u64);
     if width > head_dim || !width.is_multiple_of(2) {
-        let right = format!("an even number up to the head's width, {head_dim}, is needed");
-        return Err(keys.wrong(WIDTH, &value, &right));
+        let wanted = format!("an even number up to the head's width of {head_dim}");
+        return Err(keys.wrong(WIDTH, &value, &wanted));
     }
     if keys.family == "llama" && width != head_dim {
         let right = format!(
@@ -162,9 +162,9 @@ fn long_rope(
     Ok(RopeScaling::LongRope {
         short: factors(FACTORS[0])?,
         long: factors(FACTORS[1])?,
-        original_positions: original.ok_or_else(|| keys.missing(ORIGINAL))?,
+        original_positions: keys.required(ORIGINAL, original)?,
         // Without the key llama.cpp takes 1, and transformers what follows from the two lengths.
-        magnitude: keys.positive(MAGNITUDE)?.ok_or_else(|| keys.missing(MAGNITUDE))?,
+        magnitude: keys.required(MAGNITUDE, keys.positive(MAGNITUDE)?)?,
     })
 }
 

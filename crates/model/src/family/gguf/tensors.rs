@@ -1,93 +1,66 @@
-//! Tensors that nothing uses: leftovers that say nothing, and others, by which a file is refused.
+//! Tensors beside those that an architecture uses: what may be left over, and what files of another kind hold.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::rope::{DIVISORS, FACTORS};
-use crate::architecture::{Architecture, NormKind, PositionEncoding, RopeScaling};
+use crate::architecture::{Architecture, PositionEncoding, RopeScaling};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::ModelError;
-use crate::family::{Identity, Naming, Role, inventory};
+use crate::family::accounting::matches;
 
-/// Why a tensor may lie in a file without being used.
-pub(super) fn leftover(name: &str) -> Option<&'static str> {
-    let (outer, inner) = in_block(name).map_or((name, None), |(_, rest)| ("", Some(rest)));
-    match (outer, inner) {
-        (_, Some("attn_rot_embd.weight")) => Some("rotary frequencies, which follow from the keys"),
-        ("cls.weight" | "cls.bias" | "cls.output.weight" | "cls.output.bias", None) => {
-            Some("a head that scores documents, behind the last norm")
+/// Patterns of names of tensors that say nothing of the residual, and of those that [`super::rope`] has read.
+pub(super) fn leftovers(a: &Architecture) -> Vec<&'static str> {
+    // Rotary frequencies, which follow from the keys; heads that score documents, behind the last norm.
+    let mut leftovers = vec!["blk.*.attn_rot_embd.weight", "cls.*"];
+    let PositionEncoding::Rotary(ropes) = &a.position else { return leftovers };
+    for rope in ropes {
+        match rope.scaling {
+            RopeScaling::Divisors { .. } => leftovers.push(DIVISORS),
+            RopeScaling::LongRope { .. } => leftovers.extend(FACTORS),
+            _ => {}
+        }
+    }
+    leftovers
+}
+
+/// Refuses a file by a tensor whose name says what the file is. Other tensors without a place are found when the model is
+/// put together.
+pub(super) fn refuse_other_kinds(
+    a: &Architecture,
+    checkpoint: &Checkpoint,
+    path: &Path,
+    allowed: &[String],
+) -> Result<(), ModelError> {
+    let is_allowed = |name: &str| allowed.iter().any(|pattern| matches(pattern, name));
+    let names = checkpoint.tensors().map(Tensor::name).filter(|name| !is_allowed(name));
+    match names.filter_map(|name| Some((name, meaning(name, a)?))).next() {
+        Some((name, meaning)) => Err(ModelError::tensor(path, name, meaning)),
+        None => Ok(()),
+    }
+}
+
+fn meaning(name: &str, a: &Architecture) -> Option<String> {
+    if name.contains(".lora_") {
+        return Some("is of an adapter (LoRA); merge it into its model first".to_owned());
+    }
+    let (block, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+    match block.parse::<usize>() {
+        Ok(block) if block >= a.layers.len() => {
+            Some(format!("is of block {block}, and key `{}.block_count` is {}", a.family, a.layers.len()))
+        }
+        _ if is_of_experts(rest) => {
+            Some("is of a mixture of experts; only dense feed-forward blocks are supported".to_owned())
+        }
+        _ if rest.contains("_sub_norm.") => {
+            Some("is a norm inside a block, as BitNet has it; it is not supported".to_owned())
         }
         _ => None,
     }
 }
 
-/// Refuses a file with tensors that nothing uses and that are not known to say nothing.
-pub(super) fn refuse_unused(identity: &Identity, checkpoint: &Checkpoint, path: &Path) -> Result<(), ModelError> {
-    let used = used(&identity.architecture, &identity.naming);
-    let unused = checkpoint.tensors().map(Tensor::name).find(|name| !used.contains(*name) && leftover(name).is_none());
-    match unused {
-        None => Ok(()),
-        Some(name) => Err(ModelError::tensor(path, name, meaning(name, &identity.architecture))),
-    }
-}
-
-/// The names of all tensors that the architecture reaches.
-fn used(a: &Architecture, naming: &Naming) -> BTreeSet<String> {
-    let mut used = BTreeSet::new();
-    for place in inventory(a) {
-        used.insert(naming.weight(place.role, place.layer, a).tensor);
-        let biased = match place.role {
-            Role::Embedding | Role::Positions => false,
-            role if role.is_norm() => a.norm == NormKind::LayerNorm,
-            _ => true,
-        };
-        if biased {
-            used.insert(naming.bias(place.role, place.layer, a).tensor);
-        }
-    }
-    let PositionEncoding::Rotary(ropes) = &a.position else { return used };
-    for rope in ropes {
-        match rope.scaling {
-            RopeScaling::Divisors { .. } => used.extend([DIVISORS.to_owned()]),
-            RopeScaling::LongRope { .. } => used.extend(FACTORS.map(str::to_owned)),
-            _ => {}
-        }
-    }
-    used
-}
-
-/// What an unused tensor means.
-fn meaning(name: &str, a: &Architecture) -> String {
-    let what = match in_block(name) {
-        Some((block, _)) if block >= a.layers.len() => {
-            return format!("is of block {block}, and key `{}.block_count` is {}", a.family, a.layers.len());
-        }
-        Some((_, rest)) => match rest {
-            _ if is_of_experts(rest) => "is of a mixture of experts; only dense feed-forward blocks are supported",
-            _ if rest.contains("_sub_norm.") => "is a norm inside a block, as BitNet has it; it is not supported",
-            _ if rest.ends_with(".scale") || rest.ends_with(".input_scale") => {
-                "is a scale beside its weight; scales are supported within the stored types only"
-            }
-            _ => "",
-        },
-        None => "",
-    };
-    match what {
-        "" if name.contains(".lora_") => "is of an adapter (LoRA); merge it into its model first".to_owned(),
-        "" => format!("is used by nothing in the architecture {}", a.family),
-        what => what.to_owned(),
-    }
-}
-
 /// Routers and stacked experts, or those of the first mixtures, one tensor an expert.
 fn is_of_experts(rest: &str) -> bool {
-    let numbered = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     ["ffn_gate_inp", "_exps.", "_shexp.", "exp_probs"].iter().any(|part| rest.contains(part))
-        || matches!(rest.split('.').collect::<Vec<_>>()[..], [_, expert, "weight"] if numbered(expert))
-}
-
-/// The block of a tensor's name, and what follows it.
-fn in_block(name: &str) -> Option<(usize, &str)> {
-    let (block, rest) = name.strip_prefix("blk.")?.split_once('.')?;
-    Some((block.parse().ok()?, rest))
+        || matches!(rest.split('.').collect::<Vec<_>>()[..], [_, expert, "weight"] if is_number(expert))
 }
