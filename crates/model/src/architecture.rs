@@ -457,6 +457,11 @@ impl Architecture {
         if !(self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0) {
             return Err(format!("the norm's epsilon is {}; it must lie between 0 and 1", self.norm_epsilon));
         }
+        for (what, scale) in [("attention scores", self.attention_scale), ("the embedding", self.embedding_scale)] {
+            if !(scale > 0.0 && scale.is_finite()) {
+                return Err(format!("the factor on {what} is {scale}; it must be positive"));
+            }
+        }
         for cap in [self.attention_soft_cap, self.logit_soft_cap].into_iter().flatten() {
             if !(cap > 0.0 && cap.is_finite()) {
                 return Err(format!("a soft cap of {cap} is not positive"));

@@ -65,7 +65,7 @@ impl Model {
         Self::understand(checkpoint, &[])
     }
 
-    fn understand(checkpoint: Checkpoint, allowed: &[String]) -> Result<Self, ModelError> {
+    pub(crate) fn understand(checkpoint: Checkpoint, allowed: &[String]) -> Result<Self, ModelError> {
         let Identified { architecture, naming, has_head, leftovers, passed } = identify(&checkpoint, allowed)?;
         let weights = Weights::new(checkpoint, naming);
         let mut model = Self { architecture, weights, has_head, passed };
