@@ -20,7 +20,7 @@ const INERT: &[Inert] = &[
 ];
 
 const POOLING: &str =
-    "a model that ends in one vector of all tokens (1, mean) or of the first (2, CLS) attends both ways";
+    "models that end in one vector of all tokens (1, mean) or of the first (2, CLS) attend both ways";
 /// Why a mixture is refused.
 pub(super) const MIXTURE: &str = "a mixture of experts is not supported, feed-forward blocks must be dense";
 
