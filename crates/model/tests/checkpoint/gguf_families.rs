@@ -320,6 +320,7 @@ fn what_a_family_needs_is_missed_by_name() {
         }
         let more = file.clone().with("block_count", number(file.open().expect(family).layers.len() as u64 + 1));
         more.refused(&["tensor blk.", "is missing"]);
+        file.with(epsilon, number(5)).refused(&[&format!("`{family}.{epsilon}` is 5"), "between 0 and 1"]);
     }
     File::read("gemma3").without("rope.freq_base").refused(&["key `gemma3.rope.freq_base` is missing"]);
 }

@@ -19,8 +19,7 @@ const INERT: &[Inert] = &[
     only("leading_dense_block_count", &["0"], MIXTURE),
 ];
 
-const POOLING: &str =
-    "models that end in one vector of all tokens (1, mean) or of the first (2, CLS) attend both ways";
+const POOLING: &str = "models that end in one vector of all tokens (1, mean) or of the first (2, CLS) attend both ways";
 /// Why a mixture is refused.
 pub(super) const MIXTURE: &str = "a mixture of experts is not supported, feed-forward blocks must be dense";
 

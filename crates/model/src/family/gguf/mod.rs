@@ -160,9 +160,13 @@ fn norm_epsilon(keys: &Keys<'_>) -> Result<f64, ModelError> {
     const RMS_NORM: &str = "attention.layer_norm_rms_epsilon";
     // Converters write both where a configuration has both; families read their own.
     let layer_norm = keys.positive(LAYER_NORM)?;
-    match keys.family {
-        "gpt2" => keys.required(LAYER_NORM, layer_norm),
-        _ => keys.required(RMS_NORM, keys.positive(RMS_NORM)?),
+    let (key, epsilon) = match keys.family {
+        "gpt2" => (LAYER_NORM, layer_norm),
+        _ => (RMS_NORM, keys.positive(RMS_NORM)?),
+    };
+    match keys.required(key, epsilon)? {
+        epsilon if epsilon < 1.0 => Ok(epsilon),
+        epsilon => Err(keys.wrong(key, &GgufValue::Float(epsilon), "a number between 0 and 1")),
     }
 }
 

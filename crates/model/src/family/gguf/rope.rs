@@ -8,6 +8,13 @@ use crate::error::ModelError;
 /// llama.cpp's base where the key is absent, and its base of Gemma 3's layers that slide.
 const THETA: f64 = 10_000.0;
 
+const TYPE: &str = "rope.scaling.type";
+const FACTOR: &str = "rope.scaling.factor";
+/// The factor in files before `rope.scaling.type`.
+const OLD_FACTOR: &str = "rope.scale_linear";
+const ORIGINAL: &str = "rope.scaling.original_context_length";
+const MAGNITUDE: &str = "rope.scaling.attn_factor";
+
 /// The tensor that holds a divisor per frequency.
 pub(super) const DIVISORS: &str = "rope_freqs.weight";
 /// The tensors of LongRope, short and long.
@@ -102,18 +109,10 @@ fn scaling(
     }
 }
 
-const TYPE: &str = "rope.scaling.type";
-const ORIGINAL: &str = "rope.scaling.original_context_length";
-const MAGNITUDE: &str = "rope.scaling.attn_factor";
-
 fn twice(keys: &Keys<'_>, key: &str, tensor: &str) -> ModelError {
     let reason = format!("rope scaling is given twice, by key `{}` and by tensor {tensor}", keys.name(key));
     ModelError::unsupported(keys.path, reason)
 }
-
-const FACTOR: &str = "rope.scaling.factor";
-/// Of files before `rope.scaling.type`.
-const OLD_FACTOR: &str = "rope.scale_linear";
 
 fn factor(keys: &Keys<'_>) -> Result<Option<f64>, ModelError> {
     let (new, old) = (keys.positive(FACTOR)?, keys.positive(OLD_FACTOR)?);
