@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what every architecture of crates/model/src/family/gguf.rs is held to.
+"""Writes what every architecture of crates/model/src/family/gguf is held to.
 
 For each, crates/model/tests/fixtures/gguf/NAME.gguf holds a tiny random model as llama.cpp's converter would write it (its
 names, its order of rows, its gammas, matrices in F16, a few in Q8_0), and NAME.expected.safetensors tokens and logits.
@@ -13,6 +13,7 @@ for those files the configuration is passed beside it. See crates/model/tests/fi
 Runs on a CPU, downloads nothing. Running it again with the same versions on the same machine writes the same bytes.
 """
 
+import math
 import sys
 
 import gguf
@@ -35,13 +36,72 @@ MODELS = {
         [],
         dict(WIDE, hidden_size=24, head_dim=8, tie_word_embeddings=True, rms_norm_eps=1e-5, rope_parameters=LLAMA3_ROPE),
     ),
+    # Keeps the first of four frequencies, mixes the second, divides the others. Biases wherever Llama can have them.
+    "llama_yarn": (
+        "llama",
+        "llama",
+        [],
+        dict(
+            WIDE,
+            hidden_size=24,
+            head_dim=8,
+            attention_bias=True,
+            mlp_bias=True,
+            rope_parameters=rope(50.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=32),
+        ),
+    ),
     "qwen2": ("qwen2", "qwen2", ["output.weight"], dict(WIDE, rope_parameters=rope(1_000_000.0))),
+    # Written as a factor without a type.
+    "qwen2_linear": (
+        "qwen2",
+        "qwen2",
+        [],
+        dict(WIDE, rope_parameters=rope(1_000.0, rope_type="linear", factor=4.0)),
+    ),
     "qwen3": ("qwen3", "qwen3", [], dict(WIDE, hidden_size=24, head_dim=8, rope_parameters=rope(1_000_000.0))),
+    # A ramp over all frequencies.
+    "qwen3_yarn": (
+        "qwen3",
+        "qwen3",
+        [],
+        dict(
+            WIDE,
+            hidden_size=24,
+            head_dim=8,
+            rope_parameters=rope(
+                50.0,
+                rope_type="yarn",
+                factor=4.0,
+                original_max_position_embeddings=32,
+                beta_fast=2.0,
+                beta_slow=0.25,
+            ),
+        ),
+    ),
     "phi3": (
         "phi3",
         "phi3",
         ["blk.1.attn_qkv.weight"],
         dict(WIDE, sliding_window=7, rms_norm_eps=1e-5, rope_parameters=rope(10_000.0, partial_rotary_factor=1.0)),
+    ),
+    # Half of each head rotates; the sequences of the fixture are longer than the original length.
+    "phi3_longrope": (
+        "phi3",
+        "phi3",
+        [],
+        dict(
+            WIDE,
+            original_max_position_embeddings=8,
+            rms_norm_eps=1e-5,
+            rope_parameters=rope(
+                100.0,
+                rope_type="longrope",
+                partial_rotary_factor=0.5,
+                short_factor=[1.0, 1.5],
+                long_factor=[1.5, 6.5],
+                original_max_position_embeddings=8,
+            ),
+        ),
     ),
     "gemma2": (
         "gemma2",
@@ -90,8 +150,12 @@ MODELS = {
 # The settings that are in the file, or follow from llama.cpp's defaults, but that transformers does not take from there.
 UNREAD = {
     "llama3": ["rope_parameters"],
+    "llama_yarn": ["rope_parameters", "attention_bias", "mlp_bias"],
+    "qwen2_linear": ["rope_parameters"],
     "qwen3": ["head_dim"],
+    "qwen3_yarn": ["head_dim", "rope_parameters"],
     "phi3": ["sliding_window", "pad_token_id"],
+    "phi3_longrope": ["rope_parameters", "original_max_position_embeddings", "pad_token_id"],
     "gemma2": ["attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"],
     "gemma3": ["rope_parameters", "query_pre_attn_scalar"],
     "gpt2": ["n_inner", "n_positions"],
@@ -171,7 +235,7 @@ def write_keys(writer: gguf.GGUFWriter, architecture: str, config, head_dim: int
         writer.add_head_count(config.num_attention_heads)
         writer.add_head_count_kv(config.num_key_value_heads)
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-        writer.add_rope_dimension_count(head_dim)
+        writer.add_rope_dimension_count(int(head_dim * config.rope_parameters.get("partial_rotary_factor", 1.0)))
         if getattr(config, "head_dim", None):
             writer.add_key_length(head_dim)
             writer.add_value_length(head_dim)
@@ -183,6 +247,7 @@ def write_keys(writer: gguf.GGUFWriter, architecture: str, config, head_dim: int
             writer.add_rope_scaling_factor(parameters["full_attention"]["factor"])
         else:
             writer.add_rope_freq_base(parameters["rope_theta"])
+            write_scaling(writer, parameters)
         if getattr(config, "sliding_window", None):
             writer.add_sliding_window(config.sliding_window)
         if architecture == "gemma2":
@@ -193,6 +258,31 @@ def write_keys(writer: gguf.GGUFWriter, architecture: str, config, head_dim: int
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     writer.add_tokenizer_model("llama")
     writer.add_token_list([f"<{i}>" for i in range(config.vocab_size)])
+
+
+def write_scaling(writer: gguf.GGUFWriter, parameters: dict) -> None:
+    """Scaling by keys; Llama 3's is a tensor, and LongRope's factors are."""
+    if parameters["rope_type"] == "linear":
+        writer.add_rope_scaling_factor(parameters["factor"])
+    if parameters["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(parameters["factor"])
+        writer.add_rope_scaling_orig_ctx_len(parameters["original_max_position_embeddings"])
+        if "beta_fast" in parameters:
+            writer.add_rope_scaling_yarn_beta_fast(parameters["beta_fast"])
+            writer.add_rope_scaling_yarn_beta_slow(parameters["beta_slow"])
+
+
+def write_factors(writer: gguf.GGUFWriter, config) -> None:
+    """LongRope as the converter of Phi-3 writes it."""
+    parameters = config.rope_parameters
+    original = parameters["original_max_position_embeddings"]
+    stretch = config.max_position_embeddings / original
+    writer.add_rope_scaling_orig_ctx_len(original)
+    writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(stretch) / math.log(original)))
+    for which in ("long", "short"):
+        factors = np.array(parameters[f"{which}_factor"], dtype=np.float32)
+        writer.add_tensor(f"rope_factors_{which}.weight", factors)
 
 
 @torch.no_grad()
@@ -212,6 +302,8 @@ def make(name: str) -> None:
         divisors = (plain / model.model.rotary_emb.inv_freq).numpy()
         writer.add_tensor("rope_freqs.weight", divisors.astype(np.float32))
         print("llama3's rope_freqs:", divisors)
+    if name == "phi3_longrope":
+        write_factors(writer, config)
     left = set(quantised)
     for key, parameter in model.named_parameters():
         stored_name = gguf_name(architecture, key)
@@ -267,7 +359,7 @@ def make(name: str) -> None:
         logits = read
     alone = "confirmed" if not unread else f"not read: {', '.join(unread)}"
     save_file({"tokens": tokens, "logits": logits.contiguous()}, OUT / f"{name}.expected.safetensors")
-    print(f"{name:8} {path.stat().st_size / 1024:5.1f} KiB  off by {difference:.1e}  {alone}")
+    print(f"{name:12} {path.stat().st_size / 1024:5.1f} KiB  off by {difference:.1e}  {alone}")
 
 
 def main() -> None:

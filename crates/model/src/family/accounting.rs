@@ -31,7 +31,7 @@ pub(super) enum Only {
 }
 
 impl Only {
-    pub(super) fn allows(self, value: &Value) -> bool {
+    pub fn allows(self, value: &Value) -> bool {
         match self {
             Self::Any => true,
             Self::Off => match value {
@@ -48,7 +48,7 @@ impl Only {
         }
     }
 
-    fn describe(self) -> String {
+    pub fn describe(self) -> String {
         match self {
             Self::Any => "any value".into(),
             Self::Off => "null, false, 0 or empty".into(),
@@ -65,7 +65,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-const fn any(key: &'static str, why: &'static str) -> Inert {
+pub(super) const fn any(key: &'static str, why: &'static str) -> Inert {
     Inert { key, only: Only::Any, why }
 }
 
@@ -73,7 +73,7 @@ const fn off(key: &'static str, why: &'static str) -> Inert {
     Inert { key, only: Only::Off, why }
 }
 
-const fn only(key: &'static str, values: &'static [&'static str], why: &'static str) -> Inert {
+pub(super) const fn only(key: &'static str, values: &'static [&'static str], why: &'static str) -> Inert {
     Inert { key, only: Only::Values(values), why }
 }
 

@@ -109,11 +109,7 @@ pub(crate) fn identify(checkpoint: &Checkpoint, allowed: &[String]) -> Result<Id
     let identified = match checkpoint.metadata() {
         Metadata::HuggingFace { config, folder } => from_config(config, &folder.join("config.json"), &stored, allowed)?,
         Metadata::Memory { config, .. } => from_config(config, path, &stored, allowed)?,
-        Metadata::Gguf(metadata) => {
-            let Identity { architecture, naming } = gguf::identify(metadata, path, checkpoint)?;
-            let leftovers = gguf::LEFTOVERS.to_vec();
-            Identified { architecture, naming, has_head: true, leftovers, passed: Vec::new() }
-        }
+        Metadata::Gguf(metadata) => gguf::identify(metadata, path, checkpoint, allowed)?,
     };
     identified.architecture.validate().map_err(|reason| ModelError::malformed(description_path(checkpoint), reason))?;
     Ok(identified)

@@ -38,7 +38,7 @@ fn tensors_are_read_in_versions_2_and_3() {
     for version in [2, 3] {
         let checkpoint = open(&Gguf { version, ..sound() }.bytes()).unwrap();
         assert_eq!(checkpoint.name(), "a-model");
-        assert_eq!(checkpoint.parameters(), 11);
+        assert_eq!(checkpoint.tensors().map(Tensor::len).sum::<usize>(), 11);
         assert_eq!(checkpoint.tensors().map(Tensor::name).collect::<Vec<_>>(), ["first", "second"]);
         let first = checkpoint.tensor("first").unwrap();
         assert_eq!((first.shape(), first.rows(), first.row_len()), (&[2, 4][..], 2, 4));

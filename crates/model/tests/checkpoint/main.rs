@@ -3,6 +3,7 @@
 
 mod folder;
 mod gguf;
+mod gguf_families;
 mod hub;
 mod mutations;
 mod quants;

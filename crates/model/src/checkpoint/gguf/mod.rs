@@ -81,12 +81,18 @@ fn check_version(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
     }
 }
 
+/// 0 is what merging leaves behind.
 fn refuse_split(metadata: &GgufMetadata) -> Result<(), Fault> {
-    match metadata.unsigned("split.count") {
-        Some(parts) if parts > 1 => Err(Fault::Unsupported(format!(
-            "is one of {parts} parts of a split GGUF file; merge them first (llama-gguf-split --merge)"
+    const KEY: &str = "split.count";
+    let Some(value) = metadata.0.get(KEY) else { return Ok(()) };
+    match metadata.unsigned(KEY) {
+        Some(0 | 1) => Ok(()),
+        Some(parts) => Err(Fault::Unsupported(format!(
+            "is one of {parts} parts of a split GGUF file ({KEY}); merge them first (llama-gguf-split --merge)"
         ))),
-        _ => Ok(()),
+        None => Err(Fault::Malformed(format!(
+            "{KEY}, the number of parts of a split file, is {value:?}, expected a number"
+        ))),
     }
 }
 

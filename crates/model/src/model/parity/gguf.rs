@@ -23,4 +23,4 @@ macro_rules! files {
     };
 }
 
-files!(llama, llama3, qwen2, qwen3, phi3, gemma2, gemma3, gpt2);
+files!(llama, llama3, llama_yarn, qwen2, qwen2_linear, qwen3, qwen3_yarn, phi3, phi3_longrope, gemma2, gemma3, gpt2);
