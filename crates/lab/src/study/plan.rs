@@ -1,5 +1,7 @@
 //! The runs of a study.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
 use super::file::{Row, Study};
@@ -67,7 +69,7 @@ impl Plan {
             for (row, Row { name, slug, recipe, .. }) in study.rows.iter().enumerate() {
                 let recipe = Recipe { seed, ..recipe.clone() };
                 let data = digest(&recipe)?;
-                let key = key(NUMERICS_VERSION, &portable(&recipe, &data), &data)?;
+                let key = key(NUMERICS_VERSION, &recipe.variants(), &portable(&recipe, &data), &data)?;
                 runs.push(Run { row, name: name.clone(), slug: format!("{slug}-{seed}"), seed, recipe, data, key });
             }
         }
@@ -113,11 +115,20 @@ pub(super) fn portable(recipe: &Recipe, data: &str) -> Recipe {
     recipe
 }
 
-/// The key of a run by a portable recipe: a digest of its canonical JSON, keys sorted.
-pub(super) fn key(numerics: u32, recipe: &Recipe, data: &str) -> Result<String, LabError> {
+/// The key of a run by a portable recipe: a digest of its canonical JSON, keys sorted. `variants`: as [`Recipe::variants`] gave
+/// them when it was trained.
+pub(super) fn key(
+    numerics: u32,
+    variants: &BTreeMap<String, u32>,
+    recipe: &Recipe,
+    data: &str,
+) -> Result<String, LabError> {
     let recipe = serde_json::to_value(recipe)
         .map_err(|error| LabError::Request(format!("a recipe cannot be written as JSON: {error}")))?;
     let mut all = serde_json::json!({ "numerics": numerics, "data": data, "recipe": recipe });
+    if !variants.is_empty() {
+        all["variants"] = serde_json::json!(variants);
+    }
     all.sort_all_objects();
     let mut digits = hex::encode(Sha256::digest(all.to_string()));
     digits.truncate(KEY_DIGITS);
@@ -130,6 +141,6 @@ impl Summary {
     /// # Errors
     /// If the recipe has no JSON form.
     pub fn key(&self) -> Result<String, LabError> {
-        key(self.numerics, &self.recipe, &self.data)
+        key(self.numerics, &self.variants, &self.recipe, &self.data)
     }
 }

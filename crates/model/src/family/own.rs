@@ -1,5 +1,5 @@
 //! The family of our own: models that no other family's description fits. `config.json` holds the whole architecture as
-//! it is, and tensors are named as Llama's and Gemma's are.
+//! it is, and the number of the format, which says what the architecture means; tensors are named as Llama's and Gemma's are.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Identity;
 use super::naming::{Naming, Scheme};
 use crate::architecture::{
-    Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
+    Activation, Architecture, FeedForward, FeedForwardKind, GateSignal, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
     ResidualLayout, Rope, RopeScaling, Weighting,
 };
 use crate::error::ModelError;
@@ -17,14 +17,44 @@ use crate::error::ModelError;
 /// Its name in `model_type`.
 pub const FAMILY: &str = "sinkscope";
 
+/// What an architecture means. A configuration without a format is of the first.
+const FORMAT: u64 = 2;
+
 pub fn identify(config: &Value, path: &Path) -> Result<Identity, ModelError> {
     let Some(description) = config.get("architecture") else {
         return Err(ModelError::malformed(path, "field `architecture` is missing; it describes the model"));
     };
     let architecture = Architecture::deserialize(description)
         .map_err(|error| ModelError::malformed(path, format!("field `architecture`: {error}")))?;
+    check_format(config, &architecture, path)?;
     let (_, naming) = describe(&architecture);
     Ok(Identity { architecture, naming })
+}
+
+/// Refuses what another format means otherwise.
+fn check_format(config: &Value, a: &Architecture, path: &Path) -> Result<(), ModelError> {
+    let format = match config.get("format") {
+        None => 1,
+        Some(format) => format
+            .as_u64()
+            .filter(|format| (1..=FORMAT).contains(format))
+            .ok_or_else(|| ModelError::unsupported(path, format!("`format` is {format}; this version reads 1 to {FORMAT}")))?,
+    };
+    let meant = match () {
+        () if format == FORMAT => return Ok(()),
+        () if a.key_value_bias && matches!(a.position, PositionEncoding::Rotary(_)) => {
+            "`key_value_bias` met queries before their rotation"
+        }
+        () if a.norm_placement == NormPlacement::Post => "`norm_placement` \"post\" had one more norm before the output head",
+        () if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding)
+            && a.position == PositionEncoding::Learned =>
+        {
+            "`gate` of signal \"embedding\" read positions too"
+        }
+        () => return Ok(()),
+    };
+    let reason = format!("is of format {format} (no `format`: 1), in which {meant}; this version computes it otherwise: train the model again");
+    Err(ModelError::unsupported(path, reason))
 }
 
 /// The content of a `config.json` for an architecture, and how its tensors are named: as a Llama where that is what it is,
@@ -33,7 +63,7 @@ pub fn describe(a: &Architecture) -> (Value, Naming) {
     match llama(a) {
         Some(config) => (config, Naming::new(Scheme::Llama, "model.")),
         // In Gemma's scheme every norm has a name of its own, wherever a block has it.
-        None => (json!({ "model_type": FAMILY, "architecture": a }), Naming::new(Scheme::Gemma, "model.")),
+        None => (json!({ "model_type": FAMILY, "format": FORMAT, "architecture": a }), Naming::new(Scheme::Gemma, "model.")),
     }
 }
 
