@@ -39,13 +39,17 @@ impl Recipe {
                 idle.push(Idle { key, reason: reason() });
             }
         };
-        unless(!matches!(m.feed_forward, FeedForwardChoice::Linear | FeedForwardChoice::Attention), "model.d_ffn", &|| {
-            let why = match m.feed_forward {
-                FeedForwardChoice::Linear => "\"linear\" is one matrix of d_model x d_model",
-                _ => "\"attention\" stands in place of the blocks that would have them",
-            };
-            format!("there are no hidden units, feed_forward = {why}; leave it out")
-        });
+        unless(
+            !matches!(m.feed_forward, FeedForwardChoice::Linear | FeedForwardChoice::Attention),
+            "model.d_ffn",
+            &|| {
+                let why = match m.feed_forward {
+                    FeedForwardChoice::Linear => "\"linear\" is one matrix of d_model x d_model",
+                    _ => "\"attention\" stands in place of the blocks that would have them",
+                };
+                format!("there are no hidden units, feed_forward = {why}; leave it out")
+            },
+        );
         unless(m.norm != NormChoice::DynamicTanh, "model.norm_epsilon", &|| {
             "norm = \"dynamic-tanh\" divides by nothing that could vanish; leave it out".to_owned()
         });
@@ -88,7 +92,8 @@ mod tests {
         [watch]\nseq_len = 16\n[optimizer]\nOPTIMIZER\n";
 
     fn read(model: &str, initialisation: &str, optimizer: &str) -> Result<(), String> {
-        let text = RECIPE.replace("MODEL", model).replace("INITIALISATION", initialisation).replace("OPTIMIZER", optimizer);
+        let text =
+            RECIPE.replace("MODEL", model).replace("INITIALISATION", initialisation).replace("OPTIMIZER", optimizer);
         parse(&text, Path::new("r.toml")).map(|_| ()).map_err(|error| error.to_string())
     }
 
@@ -96,26 +101,54 @@ mod tests {
     fn a_key_without_effect_is_refused_and_its_neighbour_with_one_is_read() {
         // Model, initialisation, optimiser with an idle key; what the error says; the same with the key at work.
         for (idle, said, at_work) in [
-            (["position = 'none'\nrope_theta = 10000.0", "", ""], "line 6: model.rope_theta", ["rope_theta = 10000.0", "", ""]),
-            (["position = 'learned'\nrope_theta = 5.0", "", ""], "model.rope_theta", ["position = 'rotary'\nrope_theta = 5.0", "", ""]),
+            (
+                ["position = 'none'\nrope_theta = 10000.0", "", ""],
+                "line 6: model.rope_theta",
+                ["rope_theta = 10000.0", "", ""],
+            ),
+            (
+                ["position = 'learned'\nrope_theta = 5.0", "", ""],
+                "model.rope_theta",
+                ["position = 'rotary'\nrope_theta = 5.0", "", ""],
+            ),
             (["position = 'alibi'\nrope_theta = 5.0", "", ""], "model.rope_theta", ["position = 'alibi'", "", ""]),
-            (["feed_forward = 'linear'\nd_ffn = 24", "", ""], "one matrix", ["feed_forward = 'gelu'\nd_ffn = 24", "", ""]),
+            (
+                ["feed_forward = 'linear'\nd_ffn = 24", "", ""],
+                "one matrix",
+                ["feed_forward = 'gelu'\nd_ffn = 24", "", ""],
+            ),
             (["feed_forward = 'attention'\nd_ffn = 24", "", ""], "in place", ["feed_forward = 'attention'", "", ""]),
-            (["norm = 'dynamic-tanh'\nnorm_epsilon = 1e-5", "", ""], "model.norm_epsilon", ["norm = 'layer-norm'\nnorm_epsilon = 1e-5", "", ""]),
+            (
+                ["norm = 'dynamic-tanh'\nnorm_epsilon = 1e-5", "", ""],
+                "model.norm_epsilon",
+                ["norm = 'layer-norm'\nnorm_epsilon = 1e-5", "", ""],
+            ),
             (
                 ["placement = 'sandwich-qk-head'\nqk_norm = 'none'", "", ""],
                 "model.qk_norm",
                 ["placement = 'sandwich-qk-head'\nqk_norm = 'per-head'", "", ""],
             ),
             (["window = 16", "", ""], "longer than 16 positions", ["window = 15", "", ""]),
-            (["window = 18\nregisters = 2", "", ""], "longer than 18 positions", ["window = 17\nregisters = 2", "", ""]),
+            (
+                ["window = 18\nregisters = 2", "", ""],
+                "longer than 18 positions",
+                ["window = 17\nregisters = 2", "", ""],
+            ),
             (
                 ["", "dynamic_tanh_alpha = 0.5", ""],
                 "line 7: model.initialisation.dynamic_tanh_alpha",
                 ["norm = 'dynamic-tanh'", "dynamic_tanh_alpha = 0.5", ""],
             ),
-            (["", "", "schedule = 'constant'\nfinal_ratio = 0.1"], "optimizer.final_ratio", ["", "", "schedule = 'cosine'\nfinal_ratio = 0.1"]),
-            (["", "", "weight_decay = 0.0\ndecay_all = true"], "optimizer.decay_all", ["", "", "weight_decay = 0.1\ndecay_all = true"]),
+            (
+                ["", "", "schedule = 'constant'\nfinal_ratio = 0.1"],
+                "optimizer.final_ratio",
+                ["", "", "schedule = 'cosine'\nfinal_ratio = 0.1"],
+            ),
+            (
+                ["", "", "weight_decay = 0.0\ndecay_all = true"],
+                "optimizer.decay_all",
+                ["", "", "weight_decay = 0.1\ndecay_all = true"],
+            ),
         ] {
             let error = read(idle[0], idle[1], idle[2]).expect_err(said);
             assert!(error.contains(said) && error.contains("has no effect here: "), "{error}");
@@ -128,6 +161,9 @@ mod tests {
         let text = RECIPE.replace("[model.initialisation]\nINITIALISATION\n", "").replace("OPTIMIZER", "");
         let text = text.replace("MODEL", "initialisation = { dynamic_tanh_alpha = 0.5 }");
         let error = parse(&text, Path::new("r.toml")).expect_err("an alpha of nothing").to_string();
-        assert!(error.contains("r.toml: line 5: model.initialisation.dynamic_tanh_alpha has no effect here"), "{error}");
+        assert!(
+            error.contains("r.toml: line 5: model.initialisation.dynamic_tanh_alpha has no effect here"),
+            "{error}"
+        );
     }
 }

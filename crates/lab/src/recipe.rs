@@ -85,7 +85,9 @@ pub struct ModelChoice {
     #[serde(default)]
     pub key_value_bias: bool,
     /// Register tokens: so many ids beyond the vocabulary stand at the first positions of every sequence, predict nothing and
-    /// are predicted by nothing. They are not part of `seq_len`.
+    /// are predicted by nothing. `seq_len`, `loss_from`, `loss_to` and the bias of sigmoid attention do not count them.
+    /// Positions do: the first token of the text stands at position `registers`, windows and distances reach over registers, and
+    /// the T of every measurement is `seq_len + registers`, so that a register can spike and be a sink.
     #[serde(default)]
     pub registers: usize,
     /// A gate on the heads' outputs (Table 7).
@@ -195,7 +197,7 @@ pub enum WeightingChoice {
     SoftmaxPlusOne,
     /// Softmax with one more, learned score a head.
     SinkLogit,
-    /// Sigmoid of every score, less the logarithm of the sequence length.
+    /// Sigmoid of every score, less the logarithm of the `seq_len` of training.
     Sigmoid,
 }
 

@@ -4,6 +4,7 @@
 //! highest precision. What a step does depends on the recipe, the step's number, the weights and the processor's features
 //! alone, so a run that was stopped and resumed on one machine leaves the bits of one that was not.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -40,6 +41,9 @@ pub struct Trainer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
     recipe: Recipe,
+    /// As [`Recipe::variants`] gave them to the program that began the run.
+    #[serde(default)]
+    variants: BTreeMap<String, u32>,
     /// SHA-256 of the data.
     data: String,
     step: u64,
@@ -145,6 +149,7 @@ impl Trainer {
         let held_out = TokenBatch { sequences, seq_len, tokens: inputs }.with_registers(&architecture);
         let state = State {
             recipe: recipe.clone(),
+            variants: recipe.variants(),
             data: source.identity().sha256.clone(),
             step: 0,
             looked: None,
@@ -304,6 +309,14 @@ impl Trainer {
             let reason = format!("{place}: was begun with another recipe; resume with that one, or begin another run");
             return Err(LabError::Request(reason));
         }
+        for (choice, number) in &self.state.variants {
+            let begun = loaded.state.variants.get(choice).copied().unwrap_or(1);
+            if begun != *number {
+                return Err(LabError::Request(format!(
+                    "{place}: was begun when {choice} meant something else (its variant {begun}, now {number}); begin another run"
+                )));
+            }
+        }
         if loaded.state.data != self.state.data {
             return Err(LabError::Request(format!(
                 "{place}: was begun on other data than the recipe's source holds now"
@@ -367,7 +380,7 @@ impl Trainer {
 }
 
 /// Leaves only the targets of positions `from` to `to`, from 1, in the loss (Table 8).
-fn restrict(batch: &mut Batch, from: usize, to: usize) {
+pub(crate) fn restrict(batch: &mut Batch, from: usize, to: usize) {
     for (index, target) in batch.targets.iter_mut().enumerate() {
         let position = index % batch.seq_len + 1;
         if position < from || position > to {
@@ -377,7 +390,7 @@ fn restrict(batch: &mut Batch, from: usize, to: usize) {
 }
 
 /// Puts registers before every sequence. They have no targets.
-fn after_registers(batch: Batch, architecture: &Architecture) -> Batch {
+pub(crate) fn after_registers(batch: Batch, architecture: &Architecture) -> Batch {
     if architecture.registers == 0 {
         return batch;
     }

@@ -338,4 +338,6 @@ fn check(a: &Architecture) -> Result<(), LabError> {
 }
 
 #[cfg(test)]
+mod parity;
+#[cfg(test)]
 mod tests;

@@ -153,8 +153,8 @@ impl Study {
                 }
                 merge(&mut table, change);
             }
-            let recipe = from_table(table).map_err(|reason| wrong(format!("row {name:?}: {reason}")))?;
-            let of_row: Vec<Idle> = recipe.idle();
+            let recipe: Recipe = from_table(table).map_err(|reason| wrong(format!("row {name:?}: {reason}")))?;
+            let of_row = recipe.idle();
             if let Some(idle) = of_row.iter().find(|idle| idle.is_in(&row_change)) {
                 return Err(wrong(format!("row {name:?}: {}", idle.refusal())));
             }

@@ -1,6 +1,7 @@
 //! The attention block (eq. 6-11).
 
 use sinkscope_kernels::Float;
+use sinkscope_kernels::activation::soft_cap;
 use sinkscope_kernels::attention::{Entry, Extras, HeadGroup, Look, Mask, Scan, Sinks, Strided, Weighting, attend};
 use sinkscope_kernels::gate::gate_heads;
 use sinkscope_kernels::matmul::Precision;
@@ -236,6 +237,9 @@ impl<F: Float> AttentionBlock<F> {
                     let key = &keys[group * head_dim..(group + 1) * head_dim];
                     let dot = query.iter().zip(key).fold(F::ZERO, |sum, (&q, &k)| q.mul_add(k, sum));
                     scores.push(dot * self.group.scale);
+                }
+                if let Some(cap) = self.group.soft_cap {
+                    soft_cap(&mut scores, cap);
                 }
             }
             (SinkLogits::None, None) => {}

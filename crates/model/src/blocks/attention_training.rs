@@ -237,10 +237,13 @@ impl<F: Float> AttentionBlock<F> {
         let heads = self.kv_heads * self.group.queries_per_key;
         let head_dim = self.group.head_dim;
         let queries = trace.queries.chunks_exact(head_dim).zip(gradients.d_queries.chunks_exact_mut(head_dim));
-        for (index, ((query, d_query), &d_score)) in queries.zip(gradients.d_entry.iter()).enumerate() {
+        let scores = trace.entry.iter().zip(gradients.d_entry.iter());
+        for (index, ((query, d_query), (&score, &d_score))) in queries.zip(scores).enumerate() {
             let group = index % heads / self.group.queries_per_key;
             let own = group * head_dim..(group + 1) * head_dim;
-            let d_dot = d_score * self.group.scale;
+            let d_capped =
+                self.group.soft_cap.map_or(d_score, |cap| d_score * (F::ONE - (score / cap) * (score / cap)));
+            let d_dot = d_capped * self.group.scale;
             for (((d_query, &query), d_key), &key) in
                 d_query.iter_mut().zip(query).zip(&mut d_keys[own.clone()]).zip(&keys[own])
             {

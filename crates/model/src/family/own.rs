@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::Identity;
 use super::naming::{Naming, Scheme};
 use crate::architecture::{
-    Activation, Architecture, FeedForward, FeedForwardKind, GateSignal, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
-    ResidualLayout, Rope, RopeScaling, Weighting,
+    Activation, Architecture, FeedForward, FeedForwardKind, GateSignal, Layer, NormKind, NormPlacement,
+    PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting,
 };
 use crate::error::ModelError;
 
@@ -35,17 +35,18 @@ pub fn identify(config: &Value, path: &Path) -> Result<Identity, ModelError> {
 fn check_format(config: &Value, a: &Architecture, path: &Path) -> Result<(), ModelError> {
     let format = match config.get("format") {
         None => 1,
-        Some(format) => format
-            .as_u64()
-            .filter(|format| (1..=FORMAT).contains(format))
-            .ok_or_else(|| ModelError::unsupported(path, format!("`format` is {format}; this version reads 1 to {FORMAT}")))?,
+        Some(format) => format.as_u64().filter(|format| (1..=FORMAT).contains(format)).ok_or_else(|| {
+            ModelError::unsupported(path, format!("`format` is {format}; this version reads 1 to {FORMAT}"))
+        })?,
     };
     let meant = match () {
         () if format == FORMAT => return Ok(()),
         () if a.key_value_bias && matches!(a.position, PositionEncoding::Rotary(_)) => {
             "`key_value_bias` met queries before their rotation"
         }
-        () if a.norm_placement == NormPlacement::Post => "`norm_placement` \"post\" had one more norm before the output head",
+        () if a.norm_placement == NormPlacement::Post => {
+            "`norm_placement` \"post\" had one more norm before the output head"
+        }
         () if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding)
             && a.position == PositionEncoding::Learned =>
         {
@@ -53,7 +54,9 @@ fn check_format(config: &Value, a: &Architecture, path: &Path) -> Result<(), Mod
         }
         () => return Ok(()),
     };
-    let reason = format!("is of format {format} (no `format`: 1), in which {meant}; this version computes it otherwise: train the model again");
+    let reason = format!(
+        "is of format {format} (no `format`: 1), in which {meant}; this version computes it otherwise: train the model again"
+    );
     Err(ModelError::unsupported(path, reason))
 }
 
@@ -63,7 +66,9 @@ pub fn describe(a: &Architecture) -> (Value, Naming) {
     match llama(a) {
         Some(config) => (config, Naming::new(Scheme::Llama, "model.")),
         // In Gemma's scheme every norm has a name of its own, wherever a block has it.
-        None => (json!({ "model_type": FAMILY, "format": FORMAT, "architecture": a }), Naming::new(Scheme::Gemma, "model.")),
+        None => {
+            (json!({ "model_type": FAMILY, "format": FORMAT, "architecture": a }), Naming::new(Scheme::Gemma, "model."))
+        }
     }
 }
 
@@ -115,4 +120,64 @@ fn llama(a: &Architecture) -> Option<Value> {
             "torch_dtype": "float32",
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::{AttentionGate, Granularity};
+
+    fn architecture() -> Architecture {
+        let path = Path::new("config.json");
+        let config = json!({
+            "model_type": FAMILY,
+            "architecture": {
+                "family": FAMILY, "d_model": 8, "heads": 2, "kv_heads": 2, "head_dim": 4, "d_ffn": 8, "vocabulary": 5,
+                "max_positions": 6, "norm": "rms-norm", "norm_epsilon": 1e-5, "norm_placement": "pre",
+                "residual": "sequential", "qk_norm": "none",
+                "feed_forward": { "kind": "two-layer", "activation": "gelu", "gated": false }, "position": "learned",
+                "layers": [{ "window": null, "rope": 0 }], "attention_scale": 0.5, "weighting": "softmax",
+                "key_value_bias": false, "gate": null, "attention_soft_cap": null, "logit_soft_cap": null,
+                "embedding_scale": 1.0, "tied_embeddings": false
+            }
+        });
+        identify(&config, path).expect("the first format, which says the same").architecture
+    }
+
+    #[test]
+    fn what_the_first_format_meant_otherwise_is_refused_by_name() {
+        let rope = Rope { theta: 100.0, rotary_dim: 4, scaling: RopeScaling::None };
+        let gate = AttentionGate { signal: GateSignal::Embedding, granularity: Granularity::Head };
+        let rotary = PositionEncoding::Rotary(vec![rope]);
+        for (a, said) in [
+            (Architecture { key_value_bias: true, position: rotary.clone(), ..architecture() }, "key_value_bias"),
+            (Architecture { norm_placement: NormPlacement::Post, ..architecture() }, "norm_placement"),
+            (Architecture { gate: Some(gate), ..architecture() }, "gate"),
+        ] {
+            let (mut config, _) = describe(&a);
+            let path = Path::new("config.json");
+            assert_eq!(identify(&config, path).expect("as it is written").architecture, a);
+            config.as_object_mut().expect("an object").remove("format");
+            let error = identify(&config, path).map(|_| ()).expect_err("the first format").to_string();
+            assert!(error.contains(&format!("`{said}`")) && error.contains("config.json"), "{error}");
+        }
+        for a in [
+            Architecture { key_value_bias: true, ..architecture() },
+            Architecture { gate: Some(gate), position: rotary, ..architecture() },
+        ] {
+            let (mut config, _) = describe(&a);
+            config.as_object_mut().expect("an object").remove("format");
+            assert_eq!(identify(&config, Path::new("config.json")).expect("means the same").architecture, a);
+        }
+    }
+
+    #[test]
+    fn a_format_of_a_later_version_is_refused() {
+        let (mut config, _) = describe(&architecture());
+        for format in [json!(0), json!(FORMAT + 1), json!("2"), json!(1.5)] {
+            config["format"] = format.clone();
+            let error = identify(&config, Path::new("config.json")).map(|_| ()).expect_err("unknown").to_string();
+            assert!(error.contains(&format!("`format` is {format}")), "{error}");
+        }
+    }
 }

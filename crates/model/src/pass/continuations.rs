@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::add;
 
-use super::{embed, embed_tokens};
 use super::scratch::ScratchPool;
+use super::{embed, embed_tokens};
 use crate::architecture::{Architecture, GateSignal, ResidualLayout};
 use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm, multiply};
 use crate::error::ModelError;
