@@ -8,7 +8,7 @@ use crate::recipe::{FeedForwardChoice, NormChoice, PlacementChoice, PositionChoi
 /// A key without effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Idle {
-    /// The key, tables and all.
+    /// The key, with the tables that it is in.
     pub key: &'static str,
     /// Why it has none, and what would be right.
     pub reason: String,
@@ -22,13 +22,32 @@ impl Idle {
 
     /// Whether a table has the key.
     pub fn is_in(&self, table: &Table) -> bool {
-        let Some((tables, last)) = self.key.rsplit_once('.') else { return table.contains_key(self.key) };
+        let Some((tables, last)) = self.key.rsplit_once('.') else { return false };
         let inner = tables.split('.').try_fold(table, |table, name| table.get(name)?.as_table());
         inner.is_some_and(|table| table.contains_key(last))
+    }
+
+    fn remove_from(&self, table: &mut Table) {
+        let Some((tables, last)) = self.key.rsplit_once('.') else { return };
+        let inner = tables.split('.').try_fold(table, |table, name| table.get_mut(name)?.as_table_mut());
+        if let Some(table) = inner {
+            table.remove(last);
+        }
     }
 }
 
 impl Recipe {
+    /// A file that is read as this recipe: without the keys that decide nothing.
+    ///
+    /// # Errors
+    /// Why it cannot be written.
+    pub(crate) fn to_toml(&self) -> Result<String, String> {
+        let unwritable = |error: toml::ser::Error| format!("cannot be written as TOML: {error}");
+        let mut table = Table::try_from(self).map_err(unwritable)?;
+        self.idle().iter().for_each(|idle| idle.remove_from(&mut table));
+        toml::to_string(&table).map_err(unwritable)
+    }
+
     /// The keys that decide nothing in this recipe, whether they are written or not.
     pub(crate) fn idle(&self) -> Vec<Idle> {
         let (m, t, o) = (&self.model, &self.training, &self.optimizer);
@@ -165,5 +184,23 @@ mod tests {
             error.contains("r.toml: line 5: model.initialisation.dynamic_tanh_alpha has no effect here"),
             "{error}"
         );
+    }
+
+    /// A study leaves the recipe of each of its runs.
+    #[test]
+    fn a_recipe_that_is_written_is_read() {
+        for model in [
+            "",
+            "norm = 'dynamic-tanh'",
+            "position = 'alibi'\nfeed_forward = 'attention'",
+            "placement = 'sandwich-qk-head'\ngate = { signal = 'free', granularity = 'head' }",
+        ] {
+            for optimizer in ["", "schedule = 'constant'"] {
+                let text = RECIPE.replace("MODEL", model).replace("INITIALISATION", "").replace("OPTIMIZER", optimizer);
+                let recipe = parse(&text, Path::new("r.toml")).expect("a recipe");
+                let written = recipe.to_toml().expect("TOML");
+                assert_eq!(parse(&written, Path::new("w.toml")).expect("what was written"), recipe, "{written}");
+            }
+        }
     }
 }
