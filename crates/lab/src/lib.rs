@@ -5,6 +5,7 @@ pub mod cost;
 pub mod data;
 pub mod error;
 pub mod files;
+mod idle;
 pub mod interrupt;
 pub mod metrics;
 pub mod network;

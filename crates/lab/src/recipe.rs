@@ -1,5 +1,6 @@
 //! A recipe: everything that decides a run. Each choice of the paper's tables is a value here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -80,11 +81,13 @@ pub struct ModelChoice {
     /// How scores become weights.
     #[serde(default)]
     pub weighting: WeightingChoice,
-    /// A learned key and value in every head that stand at no position (Sun et al. 2024).
+    /// A learned key and value in every head that stand at no position (Sun et al. 2024): rotated queries meet the key as it is.
     #[serde(default)]
     pub key_value_bias: bool,
     /// Register tokens: so many ids beyond the vocabulary stand at the first positions of every sequence, predict nothing and
-    /// are predicted by nothing. They are not part of `seq_len`.
+    /// are predicted by nothing. `seq_len`, `loss_from`, `loss_to` and the bias of sigmoid attention do not count them.
+    /// Positions do: the first token of the text stands at position `registers`, windows and distances reach over registers, and
+    /// the T of every measurement is `seq_len + registers`, so that a register can spike and be a sink.
     #[serde(default)]
     pub registers: usize,
     /// A gate on the heads' outputs (Table 7).
@@ -151,7 +154,7 @@ pub enum PlacementChoice {
     SandwichQkHead,
     /// On the output only; with `qk_norm = "projection"` as OLMo 2.
     Output,
-    /// On the residual after the block's output was added.
+    /// On the residual after the block's output was added. The last block's norm is the last of all.
     Post,
 }
 
@@ -194,7 +197,7 @@ pub enum WeightingChoice {
     SoftmaxPlusOne,
     /// Softmax with one more, learned score a head.
     SinkLogit,
-    /// Sigmoid of every score, less the logarithm of the sequence length.
+    /// Sigmoid of every score, less the logarithm of the `seq_len` of training.
     Sigmoid,
 }
 
@@ -202,7 +205,7 @@ pub enum WeightingChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateChoice {
-    /// `input`: conditional; `free`: unconditional; `position`, `embedding`: static.
+    /// `input`: conditional; `free`: unconditional; `position`, `embedding` (of the token, without its position): static.
     pub signal: GateSignal,
     /// `channel`, `head` or `single`.
     pub granularity: Granularity,
@@ -438,6 +441,24 @@ impl Recipe {
         architecture.validate().map_err(|reason| LabError::Request(format!("model: {reason}")))?;
         self.check()?;
         Ok(architecture)
+    }
+
+    /// The choices that once meant something else, with the number of what they mean now. A choice that is not named, here or in
+    /// what a run left, means what it meant first: 1.
+    pub fn variants(&self) -> BTreeMap<String, u32> {
+        let m = &self.model;
+        let gated_by_embedding = m.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding);
+        let changed = [
+            // Of 1, it met queries before their rotation.
+            ("key_value_bias", m.key_value_bias && m.position == PositionChoice::Rotary),
+            // Of 1, gates read learned positions too.
+            ("embedding_gate", gated_by_embedding && m.position == PositionChoice::Learned),
+            // Of 1, one more norm stood before the output head.
+            ("post_norm", m.placement == PlacementChoice::Post),
+            // Of 1, absent blocks counted.
+            ("scale_residual", m.initialisation.scale_residual && m.feed_forward == FeedForwardChoice::Attention),
+        ];
+        changed.into_iter().filter(|(_, chosen)| *chosen).map(|(name, _)| (name.to_owned(), 2)).collect()
     }
 
     /// What is wrong with numbers that no other part looks at.

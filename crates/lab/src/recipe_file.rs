@@ -1,5 +1,5 @@
-//! Recipes as TOML: unknown keys are refused with the nearest known one, and errors name file, line and key. Studies
-//! are read in the same way.
+//! Recipes as TOML: unknown keys are refused with the nearest known one, keys without effect with the reason, and errors name
+//! file, line and key. Studies are read in the same way.
 //!
 //! Recipe types derive `Deserialize` with `#[serde(deny_unknown_fields)]`; that is also where the known keys come from.
 //! `#[serde(flatten)]` takes both away and has no place in a recipe.
@@ -9,30 +9,57 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use sinkscope_model::spelling::nearest;
+use toml::de::{DeTable, DeValue};
 
 use crate::LabError;
+use crate::recipe::Recipe;
 
 /// Reads a recipe.
 ///
 /// # Errors
 /// [`LabError::Malformed`] if the file cannot be read, and as [`parse`].
-pub fn read<Recipe: DeserializeOwned>(path: &Path) -> Result<Recipe, LabError> {
-    read_as("recipe", path)
+pub fn read(path: &Path) -> Result<Recipe, LabError> {
+    parse(&text("recipe", path)?, path)
 }
 
 /// Reads a file of another kind, such as `study`, in the same way.
 pub(crate) fn read_as<File: DeserializeOwned>(kind: &str, path: &Path) -> Result<File, LabError> {
+    parse_as(kind, &text(kind, path)?, path)
+}
+
+fn text(kind: &str, path: &Path) -> Result<String, LabError> {
     let unreadable = |error| LabError::malformed(path, format!("is no {kind} that can be read: {error}"));
-    let text = fs::read_to_string(path).map_err(unreadable)?;
-    parse_as(kind, &text, path)
+    fs::read_to_string(path).map_err(unreadable)
 }
 
 /// Parses a recipe; `name` is what errors call it.
 ///
 /// # Errors
-/// [`LabError::Malformed`] with line and key if it is not TOML, a key is unknown or missing, or a value is of a wrong type.
-pub fn parse<Recipe: DeserializeOwned>(text: &str, name: &Path) -> Result<Recipe, LabError> {
-    parse_as("recipe", text, name)
+/// [`LabError::Malformed`] with line and key if it is not TOML, a key is unknown, missing or without effect, or a value is of a
+/// wrong type.
+pub fn parse(text: &str, name: &Path) -> Result<Recipe, LabError> {
+    let recipe: Recipe = parse_as("recipe", text, name)?;
+    for idle in recipe.idle() {
+        if let Some(byte) = place(text, idle.key) {
+            return Err(LabError::malformed(name, format!("line {}: {}", line(text, byte), idle.refusal())));
+        }
+    }
+    Ok(recipe)
+}
+
+/// The byte at which a key, tables and all, is written.
+fn place(text: &str, key: &str) -> Option<usize> {
+    let mut table = DeTable::parse(text).ok()?.into_inner();
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
+        let (name, value) = table.into_iter().find(|(name, _)| name.get_ref() == part)?;
+        table = match value.into_inner() {
+            _ if parts.peek().is_none() => return Some(name.span().start),
+            DeValue::Table(table) => table,
+            _ => return None,
+        };
+    }
+    None
 }
 
 fn parse_as<File: DeserializeOwned>(kind: &str, text: &str, name: &Path) -> Result<File, LabError> {
@@ -154,12 +181,13 @@ mod tests {
     }
 
     fn refusal(text: &str) -> String {
-        parse::<Recipe>(text, Path::new("r.toml")).expect_err("a wrong recipe").to_string()
+        parse_as::<Recipe>("recipe", text, Path::new("r.toml")).expect_err("a wrong recipe").to_string()
     }
 
     #[test]
     fn defaults_fill_what_is_not_said() {
-        let recipe: Recipe = parse("steps = 5\n[model]\nnorm = \"sandwich\"\n", Path::new("r.toml")).expect("a recipe");
+        let text = "steps = 5\n[model]\nnorm = \"sandwich\"\n";
+        let recipe: Recipe = parse_as("recipe", text, Path::new("r.toml")).expect("a recipe");
         assert_eq!(recipe.model, Model { norm: Norm::Sandwich, ..Model::default() });
     }
 
@@ -206,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = read::<Recipe>(Path::new("/nowhere/r.toml")).expect_err("no such file").to_string();
+        let error = read(Path::new("/nowhere/r.toml")).expect_err("no such file").to_string();
         assert!(error.contains("/nowhere/r.toml"), "{error}");
     }
 }

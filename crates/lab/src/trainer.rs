@@ -4,6 +4,7 @@
 //! highest precision. What a step does depends on the recipe, the step's number, the weights and the processor's features
 //! alone, so a run that was stopped and resumed on one machine leaves the bits of one that was not.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -40,6 +41,9 @@ pub struct Trainer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct State {
     recipe: Recipe,
+    /// As [`Recipe::variants`] gave them to the program that began the run.
+    #[serde(default)]
+    variants: BTreeMap<String, u32>,
     /// SHA-256 of the data.
     data: String,
     step: u64,
@@ -145,6 +149,7 @@ impl Trainer {
         let held_out = TokenBatch { sequences, seq_len, tokens: inputs }.with_registers(&architecture);
         let state = State {
             recipe: recipe.clone(),
+            variants: recipe.variants(),
             data: source.identity().sha256.clone(),
             step: 0,
             looked: None,
@@ -304,6 +309,8 @@ impl Trainer {
             let reason = format!("{place}: was begun with another recipe; resume with that one, or begin another run");
             return Err(LabError::Request(reason));
         }
+        same_meaning(&loaded.state.variants, &self.state.variants)
+            .map_err(|reason| LabError::Request(format!("{place}: {reason}")))?;
         if loaded.state.data != self.state.data {
             return Err(LabError::Request(format!(
                 "{place}: was begun on other data than the recipe's source holds now"
@@ -366,8 +373,20 @@ impl Trainer {
     }
 }
 
+/// Whether choices meant to the program that began a run what they mean now; each without a number meant what it did first.
+fn same_meaning(begun: &BTreeMap<String, u32>, now: &BTreeMap<String, u32>) -> Result<(), String> {
+    let number = |choice: &str| begun.get(choice).copied().unwrap_or(1);
+    match now.iter().find(|(choice, now)| number(choice) != **now) {
+        None => Ok(()),
+        Some((choice, now)) => Err(format!(
+            "was begun when {choice} meant something else (variant {}, now {now}); begin another run",
+            number(choice)
+        )),
+    }
+}
+
 /// Leaves only the targets of positions `from` to `to`, from 1, in the loss (Table 8).
-fn restrict(batch: &mut Batch, from: usize, to: usize) {
+pub(crate) fn restrict(batch: &mut Batch, from: usize, to: usize) {
     for (index, target) in batch.targets.iter_mut().enumerate() {
         let position = index % batch.seq_len + 1;
         if position < from || position > to {
@@ -377,7 +396,7 @@ fn restrict(batch: &mut Batch, from: usize, to: usize) {
 }
 
 /// Puts registers before every sequence. They have no targets.
-fn after_registers(batch: Batch, architecture: &Architecture) -> Batch {
+pub(crate) fn after_registers(batch: Batch, architecture: &Architecture) -> Batch {
     if architecture.registers == 0 {
         return batch;
     }
@@ -406,5 +425,16 @@ mod tests {
         assert_eq!((batch.seq_len, &batch.inputs[..]), (5, &[10, 11, 1, 2, 3, 10, 11, 4, 5, 6][..]));
         let none = IGNORED;
         assert_eq!(batch.targets, [none, none, 2, 3, none, none, none, 5, 6, none]);
+    }
+
+    #[test]
+    fn a_run_begun_when_a_choice_meant_something_else_is_not_resumed() {
+        let numbers = |number: u32| BTreeMap::from([("post_norm".to_owned(), number)]);
+        assert_eq!(same_meaning(&BTreeMap::new(), &BTreeMap::new()), Ok(()));
+        assert_eq!(same_meaning(&numbers(2), &numbers(2)), Ok(()));
+        for begun in [BTreeMap::new(), numbers(3)] {
+            let reason = same_meaning(&begun, &numbers(2)).expect_err("another meaning");
+            assert!(reason.contains("post_norm meant something else"), "{reason}");
+        }
     }
 }

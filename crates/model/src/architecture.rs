@@ -44,7 +44,8 @@ pub struct Architecture {
     pub attention_scale: f64,
     /// How scores become weights.
     pub weighting: Weighting,
-    /// Whether every head also meets a learned key and value that stand at no position (Sun et al. 2024).
+    /// Whether every head also meets a learned key and value that stand at no position (Sun et al. 2024): rotated queries meet
+    /// the key as it is.
     pub key_value_bias: bool,
     /// What multiplies the heads' outputs before W_O (Qiu et al. 2025, Table 7).
     pub gate: Option<AttentionGate>,
@@ -103,7 +104,7 @@ pub enum GateSignal {
     Free,
     /// A matrix of parameters by position, which begins and decays as other matrices do: static.
     Position,
-    /// A projection of the token's embedding: static.
+    /// A projection of the token's embedding, times `embedding_scale`, without its position: static.
     Embedding,
 }
 
@@ -170,7 +171,8 @@ pub enum NormPlacement {
     Output,
     /// On its output, and on what queries and keys are made of; values and feed-forward blocks read the residual as it is.
     SandwichQkInput,
-    /// On the residual after the block's output was added, as the first transformers did.
+    /// On the residual after the block's output was added, as the first transformers did. The last block's norm is the last of
+    /// all: the output head reads what it gives.
     Post,
 }
 
@@ -187,6 +189,11 @@ impl NormPlacement {
     /// Whether a block has a norm behind it: of what it adds, or of the residual after it.
     pub fn has_output_norm(self) -> bool {
         matches!(self, Self::Sandwich | Self::Output | Self::SandwichQkInput | Self::Post)
+    }
+
+    /// Whether the output head has a norm of its own before it.
+    pub fn has_final_norm(self) -> bool {
+        self != Self::Post
     }
 }
 
@@ -373,6 +380,12 @@ impl Architecture {
     /// Number of blocks, 2 L (attention and feed-forward).
     pub fn blocks(&self) -> usize {
         2 * self.layers.len()
+    }
+
+    /// Number of blocks that add something to the residual.
+    pub fn writing_blocks(&self) -> usize {
+        let of_layer = if self.feed_forward.kind == FeedForwardKind::Absent { 1 } else { 2 };
+        of_layer * self.layers.len()
     }
 
     /// Whether the positions of a sequence of `seq_len` tokens are encoded in another way than the same positions of one of

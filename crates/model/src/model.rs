@@ -211,12 +211,12 @@ impl Model {
         self.weights.outputs(role, ids, a.d_model, a)
     }
 
-    /// The norm before the output head.
+    /// The norm before the output head; `None` if the last block's norm is the last.
     ///
     /// # Errors
     /// If a value is not finite.
-    pub fn final_norm<F: Float>(&self) -> Result<Norm<F>, ModelError> {
-        self.norm(Role::FinalNorm, 0)
+    pub fn final_norm<F: Float>(&self) -> Result<Option<Norm<F>>, ModelError> {
+        self.optional_norm(self.architecture.norm_placement.has_final_norm(), Role::FinalNorm, 0)
     }
 
     /// The norm that a block, from 1, applies to its input; `None` if it reads the residual as it is.

@@ -24,8 +24,8 @@ pub struct Parameters<F> {
     pub positions: Option<Vec<F>>,
     /// One entry per layer.
     pub layers: Vec<(AttentionBlock<F>, FeedForwardBlock<F>)>,
-    /// The norm before the output head.
-    pub final_norm: Norm<F>,
+    /// The norm before the output head; `None` if the last block's norm is the last.
+    pub final_norm: Option<Norm<F>>,
     /// The output head; the embedding if `None`.
     pub head: Option<Linear<F>>,
 }
@@ -139,7 +139,9 @@ impl<F: Float> Parameters<F> {
             attention_parts(attention, layer, &mut parts);
             feed_forward_parts(feed_forward, layer, &mut parts);
         }
-        norm_parts(final_norm, of(Role::FinalNorm, 0), &mut parts);
+        if let Some(norm) = final_norm {
+            norm_parts(norm, of(Role::FinalNorm, 0), &mut parts);
+        }
         if let Some(head) = head {
             linear_parts(head, of(Role::Head, 0), &mut parts);
         }

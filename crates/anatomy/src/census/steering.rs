@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sinkscope_kernels::simd::add;
 use sinkscope_model::architecture::{NormKind, ResidualLayout};
 use sinkscope_model::blocks::AttentionBlock;
-use sinkscope_model::pass::{Continuations, Step};
+use sinkscope_model::pass::{Continuations, Step, embed_tokens};
 use sinkscope_model::{Model, ModelError};
 
 use super::CensusRequest;
@@ -143,20 +143,17 @@ pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steerin
     let last = trigger.block - 1;
     let mut cosines = Vec::new();
     let mut heads = Vec::new();
-    let mut embedding: Vec<f32> = Vec::new();
+    let embedding = embed_tokens(model, ids)?;
     let mut before: Vec<f32> = Vec::new();
     let mut failure = None;
     let mut signs = vec![1.0; ids.len()];
     walk(model, ids, last, &mut |block, residual| {
         cosines.push(mean_absolute_cosine(model, residual, &trigger.direction));
         if !block.is_multiple_of(2) {
-            match model.attention_block((block - 1) / 2) {
-                Ok(attention) => heads.push(head_contributions(model, &attention, &before, &embedding, &s)),
+            match head_contributions(model, (block - 1) / 2, &before, &embedding, &s) {
+                Ok(contributions) => heads.push(contributions),
                 Err(error) => failure = Some(error),
             }
-        }
-        if block == 0 {
-            embedding = residual.to_vec();
         }
         before.clear();
         before.extend_from_slice(residual);
@@ -217,10 +214,10 @@ fn attention_alone(
     let mut residual = Vec::new();
     walk(model, ids, 0, &mut |_, embedding| residual = embedding.to_vec())?;
     show(false, 0, &residual);
-    let embedding = residual.clone();
+    let embedding = embed_tokens(model, ids)?;
     for layer in 0..last.div_ceil(2) {
         let attention = model.attention_block(layer)?;
-        let out = attend(model, &attention, &residual, &embedding).1;
+        let out = attend(model, layer, &attention, &residual, &embedding).1;
         add(&mut residual, &out);
         if let Some(norm) = attention.residual_norm() {
             norm.forward_in_place(&mut residual);
@@ -231,9 +228,15 @@ fn attention_alone(
     Ok(())
 }
 
-/// The heads' outputs for tokens at position 0 (rows x heads * head_dim), and what the block adds. `embedding`: the
-/// residual before the first block.
-fn attend(model: &Model, block: &AttentionBlock<f32>, residual: &[f32], embedding: &[f32]) -> (Vec<f32>, Vec<f32>) {
+/// The heads' outputs for tokens at position 0 (rows x heads * head_dim), and what the block adds. `embedding`: of the
+/// tokens, without positions.
+fn attend(
+    model: &Model,
+    layer: usize,
+    block: &AttentionBlock<f32>,
+    residual: &[f32],
+    embedding: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
     let a = model.architecture();
     let rows = residual.len() / a.d_model;
     let mut input = residual.to_vec();
@@ -241,7 +244,8 @@ fn attend(model: &Model, block: &AttentionBlock<f32>, residual: &[f32], embeddin
         norm.forward(&mut input, residual);
     }
     let mut heads = vec![0.0; rows * a.query_width()];
-    block.attend_first(&input, residual, embedding, &mut heads);
+    let ropes = a.rope_tables(1);
+    block.attend_first(&input, residual, embedding, ropes.get(a.layers[layer].rope), &mut heads);
     block.project_output(&heads, &mut input);
     (heads, input)
 }
@@ -249,13 +253,14 @@ fn attend(model: &Model, block: &AttentionBlock<f32>, residual: &[f32], embeddin
 /// By head and token: what the head adds along `s`, as a share of the residual's length. Before any output norm.
 fn head_contributions(
     model: &Model,
-    block: &AttentionBlock<f32>,
+    layer: usize,
     residual: &[f32],
     embedding: &[f32],
     s: &[f32],
-) -> Vec<Vec<f64>> {
+) -> Result<Vec<Vec<f64>>, ModelError> {
     let a = model.architecture();
-    let (heads, _) = attend(model, block, residual, embedding);
+    let block = model.attention_block(layer)?;
+    let (heads, _) = attend(model, layer, &block, residual, embedding);
     // W_O s: what a unit of each head's output adds along s.
     let along: Vec<f64> = block.output.weight().to_vec().chunks_exact(a.d_model).map(|row| dot(row, s)).collect();
     let share = |head: usize, token: usize| {
@@ -266,7 +271,7 @@ fn head_contributions(
         added / dot(row, row).sqrt().max(f64::MIN_POSITIVE)
     };
     let tokens = residual.len() / a.d_model;
-    (0..a.heads).map(|head| (0..tokens).map(|token| share(head, token)).collect()).collect()
+    Ok((0..a.heads).map(|head| (0..tokens).map(|token| share(head, token)).collect()).collect())
 }
 
 /// By block of a trigger: the alpha of the dynamic tanh that it reads through, if it does.

@@ -81,7 +81,7 @@ impl NormalisationTap {
     pub fn new(model: &Model, spikes: &[bool]) -> Result<Self, ModelError> {
         let a = model.architecture();
         let reader = |block: usize| match block {
-            last if last == a.blocks() => model.final_norm().map(Some),
+            last if last == a.blocks() => model.final_norm(),
             // Both blocks of a parallel layer read what came before it.
             inside if a.residual == ResidualLayout::Parallel && inside % 2 == 1 => Ok(None),
             _ => model.input_norm(block + 1),

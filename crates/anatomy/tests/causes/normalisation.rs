@@ -36,7 +36,7 @@ fn reader(recorded: &Recorded, block: usize) -> Option<Norm<f64>> {
     let model = &recorded.model;
     let a = model.architecture();
     if block == a.blocks() {
-        return Some(model.final_norm().expect("finite"));
+        return model.final_norm().expect("finite");
     }
     if a.residual == ResidualLayout::Parallel && block % 2 == 1 {
         return None;

@@ -23,7 +23,8 @@ pub struct Initialisation {
     pub deviation: f64,
     /// That of the embedding; as of the others if left out.
     pub embedding_deviation: Option<f64>,
-    /// Whether matrices that write to the residual begin smaller, by the root of the number of blocks (GPT-2).
+    /// Whether matrices that write to the residual begin smaller, by the root of the number of blocks that write (GPT-2).
+    /// Absent blocks do not count.
     pub scale_residual: bool,
     /// Alpha of every dynamic tanh.
     pub dynamic_tanh_alpha: f64,
@@ -50,7 +51,7 @@ pub fn initialise<F: Float>(a: &Architecture, how: &Initialisation, seed: u64) -
     }
     let mut parameters = blank(a, how);
     let inventory = parameters.inventory(a);
-    let smaller = (a.blocks() as f64).sqrt().recip();
+    let smaller = (a.writing_blocks() as f64).sqrt().recip();
     for (stream, (values, info)) in parameters.values_mut().into_iter().zip(inventory).enumerate() {
         let factor = match info.kind {
             ParameterKind::Matrix { writes_residual: true, .. } if how.scale_residual => smaller * how.deviation,
@@ -133,7 +134,7 @@ fn blank<F: Float>(a: &Architecture, how: &Initialisation) -> Parameters<F> {
         embedding: vec![F::ZERO; a.vocabulary * d],
         positions: (a.position == PositionEncoding::Learned).then(|| vec![F::ZERO; a.max_positions * d]),
         layers: (0..a.layers.len()).map(|layer| (attention(layer), feed_forward())).collect(),
-        final_norm: norm(a.norm, d),
+        final_norm: a.norm_placement.has_final_norm().then(|| norm(a.norm, d)),
         head: (!a.tied_embeddings).then(|| linear(d, a.vocabulary)),
     }
 }

@@ -62,7 +62,7 @@ pub struct Workspace<F> {
     shape: (usize, usize),
     ropes: Vec<RopeTable<F>>,
     tiles: Vec<Tile<F>>,
-    /// By tile: the residual before the first block, if gates depend on it.
+    /// By tile: the tokens' embedding, if gates depend on it.
     embeddings: Vec<Buffer<F>>,
     /// By tile and layer.
     traces: Vec<Vec<(AttentionTrace<F>, FeedForwardTrace<F>)>>,
@@ -81,9 +81,9 @@ struct Tile<F> {
     rows: Range<usize>,
     residual: Buffer<F>,
     d_residual: Buffer<F>,
-    /// Gradient of the residual before the first block from gates.
+    /// Gradient of the tokens' embedding from gates.
     d_embedding: Buffer<F>,
-    final_norm: Norm<F>,
+    final_norm: Option<Norm<F>>,
 }
 
 impl<F: Float> Network<F> {
@@ -121,7 +121,7 @@ impl<F: Float> Network<F> {
             residual: Buffer::default(),
             d_residual: Buffer::default(),
             d_embedding: Buffer::default(),
-            final_norm: self.parameters.final_norm.zeros_like(),
+            final_norm: self.parameters.final_norm.as_ref().map(Norm::zeros_like),
         };
         let count = starts.len();
         let buffers = vec![(attention.gradients(), feed_forward.gradients()); count];
@@ -188,7 +188,10 @@ impl<F: Float> Network<F> {
                 attention.forward(&context, residual, &mut trace.0, &mut buffers.0);
                 feed_forward.forward(residual, &mut trace.1, &mut buffers.1);
             }
-            self.parameters.final_norm.forward(normed, residual);
+            match &self.parameters.final_norm {
+                Some(norm) => norm.forward(normed, residual),
+                None => normed.copy_from_slice(residual),
+            }
         });
     }
 
@@ -212,14 +215,14 @@ impl<F: Float> Network<F> {
         if a.embedding_scale != 1.0 {
             scale(&mut tile.residual, F::from_f64(a.embedding_scale));
         }
+        if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
+            embedding.fit(tile.residual.len()).copy_from_slice(&tile.residual);
+            tile.d_embedding.fit(tile.residual.len()).fill(F::ZERO);
+        }
         if let Some(positions) = &self.parameters.positions {
             for sequence in tile.residual.chunks_exact_mut(batch.seq_len * d) {
                 add(sequence, &positions[..batch.seq_len * d]);
             }
-        }
-        if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
-            embedding.fit(tile.residual.len()).copy_from_slice(&tile.residual);
-            tile.d_embedding.fit(tile.residual.len()).fill(F::ZERO);
         }
     }
 
@@ -229,12 +232,19 @@ impl<F: Float> Network<F> {
         let Workspace { tiles, embeddings, traces, buffers: [even, odd], ropes, head, gradient, .. } = workspace;
         let rows = tiles.first().map_or(1, |tile| tile.rows.len() * d);
         tiles.par_iter_mut().zip(head.d_normed(rows)).with_max_len(1).for_each(|(tile, d_normed)| {
-            tile.final_norm = tile.final_norm.zeros_like();
-            let norm = &self.parameters.final_norm;
-            norm.backward(tile.d_residual.fit(d_normed.len()), &mut tile.final_norm, d_normed, &tile.residual);
+            let d_residual = tile.d_residual.fit(d_normed.len());
+            match (&self.parameters.final_norm, &mut tile.final_norm) {
+                (Some(norm), Some(gradient)) => {
+                    *gradient = norm.zeros_like();
+                    norm.backward(d_residual, gradient, d_normed, &tile.residual);
+                }
+                _ => d_residual.copy_from_slice(d_normed),
+            }
         });
         for tile in tiles.iter() {
-            gradient.final_norm.add(&tile.final_norm);
+            if let (Some(sum), Some(of_tile)) = (&mut gradient.final_norm, &tile.final_norm) {
+                sum.add(of_tile);
+            }
         }
         let (embeddings, traces) = (&*embeddings, &*traces);
         let layers = self.parameters.layers.len();
@@ -284,13 +294,13 @@ impl<F: Float> Network<F> {
     ) {
         let d = self.architecture.d_model;
         for tile in tiles {
-            if !tile.d_embedding.is_empty() {
-                add(&mut tile.d_residual, &tile.d_embedding);
-            }
             if let Some(positions) = &mut positions {
                 for sequence in tile.d_residual.chunks_exact(batch.seq_len * d) {
                     add(&mut positions[..batch.seq_len * d], sequence);
                 }
+            }
+            if !tile.d_embedding.is_empty() {
+                add(&mut tile.d_residual, &tile.d_embedding);
             }
             if self.architecture.embedding_scale != 1.0 {
                 scale(&mut tile.d_residual, F::from_f64(self.architecture.embedding_scale));
@@ -310,7 +320,7 @@ pub fn zeros_like<F: Float>(parameters: &Parameters<F>) -> Parameters<F> {
         embedding: vec![F::ZERO; parameters.embedding.len()],
         positions: parameters.positions.as_ref().map(|positions| vec![F::ZERO; positions.len()]),
         layers: layers.iter().map(|(attention, mlp)| (attention.zeros_like(), mlp.zeros_like())).collect(),
-        final_norm: parameters.final_norm.zeros_like(),
+        final_norm: parameters.final_norm.as_ref().map(Norm::zeros_like),
         head: parameters.head.as_ref().map(sinkscope_model::Linear::zeros_like),
     }
 }
@@ -327,5 +337,7 @@ fn check(a: &Architecture) -> Result<(), LabError> {
     Ok(())
 }
 
+#[cfg(test)]
+mod parity;
 #[cfg(test)]
 mod tests;

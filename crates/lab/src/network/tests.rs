@@ -8,12 +8,12 @@ use sinkscope_model::architecture::{
     NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting,
 };
 
-use sinkscope_model::ParameterKind;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::{config, count, in_memory};
+use sinkscope_model::{Model, ParameterKind};
 
 use sinkscope_anatomy::sample::geometry::GeometryTap;
-use sinkscope_model::pass::{ErasedTap, Pass};
+use sinkscope_model::pass::{Continuations, ErasedTap, Pass, Window};
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use super::*;
@@ -95,6 +95,8 @@ fn variants() -> Vec<(&'static str, Architecture)> {
         ("sink logit", Architecture { weighting: Weighting::SinkLogit, ..a() }),
         ("sigmoid", Architecture { weighting: Weighting::Sigmoid { bias: -1.5 }, ..a() }),
         ("key-value bias", Architecture { key_value_bias: true, ..a() }),
+        ("key-value bias, QK-norm", Architecture { key_value_bias: true, qk_norm: QkNorm::PerHead, ..a() }),
+        ("key-value bias, soft cap", Architecture { key_value_bias: true, attention_soft_cap: Some(0.7), ..a() }),
         ("gate: input, channel", Architecture { gate: gate(GateSignal::Input, Granularity::Channel), ..a() }),
         ("gate: input, head", Architecture { gate: gate(GateSignal::Input, Granularity::Head), ..a() }),
         ("gate: input, single", Architecture { gate: gate(GateSignal::Input, Granularity::Single), ..a() }),
@@ -103,6 +105,15 @@ fn variants() -> Vec<(&'static str, Architecture)> {
         ("gate: free, single", Architecture { gate: gate(GateSignal::Free, Granularity::Single), ..a() }),
         ("gate: position, channel", Architecture { gate: gate(GateSignal::Position, Granularity::Channel), ..a() }),
         ("gate: embedding, head", Architecture { gate: gate(GateSignal::Embedding, Granularity::Head), ..a() }),
+        (
+            "gate: embedding, learned positions",
+            Architecture {
+                gate: gate(GateSignal::Embedding, Granularity::Channel),
+                position: PositionEncoding::Learned,
+                embedding_scale: 1.7,
+                ..a()
+            },
+        ),
     ]
 }
 
@@ -324,6 +335,108 @@ fn distances_are_those_of_the_weights_in_every_variant() {
             ] {
                 assert!((ours - expected).abs() < 1e-4, "{name}, {} {}: {ours} {expected}", head.layer, head.head);
             }
+        }
+    }
+}
+
+/// The residual of every token after the last block.
+#[derive(Default)]
+struct LastResidual {
+    block: usize,
+    rows: Vec<f32>,
+}
+
+impl Tap for LastResidual {
+    type Partial = Vec<f32>;
+
+    fn wants(&self, point: Point, block: usize) -> bool {
+        point == Point::Residual && block == self.block
+    }
+
+    fn observe(&self, event: &Event<'_>) -> Vec<f32> {
+        let EventData::Rows(rows) = event.data else { unreachable!("a residual was asked for") };
+        rows.to_vec()
+    }
+
+    fn merge(&mut self, _point: Point, _place: &Place, rows: Vec<f32>) {
+        self.rows.extend(rows);
+    }
+}
+
+/// The last token's residual after the last block.
+fn last_residual(model: &Model, ids: &[u32], window: Option<Window>) -> Vec<f32> {
+    let a = model.architecture();
+    let mut tap = LastResidual { block: a.blocks(), ..LastResidual::default() };
+    let pass = Pass::new(model, u64::MAX);
+    let pass = if let Some(window) = window { pass.with_window(window) } else { pass };
+    let tokens = TokenBatch { tokens: ids.to_vec(), sequences: 1, seq_len: ids.len() };
+    pass.run(&tokens, &mut [&mut tap]).expect("a pass");
+    tap.rows[tap.rows.len() - a.d_model..].to_vec()
+}
+
+fn assert_close(what: &str, ours: &[f32], expected: &[f32]) {
+    let off = length(ours.iter().zip(expected).map(|(a, b)| f64::from(a - b)));
+    let size = length(expected.iter().map(|&value| f64::from(value)));
+    assert!(off < 1e-5 * size, "{what}: {off:e} of {size:e}");
+}
+
+#[test]
+fn a_candidate_is_the_last_token_of_a_whole_sequence_in_every_variant() {
+    for (name, a) in variants() {
+        let mut network: Network<f32> = network(&a);
+        let model = in_memory(name, &a, &mut network.parameters).expect("a model");
+        for prefix in [&[][..], &[3, 1, 4, 1][..]] {
+            let candidates: Vec<u32> = (0..a.vocabulary as u32).collect();
+            let mut last = Vec::new();
+            Continuations::new(&model, prefix, u64::MAX)
+                .run(&candidates, a.blocks(), &mut |step| {
+                    if step.block == a.blocks() {
+                        last.extend_from_slice(step.residual);
+                    }
+                })
+                .expect("a run");
+            for (&id, ours) in candidates.iter().zip(last.chunks_exact(a.d_model)) {
+                let whole = last_residual(&model, &[prefix, &[id]].concat(), None);
+                assert_close(&format!("{name}, {id} after {}", prefix.len()), ours, &whole);
+            }
+        }
+    }
+}
+
+/// In one layer, what a cache of the first and the last tokens holds is what a text of these tokens alone would leave in it.
+#[test]
+fn the_key_value_bias_meets_queries_at_their_place_in_a_cache() {
+    let a = Architecture { key_value_bias: true, layers: vec![Layer { window: None, rope: 0 }], ..base() };
+    let mut network: Network<f32> = network(&a);
+    let model = in_memory("one layer", &a, &mut network.parameters).expect("a model");
+    let ids = [3, 1, 4, 1, 5, 9, 2, 6];
+    for (width, sinks) in [(3, 0), (3, 2), (1, 1)] {
+        let held = [&ids[..sinks], &ids[ids.len() - width..]].concat();
+        let window = Window { width, sinks, original_positions: false };
+        let cached = last_residual(&model, &ids, Some(window));
+        assert_close(&format!("{window:?}"), &cached, &last_residual(&model, &held, None));
+        let in_text = last_residual(&model, &ids, Some(Window { original_positions: true, ..window }));
+        assert!(in_text != cached, "{window:?}: its place must matter");
+    }
+}
+
+#[test]
+fn absent_blocks_do_not_count_in_the_scale_of_what_writes() {
+    let absent = FeedForward { kind: FeedForwardKind::Absent, activation: Activation::Silu, gated: false };
+    let layers = vec![Layer { window: None, rope: 0 }; 3];
+    for (feed_forward, writing) in [(absent, 3.0_f64), (base().feed_forward, 6.0)] {
+        let a = Architecture { feed_forward, layers: layers.clone(), ..base() };
+        let begin = |scale_residual| {
+            let how = Initialisation { scale_residual, ..Initialisation::default() };
+            initialise::<f64>(&a, &how, 5).expect("an architecture")
+        };
+        let (mut plain, mut scaled) = (begin(false), begin(true));
+        let inventory = plain.inventory(&a);
+        for ((plain, scaled), info) in plain.values_mut().iter().zip(scaled.values_mut().iter()).zip(inventory) {
+            let writes = matches!(info.kind, ParameterKind::Matrix { writes_residual: true, .. });
+            let factor = if writes { writing.sqrt().recip() } else { 1.0 };
+            let off = plain.iter().zip(scaled.iter()).map(|(plain, scaled)| (plain * factor - scaled).abs());
+            assert!(off.fold(0.0, f64::max) < 1e-15, "{}", info.name);
         }
     }
 }

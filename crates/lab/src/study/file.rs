@@ -34,6 +34,7 @@ use toml::{Table, Value};
 
 use super::claim::{Claim, Measure};
 use crate::LabError;
+use crate::idle::Idle;
 use crate::recipe::Recipe;
 use crate::recipe_file::{advice, from_table, read_as};
 
@@ -126,8 +127,8 @@ impl Study {
     /// Reads a study and its base recipe.
     ///
     /// # Errors
-    /// [`LabError::Malformed`] if a file cannot be read or is no such file, a change is none of a recipe, or names and
-    /// claims do not fit each other.
+    /// [`LabError::Malformed`] if a file cannot be read or is no such file, a change is none of a recipe or has no effect in its
+    /// row, or names and claims do not fit each other.
     pub fn read(path: &Path) -> Result<Self, LabError> {
         let file: StudyFile = read_as("study", path)?;
         let wrong = |reason: String| LabError::malformed(path, reason);
@@ -141,21 +142,36 @@ impl Study {
             return Err(wrong(format!("seeds: {seed} is there twice")));
         }
         let mut rows = Vec::with_capacity(file.row.len());
+        // Keys that decide nothing in any row.
+        let mut idle: Option<Vec<Idle>> = None;
         for entry in file.row {
-            let RowEntry { name, baseline, paper, change } = entry;
+            let RowEntry { name, baseline, paper, change: row_change } = entry;
             let mut table = base.clone();
-            for change in [&file.change, &change] {
+            for change in [&file.change, &row_change] {
                 if change.contains_key("seed") {
                     return Err(wrong(format!("row {name:?}: change.seed changes nothing; list it in seeds")));
                 }
                 merge(&mut table, change);
             }
-            let recipe = from_table(table).map_err(|reason| wrong(format!("row {name:?}: {reason}")))?;
+            let recipe: Recipe = from_table(table).map_err(|reason| wrong(format!("row {name:?}: {reason}")))?;
+            let of_row = recipe.idle();
+            if let Some(idle) = of_row.iter().find(|idle| idle.is_in(&row_change)) {
+                return Err(wrong(format!("row {name:?}: {}", idle.refusal())));
+            }
+            match &mut idle {
+                None => idle = Some(of_row),
+                Some(idle) => idle.retain(|idle| of_row.iter().any(|other| other.key == idle.key)),
+            }
             let slug = slug(&name);
             if slug.is_empty() {
                 return Err(wrong(format!("row {name:?}: a name has at least one letter or digit")));
             }
             rows.push(Row { name, slug, baseline, paper, recipe });
+        }
+        for idle in idle.unwrap_or_default() {
+            if idle.is_in(&base) || idle.is_in(&file.change) {
+                return Err(wrong(format!("in no row, {}", idle.refusal())));
+            }
         }
         let slugs: Vec<&str> = rows.iter().map(|row| row.slug.as_str()).collect();
         if let Some(slug) = twice(&slugs) {

@@ -1,5 +1,7 @@
 //! The runs of a study.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
 use super::file::{Row, Study};
@@ -67,7 +69,7 @@ impl Plan {
             for (row, Row { name, slug, recipe, .. }) in study.rows.iter().enumerate() {
                 let recipe = Recipe { seed, ..recipe.clone() };
                 let data = digest(&recipe)?;
-                let key = key(NUMERICS_VERSION, &portable(&recipe, &data), &data)?;
+                let key = key(NUMERICS_VERSION, &recipe.variants(), &portable(&recipe, &data), &data)?;
                 runs.push(Run { row, name: name.clone(), slug: format!("{slug}-{seed}"), seed, recipe, data, key });
             }
         }
@@ -113,11 +115,20 @@ pub(super) fn portable(recipe: &Recipe, data: &str) -> Recipe {
     recipe
 }
 
-/// The key of a run by a portable recipe: a digest of its canonical JSON, keys sorted.
-pub(super) fn key(numerics: u32, recipe: &Recipe, data: &str) -> Result<String, LabError> {
+/// The key of a run by a portable recipe: a digest of its canonical JSON, keys sorted. `variants`: as [`Recipe::variants`] gave
+/// them when it was trained.
+pub(super) fn key(
+    numerics: u32,
+    variants: &BTreeMap<String, u32>,
+    recipe: &Recipe,
+    data: &str,
+) -> Result<String, LabError> {
     let recipe = serde_json::to_value(recipe)
         .map_err(|error| LabError::Request(format!("a recipe cannot be written as JSON: {error}")))?;
     let mut all = serde_json::json!({ "numerics": numerics, "data": data, "recipe": recipe });
+    if !variants.is_empty() {
+        all["variants"] = serde_json::json!(variants);
+    }
     all.sort_all_objects();
     let mut digits = hex::encode(Sha256::digest(all.to_string()));
     digits.truncate(KEY_DIGITS);
@@ -130,6 +141,63 @@ impl Summary {
     /// # Errors
     /// If the recipe has no JSON form.
     pub fn key(&self) -> Result<String, LabError> {
-        key(self.numerics, &self.recipe, &self.data)
+        key(self.numerics, &self.variants, &self.recipe, &self.data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::recipe_file::parse;
+
+    fn recipe(model: &str) -> Recipe {
+        let text = format!(
+            "[model]\nlayers = 1\nd_model = 8\nheads = 2\n{model}\n[data]\nsource = 'bigram-backcopy'\n\
+             [training]\nsteps = 9\nsequences = 2\nseq_len = 16\n"
+        );
+        parse(&text, Path::new("r.toml")).expect("a recipe")
+    }
+
+    #[test]
+    fn only_choices_that_mean_something_else_now_change_their_runs_keys() {
+        for (model, variants) in [
+            ("", &[][..]),
+            ("key_value_bias = true", &["key_value_bias"][..]),
+            ("key_value_bias = true\nposition = 'none'", &[]),
+            ("placement = 'post'", &["post_norm"]),
+            ("gate = { signal = 'embedding', granularity = 'head' }", &[]),
+            ("gate = { signal = 'embedding', granularity = 'head' }\nposition = 'learned'", &["embedding_gate"]),
+            ("feed_forward = 'attention'\ninitialisation.scale_residual = true", &["scale_residual"]),
+            ("initialisation.scale_residual = true", &[]),
+        ] {
+            let recipe = recipe(model);
+            let changed = recipe.variants();
+            assert_eq!(changed.keys().map(String::as_str).collect::<Vec<_>>(), variants, "{model}");
+            let before = key(1, &BTreeMap::new(), &recipe, "data").expect("a key");
+            assert_eq!(key(1, &changed, &recipe, "data").expect("a key") == before, variants.is_empty(), "{model}");
+        }
+    }
+
+    #[test]
+    fn committed_summaries_keep_their_keys_and_count() {
+        let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../results");
+        let mut count = 0;
+        for study in std::fs::read_dir(results).expect("results").map(|entry| entry.expect("an entry").path()) {
+            let Ok(files) = std::fs::read_dir(&study) else { continue };
+            for file in files.map(|entry| entry.expect("an entry").path()) {
+                let text = std::fs::read(&file).expect("a summary");
+                let summary: Summary = serde_json::from_slice(&text).expect("a summary");
+                let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+                assert_eq!(summary.key().expect("a key"), name, "{}", file.display());
+                assert_eq!(summary.variants, summary.recipe.variants(), "{}: means something else now", file.display());
+                let mut written = serde_json::to_vec(&summary).expect("JSON");
+                written.push(b'\n');
+                assert!(written == text, "{}: would be written otherwise", file.display());
+                count += 1;
+            }
+        }
+        assert!(count > 100, "{count} summaries");
     }
 }

@@ -90,8 +90,7 @@ pub fn run(plan: &Plan, summaries: &Summaries, request: RunRequest<'_>) -> Resul
     let missing = plan.missing(summaries);
     let found = plan.runs.iter().filter(|run| summaries.of_run(run).is_some()).count();
     for run in &plan.runs {
-        let text = toml::to_string(&run.recipe)
-            .map_err(|error| LabError::Request(format!("{}: cannot be written as TOML: {error}", run.slug)))?;
+        let text = run.recipe.to_toml().map_err(|error| LabError::Request(format!("{}: {error}", run.slug)))?;
         files::write(&request.directory.join("recipes"), &format!("{}.toml", run.slug), text.as_bytes())?;
     }
     if !missing.is_empty() {

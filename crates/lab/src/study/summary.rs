@@ -1,6 +1,7 @@
 //! What is kept of a finished run: `results/STUDY/KEY.json`, small, and the same on every machine whose processor has
 //! the same features.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ use crate::watch::SpikeAt;
 pub struct Summary {
     /// [`NUMERICS_VERSION`] of the program that made it.
     pub numerics: u32,
+    /// Choices of the recipe that once meant something else, with the number of what they meant to that program.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variants: BTreeMap<String, u32>,
     /// The study.
     pub study: String,
     /// The row.
@@ -84,6 +88,7 @@ impl Summary {
         let last = looks.last().ok_or_else(|| LabError::Request(format!("{}: was never looked at", run.slug)))?;
         Ok(Self {
             numerics: NUMERICS_VERSION,
+            variants: run.recipe.variants(),
             study: study.to_owned(),
             row: run.name.clone(),
             seed: run.seed,
@@ -172,7 +177,9 @@ impl Summaries {
     /// [`LabError::Request`] if there are some of different data.
     pub fn of_recipe(&self, recipe: &Recipe) -> Result<Option<&Summary>, LabError> {
         let mut found = self.entries.iter().filter(|(.., summary)| {
-            summary.numerics == NUMERICS_VERSION && summary.recipe == portable(recipe, &summary.data)
+            summary.numerics == NUMERICS_VERSION
+                && summary.variants == recipe.variants()
+                && summary.recipe == portable(recipe, &summary.data)
         });
         let Some((key, first, summary)) = found.next() else { return Ok(None) };
         match found.find(|(other, ..)| other != key) {

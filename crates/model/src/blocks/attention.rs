@@ -1,6 +1,7 @@
 //! The attention block (eq. 6-11).
 
 use sinkscope_kernels::Float;
+use sinkscope_kernels::activation::soft_cap;
 use sinkscope_kernels::attention::{Entry, Extras, HeadGroup, Look, Mask, Scan, Sinks, Strided, Weighting, attend};
 use sinkscope_kernels::gate::gate_heads;
 use sinkscope_kernels::matmul::Precision;
@@ -45,7 +46,7 @@ pub struct AttentionBlock<F> {
     pub gate: Option<Gate<F>>,
     /// By head: a score that takes part in every softmax and stands for no key.
     pub sink_logits: SinkLogits<F>,
-    /// A key and a value for each key-value head that stand at no position: every query sees them.
+    /// A key and a value for each key-value head that stand at no position: every query sees them, as it is rotated.
     pub key_value_bias: Option<(Vec<F>, Vec<F>)>,
     /// By head: what a unit of distance takes from a score; empty without ALiBi.
     pub slopes: Vec<F>,
@@ -221,21 +222,24 @@ impl<F: Float> AttentionBlock<F> {
     /// The scores of the entry of every softmax that stands for no key, rows x heads; empty if there is none.
     ///
     /// # Shapes
-    /// `unrotated`: queries before rotation, rows x (heads * head_dim).
-    pub fn entry_scores(&self, unrotated: &[F]) -> Vec<F> {
+    /// `queries`: as they meet keys, after rotation, rows x (heads * head_dim).
+    pub fn entry_scores(&self, queries: &[F]) -> Vec<F> {
         let heads = self.kv_heads * self.group.queries_per_key;
         let head_dim = self.group.head_dim;
-        let rows = unrotated.len() / (heads * head_dim);
+        let rows = queries.len() / (heads * head_dim);
         let mut scores = Vec::new();
         match (&self.sink_logits, &self.key_value_bias) {
             (SinkLogits::Zero, _) => scores.resize(rows * heads, F::ZERO),
             (SinkLogits::Learned(logits), _) => (0..rows).for_each(|_| scores.extend_from_slice(logits)),
             (SinkLogits::None, Some((keys, _))) => {
-                for (index, query) in unrotated.chunks_exact(head_dim).enumerate() {
+                for (index, query) in queries.chunks_exact(head_dim).enumerate() {
                     let group = index % heads / self.group.queries_per_key;
                     let key = &keys[group * head_dim..(group + 1) * head_dim];
                     let dot = query.iter().zip(key).fold(F::ZERO, |sum, (&q, &k)| q.mul_add(k, sum));
                     scores.push(dot * self.group.scale);
+                }
+                if let Some(cap) = self.group.soft_cap {
+                    soft_cap(&mut scores, cap);
                 }
             }
             (SinkLogits::None, None) => {}
@@ -248,9 +252,16 @@ impl<F: Float> AttentionBlock<F> {
     /// takes part in it, or weights are sigmoids, that weight depends on the token. A weight of 1 is no product: it rounds no value.
     ///
     /// # Shapes
-    /// `input`: rows x d_model, normalised; `residual`: the same before the norm; `embedding`: the residual before the first
-    /// block, empty if no gate depends on it; `heads`: rows x (heads * head_dim).
-    pub fn attend_first(&self, input: &[F], residual: &[F], embedding: &[F], heads: &mut [F]) {
+    /// `input`: rows x d_model, normalised; `residual`: the same before the norm; `embedding`: of the tokens, empty if no gate
+    /// depends on it; `heads`: rows x (heads * head_dim).
+    pub fn attend_first(
+        &self,
+        input: &[F],
+        residual: &[F],
+        embedding: &[F],
+        rope: Option<&RopeTable<F>>,
+        heads: &mut [F],
+    ) {
         let rows = input.len() / self.query.inputs();
         let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         let mut values = vec![F::ZERO; rows * key_width];
@@ -260,9 +271,13 @@ impl<F: Float> AttentionBlock<F> {
         } else {
             let (mut queries, mut keys) = (vec![F::ZERO; rows * query_width], vec![F::ZERO; rows * key_width]);
             self.project(input, residual, &mut queries, &mut keys, &mut values);
-            let rows = queries.chunks_exact(query_width).zip(keys.chunks_exact(key_width));
+            let rows = queries.chunks_exact_mut(query_width).zip(keys.chunks_exact_mut(key_width));
             let values = values.chunks_exact(key_width).zip(heads.chunks_exact_mut(query_width));
             for ((query, key), (value, heads)) in rows.zip(values) {
+                // By no angle, but some tables also scale.
+                if let Some(table) = rope {
+                    self.rotate(table, query, key, 0);
+                }
                 let entry = self.entry_scores(query);
                 let options = AttendOptions { entry: &entry, ..AttendOptions::default() };
                 self.attend(1, 0, query, key, value, heads, &options);

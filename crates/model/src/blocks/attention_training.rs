@@ -20,8 +20,6 @@ pub struct AttentionTrace<F> {
     /// Queries and keys before their norms.
     raw_queries: Buffer<F>,
     raw_keys: Buffer<F>,
-    /// Queries before rotation, where something reads them.
-    unrotated: Buffer<F>,
     queries: Buffer<F>,
     keys: Buffer<F>,
     values: Buffer<F>,
@@ -143,10 +141,6 @@ impl<F: Float> AttentionBlock<F> {
                 norm.forward(values, raw);
             }
         }
-        if self.key_value_bias.is_some() {
-            trace.unrotated.fit(queries.len()).copy_from_slice(queries);
-        }
-        trace.entry = self.entry_scores(queries);
         let sequences = rows / context.seq_len;
         let (query_rows, key_rows) = (context.seq_len * query_width, context.seq_len * key_width);
         if let Some(table) = context.rope {
@@ -154,6 +148,7 @@ impl<F: Float> AttentionBlock<F> {
                 self.rotate(table, queries, keys, 0);
             }
         }
+        trace.entry = self.entry_scores(queries);
         if let Some(gate) = &self.gate {
             let width = gate.weight.outputs() * context.seq_len;
             let gates = trace.gates.fit(sequences * width);
@@ -201,6 +196,7 @@ impl<F: Float> AttentionBlock<F> {
             self.output.backward(d_heads, d_out, false);
         }
         self.attend_whole_backward(context.seq_len, trace, gradients);
+        self.entry_backward(trace, gradients);
         if let Some(table) = context.rope {
             let (query_rows, key_rows) = (context.seq_len * self.query.outputs(), context.seq_len * self.key.outputs());
             let sequences = gradients.d_queries.chunks_exact_mut(query_rows);
@@ -208,7 +204,6 @@ impl<F: Float> AttentionBlock<F> {
                 self.rotate_back(table, queries, keys, 0);
             }
         }
-        self.entry_backward(trace, gradients);
         let AttentionGradients { d_queries, d_keys, d_values, d_gates, d_input, scratch, .. } = gradients;
         for (norm, gradient, values, raw) in [
             (&self.query_norm, &mut gradients.query_norm, &mut *d_queries, &trace.raw_queries),
@@ -236,16 +231,19 @@ impl<F: Float> AttentionBlock<F> {
         input_backward(self.input_norm.as_ref(), gradient, d_residual, d_input, &trace.residual, scratch);
     }
 
-    /// From the gradient of the entry's scores to those of queries and of its key. Those of sink logits wait.
+    /// From the gradient of the entry's scores to those of rotated queries and of its key. Those of sink logits wait.
     fn entry_backward(&self, trace: &AttentionTrace<F>, gradients: &mut AttentionGradients<F>) {
         let (Some((keys, _)), Some((d_keys, _))) = (&self.key_value_bias, &mut gradients.bias) else { return };
         let heads = self.kv_heads * self.group.queries_per_key;
         let head_dim = self.group.head_dim;
-        let queries = trace.unrotated.chunks_exact(head_dim).zip(gradients.d_queries.chunks_exact_mut(head_dim));
-        for (index, ((query, d_query), &d_score)) in queries.zip(gradients.d_entry.iter()).enumerate() {
+        let queries = trace.queries.chunks_exact(head_dim).zip(gradients.d_queries.chunks_exact_mut(head_dim));
+        let scores = trace.entry.iter().zip(gradients.d_entry.iter());
+        for (index, ((query, d_query), (&score, &d_score))) in queries.zip(scores).enumerate() {
             let group = index % heads / self.group.queries_per_key;
             let own = group * head_dim..(group + 1) * head_dim;
-            let d_dot = d_score * self.group.scale;
+            let d_capped =
+                self.group.soft_cap.map_or(d_score, |cap| d_score * (F::ONE - (score / cap) * (score / cap)));
+            let d_dot = d_capped * self.group.scale;
             for (((d_query, &query), d_key), &key) in
                 d_query.iter_mut().zip(query).zip(&mut d_keys[own.clone()]).zip(&keys[own])
             {

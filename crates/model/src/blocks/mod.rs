@@ -76,7 +76,7 @@ pub struct TileContext<'a, F> {
     pub seq_len: usize,
     /// The layer's rotary table, if it has one.
     pub rope: Option<&'a RopeTable<F>>,
-    /// The residual before the first block, if gates depend on it, else empty: rows x d_model.
+    /// The tokens' embedding without positions, if gates depend on it, else empty: rows x d_model.
     pub embedding: &'a [F],
 }
 

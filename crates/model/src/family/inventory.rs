@@ -15,7 +15,10 @@ pub(crate) struct Place {
 /// Every weight, biases aside.
 pub(crate) fn inventory(a: &Architecture) -> Vec<Place> {
     let d = a.d_model;
-    let mut places = vec![(Role::Embedding, 0, d), (Role::FinalNorm, 0, 1)];
+    let mut places = vec![(Role::Embedding, 0, d)];
+    if a.norm_placement.has_final_norm() {
+        places.push((Role::FinalNorm, 0, 1));
+    }
     if a.position == PositionEncoding::Learned {
         places.push((Role::Positions, 0, d));
     }

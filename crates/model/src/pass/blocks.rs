@@ -131,9 +131,6 @@ impl Run<'_> {
                 }
             });
             observer.edit_and_show(Point::UnrotatedKey, &places, task.keys);
-            if let Some(entry) = &mut task.entry {
-                entry.copy_from_slice(&block.entry_scores(task.queries));
-            }
             if let Some(table) = rope {
                 let mut row = 0;
                 for chunk in &task.tile.chunks {
@@ -153,6 +150,11 @@ impl Run<'_> {
                 }
             }
             observer.edit_and_show(Point::Query, &places, task.queries);
+            if let Some(entry) = &mut task.entry {
+                // Queries meet what stands at no position as they meet far sinks: as the cache has them.
+                let queries = task.sink_queries.as_deref().unwrap_or(task.queries);
+                entry.copy_from_slice(&block.entry_scores(queries));
+            }
             observer.edit_and_show(Point::Key, &places, task.keys);
             observer.edit_and_show(Point::Value, &places, task.values);
         });

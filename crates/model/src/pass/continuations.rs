@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::add;
 
-use super::embed;
 use super::scratch::ScratchPool;
+use super::{embed, embed_tokens};
 use crate::architecture::{Architecture, GateSignal, ResidualLayout};
 use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm, multiply};
 use crate::error::ModelError;
@@ -42,7 +42,7 @@ pub struct Step<'a> {
 /// The rows of the prefix on their way through the model.
 struct Prefix {
     residual: Vec<f32>,
-    /// The residual before the first block, if gates depend on it.
+    /// The tokens' embedding, if gates depend on it.
     embedding: Vec<f32>,
     keys: Vec<f32>,
     values: Vec<f32>,
@@ -113,16 +113,15 @@ impl<'a> Continuations<'a> {
         let length = self.prefix.len();
         let scratch = ScratchPool::default();
         let keeps_embedding = a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding);
-        let kept = |residual: &Vec<f32>| if keeps_embedding { residual.clone() } else { Vec::new() };
-        let prefix_residual = embed(self.model, self.prefix, 0..length.max(1))?;
+        let kept = |ids| if keeps_embedding { embed_tokens(self.model, ids) } else { Ok(Vec::new()) };
         let mut prefix = Prefix {
-            embedding: kept(&prefix_residual),
-            residual: prefix_residual,
+            embedding: kept(self.prefix)?,
+            residual: embed(self.model, self.prefix, 0..length.max(1))?,
             keys: vec![0.0; length * a.key_width()],
             values: vec![0.0; length * a.key_width()],
         };
         let mut residual = embed(self.model, ids, length..length + 1)?;
-        let embedding = kept(&residual);
+        let embedding = kept(ids)?;
         show(0, &residual);
         // Of prefix and candidates before the layer, where both of its blocks read that.
         let mut inputs = None;
@@ -164,10 +163,10 @@ impl Prefix {
             let mut queries = vec![0.0; rows * a.query_width()];
             let input = scratch.normalised(block.input_norm.as_ref(), &self.residual);
             block.project(input, &self.residual, &mut queries, &mut self.keys, &mut self.values);
-            let entry = block.entry_scores(&queries);
             if let Some(table) = rope {
                 block.rotate(table, &mut queries, &mut self.keys, 0);
             }
+            let entry = block.entry_scores(&queries);
             let gates = block.gate.as_ref().map(|gate| {
                 let mut gates = vec![0.0; rows * a.gate_width()];
                 gate.project(&mut gates, input, &self.embedding, 0);
@@ -212,7 +211,7 @@ fn attend_all(
             let input = scratch.normalised(block.input_norm.as_ref(), residual).to_vec();
             let (heads, out) = scratch.heads_and_output(rows * query_width, residual.len());
             if position == 0 {
-                block.attend_first(&input, residual, embedding, heads);
+                block.attend_first(&input, residual, embedding, rope, heads);
                 block.project_output(heads, out);
                 finish(residual, out, block.residual_norm());
                 return;
@@ -226,10 +225,10 @@ fn attend_all(
             for row in 0..rows {
                 let query = &mut queries[row * query_width..(row + 1) * query_width];
                 let own = row * key_width..(row + 1) * key_width;
-                let entry = block.entry_scores(query);
                 if let Some(table) = rope {
                     block.rotate(table, query, &mut keys[own.clone()], position);
                 }
+                let entry = block.entry_scores(query);
                 all_keys[position * key_width..].copy_from_slice(&keys[own.clone()]);
                 all_values[position * key_width..].copy_from_slice(&values[own]);
                 let heads = &mut heads[row * query_width..(row + 1) * query_width];

@@ -30,7 +30,9 @@ impl Run<'_> {
         let (d, number) = (a.d_model, a.blocks() + 1);
         let rows = residual.len() / d;
         let norm = self.decode(crate::model::Model::final_norm::<f32>)?;
-        observers.in_waves(cut(tiles, &mut residual, d).collect(), |rows, _| norm.forward_in_place(rows));
+        if let Some(norm) = norm {
+            observers.in_waves(cut(tiles, &mut residual, d).collect(), |rows, _| norm.forward_in_place(rows));
+        }
 
         let first = tiles.first().map_or(0, |tile| tile.chunks[0].sequence) * self.batch.seq_len;
         // The last position of a sequence has no next token; no id is this large.

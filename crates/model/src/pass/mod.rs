@@ -24,7 +24,7 @@ pub use observers::ErasedTap;
 use self::observers::Observers;
 use self::schedule::{Tile, groups, tiles};
 use self::scratch::ScratchPool;
-use crate::architecture::{GateSignal, ResidualLayout};
+use crate::architecture::{GateSignal, PositionEncoding, ResidualLayout};
 use crate::blocks::Projection;
 use crate::data::TokenBatch;
 use crate::edit::{Edit, LinearBlock, LinearEdit};
@@ -66,15 +66,10 @@ impl Window {
         own.map_or(self.width, |own| own.min(self.width))
     }
 
-    /// Whether queries that meet far sinks need a rotation of their own.
-    fn rotates(&self) -> bool {
-        self.sinks > 0 && !self.original_positions
-    }
-
     /// The last position at which queries meet far sinks, in a layer that has a window of its own, or none.
     fn last_position(&self, own: Option<usize>) -> usize {
         let of_cache = self.width_in(own).saturating_add(self.sinks) - 1;
-        if self.rotates() { of_cache } else { usize::MAX }
+        if self.original_positions { usize::MAX } else { of_cache }
     }
 }
 
@@ -109,7 +104,7 @@ struct State {
     gates: Vec<f32>,
     /// The scores of the entry of every softmax that stands for no key, if there is one.
     entry: Vec<f32>,
-    /// The residual before the first block, if gates depend on it.
+    /// The tokens' embedding, if gates depend on it.
     embedding: Vec<f32>,
     /// The hidden activations of a feed-forward block, if they are measured before they are multiplied.
     hidden: Vec<f32>,
@@ -280,12 +275,21 @@ impl<'a> Pass<'a> {
         // Layers that are computed in another way have weights of their own.
         let weights = weights * (1 + usize::from(self.linears.is_some()));
         let copies = 1 + usize::from(keeps_output) + usize::from(a.residual == ResidualLayout::Parallel);
-        let queries = 1 + usize::from(self.window.is_some_and(|window| window.rotates()));
+        let queries = 1 + usize::from(self.rotates_for_sinks());
         let gates = a.gate_width() + if a.gate.is_some() { a.d_model } else { 0 };
         let hidden = if self.measures(batch.seq_len) { down_inputs(a) } else { 0 };
         let row = 4 * (copies * a.d_model + queries * a.query_width() + 2 * a.key_width() + gates + hidden);
         let room = usize::try_from(self.memory).unwrap_or(usize::MAX).saturating_sub(weights);
         room / (row * batch.seq_len)
+    }
+
+    /// Whether queries are rotated apart, as if none stood beyond the end of the cache, to meet far sinks or what stands at no
+    /// position.
+    fn rotates_for_sinks(&self) -> bool {
+        let a = self.model.architecture();
+        let rotary = matches!(a.position, PositionEncoding::Rotary(_));
+        let moved = |window: Window| !window.original_positions && (window.sinks > 0 || a.key_value_bias);
+        rotary && self.window.is_some_and(moved)
     }
 
     /// Whether inputs of linear layers are measured before they are multiplied.
@@ -345,13 +349,13 @@ impl Run<'_> {
             output: vec![0.0; if keeps_output { rows * a.d_model } else { 0 }],
             layer_input: Vec::new(),
             queries: vec![0.0; rows * a.query_width()],
-            sink_queries: vec![0.0; if self.rotates_for_sinks() { rows * a.query_width() } else { 0 }],
+            sink_queries: vec![0.0; if self.pass.rotates_for_sinks() { rows * a.query_width() } else { 0 }],
             keys: vec![0.0; rows * a.key_width()],
             values: vec![0.0; rows * a.key_width()],
             gates: vec![0.0; rows * a.gate_width()],
             entry: vec![0.0; if a.has_entry() { rows * a.heads } else { 0 }],
             embedding: if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
-                embed(self.pass.model, &self.batch.tokens[tokens], 0..self.batch.seq_len)?
+                embed_tokens(self.pass.model, &self.batch.tokens[tokens])?
             } else {
                 Vec::new()
             },
@@ -395,11 +399,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether queries are rotated apart to meet far sinks.
-    fn rotates_for_sinks(&self) -> bool {
-        !self.ropes.is_empty() && self.pass.window.is_some_and(|window| window.rotates())
-    }
-
     /// Rotates rows of one sequence, the first at `position`, as if none stood beyond the end of the cache.
     fn rotate_for_sinks(&self, layer: usize, table: &RopeTable<f32>, queries: &mut [f32], position: usize) {
         let a = self.pass.model.architecture();
@@ -427,22 +426,33 @@ impl Run<'_> {
 
 /// The residual before the first block, of tokens whose positions run through `positions` again and again.
 fn embed(model: &Model, ids: &[u32], positions: Range<usize>) -> Result<Vec<f32>, ModelError> {
-    let a = model.architecture();
-    let d = a.d_model;
+    let d = model.architecture().d_model;
+    let mut residual = embed_tokens(model, ids)?;
     let learned: Option<Vec<f32>> = model.positions(positions.end)?;
-    let mut residual = vec![0.0; ids.len() * d];
-    residual.par_chunks_mut(d).zip(ids).enumerate().try_for_each(|(row, (out, &id))| {
+    if let Some(learned) = learned {
+        residual.par_chunks_mut(d).enumerate().for_each(|(row, out)| {
+            let at = (positions.start + row % positions.len()) * d;
+            add(out, &learned[at..at + d]);
+        });
+    }
+    Ok(residual)
+}
+
+/// The embedding of tokens, times its scale, without their positions: tokens x d_model.
+///
+/// # Errors
+/// If a value is not finite.
+pub fn embed_tokens(model: &Model, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
+    let a = model.architecture();
+    let mut rows = vec![0.0; ids.len() * a.d_model];
+    rows.par_chunks_mut(a.d_model).zip(ids).try_for_each(|(out, &id)| {
         out.copy_from_slice(&model.embedding::<f32>(id)?);
         if a.embedding_scale != 1.0 {
             scale(out, a.embedding_scale as f32);
         }
-        if let Some(learned) = &learned {
-            let at = (positions.start + row % positions.len()) * d;
-            add(out, &learned[at..at + d]);
-        }
-        Ok(())
+        Ok::<_, ModelError>(())
     })?;
-    Ok(residual)
+    Ok(rows)
 }
 
 impl State {

@@ -58,6 +58,7 @@ pub fn look(step: u64) -> Look {
 fn row(name: &str, runs: &[(f64, f64, f64)], paper: (f64, f64, f64)) -> RowResult {
     let summary = |&(perplexity, sink_ratio, spike): &(f64, f64, f64)| Summary {
         numerics: NUMERICS_VERSION,
+        variants: std::collections::BTreeMap::new(),
         study: "sample".into(),
         row: name.into(),
         seed: 0,
