@@ -10,10 +10,8 @@ use std::time::Instant;
 use sinkscope_anatomy::bootstrap::intervals_of_means;
 use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, Finished, ModelSize, Progress, Surroundings};
-use sinkscope_anatomy::magnitude::largest_magnitude;
-use sinkscope_anatomy::not_finite::{FiniteTap, Found};
 use sinkscope_anatomy::results::Stage;
-use sinkscope_anatomy::sinks::{SinkDefinition, SinkTap};
+use sinkscope_anatomy::sinks::SinkDefinition;
 use sinkscope_anatomy::tokens::Tokens;
 use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
@@ -27,7 +25,8 @@ use crate::plan::{self, Edited, Plan, Planner, channels_of};
 use crate::positions::ByPosition;
 use crate::quantise::{MaximaTap, QuantisedLayers};
 use crate::results::{Baseline, Comparison, PerplexityAfter, PositionNll, SpikePlace, Variant};
-use crate::taps::{KeepTap, NllTap, ReceivedTap, RowsTap};
+use crate::seen::Seen;
+use crate::taps::{KeepTap, RowsTap};
 use crate::tokens;
 
 /// What to compare.
@@ -136,52 +135,6 @@ struct Untouched {
 impl Untouched {
     fn shown(&self) -> plan::Seen<'_> {
         plan::Seen { stage: self.stage.as_ref(), sinks: &self.sink_tokens }
-    }
-}
-
-/// What is compared.
-struct Seen {
-    sinks: SinkTap,
-    finite: FiniteTap,
-    received: ReceivedTap,
-    nll: NllTap,
-}
-
-impl Seen {
-    fn new(model: &Model, batch: &TokenBatch) -> Self {
-        let a = model.architecture();
-        let layers = a.layers.len();
-        Self {
-            sinks: SinkTap::new(layers, a.heads, batch.sequences, batch.seq_len),
-            finite: FiniteTap::new(layers),
-            received: ReceivedTap::new(layers, batch.sequences, batch.seq_len),
-            nll: NllTap::new(layers),
-        }
-    }
-
-    fn taps(&mut self) -> Vec<&mut dyn ErasedTap> {
-        vec![&mut self.sinks, &mut self.finite, &mut self.received, &mut self.nll]
-    }
-
-    /// Takes over what lies before the layer after `block`.
-    fn adopt(&mut self, untouched: &Self, block: usize) {
-        self.sinks.adopt_layers(&untouched.sinks, 0..block / 2);
-        self.received.adopt_layers(&untouched.received, block / 2);
-        self.finite.largest[..block].copy_from_slice(&untouched.finite.largest[..block]);
-    }
-
-    fn largest(&self) -> f64 {
-        f64::from(largest_magnitude(&self.finite.largest[1..]))
-    }
-
-    /// The first activation, or log-likelihood of a predicted token, that is not finite. Those of registers do not count.
-    fn not_finite(&self, model: &Model, batch: &TokenBatch) -> Option<Found> {
-        let a = model.architecture();
-        let predicted = self.nll.nll.chunks_exact((batch.seq_len - 1).max(1)).enumerate();
-        let of_sequence = |(sequence, nll): (usize, &[f32])| {
-            Found::in_nll(a.blocks() + 1, sequence, a.registers + 1, nll.get(a.registers..).unwrap_or_default())
-        };
-        self.finite.not_finite.or_else(|| predicted.filter_map(of_sequence).next())
     }
 }
 
