@@ -3,6 +3,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::style::Style;
+use crate::text::wrap_indented;
 
 /// Between columns.
 const GAP: &str = "  ";
@@ -82,17 +83,23 @@ impl<'a> Grid<'a> {
                     let cells: Vec<String> = columns.iter().map(|&(index, _)| cells[index].clone()).collect();
                     text.push_str(&self.line(&columns, &cells));
                 }
-                Row::Remark(first, remark) => {
-                    text.push_str(&self.line(&columns[..1], std::slice::from_ref(first)));
-                    let wide = columns.first().map_or(0, |(_, wide)| *wide);
-                    text.push_str(&" ".repeat(wide.saturating_sub(first.width()) + GAP.len()));
-                    text.push_str(remark);
-                }
+                Row::Remark(first, remark) => text.push_str(&self.remark_line(&columns, first, remark, style.width())),
                 Row::Elided(note) => text.push_str(&style.faint(&format!("{GAP}… {note}"))),
             }
             text.push('\n');
         }
         text
+    }
+
+    /// A first cell and the remark beside it; below it where it is too long for that.
+    fn remark_line(&self, columns: &[(usize, usize)], first: &str, remark: &str, width: usize) -> String {
+        let cell = self.line(&columns[..1], &[first.to_owned()]);
+        let wide = 2 * GAP.len() + columns.first().map_or(0, |(_, wide)| *wide);
+        if wide + remark.width() > width {
+            let below = wrap_indented(remark, width, &GAP.repeat(2));
+            return format!("{cell}\n{}", below.trim_end());
+        }
+        format!("{cell}{}{remark}", " ".repeat(wide.saturating_sub(cell.width())))
     }
 
     /// The columns to show and their widths.
@@ -180,6 +187,8 @@ mod tests {
         grid.remark("short".into(), "says something of its own".into());
         let expected = "  name    value\n  longer      1\n  short   says something of its own\n";
         assert_eq!(grid.render(&Style::new(80, false)), expected);
+        let narrow = "  name    value\n  longer      1\n  short\n    says something of\n    its own\n";
+        assert_eq!(grid.render(&Style::new(22, false)), narrow);
     }
 
     #[test]
