@@ -24,7 +24,8 @@ OUT = HOME / "results/smollm2.json"
 
 OPERATIONS = (
     "zero-spikes mean-spikes scale-spikes=0.5 zero-rescale-spikes zero-spikes@position=17 mean-spikes@position=17 "
-    "zero-spikes@channels=3,99,200 skip-block=24 sink-value=zero sink-value=mean forbid-sink self-only@position=20 "
+    "zero-spikes@channels=3,99,200 skip-block=24 sink-value=zero sink-value=mean spike-value=zero "
+    "spike-value=mean forbid-sink forbid-spike self-only@position=20 "
     "drop-first repeat-first bos=on"
 ).split()
 WINDOWS = "window=256 window=256+sinks=1 window=256+sinks=4 window=256+sinks=4+original-positions".split()
@@ -80,6 +81,7 @@ def causes(results):
     of_first = [block for block in results["silu"]["blocks"] if block["stage"] == 1]
     sides = ("spike", "other")
     heads = [head for head in results["geometry"]["heads"] if head["sink"]]
+    other_heads = [head for head in results["geometry"]["heads"] if not head["sink"]]
 
     def mean(of):
         return statistics.mean(of(head) for head in heads)
@@ -102,6 +104,7 @@ def causes(results):
         "geometry": {
             "heads": len(results["geometry"]["heads"]),
             "sink_heads": len(heads),
+            "logit_gap_in_other_heads": statistics.mean(head["logit_gap"] for head in other_heads),
             "keys": {side: {about: keys(side, about) for about in ("uncentred", "centred")} for side in sides},
         }
         | {name: mean(lambda head: head[name]) for name in measured},
@@ -142,7 +145,7 @@ def operated(results):
         layers = sorted(variant.pop("linear_layers"), key=lambda layer: layer["error"], reverse=True)
         lost = {"linear_layers": len(layers), "breaking": sum(layer["breaks"] for layer in layers), "worst_layers": layers[:5]}
         variants[variant.pop("name")] = variant | (lost if layers else {})
-    return {"baseline": results["baseline"], "variants": variants}
+    return only(results, "baseline", "sink_tokens") | {"variants": variants}
 
 
 def main():

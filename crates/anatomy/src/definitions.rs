@@ -23,7 +23,9 @@
 //! | window of a stage | from the first block of its run to the block before the next stage of the same channel, or to the last block |
 //! | step-up block | in the window, not after p, mean over S of `O_b[t, k]` with the peak's sign and at least [`STEP_SHARE`] of its magnitude |
 //! | step-down block | in the window, after p, opposite sign, at least [`STEP_SHARE`] |
+//! | born in the last block | a run of the last block alone, which is no stage; described as one |
 //! | largest | largest `abs H_b[t, k]` over b >= 1: the "spike" of the paper's tables |
+//! | fp16 head-room | [`FP16_LARGEST`] over the largest of all `abs H_b[t, k]` (b >= 0) and `abs O_b[t, k]`; where it is below 1, fp16 overflows |
 //!
 //! Runs start at block 1 because block 0 is not the residual after a block. Of equal magnitudes the lower channel, the
 //! earlier token and the earlier block count as the larger. Stages are listed by the magnitude of their peak.
@@ -40,6 +42,18 @@
 //!
 //! The sink ratio is the mean of that indicator over sequences and heads: alpha is never averaged before the threshold.
 //! epsilon = [`SINK_EPSILON`]. A sequence of one token has no k < floor(T/2): `paper` and `gu-max` then give 0.
+//!
+//! T counts every key. Registers, learned tokens before the text, are keys 0 to R - 1 and queries as others are, so a text
+//! of S tokens behind R registers has T = S + R, and key k is a register below R and token k - R of the text from there on.
+//!
+//! A token *sinks* in a head if its `alpha_k` is above epsilon there, k being one of the keys that the definition looks at.
+//! It is a *sink token* of its sequence if it sinks in at least a share of [`SINK_TOKEN_SHARE`] of the model's heads, and
+//! in one at least: one head alone may keep to any key of a short text.
+//!
+//! # What is not finite
+//!
+//! If a residual or a log-likelihood is infinite or undefined, there are no figures: the first such value is reported
+//! instead, of the earliest block, the earliest token there, and its lowest channel ([`crate::not_finite`]).
 //!
 //! # Language modelling
 //!
@@ -82,6 +96,10 @@ pub const FEW_TOKENS: f64 = 0.05;
 pub const RANK_SHARE: f64 = 0.95;
 /// Share of the sequences in which a head is a sink at least, for the head to be called a sink head.
 pub const SINK_HEAD_SHARE: f64 = 0.5;
+/// Share of the model's heads in which a token sinks at least, for it to be a sink token.
+pub const SINK_TOKEN_SHARE: f64 = 0.05;
+/// The largest number of fp16.
+pub const FP16_LARGEST: f64 = 65_504.0;
 /// Resamples of a bootstrap interval.
 pub const BOOTSTRAP_RESAMPLES: usize = 1000;
 /// Probability mass of an interval.
@@ -190,7 +208,7 @@ fn causes() -> Vec<Definition> {
             "sample",
             format!(
                 "the first positions of evenly chosen sequences: {SHARE} of the tokens, but at least {LEAST_TOKENS} and at most \
-                 {MOST_TOKENS}; spike: the tokens of the strongest stage (of the block's stage under silu), other: the rest"
+                 {MOST_TOKENS}; spike: the tokens of the strongest stage (of the block's stage under silu), other: the tokens of no stage"
             ),
         ),
         paper(
@@ -215,8 +233,8 @@ fn causes() -> Vec<Definition> {
         ours(
             "geometry",
             format!(
-                "sink key: of the first half of the keys the one that receives most attention in a sequence; sink: the head's \
-                 indicator holds in at least {SINK_HEAD_SHARE} of the sequences; key_rank95: least number of eigenvalues of the \
+                "sink key: in every head that of the same token, which sinks in most heads of all that stand in the first half of \
+                 the sample's sequence (of equals the first); sink: the head's indicator holds in at least {SINK_HEAD_SHARE} of the sequences; key_rank95: least number of eigenvalues of the \
                  second-moment matrix of rotated keys with {RANK_SHARE} of their sum; logit_gap: mean over queries after the \
                  sink token of its key's logit less the mean logit of the other keys in sight, before any soft cap and \
                  ALiBi; distance: mean of t - k weighted by A[t,k]; distance_beside_sink: of the other keys; \
@@ -230,8 +248,8 @@ fn causes() -> Vec<Definition> {
         ),
         paper(
             "self_sinking",
-            "tokens away from position 0: cosine of the embedding to the first norm's gamma, length of what that norm makes of \
-             it, attention weight on itself by layer",
+            "tokens away from position 0, those of another stage left out: cosine of the embedding to the first norm's gamma (0 of an embedding of \
+             zeros), length of what that norm makes of it, attention weight on itself by layer",
         ),
     ]
 }
@@ -292,6 +310,14 @@ fn activations(spike_ratio: f64) -> Vec<Definition> {
             "m_b: median of all |H_b[t,k]|, from a histogram with relative error below 2^-8",
         ),
         Definition::new("largest_mean", PAPER, "mean over sequences of max_t,k |H_b[t,k]|"),
+        Definition::new(
+            "fp16",
+            SINKSCOPE,
+            format!(
+                "factor: {FP16_LARGEST} over the largest |H_b[t,k]| (b >= 0) or |O_b[t,k]|, O_b what block b adds; overflow: the \
+                 largest of the first block that has one beyond {FP16_LARGEST}; values inside blocks are not looked at"
+            ),
+        ),
         Definition::new("largest", PAPER, "largest |H_b[t,k]| over the residuals after blocks b >= 1"),
         Definition::new(
             "spike_token",
@@ -354,6 +380,12 @@ fn stages(spike_ratio: f64) -> Vec<Definition> {
             SINKSCOPE,
             "share of sequences whose token at position 0 is among the stage's tokens",
         ),
+        Definition::new(
+            "last_block",
+            SINKSCOPE,
+            "channels that are the largest of a spike token after the last block and not after the block before: a run of one \
+             block, which is no stage; described as a stage is",
+        ),
         Definition::new("rate_elsewhere", SINKSCOPE, "share of the tokens at other positions among the stage's tokens"),
     ]
 }
@@ -390,6 +422,21 @@ fn sinks(epsilon: f64) -> Vec<Definition> {
                 "mean over sequences, heads of the layer and positions k of a bin of alpha_k = (1/T) sum_t A[t,k]; bins are \
                  single positions below {SINGLE_POSITIONS}, then double in width"
             ),
+        ),
+        Definition::new(
+            "sink_tokens",
+            SINKSCOPE,
+            format!(
+                "token k of a sequence, k one of the keys that the definition looks at, with alpha_k > {epsilon} in at least \
+                 {SINK_TOKEN_SHARE} of the model's heads and in one at least; share_at_position_0: share of sequences whose first \
+                 token is one; rate_elsewhere: share of all other tokens that are"
+            ),
+        ),
+        Definition::new(
+            "registers",
+            SINKSCOPE,
+            "learned tokens before the text count as keys, queries and part of T: a text of S tokens behind R of them has T = \
+             S + R, and they are keys 0 to R - 1; what they predict does not count in nll",
         ),
         Definition::new("position_0", SINKSCOPE, "mean over sequences of alpha_0, which all definitions share"),
         Definition::new(

@@ -3,21 +3,15 @@
 use sinkscope_model::ModelError;
 use thiserror::Error;
 
+use crate::not_finite::NotFinite;
+
 /// Why an examination has no result.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AnatomyError {
-    /// The residual holds infinities or NaNs.
-    #[error(
-        "the residual after block {block} holds {values} infinite or undefined values (NaN); the weights or the arithmetic \
-         that gave them are broken"
-    )]
-    NonFiniteResidual {
-        /// The first block at which there are any.
-        block: usize,
-        /// How many there are at that block.
-        values: u64,
-    },
+    /// A residual or a log-likelihood is infinite or undefined, so that no figure would mean anything.
+    #[error("{0}; the weights or the arithmetic that gave it are broken, and no figure can be computed from it")]
+    NotFinite(NotFinite),
     /// The model, the text or the request is wrong.
     #[error(transparent)]
     Model(#[from] ModelError),

@@ -17,11 +17,11 @@ use crate::error::AnatomyError;
 use crate::pictures::{Pictures, picture};
 use crate::probe::{Calibration, probe};
 use crate::results::{Anatomy, SampleSize, Silu, Stage};
-use crate::sample::Sample;
 use crate::sample::amplifier::AmplifierTap;
 use crate::sample::embedding::{is_delimiter, self_sinking};
-use crate::sample::geometry::{GeometryTap, HeadVectors};
+use crate::sample::geometry::{GeometryTap, HeadVectors, Known};
 use crate::sample::normalisation::NormalisationTap;
+use crate::sample::{Kinds, Sample};
 use crate::sinks::SinkDefinition;
 
 pub use crate::taps::{AnatomyTaps, Finished, ModelSize, SecondLook};
@@ -174,7 +174,8 @@ pub fn examine(
     run.census(&mut anatomy)?;
     run.probe(&mut anatomy)?;
     // What was only measured for the sake of something else.
-    let Anatomy { lifecycle, spikes, sinks, regularities, .. } = &mut anatomy;
+    let Anatomy { lifecycle, spikes, sinks, regularities, fp16, .. } = &mut anatomy;
+    *fp16 = fp16.take().filter(|_| request.lifecycle || request.spikes);
     *lifecycle = lifecycle.take().filter(|_| request.lifecycle);
     *spikes = spikes.take().filter(|_| request.spikes);
     *regularities = regularities.take().filter(|_| request.spikes);
@@ -243,19 +244,22 @@ impl Examiner<'_> {
         let sample = Sample::new(self.model, self.batch);
         let shape = (sample.batch.sequences, sample.batch.seq_len);
         let stages: &[Stage] = anatomy.spikes.as_ref().map_or(&[], |spikes| &spikes.stages);
-        let spikes: Vec<Vec<bool>> = stages.iter().map(|stage| sample.spikes(Some(stage))).collect();
-        let strongest = sample.spikes(stages.first());
-        let mut amplifier =
-            request.silu.then(|| AmplifierTap::new(self.model, stages, &spikes, &sample)).transpose()?;
+        let kinds: Vec<Kinds> = stages.iter().map(|stage| sample.kinds(Some(stage), stages)).collect();
+        let strongest = sample.kinds(stages.first(), stages);
+        let mut amplifier = request.silu.then(|| AmplifierTap::new(self.model, stages, &kinds, &sample)).transpose()?;
         let mut normalisation =
             request.normalisation.then(|| NormalisationTap::new(self.model, &strongest)).transpose()?;
         let sinks = anatomy.sinks.as_ref().map_or_else(Vec::new, |sinks| {
             let is_sink = |layer: &Vec<f64>| layer.iter().map(|share| *share >= SINK_HEAD_SHARE).collect();
             sinks.head_ratio.iter().map(is_sink).collect()
         });
+        let tokens = anatomy.sinks.as_ref().and_then(|sinks| sinks.tokens.as_ref());
+        let sink_key = |&sequence: &usize| tokens.map_or(0, |tokens| tokens.most(sequence, (shape.1 / 2).max(1)));
+        let sink_keys = sample.sequences.iter().map(sink_key).collect();
         let mut geometry = request.geometry.then(|| {
             let kept = request.pictures.heads(anatomy.sinks.as_ref());
-            GeometryTap::new(self.model.architecture(), shape, strongest.clone(), sinks, kept)
+            let known = Known { kinds: strongest.clone(), sinks, sink_keys };
+            GeometryTap::new(self.model.architecture(), shape, known, kept)
         });
         let mut active: Vec<&mut dyn ErasedTap> = Vec::new();
         active.extend(amplifier.as_mut().map(|tap| tap as &mut dyn ErasedTap));
@@ -276,7 +280,7 @@ impl Examiner<'_> {
             anatomy.self_sinking = Some(self_sinking(self.model, &sample.batch, &strongest, &delimiter, &to_self)?);
             vectors = kept;
         }
-        let spike_tokens = strongest.iter().filter(|spike| **spike).count();
+        let spike_tokens = strongest.spike.iter().filter(|spike| **spike).count();
         anatomy.sample = Some(SampleSize { sequences: shape.0, seq_len: shape.1, spike_tokens });
         self.passes.push(("sample", start.elapsed().as_secs_f64()));
         if !vectors.is_empty() {

@@ -1,17 +1,20 @@
 //! One look at a chunk of rows: each row's largest magnitude, and the channels that reach furthest.
 //!
 //! Magnitudes are compared as bits: of floats without a sign the order is that of the integers, which vectorises where
-//! a floating-point maximum does not, and puts a NaN on top instead of losing it.
+//! a floating-point maximum does not, and puts a NaN on top instead of losing it. A row that holds a value that is not
+//! finite has the first such value as its largest.
 
 use crate::definitions::TOP_CHANNELS;
 
 const SIGN: u32 = 1 << 31;
 const LANES: usize = 16;
+/// The bits of what is not finite are these or more.
+const INFINITY: u32 = f32::INFINITY.to_bits();
 
 /// What the rows of one chunk reach.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowMaxima {
-    /// Largest magnitude of each row.
+    /// Largest magnitude of each row; that of the first value that is not finite, if there is one.
     pub largest: Vec<f32>,
     /// The channel of each row that has it, the lowest of equals.
     pub channel: Vec<u32>,
@@ -69,9 +72,9 @@ pub fn scan_rows(values: &[f32], width: usize) -> (RowMaxima, TopChannels) {
     let mut maxima = RowMaxima { largest: Vec::with_capacity(rows), channel: Vec::with_capacity(rows) };
     let mut columns = vec![0_u32; width];
     for row in values.chunks_exact(width) {
-        let largest = scan_row(row, &mut columns);
-        maxima.largest.push(f32::from_bits(largest));
-        maxima.channel.push(first_with(row, largest) as u32);
+        let channel = channel_of_largest(row, scan_row(row, &mut columns));
+        maxima.largest.push(row[channel].abs());
+        maxima.channel.push(channel as u32);
     }
     (maxima, furthest(values, width, &columns))
 }
@@ -96,10 +99,29 @@ fn scan_row(row: &[f32], columns: &mut [u32]) -> u32 {
     largest.into_iter().fold(0, u32::max)
 }
 
-/// The entry of a row that has the largest magnitude, the first of equals, and its channel.
-pub(crate) fn largest_of_row(row: &[f32]) -> (f32, usize) {
-    let channel = first_with(row, row.iter().copied().map(magnitude_bits).fold(0, u32::max));
+/// The entry of a row that has the largest magnitude, the first of equals, and its channel; the first entry that is not
+/// finite, if there is one.
+pub fn largest_of_row(row: &[f32]) -> (f32, usize) {
+    let channel = channel_of_largest(row, largest_bits(row));
     (row.get(channel).copied().unwrap_or(0.0), channel)
+}
+
+/// The largest magnitude; NaN or infinite if a value is not finite. 0 of none.
+pub fn largest_magnitude(values: &[f32]) -> f32 {
+    f32::from_bits(largest_bits(values))
+}
+
+/// The largest magnitude, in the order of magnitudes.
+fn largest_bits(values: &[f32]) -> u32 {
+    values.iter().copied().map(magnitude_bits).fold(0, u32::max)
+}
+
+/// Where the largest magnitude of a row stands, given what it is.
+fn channel_of_largest(row: &[f32], largest: u32) -> usize {
+    if largest < INFINITY {
+        return first_with(row, largest);
+    }
+    row.iter().position(|value| !value.is_finite()).unwrap_or(0)
 }
 
 /// The first channel of `row` with this magnitude.
@@ -191,5 +213,17 @@ mod tests {
         assert_eq!(maxima.channel, [1, 1]);
         assert_eq!(top.extremes()[0].channel, 1);
         assert!(scan_rows(&[], 4).1.extremes().is_empty());
+        assert!(largest_magnitude(&[1.0, -f32::NAN, f32::INFINITY]).is_nan());
+        assert_eq!(largest_magnitude(&[1.0, -3.0]), 3.0);
+        assert_eq!(largest_magnitude(&[]), 0.0);
+    }
+
+    #[test]
+    fn of_several_values_that_are_not_finite_the_first_is_the_row_s_largest() {
+        let mut row = vec![5.0_f32; 40];
+        (row[3], row[17], row[33]) = (f32::NEG_INFINITY, f32::NAN, f32::INFINITY);
+        assert_eq!(largest_of_row(&row), (f32::NEG_INFINITY, 3));
+        let (maxima, _) = scan_rows(&row, 40);
+        assert_eq!((maxima.largest[0], maxima.channel[0]), (f32::INFINITY, 3));
     }
 }

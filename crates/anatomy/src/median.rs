@@ -15,11 +15,14 @@ const BUCKETS: usize = 1 << (31 - DROPPED_BITS);
 /// Infinities and NaNs start here.
 const FIRST_NON_FINITE: usize = (f32::INFINITY.to_bits() >> DROPPED_BITS) as usize;
 
-/// The exact median; of an even count the lower of the two middle values, as PyTorch has it; 0 of none. NaNs sort by their
-/// sign bit.
+/// The exact median; of an even count the lower of the two middle values, as PyTorch has it; 0 of none, and NaN if a
+/// value is.
 pub fn median(values: &[f32]) -> f64 {
     if values.is_empty() {
         return 0.0;
+    }
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
     }
     let mut values = values.to_vec();
     let middle = (values.len() - 1) / 2;
@@ -157,6 +160,7 @@ mod tests {
         assert_eq!(median(&[4.0, 1.0, 3.0]), 3.0);
         assert_eq!(median(&[8.0, 1.0, 2.0, 5.0]), 2.0);
         assert_eq!(median(&[2.0, 2.0]), 2.0);
+        assert!(median(&[1.0, f32::NAN, 2.0]).is_nan(), "no value is absorbed");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::results::{Picture, PicturePoint, Sinks};
 use crate::sample::geometry::HeadVectors;
-use crate::sample::{Sample, chosen};
+use crate::sample::{Kinds, Sample, chosen};
 use crate::tsne;
 
 /// Most vectors of a picture that was not asked for by name: two such pictures take less than a second.
@@ -51,12 +51,11 @@ fn extremes(values: &[Vec<f64>]) -> Vec<(usize, usize)> {
 }
 
 /// Queries and keys of a head in one plane: `most` vectors of tokens of the sample, taken evenly.
-pub(crate) fn picture(head: &HeadVectors, sample: &Sample, spikes: &[bool], most: usize, seed: u64) -> Option<Picture> {
-    let tokens = spikes.len();
-    let count = tokens.min(most / 2);
+pub(crate) fn picture(head: &HeadVectors, sample: &Sample, kinds: &Kinds, most: usize, seed: u64) -> Option<Picture> {
+    let count = kinds.spike.len().min(most / 2);
     // Spike tokens are few: all of them, up to a quarter.
-    let mut kept = chosen(spikes, true, count / 4);
-    kept.extend(chosen(spikes, false, count - kept.len()));
+    let mut kept = chosen(&kinds.spike, count / 4);
+    kept.extend(chosen(&kinds.other, count - kept.len()));
     kept.sort_unstable();
     let gather = |vectors: &[f32]| -> Vec<f32> {
         kept.iter().flat_map(|token| &vectors[token * head.head_dim..][..head.head_dim]).copied().collect()
@@ -70,7 +69,7 @@ pub(crate) fn picture(head: &HeadVectors, sample: &Sample, spikes: &[bool], most
             key: index >= kept.len(),
             sequence: sample.sequences[token / seq_len],
             position: token % seq_len,
-            spike: spikes[token],
+            spike: kinds.spike[token],
             at,
         }
     };

@@ -2,6 +2,8 @@
 
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
+use crate::not_finite::{Found, first};
+
 /// The negative log-likelihood of one sequence.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SequenceNll {
@@ -17,17 +19,23 @@ pub struct PredictionTap {
     head: usize,
     registers: usize,
     sequences: Vec<SequenceNll>,
+    not_finite: Option<Found>,
 }
 
 impl PredictionTap {
     /// For a model of `layers` layers with so many registers, and a batch of `sequences` sequences.
     pub fn new(layers: usize, registers: usize, sequences: usize) -> Self {
-        Self { head: 2 * layers + 1, registers, sequences: vec![SequenceNll::default(); sequences] }
+        Self { head: 2 * layers + 1, registers, sequences: vec![SequenceNll::default(); sequences], not_finite: None }
     }
 
     /// How many tokens were predicted.
     pub fn predicted_tokens(&self) -> usize {
         self.sequences.iter().map(|sequence| sequence.tokens).sum()
+    }
+
+    /// The first prediction whose log-likelihood is not finite.
+    pub fn not_finite(&self) -> Option<Found> {
+        self.not_finite
     }
 
     /// Mean over the predicted tokens of all sequences, in nats; `None` if none was predicted.
@@ -44,19 +52,25 @@ impl PredictionTap {
 }
 
 impl Tap for PredictionTap {
-    type Partial = SequenceNll;
+    type Partial = (SequenceNll, Option<Found>);
 
     fn wants(&self, point: Point, block: usize) -> bool {
         point == Point::Prediction && block == self.head
     }
 
-    fn observe(&self, event: &Event<'_>) -> SequenceNll {
-        let EventData::Nll(values) = event.data else { return SequenceNll::default() };
-        let values = values.get(self.registers.saturating_sub(event.place.position)..).unwrap_or_default();
-        SequenceNll { sum: values.iter().copied().map(f64::from).sum(), tokens: values.len() }
+    fn observe(&self, event: &Event<'_>) -> Self::Partial {
+        let EventData::Nll(values) = event.data else { return (SequenceNll::default(), None) };
+        let skipped = self.registers.saturating_sub(event.place.position);
+        let values = values.get(skipped..).unwrap_or_default();
+        let sum: f64 = values.iter().copied().map(f64::from).sum();
+        // A prediction at one position is of the token at the next.
+        let first = event.place.position + skipped + 1;
+        let found = if sum.is_finite() { None } else { Found::in_nll(self.head, event.place.sequence, first, values) };
+        (SequenceNll { sum, tokens: values.len() }, found)
     }
 
-    fn merge(&mut self, _point: Point, place: &Place, partial: SequenceNll) {
+    fn merge(&mut self, _point: Point, place: &Place, (partial, found): Self::Partial) {
+        self.not_finite = first(self.not_finite, found);
         if let Some(sequence) = self.sequences.get_mut(place.sequence) {
             sequence.sum += partial.sum;
             sequence.tokens += partial.tokens;

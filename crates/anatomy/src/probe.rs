@@ -5,10 +5,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinkscope_model::Model;
 use sinkscope_model::pass::{Continuations, Step};
-use sinkscope_model::{Model, ModelError};
 
+use crate::error::AnatomyError;
 use crate::magnitude::scan_rows;
+use crate::not_finite::check_step;
 use crate::results::{Lifecycle, Spikes};
 use crate::spikes::is_spike;
 
@@ -92,7 +94,8 @@ impl Calibration {
 /// residuals stay within `memory` bytes; `progress(done, total)` counts blocks.
 ///
 /// # Errors
-/// If an id of the prefix lies beyond the vocabulary, the position is out of the model's reach, or a weight is not finite.
+/// If an id of the prefix lies beyond the vocabulary, the position is out of the model's reach, a weight is not finite, or an
+/// item's residual comes out infinite or undefined.
 pub fn probe(
     model: &Model,
     calibration: Option<&Calibration>,
@@ -100,7 +103,7 @@ pub fn probe(
     memory: u64,
     text: &dyn Fn(u32) -> String,
     progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Probe, ModelError> {
+) -> Result<Probe, AnatomyError> {
     let a = model.architecture();
     let mut found = Probe {
         block: None,
@@ -117,7 +120,11 @@ pub fn probe(
     let Some(calibration) = calibration else { return Ok(found) };
     let ids: Vec<u32> = (0..a.vocabulary as u32).collect();
     let spike_ratio = calibration.threshold / calibration.typical_token_largest;
+    let mut finite = Ok(());
     let mut look = |step: &Step<'_>| {
+        if finite.is_ok() {
+            finite = check_step(step, &ids, prefix.len(), text);
+        }
         if step.block == calibration.block {
             let (maxima, _) = scan_rows(step.residual, a.d_model);
             for (id, (value, channel)) in step.candidates.clone().zip(maxima.largest.into_iter().zip(maxima.channel)) {
@@ -127,6 +134,7 @@ pub fn probe(
         }
     };
     Continuations::new(model, prefix, memory).with_progress(progress).run(&ids, calibration.block, &mut look)?;
+    finite?;
     let spiking = found.items.iter().filter(|item| item.spikes).count();
     let mut order = ids;
     order.sort_by(|&a, &b| found.items[a as usize].value.total_cmp(&found.items[b as usize].value));

@@ -11,8 +11,9 @@ use std::ops::Range;
 
 use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
 
-use crate::magnitude::{RowMaxima, TopChannels, scan_rows};
+use crate::magnitude::{RowMaxima, TopChannels, largest_magnitude, scan_rows};
 use crate::median::{MagnitudeCounts, MagnitudeHistogram, median};
+use crate::not_finite::Found;
 use crate::spikes::look::StageLook;
 use crate::spikes::outline::{StageOutline, outlines};
 use crate::spikes::record::Recorder;
@@ -49,15 +50,6 @@ pub enum StageSearch {
     /// The outlines are known, some values are not: run the pass once more with this tap and call
     /// [`StageLook::finish`].
     SecondLook(StageLook),
-}
-
-/// Values that are not finite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NonFinite {
-    /// The first block whose residual has any.
-    pub block: usize,
-    /// How many.
-    pub values: u64,
 }
 
 impl ResidualTap {
@@ -117,15 +109,17 @@ impl ResidualTap {
     pub fn largest_mean(&self, block: usize) -> f64 {
         let sequences = self.maxima[block].largest.chunks_exact(self.seq_len);
         let count = sequences.len();
-        let sum: f64 = sequences.map(|tokens| f64::from(tokens.iter().copied().fold(0.0, f32::max))).sum();
+        let sum: f64 = sequences.map(|tokens| f64::from(largest_magnitude(tokens))).sum();
         if count == 0 { 0.0 } else { sum / count as f64 }
     }
 
-    /// The first residual that is not finite throughout.
-    pub fn non_finite(&self) -> Option<NonFinite> {
-        let blocks = self.magnitudes.iter().map(MagnitudeHistogram::non_finite).enumerate();
-        let mut broken = blocks.filter(|(_, values)| *values > 0);
-        broken.next().map(|(block, values)| NonFinite { block, values })
+    /// The first value that is not finite.
+    pub fn not_finite(&self) -> Option<Found> {
+        let block = self.magnitudes.iter().position(|magnitudes| magnitudes.non_finite() > 0)?;
+        let RowMaxima { largest, channel } = &self.maxima[block];
+        let token = largest.iter().position(|largest| !largest.is_finite())?;
+        let (sequence, position) = (token / self.seq_len, token % self.seq_len);
+        Some(Found { block, sequence, position, channel: Some(channel[token] as usize), nan: largest[token].is_nan() })
     }
 
     /// The spike tokens at a block, ascending (sequence * seq_len + position).

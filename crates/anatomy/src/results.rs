@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::census::Census;
 use crate::census::prediction::PredictionScore;
+use crate::head_room::HeadRoom;
 use crate::positions::AlphaByPosition;
 use crate::probe::Probe;
 use crate::regularities::Regularity;
@@ -13,6 +14,7 @@ use crate::sample::amplifier::Amplifier;
 use crate::sample::embedding::SelfSinking;
 use crate::sample::geometry::Geometry;
 use crate::sample::normalisation::Normalisation;
+use crate::sink_tokens::SinkTokens;
 use crate::token_page::TokenPage;
 
 /// Everything that was measured; a part is absent when it was not asked for.
@@ -24,6 +26,9 @@ pub struct Anatomy {
     /// Spike tokens and stages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spikes: Option<Spikes>,
+    /// Whether fp16 could hold the activations; with the life cycle or the spikes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fp16: Option<HeadRoom>,
     /// Attention sinks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sinks: Option<Sinks>,
@@ -205,6 +210,10 @@ pub struct Spikes {
     pub stages: Vec<Stage>,
     /// Spike channels of the first stage.
     pub channels: Vec<usize>,
+    /// Spikes born in the last block: channels that are the largest of a spike token after it and not after the block
+    /// before. A run of one block is no stage; each is described as a stage is, strongest first.
+    #[serde(default)]
+    pub last_block: Vec<Stage>,
 }
 
 /// Where the largest activation is.
@@ -349,6 +358,9 @@ pub struct Sinks {
     pub to_self: Vec<Vec<f64>>,
     /// alpha of `paper` over the positions of keys.
     pub by_position: AlphaByPosition,
+    /// Which tokens sink, under the named definition.
+    #[serde(default)]
+    pub tokens: Option<SinkTokens>,
     /// The other definitions, by name.
     pub other_definitions: std::collections::BTreeMap<String, OtherDefinition>,
 }

@@ -2,14 +2,16 @@
 //! [`crate::definitions`]).
 //!
 //! [`SinkTap`] adds up the attention each key received over the chunks of a sequence and reduces it to a few numbers
-//! per head when the sequence is through. All named variants come out of the same pass.
+//! per head when the sequence is through. All named variants come out of the same pass. Told to, it also counts the heads
+//! in which each token sinks, under one of them.
 //!
 //! # Memory
 //!
-//! 40 bytes per sequence, layer and head, heads x T/2 sums for the sequence under way, and a sum per layer and bin of
-//! positions.
+//! 40 bytes per sequence, layer and head, heads x T/2 sums for the sequence under way, a sum per layer and bin of
+//! positions, and 2 bytes per token if heads are counted.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
@@ -19,6 +21,7 @@ use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use crate::bootstrap::intervals_of_means;
 use crate::positions::PositionSums;
 use crate::results::{OtherDefinition, Sinks};
+use crate::sink_tokens::SinkTokens;
 
 /// The named variants of the sink ratio.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +39,22 @@ pub enum SinkDefinition {
 impl SinkDefinition {
     /// Every variant.
     pub const ALL: [Self; 3] = [Self::Paper, Self::Gu, Self::GuMax];
+
+    /// The keys of a sequence of T tokens that can sink.
+    fn keys(self, seq_len: usize) -> Range<usize> {
+        match self {
+            Self::Paper | Self::GuMax => 0..seq_len / 2,
+            Self::Gu => 0..1,
+        }
+    }
+
+    /// `alpha_k` of a key, given the attention that it received from all queries.
+    fn alpha(self, received: f64, key: usize, seq_len: usize) -> f64 {
+        match self {
+            Self::Paper => received / seq_len as f64,
+            Self::Gu | Self::GuMax => received / (seq_len as f64 - key as f64),
+        }
+    }
 
     /// Its name in results and requests.
     pub fn name(self) -> &'static str {
@@ -99,6 +118,16 @@ pub struct SinkTap {
     scans: Vec<HeadScan>,
     under_way: SequenceSums,
     positions: PositionSums,
+    tokens: Option<HeadCounts>,
+}
+
+/// In how many heads each token sinks.
+#[derive(Debug, Clone)]
+struct HeadCounts {
+    definition: SinkDefinition,
+    epsilon: f64,
+    /// sequences x tracked keys.
+    heads: Vec<u32>,
 }
 
 /// Sums over the chunks of the sequence under way in one block.
@@ -134,10 +163,26 @@ impl SinkTap {
             scans: vec![HeadScan::default(); sequences * layers * heads],
             under_way: SequenceSums::default(),
             positions: PositionSums::new(layers, seq_len),
+            tokens: None,
         }
     }
 
-    /// Takes what another tap saw of some layers of the same batch: those that a pass left out because they are as they were.
+    /// Also counts the heads in which each token sinks, under one definition and above `epsilon`.
+    #[must_use]
+    pub fn with_tokens(mut self, definition: SinkDefinition, epsilon: f64) -> Self {
+        let sequences = self.scans.len().checked_div(self.layers * self.heads).unwrap_or(0);
+        let heads = vec![0; sequences * self.tracked_keys()];
+        self.tokens = Some(HeadCounts { definition, epsilon, heads });
+        self
+    }
+
+    /// Which tokens sink; `None` without [`Self::with_tokens`].
+    pub fn sink_tokens(&self) -> Option<SinkTokens> {
+        let counts = self.tokens.as_ref()?;
+        Some(SinkTokens::new(counts.heads.clone(), self.tracked_keys(), self.seq_len, self.layers * self.heads))
+    }
+
+    /// Takes what another tap saw of some layers of the same batch: those that a pass left out because they are as they were. Heads in which a token sinks are not among it.
     pub fn adopt_layers(&mut self, other: &Self, layers: std::ops::Range<usize>) {
         let width = self.layers * self.heads;
         let own = layers.start * self.heads..layers.end * self.heads;
@@ -157,13 +202,28 @@ impl SinkTap {
     fn scan_of_head(&self, head: usize) -> HeadScan {
         let tokens = self.seq_len as f64;
         let received = &self.under_way.received[head * self.tracked_keys()..][..self.tracked_keys()];
-        let first_half = received[..self.seq_len / 2].iter().enumerate();
+        let max_alpha = |definition: SinkDefinition| {
+            let alpha = |key: usize| definition.alpha(received[key], key, self.seq_len);
+            definition.keys(self.seq_len).map(alpha).fold(0.0, f64::max)
+        };
         HeadScan {
-            paper: first_half.clone().map(|(_, received)| received / tokens).fold(0.0, f64::max),
-            gu_max: first_half.map(|(key, received)| received / (tokens - key as f64)).fold(0.0, f64::max),
+            paper: max_alpha(SinkDefinition::Paper),
+            gu_max: max_alpha(SinkDefinition::GuMax),
             first: received[0] / tokens,
             entropy: self.under_way.entropy[head] / tokens,
             to_self: self.under_way.to_self[head] / tokens,
+        }
+    }
+
+    /// Counts the heads of the layer under way in which a token of the sequence sinks.
+    fn count_heads(&mut self, sequence: usize) {
+        let (seq_len, tracked) = (self.seq_len, self.tracked_keys());
+        let Some(HeadCounts { definition, epsilon, heads }) = &mut self.tokens else { return };
+        let counts = &mut heads[sequence * tracked..][..tracked];
+        for received in self.under_way.received.chunks_exact(tracked) {
+            for key in definition.keys(seq_len) {
+                counts[key] += u32::from(definition.alpha(received[key], key, seq_len) > *epsilon);
+            }
         }
     }
 
@@ -225,6 +285,7 @@ impl SinkTap {
             entropy: mean_over_sequences(&|scan| scan.entropy),
             to_self: mean_over_sequences(&|scan| scan.to_self),
             by_position: self.positions.finish(sequences * heads),
+            tokens: self.sink_tokens(),
             other_definitions,
         }
     }
@@ -297,6 +358,7 @@ impl Tap for SinkTap {
             for head in 0..self.heads {
                 self.scans[start + head] = self.scan_of_head(head);
             }
+            self.count_heads(place.sequence);
         }
     }
 }

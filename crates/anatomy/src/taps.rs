@@ -3,11 +3,12 @@
 use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::ErasedTap;
-use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use crate::error::AnatomyError;
 use crate::examination::AnatomyRequest;
+use crate::head_room::head_room;
 use crate::lifecycle::lifecycle;
+use crate::not_finite::{FiniteTap, first};
 use crate::prediction::PredictionTap;
 use crate::regularities::regularities;
 use crate::residual::{ResidualTap, StageSearch};
@@ -44,7 +45,8 @@ impl ModelSize {
 /// The taps of an examination; those not asked for are absent.
 #[derive(Debug)]
 pub struct AnatomyTaps {
-    finite: Option<FiniteTap>,
+    /// For what is not finite, where no other tap looks at residuals.
+    pub finite: Option<FiniteTap>,
     /// For life cycle and spikes.
     pub residual: Option<ResidualTap>,
     /// For sinks.
@@ -86,9 +88,12 @@ impl AnatomyTaps {
         let residual = (request.lifecycle || request.spikes).then(residual);
         let unwatched = residual.is_none() && (request.sinks || request.nll || request.tokens);
         Self {
-            finite: unwatched.then(|| FiniteTap { last: 2 * size.layers, values: 0 }),
+            finite: unwatched.then(|| FiniteTap::new(size.layers)),
             residual,
-            sinks: request.sinks.then(|| SinkTap::new(size.layers, size.heads, sequences, seq_len)),
+            sinks: request.sinks.then(|| {
+                let tap = SinkTap::new(size.layers, size.heads, sequences, seq_len);
+                tap.with_tokens(request.definition, request.epsilon)
+            }),
             prediction: request.nll.then(|| PredictionTap::new(size.layers, size.registers, sequences)),
             page: request.tokens.then(|| TokenPageTap::new(size.layers, size.heads, sequences, seq_len)),
             request: request.clone(),
@@ -112,11 +117,13 @@ impl AnatomyTaps {
     ///
     /// # Errors
     ///
-    /// [`AnatomyError::NonFiniteResidual`] if the residual holds infinities or NaNs.
+    /// [`AnatomyError::NotFinite`] if a residual or a log-likelihood is infinite or undefined.
     pub fn finish(self, batch: &TokenBatch, text: &dyn Fn(u32) -> String) -> Result<Finished, AnatomyError> {
         let Self { finite, residual, sinks, prediction, page, request, d_model } = self;
-        if let Some(FiniteTap { last, values: values @ 1.. }) = finite {
-            return Err(AnatomyError::NonFiniteResidual { block: last, values });
+        let in_residual = residual.as_ref().and_then(ResidualTap::not_finite).or(finite.and_then(|tap| tap.not_finite));
+        let in_prediction = prediction.as_ref().and_then(PredictionTap::not_finite);
+        if let Some(found) = first(in_residual, in_prediction) {
+            return Err(AnatomyError::NotFinite(found.named(Tokens::new(batch, text))));
         }
         let mut anatomy = Anatomy {
             sinks: sinks.map(|tap| tap.finish(request.definition, request.epsilon, request.seed)),
@@ -127,9 +134,6 @@ impl AnatomyTaps {
             ..Anatomy::default()
         };
         let Some(residual) = residual else { return Ok(Finished::Complete(Box::new(anatomy))) };
-        if let Some(broken) = residual.non_finite() {
-            return Err(AnatomyError::NonFiniteResidual { block: broken.block, values: broken.values });
-        }
         match residual.stages() {
             StageSearch::Found(stages) => {
                 add_residual(&mut anatomy, &residual, &stages, &request, d_model, Tokens::new(batch, text));
@@ -139,31 +143,6 @@ impl AnatomyTaps {
                 Ok(Finished::SecondLook(Box::new(SecondLook { tap, residual, rest: anatomy, request, d_model })))
             }
         }
-    }
-}
-
-/// Counts what is not finite in the residual after the last block, for want of a look at every block: what is broken on the
-/// way stays broken.
-#[derive(Debug)]
-struct FiniteTap {
-    last: usize,
-    values: u64,
-}
-
-impl Tap for FiniteTap {
-    type Partial = u64;
-
-    fn wants(&self, point: Point, block: usize) -> bool {
-        point == Point::Residual && block == self.last
-    }
-
-    fn observe(&self, event: &Event<'_>) -> u64 {
-        let EventData::Rows(rows) = event.data else { return 0 };
-        rows.iter().filter(|value| !value.is_finite()).count() as u64
-    }
-
-    fn merge(&mut self, _point: Point, _place: &Place, values: u64) {
-        self.values += values;
     }
 }
 
@@ -187,6 +166,7 @@ fn add_residual(
     let spikes = spikes(residual, stages, tokens);
     anatomy.lifecycle = request.lifecycle.then(|| lifecycle(residual, &spikes.stages, tokens));
     let verdicts = || regularities(residual, spikes.stages.first(), tokens.seq_len(), d_model);
+    anatomy.fp16 = Some(head_room(residual, tokens));
     anatomy.regularities = request.spikes.then(verdicts);
     anatomy.spikes = request.spikes.then_some(spikes);
 }

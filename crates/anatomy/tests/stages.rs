@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use fake::{Division, FakePass, Plant, plant, residual_request};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use sinkscope_anatomy::examination::{AnatomyTaps, ModelSize};
+use sinkscope_anatomy::error::AnatomyError;
+use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, ModelSize};
+use sinkscope_anatomy::head_room::ActivationKind;
+use sinkscope_anatomy::not_finite::NonFiniteValue;
 use sinkscope_anatomy::results::{Anatomy, Spikes, Stage};
 
 const R: f64 = 5.0;
@@ -380,19 +383,80 @@ fn check_top(pass: &FakePass, values: &[f32], top: &[sinkscope_anatomy::results:
 }
 
 #[test]
-fn a_residual_that_is_not_finite_is_an_error_with_its_block() {
+fn a_residual_that_is_not_finite_is_an_error_with_its_place() {
     let mut pass = two_stages();
     pass.residual[3][100] = f32::NAN;
     pass.residual[3][101] = f32::NEG_INFINITY;
     pass.residual[4][7] = f32::NAN;
+    let token = 100 / pass.d_model;
     let mut taps = AnatomyTaps::new(
         &residual_request(),
         ModelSize { layers: 8, heads: 1, d_model: pass.d_model, registers: 0 },
         &pass.batch,
     );
-    pass.show(taps.residual.as_mut().expect("asked for"), Division::WHOLE);
-    let error = taps.finish(&pass.batch, &|_| String::new()).expect_err("not finite");
-    assert!(error.to_string().starts_with("the residual after block 3 holds 2 infinite"), "{error}");
+    pass.show(taps.residual.as_mut().expect("asked for"), Division { sequences_per_group: 1, ..Division::WHOLE });
+    let Err(AnatomyError::NotFinite(found)) = taps.finish(&pass.batch, &|_| "x".into()) else { panic!("not finite") };
+    assert_eq!((found.block, found.channel, found.value), (3, Some(100 % pass.d_model), NonFiniteValue::Nan));
+    assert_eq!((found.sequence, found.position), (token / pass.batch.seq_len, token % pass.batch.seq_len));
+    assert_eq!((found.id, found.text.as_str()), (pass.batch.tokens[token], "x"));
+}
+
+#[test]
+fn where_no_residual_is_asked_for_what_is_not_finite_is_found_all_the_same() {
+    let mut pass = two_stages().with_attention(9, 2);
+    let size = ModelSize { layers: 8, heads: 2, d_model: pass.d_model, registers: 0 };
+    let request = AnatomyRequest { nll: true, ..AnatomyRequest::nothing() };
+    let place = |pass: &FakePass| {
+        let mut taps = AnatomyTaps::new(&request, size, &pass.batch);
+        for tap in taps.finite.as_mut() {
+            pass.show(tap, Division::WHOLE);
+        }
+        pass.show(taps.prediction.as_mut().expect("asked for"), Division::WHOLE);
+        match taps.finish(&pass.batch, &|_| String::new()) {
+            Err(AnatomyError::NotFinite(found)) => Some((found.block, found.channel, found.sequence, found.position)),
+            _ => None,
+        }
+    };
+    assert_eq!(place(&pass), None);
+    // A prediction at one position is of the token at the next.
+    pass.nll[pass.batch.seq_len - 1 + 4] = f32::INFINITY;
+    assert_eq!(place(&pass), Some((17, None, 1, 5)));
+    let at = (pass.batch.seq_len + 2) * pass.d_model + 3;
+    pass.residual[6][at] = f32::NAN;
+    assert_eq!(place(&pass), Some((6, Some(3), 1, 2)));
+}
+
+#[test]
+fn a_spike_of_the_last_block_alone_is_reported_and_no_stage() {
+    let pass = FakePass::new(8, 3, 3, 16, 20, &[plant(3, &[0, 20], 1, 90.0), plant(6, &[4, 9], 7, -400.0)]);
+    for division in [Division::WHOLE, Division { sequences_per_group: 1, ..Division::WHOLE }] {
+        let spikes = pass.examine(&residual_request(), division).0.spikes.expect("asked for");
+        assert_eq!(spikes.stages.iter().map(|stage| stage.channel).collect::<Vec<_>>(), [1]);
+        let [late] = &spikes.last_block[..] else { panic!("{:?}", spikes.last_block) };
+        assert_eq!((late.channel, late.first_block, late.last_block, &late.step_up[..]), (7, 6, 6, &[6][..]));
+        let mean = (f64::from(pass.row(6, 4)[7]) + f64::from(pass.row(6, 9)[7])) / 2.0;
+        assert!((late.peak - mean).abs() < 1e-9 && mean < -390.0, "{} {mean}", late.peak);
+        assert_eq!(late.tokens.iter().map(|token| token.position).collect::<Vec<_>>(), [4, 9]);
+    }
+}
+
+#[test]
+fn what_fp16_cannot_hold_is_said_with_block_and_token() {
+    let room = |plants: &[fake::Plant]| {
+        let pass = FakePass::new(8, 3, 3, 16, 20, plants);
+        pass.examine(&residual_request(), Division::WHOLE).0.fp16.expect("asked for")
+    };
+    let held = room(&[plant(3, &[0], 1, 32_000.0)]);
+    assert_eq!((held.limit, held.overflow), (65_504.0, None));
+    assert!(held.factor.is_some_and(|factor| (factor - 65_504.0 / 32_000.0).abs() < 1e-3), "{:?}", held.factor);
+    assert_eq!(held.largest.map(|largest| largest.channel), Some(1));
+    // The output of block 3 takes away what the residual has, and is too large by itself.
+    let over = room(&[plant(2, &[20], 4, 40_000.0), plant(3, &[20], 4, -70_000.0), plant(5, &[3], 2, 90_000.0)]);
+    let first = over.overflow.expect("beyond 65,504");
+    assert_eq!((first.of, first.block, first.channel), (ActivationKind::Output, 3, 4));
+    assert_eq!((first.sequence, first.position, first.text.is_empty()), (1, 4, false));
+    assert_eq!(over.largest.map(|largest| (largest.block, largest.channel)), Some((5, 2)));
+    assert!(over.factor.is_some_and(|factor| factor < 1.0));
 }
 
 #[test]
@@ -407,7 +471,7 @@ fn a_massive_token_is_above_100_and_1000_times_the_median() {
 #[test]
 fn results_serialise_under_their_published_names() {
     let pass = two_stages().with_attention(9, 2);
-    let (anatomy, _) = pass.examine(&sinkscope_anatomy::examination::AnatomyRequest::default(), Division::WHOLE);
+    let (anatomy, _) = pass.examine(&AnatomyRequest::default(), Division::WHOLE);
     let json = serde_json::to_value(&anatomy).expect("plain data");
     for pointer in [
         "/lifecycle/blocks/7/residual/top/0/channel",

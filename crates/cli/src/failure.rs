@@ -116,6 +116,7 @@ mod tests {
     use std::path::PathBuf;
 
     use anyhow::anyhow;
+    use sinkscope_anatomy::not_finite::{NonFiniteValue, NotFinite};
 
     use super::*;
 
@@ -135,9 +136,13 @@ mod tests {
         assert_eq!(status(&SurgeryError::Anatomy(AnatomyError::Model(missing())).into()), WRONG);
         let operation = SurgeryError::Operation { operation: "o".into(), reason: "r".into() };
         assert_eq!(status(&operation.into()), WRONG);
-        let broken = AnatomyError::NonFiniteResidual { block: 1, values: 1 };
-        assert_eq!(status(&SurgeryError::Anatomy(broken).into()), FAILED);
-        assert_eq!(status(&AnatomyError::NonFiniteResidual { block: 1, values: 1 }.into()), FAILED);
+        let broken = || {
+            let value = NonFiniteValue::Nan;
+            let (block, channel, text) = (1, Some(0), String::new());
+            AnatomyError::NotFinite(NotFinite { block, channel, sequence: 0, position: 0, id: 7, text, value })
+        };
+        assert_eq!(status(&SurgeryError::Anatomy(broken()).into()), FAILED);
+        assert_eq!(status(&broken().into()), FAILED);
         assert_eq!(status(&ReportError::Unusable { path: path.clone(), source: full() }.into()), WRONG);
         assert_eq!(status(&ReportError::Write { path, source: io() }.into()), FAILED);
         assert_eq!(status(&LabError::Request("r".into()).into()), WRONG);

@@ -35,7 +35,8 @@ fn gelu_tanh<F: Float>(x: F) -> F {
 
 #[inline(always)]
 fn relu<F: Float>(x: F) -> F {
-    x.maximum(F::ZERO)
+    // In this order an undefined x stays undefined.
+    F::ZERO.maximum(x)
 }
 
 #[inline(always)]
@@ -362,6 +363,18 @@ mod tests {
 
     fn wide<F: Float>(values: &[F]) -> Vec<f64> {
         values.iter().map(|value| value.to_f64()).collect()
+    }
+
+    #[test]
+    fn what_is_undefined_stays_so() {
+        for activation in ALL {
+            let mut x = [1.0_f32, f32::NAN, -1.0];
+            activate(activation, &mut x);
+            assert_eq!(x.map(f32::is_nan), [false, true, false], "{activation:?}");
+            let mut gate = [1.0_f32, f32::NAN, -1.0];
+            activate_gated(activation, &mut gate, &[2.0; 3]);
+            assert_eq!(gate.map(f32::is_nan), [false, true, false], "{activation:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The tidy tables of `sinkscope operate`: `variants`, one row a run, the untouched model first; `positions`, one row a run
 //! and position of the target; `linear_layers`, one row a run and layer that it quantises; `advice`, one row a line.
 
+use sinkscope_anatomy::not_finite::NotFinite;
 use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 
 use crate::ReportError;
@@ -16,11 +17,16 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
     let optional = |name, first: Option<f64>, of: fn(&Variant) -> Option<f64>| {
         Column::optional_floats(name, std::iter::once(first).chain(variants.iter().map(of)))
     };
+    let place = |name, of: fn(&NotFinite) -> Option<usize>| {
+        let broken = variants.iter().map(|variant| variant.not_finite.as_ref().and_then(of));
+        let places = std::iter::once(None).chain(broken).map(|place| place.map(|place| place as i64));
+        Column::new(name, Values::Integers(places.collect()))
+    };
     let table = Table::new(
         "variants",
         vec![
             Column::texts("name", std::iter::once("").chain(variants.iter().map(|variant| variant.name.as_str()))),
-            optional("perplexity", Some(baseline.perplexity), |variant| variant.perplexity),
+            optional("perplexity", baseline.perplexity, |variant| variant.perplexity),
             optional("nll", Some(baseline.nll), |variant| variant.nll),
             optional("delta_nll", None, |variant| variant.delta_nll),
             optional("delta_low", None, |variant| variant.delta_ci95.map(|interval| interval[0])),
@@ -29,11 +35,15 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
                 "tokens",
                 std::iter::once(baseline.tokens).chain(variants.iter().map(|variant| variant.tokens)),
             ),
-            optional("sink_ratio", Some(baseline.sink_ratio), |variant| Some(variant.sink_ratio)),
+            optional("sink_ratio", Some(baseline.sink_ratio), |variant| variant.sink_ratio),
             optional("largest", Some(baseline.largest), |variant| variant.largest),
             optional("perplexity_after", None, |variant| variant.perplexity_after.map(|after| after.value)),
             optional("received_before", None, |variant| variant.received_before),
             optional("received", None, |variant| variant.received),
+            place("not_finite_block", |found| Some(found.block)),
+            place("not_finite_channel", |found| found.channel),
+            place("not_finite_sequence", |found| Some(found.sequence)),
+            place("not_finite_position", |found| Some(found.position)),
         ],
     )?;
     let rows = &comparison.positions;

@@ -31,12 +31,9 @@ fn loss(comparison: &Comparison, operation: &Operation, variant: &Variant) -> Op
     }
     let (delta, perplexity) = (variant.delta_nll?, variant.perplexity?);
     let interval = variant.delta_ci95.map_or_else(String::new, |[low, high]| format!(" ({low:+.4} to {high:+.4})"));
-    let before = comparison.baseline.perplexity;
-    let text = format!(
-        "expect {delta:+.4} nats a token{interval}: perplexity {} instead of {}",
-        rounded(perplexity),
-        rounded(before)
-    );
+    let before = rounded(comparison.baseline.perplexity?);
+    let text =
+        format!("expect {delta:+.4} nats a token{interval}: perplexity {} instead of {before}", rounded(perplexity));
     Some(line("loss", variant, text, delta, "nats a token"))
 }
 

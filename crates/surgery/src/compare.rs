@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use sinkscope_anatomy::bootstrap::intervals_of_means;
+use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, Finished, ModelSize, Progress, Surroundings};
 use sinkscope_anatomy::results::Stage;
-use sinkscope_anatomy::sinks::{SinkDefinition, SinkTap};
+use sinkscope_anatomy::sinks::SinkDefinition;
+use sinkscope_anatomy::tokens::Tokens;
 use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass, PassReport};
@@ -19,11 +21,12 @@ use crate::advice::advice;
 use crate::edits::{Change, RowEdit};
 use crate::error::SurgeryError;
 use crate::operation::Operation;
-use crate::plan::{Edited, Plan, Planner, channels_of};
+use crate::plan::{self, Edited, Plan, Planner, channels_of};
 use crate::positions::ByPosition;
 use crate::quantise::{MaximaTap, QuantisedLayers};
 use crate::results::{Baseline, Comparison, PerplexityAfter, PositionNll, SpikePlace, Variant};
-use crate::taps::{KeepTap, LargestTap, NllTap, ReceivedTap, RowsTap};
+use crate::seen::Seen;
+use crate::taps::{KeepTap, RowsTap};
 use crate::tokens;
 
 /// What to compare.
@@ -73,9 +76,9 @@ pub fn compare(
     let mut run = Run { model, batch, request, around, passes: Vec::new(), positions: Vec::new() };
     let untouched = run.examine(batch)?;
     run.add_positions(None, &untouched.seen.nll.nll, &run.unmoved());
-    let stage = untouched.stage.as_ref();
+    let shown = untouched.shown();
     let mut plans: Vec<Plan> =
-        request.operations.iter().map(|operation| planner.plan(operation, stage)).collect::<Result<_, _>>()?;
+        request.operations.iter().map(|operation| planner.plan(operation, shown)).collect::<Result<_, _>>()?;
     let kept = run.keep(&mut plans)?;
     if let Some(calibration) = &request.calibration {
         run.calibrate(calibration, &planner, &mut plans)?;
@@ -89,13 +92,14 @@ pub fn compare(
     let nll = mean(&predicted);
     let comparison = Comparison {
         baseline: Baseline {
-            perplexity: nll.exp(),
+            perplexity: finite(Some(nll.exp())),
             nll,
             tokens: predicted.len(),
             sink_ratio: run.sink_ratio(&untouched.seen),
             largest: untouched.seen.largest(),
         },
-        spike: stage.map(|stage| SpikePlace {
+        sink_tokens: untouched.seen.sinks.sink_tokens(),
+        spike: shown.stage.map(|stage| SpikePlace {
             block: stage.whole_after(),
             channels: channels_of(stage),
             tokens: stage.tokens.len(),
@@ -122,43 +126,15 @@ struct Run<'a> {
 /// What the untouched model shows of a batch.
 struct Untouched {
     stage: Option<Stage>,
+    /// By token, whether it sinks.
+    sink_tokens: Vec<bool>,
     seen: Seen,
     report: PassReport,
 }
 
-/// What is compared.
-struct Seen {
-    sinks: SinkTap,
-    largest: LargestTap,
-    received: ReceivedTap,
-    nll: NllTap,
-}
-
-impl Seen {
-    fn new(model: &Model, batch: &TokenBatch) -> Self {
-        let a = model.architecture();
-        let layers = a.layers.len();
-        Self {
-            sinks: SinkTap::new(layers, a.heads, batch.sequences, batch.seq_len),
-            largest: LargestTap::new(layers),
-            received: ReceivedTap::new(layers, batch.sequences, batch.seq_len),
-            nll: NllTap::new(layers),
-        }
-    }
-
-    fn taps(&mut self) -> Vec<&mut dyn ErasedTap> {
-        vec![&mut self.sinks, &mut self.largest, &mut self.received, &mut self.nll]
-    }
-
-    /// Takes over what lies before the layer after `block`.
-    fn adopt(&mut self, untouched: &Self, block: usize) {
-        self.sinks.adopt_layers(&untouched.sinks, 0..block / 2);
-        self.received.adopt_layers(&untouched.received, block / 2);
-        self.largest.largest[..block].copy_from_slice(&untouched.largest.largest[..block]);
-    }
-
-    fn largest(&self) -> f64 {
-        f64::from(self.largest.largest[1..].iter().copied().fold(0.0, f32::max))
+impl Untouched {
+    fn shown(&self) -> plan::Seen<'_> {
+        plan::Seen { stage: self.stage.as_ref(), sinks: &self.sink_tokens }
     }
 }
 
@@ -187,6 +163,7 @@ impl Run<'_> {
         };
         let mut search = AnatomyTaps::new(&request, ModelSize::of(self.model), batch);
         let mut seen = Seen::new(self.model, batch);
+        seen.sinks = seen.sinks.with_tokens(SinkDefinition::Paper, self.request.epsilon);
         let mut taps = seen.taps();
         taps.extend(search.residual.as_mut().map(|tap| tap as &mut dyn ErasedTap));
         let progress = |done, total| (self.around.progress)(Progress::Steps(done, total));
@@ -199,9 +176,13 @@ impl Run<'_> {
                 look.finish(batch, self.around.text)
             }
         };
+        if let Some(found) = seen.not_finite(self.model, batch) {
+            return Err(AnatomyError::NotFinite(found.named(Tokens::new(batch, self.around.text))).into());
+        }
         let stage = anatomy.spikes.and_then(|spikes| spikes.stages.into_iter().next());
+        let sink_tokens = seen.sinks.sink_tokens().map_or_else(Vec::new, |tokens| tokens.marked());
         self.end("untouched", start);
-        Ok(Untouched { stage, seen, report })
+        Ok(Untouched { stage, sink_tokens, seen, report })
     }
 
     /// Once more through the first blocks: the residual where operations begin, as far as memory allows, and the rows whose
@@ -253,16 +234,16 @@ impl Run<'_> {
         if plans.iter().all(|plan| plan.waiting().is_none() && plan.smoothing().is_none()) {
             return Ok(());
         }
-        let stage = self.examine(calibration)?.stage;
+        let untouched = self.examine(calibration)?;
         let mut wanted: Vec<(usize, RowsTap)> = Vec::new();
         let mut maxima: Vec<(usize, MaximaTap)> = Vec::new();
         for (index, (plan, operation)) in plans.iter().zip(&self.request.operations).enumerate() {
             if let Some(edit) = plan.waiting() {
-                let tokens = planner.corresponding(operation, calibration, stage.as_ref())?;
+                let tokens = planner.corresponding(operation, calibration, untouched.shown())?;
                 wanted.push((index, rows_of(edit, calibration.seq_len, Some(tokens))));
             }
             if let Some(layers) = plan.smoothing() {
-                let left_out = planner.corresponding(operation, calibration, stage.as_ref())?;
+                let left_out = planner.corresponding(operation, calibration, untouched.shown())?;
                 maxima.push((index, maxima_of(layers, calibration.seq_len, left_out, false)));
             }
         }
@@ -314,44 +295,44 @@ impl Run<'_> {
             computed_after = plan.start();
         }
         pass.run(batch, &mut seen.taps())?;
-        let refusal = match plan {
-            Plan::Quantised { layers, .. } => layers.refusal(),
-            Plan::Cache { cache, .. } => cache.refusal(),
-            _ => None,
-        };
-        if let Some(reason) = refusal {
-            return Err(SurgeryError::Operation { operation: operation.typed.clone(), reason });
-        }
-        self.add_positions(Some(&operation.typed), &seen.nll.nll, &pairs);
-        let scores = self.scores(&untouched.nll.nll, &seen.nll.nll, batch.seq_len - 1, &pairs);
-        self.end(&operation.typed, start);
         let changed = match plan {
             Plan::Edited { edited, .. } => Some(edited.tokens()),
             _ => None,
         };
+        let variant = Variant {
+            name: operation.typed.clone(),
+            tokens: self.batch.sequences * pairs.len(),
+            changed_tokens: changed.map(|changed| changed.iter().filter(|changed| **changed).count()),
+            computed_after,
+            kept_tokens: plan.kept_tokens(),
+            ..Variant::default()
+        };
+        if let Some(found) = seen.not_finite(self.model, batch) {
+            self.end(&operation.typed, start);
+            return Ok(Variant { not_finite: Some(found.named(Tokens::new(batch, self.around.text))), ..variant });
+        }
+        self.add_positions(Some(&operation.typed), &seen.nll.nll, &pairs);
+        let scores = self.scores(&untouched.nll.nll, &seen.nll.nll, batch.seq_len - 1, &pairs);
+        self.end(&operation.typed, start);
         let received = |seen: &Seen| changed.and_then(|changed| seen.received.mean(changed));
         Ok(Variant {
-            name: operation.typed.clone(),
             perplexity: finite(scores.as_ref().map(|scores| scores.nll.exp())),
             nll: finite(scores.as_ref().map(|scores| scores.nll)),
             delta_nll: finite(scores.as_ref().map(|scores| scores.delta)),
             delta_ci95: scores.as_ref().and_then(|scores| scores.interval),
-            tokens: self.batch.sequences * pairs.len(),
             perplexity_after: match plan {
                 Plan::Window(window) => self.after(window.width.saturating_mul(4), &untouched.nll.nll, &seen.nll.nll),
                 _ => None,
             },
-            sink_ratio: self.sink_ratio(&seen),
-            largest: finite(Some(seen.largest())),
-            changed_tokens: changed.map(|changed| changed.iter().filter(|changed| **changed).count()),
+            sink_ratio: Some(self.sink_ratio(&seen)),
+            largest: Some(seen.largest()),
             received_before: received(untouched),
             received: received(&seen),
-            computed_after,
-            kept_tokens: plan.kept_tokens(),
             linear_layers: match plan {
                 Plan::Quantised { layers, .. } => layers.layers(),
                 _ => Vec::new(),
             },
+            ..variant
         })
     }
 

@@ -49,8 +49,9 @@ fn of_operations() -> Vec<Definition> {
         ours("skip-block", "what the block adds is zero at the chosen tokens"),
         ours(
             "sink-value",
-            "the value vectors of the chosen tokens, all heads, in every attention block or the one named",
+            "the value vectors of sink_tokens, or of the tokens at @position, all heads, in every attention block or the one named",
         ),
+        ours("spike-value", "as sink-value, of the strongest stage's tokens unless @position names others"),
         ours(
             "received",
             "attention that the changed tokens receive, divided by the number of queries from them on: mean over those tokens, heads \
@@ -62,7 +63,15 @@ fn of_operations() -> Vec<Definition> {
         ),
         ours(
             "forbid-sink",
-            "no token but themselves attends to the chosen tokens, in every attention block or the one named",
+            "no token but themselves attends to sink_tokens, or to the tokens at @position, in any head of every attention block or \
+             of the one named",
+        ),
+        ours("forbid-spike", "as forbid-sink, of the strongest stage's tokens unless @position names others"),
+        ours(
+            "not_finite",
+            "the first value of a variant that is infinite or undefined: of the earliest block whose residual holds one, the \
+             earliest token there, and its lowest channel; else the first token whose log-likelihood is; such a variant has no \
+             figures",
         ),
         Definition::new(
             "window",
@@ -115,7 +124,7 @@ fn of_quantisation() -> Vec<Definition> {
         ours(
             "cache",
             "keys after rotation, and values, become integers as under quantize: one scale per token and head; keep-sinks: except \
-             those of the strongest stage's tokens, or at @position",
+             those of sink_tokens; keep-spikes: except those of the strongest stage's tokens; or of the tokens at @position",
         ),
         Definition::new(
             "linear_layers.error",

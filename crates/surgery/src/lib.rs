@@ -13,6 +13,7 @@ pub mod plan;
 pub mod positions;
 pub mod quantise;
 pub mod results;
+mod seen;
 pub mod taps;
 pub mod tokens;
 

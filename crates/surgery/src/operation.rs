@@ -39,7 +39,7 @@ pub enum Kind {
         tokens: Tokens,
     },
     /// Changes the values of tokens in every attention block.
-    SinkValue {
+    Value {
         /// How.
         change: ValueChange,
         /// In which attention block; in all if `None`.
@@ -116,6 +116,8 @@ pub enum ValueChange {
 pub enum Tokens {
     /// Those of the strongest stage.
     Spikes,
+    /// Those that sink.
+    Sinks,
     /// One position of every sequence.
     Position(usize),
     /// All.
@@ -136,7 +138,7 @@ pub enum TokenChange {
 }
 
 /// Names and what they take, as messages show them.
-const FORMS: [&str; 15] = [
+const FORMS: [&str; 17] = [
     "zero-spikes",
     "mean-spikes",
     "scale-spikes=F",
@@ -144,7 +146,9 @@ const FORMS: [&str; 15] = [
     "skip-block=B",
     "self-only",
     "forbid-sink",
+    "forbid-spike",
     "sink-value=zero|mean",
+    "spike-value=zero|mean",
     "drop-first",
     "repeat-first",
     "bos=on|off",
@@ -198,19 +202,18 @@ impl FromStr for Operation {
                 if parts.block.is_some() {
                     return Err(parts.wrong("names its block already; @block says nothing more".into()));
                 }
-                Kind::SkipBlock { block, tokens: parts.take_tokens() }
+                Kind::SkipBlock { block, tokens: parts.take_tokens(Tokens::Spikes) }
             }
-            "sink-value" => {
-                let change = parts.choice(&[("zero", ValueChange::Zero), ("mean", ValueChange::Mean)])?;
-                Kind::SinkValue { change, block: parts.block.take(), tokens: parts.take_tokens() }
-            }
+            "sink-value" => parts.values(Tokens::Sinks)?,
+            "spike-value" => parts.values(Tokens::Spikes)?,
             "self-only" if parts.tokens.is_none() => {
                 return Err(parts.wrong(
                     "needs a token, as in self-only@position=5: the first has nothing but itself anyway".into(),
                 ));
             }
-            "self-only" => parts.apart(Apart::SelfOnly),
-            "forbid-sink" => parts.apart(Apart::Forbidden),
+            "self-only" => parts.apart(Apart::SelfOnly, Tokens::Spikes),
+            "forbid-sink" => parts.apart(Apart::Forbidden, Tokens::Sinks),
+            "forbid-spike" => parts.apart(Apart::Forbidden, Tokens::Spikes),
             "drop-first" => Kind::Tokens(TokenChange::DropFirst),
             "repeat-first" => Kind::Tokens(TokenChange::RepeatFirst),
             "bos" => Kind::Tokens(TokenChange::Bos(parts.choice(&[("on", true), ("off", false)])?)),
@@ -219,11 +222,16 @@ impl FromStr for Operation {
             "quantize" => {
                 let name = parts.value.take().unwrap_or("");
                 let scheme = Scheme::parse(name).map_err(|reason| parts.wrong(reason))?;
-                Kind::Quantise { scheme, block: parts.block.take(), kept: parts.kept("keep-spikes")? }
+                Kind::Quantise {
+                    scheme,
+                    block: parts.block.take(),
+                    kept: parts.kept(&[("keep-spikes", Tokens::Spikes)])?,
+                }
             }
             "cache" => {
                 let bits = parts.choice(&[("int8", 8), ("int4", 4), ("int2", 2)])?;
-                Kind::Cache { bits, block: parts.block.take(), kept: parts.kept("keep-sinks")? }
+                let kept = parts.kept(&[("keep-sinks", Tokens::Sinks), ("keep-spikes", Tokens::Spikes)])?;
+                Kind::Cache { bits, block: parts.block.take(), kept }
             }
             _ => return Err(parts.unknown()),
         };
@@ -293,8 +301,8 @@ impl<'a> Parts<'a> {
         })
     }
 
-    fn take_tokens(&mut self) -> Tokens {
-        self.tokens.take().unwrap_or(Tokens::Spikes)
+    fn take_tokens(&mut self, usual: Tokens) -> Tokens {
+        self.tokens.take().unwrap_or(usual)
     }
 
     fn spikes(&mut self, change: SpikeChange) -> Result<Kind, SurgeryError> {
@@ -302,26 +310,31 @@ impl<'a> Parts<'a> {
             return Err(self.wrong("@channels names none".into()));
         }
         let (block, channels) = (self.block.take(), self.channels.take());
-        Ok(Kind::Spikes { change, block, tokens: self.take_tokens(), channels })
+        Ok(Kind::Spikes { change, block, tokens: self.take_tokens(Tokens::Spikes), channels })
     }
 
-    fn apart(&mut self, apart: Apart) -> Kind {
-        Kind::Apart { apart, block: self.block.take(), tokens: self.take_tokens() }
+    fn apart(&mut self, apart: Apart, usual: Tokens) -> Kind {
+        Kind::Apart { apart, block: self.block.take(), tokens: self.take_tokens(usual) }
     }
 
-    /// The tokens that a modifier keeps as they are.
-    fn kept(&mut self, modifier: &str) -> Result<Option<Tokens>, SurgeryError> {
+    fn values(&mut self, usual: Tokens) -> Result<Kind, SurgeryError> {
+        let change = self.choice(&[("zero", ValueChange::Zero), ("mean", ValueChange::Mean)])?;
+        Ok(Kind::Value { change, block: self.block.take(), tokens: self.take_tokens(usual) })
+    }
+
+    /// The tokens that one of these modifiers keeps as they are.
+    fn kept(&mut self, allowed: &[(&str, Tokens)]) -> Result<Option<Tokens>, SurgeryError> {
+        let names = allowed.iter().map(|(name, _)| format!("+{name}")).collect::<Vec<_>>().join(" or ");
         let modifiers = std::mem::take(&mut self.modifiers);
-        if let Some(other) = modifiers.iter().find(|other| **other != modifier) {
-            return Err(self.wrong(format!("+{other} is not +{modifier}, which is all that can be added")));
+        match modifiers[..] {
+            [] if self.tokens.is_some() => Err(self.wrong(format!("@position says which tokens to keep; add {names}"))),
+            [] => Ok(None),
+            [modifier] => match allowed.iter().find(|(name, _)| *name == modifier) {
+                Some(&(_, usual)) => Ok(Some(self.take_tokens(usual))),
+                None => Err(self.wrong(format!("+{modifier} is not {names}, which is all that can be added"))),
+            },
+            _ => Err(self.wrong(format!("takes one of {names}"))),
         }
-        if modifiers.is_empty() {
-            return match self.tokens {
-                Some(_) => Err(self.wrong(format!("@position says which tokens to keep; add +{modifier}"))),
-                None => Ok(None),
-            };
-        }
-        Ok(Some(self.take_tokens()))
     }
 
     fn window(&mut self) -> Result<Window, SurgeryError> {
@@ -387,11 +400,16 @@ mod tests {
         assert_eq!(kind("zero-rescale-spikes@position=3@channels=507,14@block=24"), elsewhere);
         assert_eq!(kind("skip-block=7"), Kind::SkipBlock { block: 7, tokens: Tokens::Spikes });
         assert_eq!(kind("skip-block=7@position=all"), Kind::SkipBlock { block: 7, tokens: Tokens::All });
-        let value = Kind::SinkValue { change: ValueChange::Mean, block: Some(3), tokens: Tokens::Position(0) };
-        assert_eq!(kind("sink-value=mean@block=3@position=0"), value);
+        let value = |change, block, tokens| Kind::Value { change, block, tokens };
+        let placed = value(ValueChange::Mean, Some(3), Tokens::Position(0));
+        assert_eq!(kind("sink-value=mean@block=3@position=0"), placed);
+        assert_eq!(kind("spike-value=mean@block=3@position=0"), placed);
+        assert_eq!(kind("sink-value=zero"), value(ValueChange::Zero, None, Tokens::Sinks));
+        assert_eq!(kind("spike-value=zero"), value(ValueChange::Zero, None, Tokens::Spikes));
         let apart = |apart, block, tokens| Kind::Apart { apart, block, tokens };
         assert_eq!(kind("self-only@position=5"), apart(Apart::SelfOnly, None, Tokens::Position(5)));
-        assert_eq!(kind("forbid-sink"), apart(Apart::Forbidden, None, Tokens::Spikes));
+        assert_eq!(kind("forbid-sink"), apart(Apart::Forbidden, None, Tokens::Sinks));
+        assert_eq!(kind("forbid-spike"), apart(Apart::Forbidden, None, Tokens::Spikes));
         assert_eq!(kind("forbid-sink@block=3@position=0"), apart(Apart::Forbidden, Some(3), Tokens::Position(0)));
         let window = |sinks, original_positions| Kind::Window(Window { width: 256, sinks, original_positions });
         assert_eq!(kind("window=256"), window(0, false));
@@ -404,8 +422,9 @@ mod tests {
         let first = Some(Tokens::Position(0));
         assert_eq!(kind("quantize=fp8-e4m3@block=4@position=0+keep-spikes"), quantise("fp8-e4m3", Some(4), first));
         assert_eq!(kind("cache=int4"), Kind::Cache { bits: 4, block: None, kept: None });
-        let kept = Some(Tokens::Spikes);
-        assert_eq!(kind("cache=int2@block=3+keep-sinks"), Kind::Cache { bits: 2, block: Some(3), kept });
+        let cache = |kept| Kind::Cache { bits: 2, block: Some(3), kept };
+        assert_eq!(kind("cache=int2@block=3+keep-sinks"), cache(Some(Tokens::Sinks)));
+        assert_eq!(kind("cache=int2@block=3+keep-spikes"), cache(Some(Tokens::Spikes)));
         assert_eq!(kind("bos=on"), Kind::Tokens(TokenChange::Bos(true)));
         assert_eq!(kind("random-tokens"), Kind::Tokens(TokenChange::Random));
     }
@@ -425,6 +444,7 @@ mod tests {
             ("sink-value", "sink-value=zero or sink-value=mean"),
             ("self-only", "needs a token, as in self-only@position=5"),
             ("forbid-sinks", "did you mean forbid-sink?"),
+            ("spike-value", "spike-value=zero or spike-value=mean"),
             ("window", "needs a width, as in window=256+sinks=4"),
             ("window=0", "a window of 0 shows a query nothing"),
             ("window=8+sinks=many", "+sinks=many is not a number of keys"),
@@ -449,7 +469,9 @@ mod tests {
             ("quantize=w8@position=0", "add +keep-spikes"),
             ("quantize=w8@channels=0", "takes no @channels"),
             ("cache=int3", "cache=int8 or cache=int4 or cache=int2"),
-            ("cache=int8+keep-spikes", "+keep-spikes is not +keep-sinks"),
+            ("cache=int8+keep-all", "+keep-all is not +keep-sinks or +keep-spikes"),
+            ("cache=int8+keep-sinks+keep-spikes", "takes one of +keep-sinks or +keep-spikes"),
+            ("cache=int8@position=0", "add +keep-sinks or +keep-spikes"),
         ] {
             let message = typed.parse::<Operation>().expect_err(typed).to_string();
             assert!(message.starts_with(&format!("{typed}: ")) && message.contains(part), "{message}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sinkscope_anatomy::definitions::SINK_TOKEN_SHARE;
 use sinkscope_anatomy::results::Stage;
 use sinkscope_kernels::quantise::Grid;
 use sinkscope_model::Model;
@@ -111,6 +112,15 @@ impl Plan {
     }
 }
 
+/// What the untouched model shows of a batch: the tokens that operations are done to unless they name others.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// The strongest stage.
+    pub stage: Option<&'a Stage>,
+    /// By token, whether it sinks.
+    pub sinks: &'a [bool],
+}
+
 /// What plans depend on.
 #[derive(Clone, Copy)]
 pub struct Planner<'a> {
@@ -137,7 +147,7 @@ impl Planner<'_> {
         let (block, tokens, channels) = match &operation.kind {
             Kind::Spikes { block, tokens, channels, .. } => (*block, *tokens, channels.as_deref().unwrap_or_default()),
             Kind::SkipBlock { block, tokens } => (Some(*block), *tokens, &[][..]),
-            Kind::SinkValue { block, tokens, .. } | Kind::Apart { block, tokens, .. } => (*block, *tokens, &[][..]),
+            Kind::Value { block, tokens, .. } | Kind::Apart { block, tokens, .. } => (*block, *tokens, &[][..]),
             Kind::Window(_) if a.position == PositionEncoding::Learned => {
                 let reason =
                     "positions inside a cache move, and this model learned a vector for each; windows need rotary ones";
@@ -169,8 +179,7 @@ impl Planner<'_> {
                     format!("block {block} does not exist: there are {first} to {}", a.blocks()),
                 ));
             }
-            let in_attention =
-                matches!(operation.kind, Kind::SinkValue { .. } | Kind::Apart { .. } | Kind::Cache { .. });
+            let in_attention = matches!(operation.kind, Kind::Value { .. } | Kind::Apart { .. } | Kind::Cache { .. });
             if in_attention && block.is_multiple_of(2) {
                 let last = a.blocks() - 1;
                 let reason = format!("block {block} is no attention block: those are the odd ones up to {last}");
@@ -210,11 +219,11 @@ impl Planner<'_> {
         }
     }
 
-    /// Plans an operation that was checked; `stage` is the untouched model's strongest.
+    /// Plans an operation that was checked; `seen` is what the untouched model shows of the batch.
     ///
     /// # Errors
     /// [`SurgeryError::Operation`] if it is to be done where there is nothing.
-    pub fn plan(&self, operation: &Operation, stage: Option<&Stage>) -> Result<Plan, SurgeryError> {
+    pub fn plan(&self, operation: &Operation, seen: Seen<'_>) -> Result<Plan, SurgeryError> {
         if let Some(changed) = self.changed(operation)? {
             return Ok(Plan::Tokens(changed));
         }
@@ -227,11 +236,11 @@ impl Planner<'_> {
             Kind::Spikes { change, block, tokens, channels } => {
                 let block = match block {
                     Some(block) => *block,
-                    None => needed(operation, stage, "block")?.whole_after(),
+                    None => needed(operation, seen.stage, "block")?.whole_after(),
                 };
                 let channels = match channels {
                     Some(channels) => channels.clone(),
-                    None => channels_of(needed(operation, stage, "channels")?),
+                    None => channels_of(needed(operation, seen.stage, "channels")?),
                 };
                 let change = match change {
                     SpikeChange::Zero => Change::Scale(0.0),
@@ -239,37 +248,37 @@ impl Planner<'_> {
                     SpikeChange::ZeroRescale => Change::ZeroRescale,
                     SpikeChange::Mean => means(),
                 };
-                let tokens = self.tokens(operation, *tokens, stage)?;
+                let tokens = self.tokens(operation, *tokens, seen)?;
                 (rows(Point::Residual, vec![block], tokens, Some(channels), change), block)
             }
             Kind::SkipBlock { block, tokens } => {
-                let tokens = self.tokens(operation, *tokens, stage)?;
+                let tokens = self.tokens(operation, *tokens, seen)?;
                 (rows(Point::Output, vec![*block], tokens, None, Change::Scale(0.0)), block - 1)
             }
-            Kind::SinkValue { change, block, tokens } => {
+            Kind::Value { change, block, tokens } => {
                 let change = match change {
                     ValueChange::Zero => Change::Scale(0.0),
                     ValueChange::Mean => means(),
                 };
-                let tokens = self.tokens(operation, *tokens, stage)?;
+                let tokens = self.tokens(operation, *tokens, seen)?;
                 (rows(Point::Value, self.attention_blocks(*block), tokens, None, change), block.unwrap_or(1) - 1)
             }
             Kind::Apart { apart, block, tokens } => {
                 let edit = MaskEdit {
                     blocks: self.attention_blocks(*block),
                     seq_len: self.batch.seq_len,
-                    tokens: self.tokens(operation, *tokens, stage)?,
+                    tokens: self.tokens(operation, *tokens, seen)?,
                     apart: *apart,
                 };
                 (Edited::Mask(edit), block.unwrap_or(1) - 1)
             }
             Kind::Window(window) => return Ok(Plan::Window(*window)),
             Kind::Quantise { scheme, block, kept } => {
-                return self.plan_layers(operation, *scheme, *block, *kept, stage);
+                return self.plan_layers(operation, *scheme, *block, *kept, seen);
             }
             Kind::Cache { bits, block, kept } => {
                 let kept = match kept {
-                    Some(kept) => self.tokens(operation, *kept, stage)?,
+                    Some(kept) => self.tokens(operation, *kept, seen)?,
                     None => vec![false; self.batch.tokens.len()],
                 };
                 let blocks = self.attention_blocks(*block);
@@ -291,10 +300,10 @@ impl Planner<'_> {
         scheme: Scheme,
         block: Option<usize>,
         kept: Option<Tokens>,
-        stage: Option<&Stage>,
+        seen: Seen<'_>,
     ) -> Result<Plan, SurgeryError> {
-        let spikes = match (kept, stage) {
-            (Some(kept), _) => self.tokens(operation, kept, stage)?,
+        let spikes = match (kept, seen.stage) {
+            (Some(kept), _) => self.tokens(operation, kept, seen)?,
             (None, Some(stage)) => marked(stage, self.batch),
             (None, None) => vec![false; self.batch.tokens.len()],
         };
@@ -323,9 +332,17 @@ impl Planner<'_> {
         block.map_or_else(|| (1..self.model.architecture().blocks()).step_by(2).collect(), |block| vec![block])
     }
 
-    fn tokens(&self, operation: &Operation, tokens: Tokens, stage: Option<&Stage>) -> Result<Vec<bool>, SurgeryError> {
+    fn tokens(&self, operation: &Operation, tokens: Tokens, seen: Seen<'_>) -> Result<Vec<bool>, SurgeryError> {
         match tokens {
-            Tokens::Spikes => Ok(marked(needed(operation, stage, "tokens")?, self.batch)),
+            Tokens::Spikes => Ok(marked(needed(operation, seen.stage, "tokens")?, self.batch)),
+            Tokens::Sinks if !seen.sinks.contains(&true) => {
+                let reason = format!(
+                    "no token sinks in {} % of the heads or more; name tokens with @position",
+                    100.0 * SINK_TOKEN_SHARE
+                );
+                Err(wrong(operation, reason))
+            }
+            Tokens::Sinks => Ok(seen.sinks.to_vec()),
             Tokens::Position(position) => Ok(at_position(self.batch, position)),
             Tokens::All => Ok(vec![true; self.batch.tokens.len()]),
         }
@@ -353,15 +370,19 @@ impl Planner<'_> {
         &self,
         operation: &Operation,
         other: &TokenBatch,
-        stage: Option<&Stage>,
+        seen: Seen<'_>,
     ) -> Result<Vec<bool>, SurgeryError> {
         let tokens = match operation.kind {
-            Kind::Spikes { tokens, .. } | Kind::SinkValue { tokens, .. } => tokens,
+            Kind::Spikes { tokens, .. } | Kind::Value { tokens, .. } => tokens,
             Kind::Quantise { kept: Some(kept), .. } => kept,
             Kind::Quantise { kept: None, .. } => return Ok(vec![false; other.tokens.len()]),
             _ => Tokens::All,
         };
-        match (tokens, stage) {
+        match (tokens, seen.stage) {
+            (Tokens::Sinks, _) if !seen.sinks.contains(&true) => {
+                Err(wrong(operation, "no token of the calibration text sinks".to_owned()))
+            }
+            (Tokens::Sinks, _) => Ok(seen.sinks.to_vec()),
             (Tokens::Spikes, Some(stage)) => Ok(marked(stage, other)),
             (Tokens::Spikes, None) => Err(wrong(operation, "the calibration text shows no spikes".to_owned())),
             (Tokens::Position(position), _) if position >= other.seq_len => {

@@ -2,6 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinkscope_anatomy::not_finite::NotFinite;
+use sinkscope_anatomy::sink_tokens::SinkTokens;
 
 use crate::positions::ByPosition;
 
@@ -12,6 +14,9 @@ pub struct Comparison {
     pub baseline: Baseline,
     /// Where its strongest spike is; `None` if it has none.
     pub spike: Option<SpikePlace>,
+    /// Which tokens sink: the default place of operations on sinks.
+    #[serde(default)]
+    pub sink_tokens: Option<SinkTokens>,
     /// In the order of the operations.
     pub variants: Vec<Variant>,
     /// What the run says to those who quantise the model or run it on long texts.
@@ -48,8 +53,8 @@ pub struct PerplexityAfter {
 /// The untouched model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Baseline {
-    /// exp of `nll`.
-    pub perplexity: f64,
+    /// exp of `nll`; `None` if it is too large for a number.
+    pub perplexity: Option<f64>,
     /// Mean negative log-likelihood per predicted token, in nats.
     pub nll: f64,
     /// Predicted tokens.
@@ -71,8 +76,8 @@ pub struct SpikePlace {
     pub tokens: usize,
 }
 
-/// The model with one operation done to it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// The model with one operation done to it. A variant whose activations are not finite has no figures.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Variant {
     /// The operation, as typed.
     pub name: String,
@@ -88,10 +93,13 @@ pub struct Variant {
     pub tokens: usize,
     /// Of a window: perplexity over the targets beyond position 4W; `None` if there are none.
     pub perplexity_after: Option<PerplexityAfter>,
-    /// Share of sequences x heads that are sinks.
-    pub sink_ratio: f64,
+    /// Share of sequences x heads that are sinks; `None` if the variant is not finite.
+    pub sink_ratio: Option<f64>,
     /// Largest magnitude in the residual after any block; `None` if it is not finite.
     pub largest: Option<f64>,
+    /// The first activation or log-likelihood that is not finite; `None` if all are.
+    #[serde(default)]
+    pub not_finite: Option<NotFinite>,
     /// Tokens whose rows were changed; `None` where the tokens themselves were.
     pub changed_tokens: Option<usize>,
     /// Attention that those tokens receive in the untouched model: mean over them, layers, heads and the queries from them on.

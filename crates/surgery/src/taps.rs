@@ -39,39 +39,6 @@ impl Tap for NllTap {
     }
 }
 
-/// The largest magnitude in the residual after every block; infinite if a value is not finite.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LargestTap {
-    /// By block, from 0; 0 where nothing was seen.
-    pub largest: Vec<f32>,
-}
-
-impl LargestTap {
-    /// For a model of `layers` layers.
-    pub fn new(layers: usize) -> Self {
-        Self { largest: vec![0.0; 2 * layers + 1] }
-    }
-}
-
-impl Tap for LargestTap {
-    type Partial = f32;
-
-    fn wants(&self, point: Point, _block: usize) -> bool {
-        point == Point::Residual
-    }
-
-    fn observe(&self, event: &Event<'_>) -> f32 {
-        let EventData::Rows(rows) = event.data else { return 0.0 };
-        let largest = rows.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-        if rows.iter().all(|value| value.is_finite()) { largest } else { f32::INFINITY }
-    }
-
-    fn merge(&mut self, _point: Point, place: &Place, partial: f32) {
-        let largest = &mut self.largest[place.block];
-        *largest = largest.max(partial);
-    }
-}
-
 /// The attention that every token receives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReceivedTap {

@@ -1,5 +1,6 @@
 //! Every operation against a naive way to do it: a pass from the embedding on, with a change written by hand.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use sinkscope_anatomy::examination::{AnatomyRequest, Surroundings, examine};
@@ -9,11 +10,11 @@ use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::edit::{Edit, Mask};
 use sinkscope_model::pass::Pass;
-use sinkscope_model::tap::{Place, Point};
+use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
 use sinkscope_surgery::results::{Comparison, Variant};
-use sinkscope_surgery::taps::{KeepTap, LargestTap, NllTap, RowsTap};
+use sinkscope_surgery::taps::{KeepTap, NllTap, RowsTap};
 
 const SEQ_LEN: usize = 9;
 const PLENTY: u64 = 1 << 40;
@@ -75,14 +76,14 @@ impl<F: Fn(usize, usize, usize, &mut [f32]) + Sync> Edit for ByHand<F> {
 fn naive(model: &Model, batch: &TokenBatch, edit: Option<&dyn Edit>) -> (Vec<f32>, f64, f64) {
     let a = model.architecture();
     let layers = a.layers.len();
-    let (mut nll, mut largest) = (NllTap::new(layers), LargestTap::new(layers));
+    let mut nll = NllTap::new(layers);
     let mut sinks = SinkTap::new(layers, a.heads, batch.sequences, batch.seq_len);
     let mut kept = KeepTap::new(1..=a.blocks());
     let mut pass = Pass::new(model, PLENTY);
     if let Some(edit) = edit {
         pass = pass.with_edit(edit);
     }
-    pass.run(batch, &mut [&mut nll, &mut largest, &mut sinks, &mut kept]).expect("a pass");
+    pass.run(batch, &mut [&mut nll, &mut sinks, &mut kept]).expect("a pass");
     let reached = kept.residuals.values().flatten().fold(0.0_f32, |largest, value| largest.max(value.abs()));
     (nll.nll, sinks.finish(SinkDefinition::Paper, 0.3, 0).ratio, f64::from(reached))
 }
@@ -104,7 +105,7 @@ fn agrees(what: &str, model: &Model, ours: &Variant, edit: &dyn Edit) {
     close(what, ours.delta_nll.expect("targets"), mean(&nll) - mean(&before));
     let [low, high] = ours.delta_ci95.expect("several sequences");
     assert!(low <= ours.delta_nll.expect("targets") && ours.delta_nll.expect("targets") <= high, "{what}");
-    close(what, ours.sink_ratio, sinks);
+    close(what, ours.sink_ratio.expect("finite"), sinks);
     close(what, ours.largest.expect("finite"), largest);
     assert_eq!(ours.tokens, nll.len());
 }
@@ -278,6 +279,88 @@ fn tokens_kept_apart() {
             assert_eq!((ours.changed_tokens, ours.computed_after), (Some(4), start));
         }
     }
+}
+
+/// By layer: sequences x heads x keys, the attention that keys receive. Sequences are one chunk each.
+#[derive(Default)]
+struct Received(BTreeMap<usize, Vec<f32>>);
+
+impl Tap for Received {
+    type Partial = Vec<f32>;
+
+    fn wants(&self, point: Point, _block: usize) -> bool {
+        point == Point::Attention
+    }
+
+    fn observe(&self, event: &Event<'_>) -> Vec<f32> {
+        let EventData::Attention(scan) = event.data else { return Vec::new() };
+        scan.received.to_vec()
+    }
+
+    fn merge(&mut self, _point: Point, place: &Place, received: Vec<f32>) {
+        self.0.entry(place.block).or_default().extend(received);
+    }
+}
+
+/// Hides other tokens in every sequence.
+struct Hidden(Vec<bool>);
+
+impl Edit for Hidden {
+    fn wants(&self, _point: Point, _block: usize) -> bool {
+        false
+    }
+
+    fn apply(&self, _point: Point, _place: &Place, _values: &mut [f32]) {}
+
+    fn mask(&self, _block: usize, sequence: usize) -> Option<Mask<'_>> {
+        Some(Mask { hidden: &self.0[sequence * SEQ_LEN..][..SEQ_LEN], alone: &[] })
+    }
+}
+
+/// By token of the batch, whether `alpha_k > 0.3` in at least one head in twenty.
+fn sinking(model: &Model) -> Vec<bool> {
+    let heads = model.architecture().heads;
+    let mut received = Received::default();
+    Pass::new(model, PLENTY).run(&batch(4), &mut [&mut received]).expect("a pass");
+    let sinks = |token: usize| {
+        let (sequence, key) = (token / SEQ_LEN, token % SEQ_LEN);
+        let alpha = |layer: &Vec<f32>, head: usize| layer[(sequence * heads + head) * SEQ_LEN + key] / SEQ_LEN as f32;
+        let above: usize =
+            received.0.values().map(|layer| (0..heads).filter(|&head| alpha(layer, head) > 0.3).count()).sum();
+        key < SEQ_LEN / 2 && above > 0 && above * 20 >= heads * received.0.len()
+    };
+    (0..4 * SEQ_LEN).map(sinks).collect()
+}
+
+#[test]
+fn operations_on_sinks_are_done_to_the_tokens_that_sink() {
+    let mut some = 0;
+    for family in FAMILIES {
+        let model = model(family);
+        let sinks = sinking(&model);
+        let count = sinks.iter().filter(|sinks| **sinks).count();
+        some += usize::from(count > 0 && sinks.iter().step_by(SEQ_LEN).any(|first| !first));
+        if count == 0 {
+            let refused = run(&model, &batch(4), &request(&["forbid-sink"]), PLENTY).expect_err("nothing sinks");
+            assert!(refused.to_string().contains("no token sinks in 5 % of the heads or more"), "{refused}");
+            continue;
+        }
+        let found = run(&model, &batch(4), &request(&["forbid-sink", "sink-value=zero"]), PLENTY).expect("sinks");
+        let tokens = found.sink_tokens.as_ref().expect("counted");
+        assert_eq!(tokens.tokens, count, "{family}");
+        agrees(&format!("{family} forbid-sink"), &model, &found.variants[0], &Hidden(sinks.clone()));
+        let zero = ByHand {
+            point: Point::Value,
+            change: |_, sequence, position, row: &mut [f32]| {
+                if sinks[sequence * SEQ_LEN + position] {
+                    row.fill(0.0);
+                }
+            },
+        };
+        agrees(&format!("{family} sink-value"), &model, &found.variants[1], &zero);
+        assert!(found.variants.iter().all(|variant| variant.changed_tokens == Some(count)));
+    }
+    assert!(some > 0, "in no family do other tokens sink than the first");
 }
 
 /// Attention received, from the sinks' own account of position 0.
@@ -472,7 +555,7 @@ fn what_cannot_be_done_is_said_and_why() {
         ("skip-block=0", "block 0 does not exist: there are 1 to 4"),
         ("skip-block=6", "block 6 does not exist"),
         ("sink-value=zero@block=2@position=0", "block 2 is no attention block: those are the odd ones up to 3"),
-        ("forbid-sink", "no spikes were found whose tokens could be taken; name @position"),
+        ("forbid-spike", "no spikes were found whose tokens could be taken; name @position"),
         ("self-only@position=3@block=4", "block 4 is no attention block"),
         ("bos=off", "begin without it"),
     ] {

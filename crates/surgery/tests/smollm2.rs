@@ -45,7 +45,7 @@ fn spikes_must_be_there_and_need_not_vary() {
     let found = compare_on_text(&typed, None);
     let place = found.spike.expect("spikes");
     assert_eq!((place.block, place.channels[0]), (24, 507));
-    let before = found.baseline.perplexity;
+    let before = found.baseline.perplexity.expect("a number");
     let after: Vec<f64> = found.variants.iter().map(|variant| variant.perplexity.expect("targets")).collect();
     assert!(after[0] > 100_000.0, "zeroed: {}", after[0]);
     assert!((after[1] / before - 1.0).abs() < 0.01, "mean: {before} {}", after[1]);
@@ -73,7 +73,7 @@ fn a_window_needs_its_sinks() {
 fn spikes_are_what_a_shared_scale_cannot_bear() {
     let typed = ["quantize=a8-tensor", "quantize=a8-tensor+keep-spikes"];
     let found = compare_on_text(&typed, None);
-    let before = found.baseline.perplexity;
+    let before = found.baseline.perplexity.expect("a number");
     let after: Vec<f64> = found.variants.iter().map(|variant| variant.perplexity.expect("targets")).collect();
     let loss: Vec<f64> = found.variants.iter().map(|variant| variant.delta_nll.expect("targets")).collect();
     assert!(after[0] > 1.5 * before, "all tokens share scales: {before} {}", after[0]);

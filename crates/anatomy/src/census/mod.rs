@@ -23,6 +23,7 @@ use self::quadratic::QuadraticForm;
 use self::steering::{FirstTokens, Steering, Trigger};
 use self::units::{HiddenUnit, UnitRows};
 use crate::definitions::{SHARED_TRIGGER_SHARE, TOP_CHANNELS};
+use crate::error::AnatomyError;
 
 /// What to take a census of.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,7 +165,7 @@ pub struct CensusTiming {
 ///
 /// # Errors
 /// If a channel or block asked for does not exist, or a weight is not finite.
-pub fn census(model: &Model, request: &CensusRequest, progress: &dyn Fn(u64, u64)) -> Result<Census, ModelError> {
+pub fn census(model: &Model, request: &CensusRequest, progress: &dyn Fn(u64, u64)) -> Result<Census, AnatomyError> {
     let blocks = checked_blocks(model, request)?;
     let mut census = Census {
         coefficient: quadratic::coefficient(model.architecture().feed_forward),
@@ -282,7 +283,7 @@ impl Census {
 
     /// Walks first tokens to the triggers and says what will happen. The channel that is predicted to spike is then
     /// followed through every block, whatever its norm there.
-    fn predict(&mut self, model: &Model, blocks: &[usize], request: &CensusRequest) -> Result<(), ModelError> {
+    fn predict(&mut self, model: &Model, blocks: &[usize], request: &CensusRequest) -> Result<(), AnatomyError> {
         let start = Instant::now();
         let tokens = FirstTokens::new(model, request);
         let spectra_before = self.timing.spectra + self.timing.decode;
@@ -325,7 +326,7 @@ impl Census {
         block: usize,
         channel: usize,
         request: &CensusRequest,
-    ) -> Result<(), ModelError> {
+    ) -> Result<(), AnatomyError> {
         let start = Instant::now();
         if let Some(trigger) = self.spectrum(block, channel).map(Spectrum::as_trigger) {
             let tokens = FirstTokens::new(model, request);

@@ -18,7 +18,10 @@ use sinkscope_model::pass::{Continuations, Step, embed_tokens};
 use sinkscope_model::{Model, ModelError};
 
 use super::CensusRequest;
+use crate::error::AnatomyError;
+use crate::magnitude::largest_magnitude;
 use crate::median::median;
+use crate::not_finite::check_step;
 use crate::wide::{dot, dot_wide};
 
 /// Vocabulary items that are walked.
@@ -109,8 +112,8 @@ impl FirstTokens {
 /// Walks first tokens through the model and measures how far they reach along every trigger, and how far all tokens do.
 ///
 /// # Errors
-/// If a weight is not finite.
-pub fn reach(model: &Model, tokens: &FirstTokens, triggers: &[Trigger]) -> Result<Reached, ModelError> {
+/// If a weight is not finite, or a residual comes out infinite or undefined.
+pub fn reach(model: &Model, tokens: &FirstTokens, triggers: &[Trigger]) -> Result<Reached, AnatomyError> {
     let mut reached = Reached::default();
     let Some(last) = triggers.iter().map(|trigger| trigger.block).max() else { return Ok(reached) };
     let source = |trigger: &Trigger| input_of(model, trigger.block);
@@ -135,8 +138,8 @@ pub fn reach(model: &Model, tokens: &FirstTokens, triggers: &[Trigger]) -> Resul
 /// How attention turns `ids` towards a trigger, layer by layer and head by head.
 ///
 /// # Errors
-/// If a weight is not finite.
-pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steering, ModelError> {
+/// If a weight is not finite, or a residual comes out infinite or undefined.
+pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steering, AnatomyError> {
     let a = model.architecture();
     let d = a.d_model;
     let s: Vec<f32> = trigger.direction.iter().map(|&entry| entry as f32).collect();
@@ -159,7 +162,7 @@ pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steerin
         before.extend_from_slice(residual);
     })?;
     if let Some(error) = failure {
-        return Err(error);
+        return Err(error.into());
     }
     // Towards the side of the trigger on which each token ends up: s* and -s* are the same trigger.
     for (sign, row) in signs.iter_mut().zip(before.chunks_exact(d)) {
@@ -199,9 +202,16 @@ fn input_of(model: &Model, block: usize) -> usize {
 }
 
 /// Shows the residual of all of `ids`, alone at position 0, before block 1 and after every block up to `last`.
-fn walk(model: &Model, ids: &[u32], last: usize, show: &mut dyn FnMut(usize, &[f32])) -> Result<(), ModelError> {
+fn walk(model: &Model, ids: &[u32], last: usize, show: &mut dyn FnMut(usize, &[f32])) -> Result<(), AnatomyError> {
+    let mut finite = Ok(());
     // The sample is one group, whatever the memory: it is small.
-    Continuations::new(model, &[], u64::MAX).run(ids, last, &mut |step: &Step<'_>| show(step.block, step.residual))
+    Continuations::new(model, &[], u64::MAX).run(ids, last, &mut |step: &Step<'_>| {
+        if finite.is_ok() {
+            finite = check_step(step, ids, 0, &|_| String::new());
+        }
+        show(step.block, step.residual);
+    })?;
+    finite
 }
 
 /// The same without feed-forward blocks. Shows whether attention has just been added, the block, and the residual.
@@ -210,7 +220,7 @@ fn attention_alone(
     ids: &[u32],
     last: usize,
     show: &mut dyn FnMut(bool, usize, &[f32]),
-) -> Result<(), ModelError> {
+) -> Result<(), AnatomyError> {
     let mut residual = Vec::new();
     walk(model, ids, 0, &mut |_, embedding| residual = embedding.to_vec())?;
     show(false, 0, &residual);
@@ -222,6 +232,8 @@ fn attention_alone(
         if let Some(norm) = attention.residual_norm() {
             norm.forward_in_place(&mut residual);
         }
+        let step = Step { block: 2 * layer + 1, candidates: 0..ids.len(), residual: &residual };
+        check_step(&step, ids, 0, &|_| String::new())?;
         show(true, 2 * layer + 1, &residual);
         show(false, 2 * layer + 2, &residual);
     }
@@ -302,7 +314,7 @@ fn mean_square(model: &Model, residual: &[f32], trigger: &Trigger, alphas: &Alph
 
 fn typical_largest(model: &Model, residual: &[f32]) -> f64 {
     let rows = residual.chunks_exact(model.architecture().d_model);
-    let largest: Vec<f32> = rows.map(|row| row.iter().fold(0.0, |largest, value| value.abs().max(largest))).collect();
+    let largest: Vec<f32> = rows.map(|row| largest_magnitude(row)).collect();
     median(&largest)
 }
 

@@ -9,7 +9,7 @@ use sinkscope_model::architecture::FeedForwardKind;
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_model::{Model, ModelError};
 
-use super::{Sample, chosen};
+use super::{Kinds, Sample, chosen};
 use crate::census::quadratic::{QuadraticForm, coefficient};
 use crate::census::spectrum::leading;
 use crate::results::Stage;
@@ -33,9 +33,9 @@ pub struct Amplifier {
     pub eigenvalue: Option<f64>,
     /// The stage's tokens; `None` if none is in the sample.
     pub spike: Option<AmplifierTokens>,
-    /// All others.
+    /// Tokens of no stage.
     pub other: Option<AmplifierTokens>,
-    /// Single tokens (Fig. 2): first the stage's, then others, each in the order of the text. All of them, but at most
+    /// Single tokens (Fig. 2): first the stage's, then those of no stage, each in the order of the text. All of them, but at most
     /// [`MOST_SPIKE_POINTS`] and [`MOST_OTHER_POINTS`], taken evenly.
     pub points: Vec<AmplifierPoint>,
 }
@@ -65,14 +65,14 @@ pub struct AmplifierTokens {
     /// Mean ratio of their lengths.
     pub norm_ratio: f64,
     /// Of the form without the nonlinearity against the real output, over tokens and the stage's spike channels: length
-    /// of the difference over length of the output.
+    /// of the difference over length of the output; `None` if there is no output.
     pub bilinear_error: Option<f64>,
     /// Mean real output in the stage's channel, before any output norm and without W_down's bias.
     pub output: f64,
     /// Mean of `l* (s* . x)^2`.
     pub rank_one: Option<f64>,
     /// Of that against the real output in the stage's channel, over tokens: length of the difference over length of the
-    /// output.
+    /// output; `None` if there is no output.
     pub rank_one_error: Option<f64>,
     /// Mean of `|cos(x, s*)|`.
     pub trigger_cosine: Option<f64>,
@@ -101,7 +101,7 @@ struct Watched {
     down: Vec<f32>,
     channels: usize,
     trigger: Option<Trigger>,
-    spikes: Vec<bool>,
+    kinds: Kinds,
     /// By token of the sample.
     seen: Vec<Token>,
 }
@@ -133,19 +133,19 @@ pub struct Token {
 pub type Chunk = Vec<Vec<Token>>;
 
 impl AmplifierTap {
-    /// Watches the feed-forward step blocks of `stages`. `spikes`, by stage: whether each token of the sample is one of
+    /// Watches the feed-forward step blocks of `stages`. `kinds`, by stage: what each token of the sample is beside
     /// its.
     ///
     /// # Errors
     /// If a weight is not finite.
-    pub fn new(model: &Model, stages: &[Stage], spikes: &[Vec<bool>], sample: &Sample) -> Result<Self, ModelError> {
+    pub fn new(model: &Model, stages: &[Stage], kinds: &[Kinds], sample: &Sample) -> Result<Self, ModelError> {
         let mut blocks = Vec::new();
         // One matrix amplifies nothing.
         let stages = if model.architecture().feed_forward.kind == FeedForwardKind::TwoLayer { stages } else { &[] };
-        for (index, (stage, spikes)) in stages.iter().zip(spikes).enumerate() {
+        for (index, (stage, kinds)) in stages.iter().zip(kinds).enumerate() {
             let steps = stage.step_up.iter().chain(&stage.step_down).filter(|block| block.is_multiple_of(2));
             for &block in steps {
-                blocks.push(Watched::new(model, index + 1, stage, block, spikes.clone())?);
+                blocks.push(Watched::new(model, index + 1, stage, block, kinds.clone())?);
             }
         }
         Ok(Self { seq_len: sample.batch.seq_len, sequences: sample.sequences.clone(), blocks })
@@ -159,13 +159,7 @@ impl AmplifierTap {
 }
 
 impl Watched {
-    fn new(
-        model: &Model,
-        stage_number: usize,
-        stage: &Stage,
-        block: usize,
-        spikes: Vec<bool>,
-    ) -> Result<Self, ModelError> {
+    fn new(model: &Model, stage_number: usize, stage: &Stage, block: usize, kinds: Kinds) -> Result<Self, ModelError> {
         let feed_forward = model.feed_forward_block::<f32>(block / 2 - 1)?;
         let d_model = model.architecture().d_model;
         let activation = feed_forward.activation;
@@ -196,8 +190,8 @@ impl Watched {
             down,
             channels: channels.len(),
             trigger,
-            seen: vec![Token::default(); spikes.len()],
-            spikes,
+            seen: vec![Token::default(); kinds.spike.len()],
+            kinds,
         })
     }
 
@@ -266,18 +260,18 @@ impl Watched {
     /// `place`: sequence of the batch and position of a token of the sample.
     fn finish(self, place: &dyn Fn(usize) -> (usize, usize)) -> Amplifier {
         let of = |spike: bool| {
-            let tokens: Vec<&Token> =
-                self.seen.iter().zip(&self.spikes).filter(|(_, is)| **is == spike).map(|(token, _)| token).collect();
+            let of_kind = self.seen.iter().zip(self.kinds.of(spike)).filter(|(_, is)| **is);
+            let tokens: Vec<&Token> = of_kind.map(|(token, _)| token).collect();
             (!tokens.is_empty()).then(|| self.summary(&tokens))
         };
         let (spike, other) = (of(true), of(false));
         let point = |token: usize| {
             let ((sequence, position), seen) = (place(token), &self.seen[token]);
             let (cosine, norm_ratio) = (seen.cosine, seen.norm_ratio);
-            AmplifierPoint { sequence, position, spike: self.spikes[token], cosine, norm_ratio }
+            AmplifierPoint { sequence, position, spike: self.kinds.spike[token], cosine, norm_ratio }
         };
         let shown = [(true, MOST_SPIKE_POINTS), (false, MOST_OTHER_POINTS)].into_iter();
-        let points = shown.flat_map(|(spike, most)| chosen(&self.spikes, spike, most)).map(point).collect();
+        let points = shown.flat_map(|(spike, most)| chosen(self.kinds.of(spike), most)).map(point).collect();
         let eigenvalue = self.trigger.map(|trigger| trigger.eigenvalue);
         Amplifier { stage: self.stage, block: self.block, channel: self.channel, eigenvalue, spike, other, points }
     }
@@ -296,16 +290,21 @@ impl Watched {
             tokens: tokens.len(),
             cosine: mean(&|token| token.cosine),
             norm_ratio: mean(&|token| token.norm_ratio),
-            bilinear_error: self.coefficient.map(|_| (squares(&bilinear) / squares(&length)).sqrt()),
+            bilinear_error: self.coefficient.and_then(|_| relative(squares(&bilinear), squares(&length))),
             output: mean(&real),
             rank_one: rank_one.as_ref().map(|form| mean(form)),
-            rank_one_error: rank_one.as_ref().map(|form| {
+            rank_one_error: rank_one.as_ref().and_then(|form| {
                 let off = |token: &Token| (form(token) - real(token)).powi(2);
-                (squares(&off) / squares(&|token| real(token).powi(2))).sqrt()
+                relative(squares(&off), squares(&|token| real(token).powi(2)))
             }),
             trigger_cosine: rank_one.is_some().then(|| mean(&|token| token.trigger_cosine)),
         }
     }
+}
+
+/// One length over another, given their squares; of nothing there is no share.
+fn relative(difference: f64, whole: f64) -> Option<f64> {
+    (whole > 0.0).then(|| (difference / whole).sqrt())
 }
 
 impl Tap for AmplifierTap {

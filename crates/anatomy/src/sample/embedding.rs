@@ -2,6 +2,7 @@
 //! large, and the heads of the early layers let them attend to themselves, which puts them through the same linear map
 //! as a token at position 0.
 
+use super::Kinds;
 use crate::wide::dot;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,9 @@ use sinkscope_model::{Model, ModelError};
 pub struct SelfSinking {
     /// Tokens of the strongest stage.
     pub spike: Option<SelfSinkingTokens>,
-    /// Delimiters that are none: line breaks, and the marks that end or divide sentences.
+    /// Delimiters of no stage: line breaks, and the marks that end or divide sentences.
     pub delimiter: Option<SelfSinkingTokens>,
-    /// The rest.
+    /// The rest of the tokens of no stage.
     pub other: Option<SelfSinkingTokens>,
 }
 
@@ -24,7 +25,7 @@ pub struct SelfSinking {
 pub struct SelfSinkingTokens {
     /// How many.
     pub tokens: usize,
-    /// Mean cosine of the embedding to the first norm's gamma; `None` if the first block has no input norm.
+    /// Mean cosine of the embedding to the first norm's gamma, 0 of an embedding of zeros; `None` if the first block has no input norm.
     pub embedding_gamma_cosine: Option<f64>,
     /// Mean length of the first block's normalised input.
     pub post_norm_magnitude: Option<f64>,
@@ -32,14 +33,14 @@ pub struct SelfSinkingTokens {
     pub to_self: Vec<f64>,
 }
 
-/// `spikes`: whether each token spikes; `delimiter`: whether a token id is one; `to_self`: by layer and token.
+/// `kinds`: what each token is beside those of the strongest stage; `delimiter`: whether a token id is one; `to_self`: by layer and token.
 ///
 /// # Errors
 /// If a weight is not finite.
 pub fn self_sinking(
     model: &Model,
     batch: &TokenBatch,
-    spikes: &[bool],
+    kinds: &Kinds,
     delimiter: &dyn Fn(u32) -> bool,
     to_self: &[Vec<f64>],
 ) -> Result<SelfSinking, ModelError> {
@@ -50,17 +51,19 @@ pub fn self_sinking(
     let mut all: [Vec<(usize, f64, f64)>; 3] = Default::default();
     for (token, &id) in batch.tokens.iter().enumerate() {
         let position = token % batch.seq_len;
-        if position == 0 {
+        if position == 0 || !(kinds.spike[token] || kinds.other[token]) {
             continue;
         }
-        let kind = if spikes[token] { 0 } else { 2 - usize::from(delimiter(id)) };
+        let kind = if kinds.spike[token] { 0 } else { 2 - usize::from(delimiter(id)) };
         let (mut cosine, mut magnitude) = (f64::NAN, f64::NAN);
         if let Some(norm) = &norm {
             let mut row = model.embedding::<f32>(id)?;
             for value in &mut row {
                 *value *= scale;
             }
-            cosine = dot(&row, &norm.gamma) / (dot(&row, &row) * dot(&norm.gamma, &norm.gamma)).sqrt();
+            let lengths = (dot(&row, &row) * dot(&norm.gamma, &norm.gamma)).sqrt();
+            // An embedding of nothing but zeros, as of padding, points nowhere.
+            cosine = if lengths > 0.0 { dot(&row, &norm.gamma) / lengths } else { 0.0 };
             if let Some(positions) = &positions {
                 row.iter_mut().zip(&positions[position * d..]).for_each(|(value, learned)| *value += learned);
             }

@@ -11,6 +11,7 @@ use sinkscope_kernels::activation::soft_cap;
 use sinkscope_model::architecture::{Architecture, Weighting};
 use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
 
+use super::Kinds;
 use super::dimension::{Dimension, dimension};
 use crate::wide::{dot, dot_wide, norm};
 
@@ -30,8 +31,8 @@ impl Geometry {
     }
 }
 
-/// One head. The sink key of a sequence is the key of its first half that receives most attention; means over queries
-/// leave out the sink token and what comes before it. Cosines and lengths are of queries and keys as they meet, rotated.
+/// One head. The sink key of a sequence is the key of one and the same token in all heads, that which sinks in most of
+/// them; means over queries leave out the sink token and what comes before it. Cosines and lengths are of queries and keys as they meet, rotated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeadGeometry {
     /// Layer.
@@ -44,7 +45,7 @@ pub struct HeadGeometry {
     pub sink_is_spike: f64,
     /// 95 % rank of the keys of spike tokens, not centred; `None` if there are none.
     pub key_rank95_spike: Option<usize>,
-    /// 95 % rank of all other keys, not centred.
+    /// 95 % rank of the keys of tokens of no stage, not centred.
     pub key_rank95_other: Option<usize>,
     /// The same in detail.
     pub key_dimension_spike: KeyDimensions,
@@ -107,15 +108,24 @@ pub struct GeometryTap {
     architecture: Architecture,
     sequences: usize,
     seq_len: usize,
-    spikes: Vec<bool>,
-    /// By layer and head: whether it is a sink.
-    sinks: Vec<Vec<bool>>,
+    known: Known,
     /// Layers and heads whose vectors are kept.
     kept: Vec<(usize, usize)>,
     layer: Layer,
     heads: Vec<HeadGeometry>,
     to_self: Vec<Vec<f64>>,
     vectors: Vec<HeadVectors>,
+}
+
+/// What is known of a sample before its second look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What each token is beside those of the strongest stage.
+    pub kinds: Kinds,
+    /// By layer and head: whether it is a sink.
+    pub sinks: Vec<Vec<bool>>,
+    /// By sequence: the position of the sink key.
+    pub sink_keys: Vec<usize>,
 }
 
 /// The layer under way.
@@ -170,21 +180,18 @@ struct Sums {
 }
 
 impl GeometryTap {
-    /// `spikes`: whether each token of the sample spikes; `sinks`: by layer and head; `kept`: layers and heads whose
-    /// vectors are wanted.
+    /// `kept`: layers and heads whose vectors are wanted.
     pub fn new(
         architecture: &Architecture,
         (sequences, seq_len): (usize, usize),
-        spikes: Vec<bool>,
-        sinks: Vec<Vec<bool>>,
+        known: Known,
         kept: Vec<(usize, usize)>,
     ) -> Self {
         Self {
             architecture: architecture.clone(),
             sequences,
             seq_len,
-            spikes,
-            sinks,
+            known,
             kept,
             layer: Layer::default(),
             heads: Vec::new(),
@@ -202,22 +209,10 @@ impl GeometryTap {
         self.sequences * self.seq_len
     }
 
-    /// Position of the sink token in every sequence.
-    fn sink_positions(&self, head: usize) -> Vec<usize> {
-        let half = (self.seq_len / 2).max(1);
-        let position = |sequence: usize| {
-            let received = &self.layer.received[(sequence * self.architecture.heads + head) * self.seq_len..][..half];
-            // Of equals the first.
-            let largest = received.iter().copied().fold(0.0, f64::max);
-            received.iter().position(|&value| value == largest).unwrap_or(0)
-        };
-        (0..self.sequences).map(position).collect()
-    }
-
     fn head(&self, layer: usize, head: usize, keys: &[(KeyDimensions, KeyDimensions)]) -> HeadGeometry {
         let a = &self.architecture;
         let kv_head = head / a.queries_per_key();
-        let sinks = self.sink_positions(head);
+        let sinks = &self.known.sink_keys;
         let is_sink: Vec<bool> =
             (0..self.tokens()).map(|token| sinks[token / self.seq_len] == token % self.seq_len).collect();
         let sums: Vec<Sums> =
@@ -236,13 +231,13 @@ impl GeometryTap {
             };
             tokens.iter().map(length).sum::<f64>() / tokens.len().max(1) as f64
         };
-        let spiking = (0..self.tokens()).filter(|&token| is_sink[token] && self.spikes[token]).count();
+        let spiking = (0..self.tokens()).filter(|&token| is_sink[token] && self.known.kinds.spike[token]).count();
         let (spike, other) = keys[kv_head];
         let (mass, beside) = (total(|sums| sums.mass), total(|sums| sums.beside));
         HeadGeometry {
             layer,
             head,
-            sink: self.sinks.get(layer).and_then(|heads| heads.get(head)).copied().unwrap_or(false),
+            sink: self.known.sinks.get(layer).and_then(|heads| heads.get(head)).copied().unwrap_or(false),
             sink_is_spike: spiking as f64 / self.sequences as f64,
             key_rank95_spike: spike.uncentred.map(|dimension| dimension.rank95),
             key_rank95_other: other.uncentred.map(|dimension| dimension.rank95),
@@ -334,7 +329,7 @@ impl GeometryTap {
         sums
     }
 
-    /// Of a key-value head: the keys of spike tokens and all others.
+    /// Of a key-value head: the keys of spike tokens, and of tokens of no stage.
     fn key_dimensions(&self, kv_head: usize) -> (KeyDimensions, KeyDimensions) {
         let a = &self.architecture;
         let gather = |vectors: &[f32]| -> Vec<f32> {
@@ -345,7 +340,7 @@ impl GeometryTap {
         };
         let (keys, unrotated) = (gather(&self.layer.keys), gather(&self.layer.unrotated));
         let of = |spike: bool| {
-            let rows: Vec<usize> = (0..self.tokens()).filter(|&token| self.spikes[token] == spike).collect();
+            let rows: Vec<usize> = (0..self.tokens()).filter(|&token| self.known.kinds.of(spike)[token]).collect();
             let dimension = |vectors: &[f32], centred| dimension(vectors, a.head_dim, &rows, centred);
             KeyDimensions {
                 uncentred: dimension(&keys, false),

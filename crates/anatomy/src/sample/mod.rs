@@ -55,10 +55,16 @@ impl Sample {
         Self { batch: TokenBatch { tokens, sequences: count, seq_len }, sequences }
     }
 
-    /// Whether each token of the sample is one of the stage's.
-    pub fn spikes(&self, stage: Option<&Stage>) -> Vec<bool> {
+    /// What each token of the sample is beside the tokens of `stage`, one of all `stages`.
+    pub fn kinds(&self, stage: Option<&Stage>, stages: &[Stage]) -> Kinds {
+        let of_any = self.tokens_of(stages);
+        Kinds { spike: self.tokens_of(stage), other: of_any.into_iter().map(|spikes| !spikes).collect() }
+    }
+
+    /// Whether each token of the sample is one of a stage of these.
+    fn tokens_of<'s>(&self, stages: impl IntoIterator<Item = &'s Stage>) -> Vec<bool> {
         let mut spikes = vec![false; self.batch.tokens.len()];
-        for token in stage.into_iter().flat_map(|stage| &stage.tokens) {
+        for token in stages.into_iter().flat_map(|stage| &stage.tokens) {
             if let Ok(sequence) = self.sequences.binary_search(&token.sequence)
                 && token.position < self.batch.seq_len
             {
@@ -69,25 +75,47 @@ impl Sample {
     }
 }
 
+/// What each token of a sample is to a comparison of a stage's tokens with others. The tokens of another stage are neither.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kinds {
+    /// Whether it is one of the stage's.
+    pub spike: Vec<bool>,
+    /// Whether it is one of no stage.
+    pub other: Vec<bool>,
+}
+
+impl Kinds {
+    /// Of a sample with one stage: whether each token is one of its.
+    pub fn of_one_stage(spike: Vec<bool>) -> Self {
+        Self { other: spike.iter().map(|spikes| !spikes).collect(), spike }
+    }
+
+    /// The tokens of the stage, or those of none.
+    pub fn of(&self, spike: bool) -> &[bool] {
+        if spike { &self.spike } else { &self.other }
+    }
+}
+
 /// Tokens of a kind, ascending: all, or `most` of them taken evenly.
-pub(crate) fn chosen(spikes: &[bool], spike: bool, most: usize) -> Vec<usize> {
-    let all: Vec<usize> = (0..spikes.len()).filter(|&token| spikes[token] == spike).collect();
+pub(crate) fn chosen(of_kind: &[bool], most: usize) -> Vec<usize> {
+    let all: Vec<usize> = (0..of_kind.len()).filter(|&token| of_kind[token]).collect();
     let count = all.len().min(most);
     (0..count).map(|index| all[index * all.len() / count]).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::chosen;
+    use super::{Kinds, chosen};
 
     #[test]
     fn tokens_are_chosen_evenly() {
         let spikes: Vec<bool> = (0..2000).map(|token| token % 500 == 0).collect();
-        assert_eq!(chosen(&spikes, true, 256), [0, 500, 1000, 1500]);
-        assert_eq!(chosen(&spikes, true, 2), [0, 1000]);
-        let other = chosen(&spikes, false, 256);
+        let kinds = Kinds::of_one_stage(spikes.clone());
+        assert_eq!(chosen(&kinds.spike, 256), [0, 500, 1000, 1500]);
+        assert_eq!(chosen(&kinds.spike, 2), [0, 1000]);
+        let other = chosen(&kinds.other, 256);
         assert!(other.len() == 256 && other.windows(2).all(|pair| pair[0] < pair[1]));
         assert!(other.iter().all(|&token| !spikes[token]));
-        assert!(chosen(&[], false, 256).is_empty());
+        assert!(chosen(&[], 256).is_empty());
     }
 }

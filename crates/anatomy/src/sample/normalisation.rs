@@ -10,8 +10,9 @@ use sinkscope_model::blocks::Norm;
 use sinkscope_model::tap::{BlockView, Event, Place, Point, Tap};
 use sinkscope_model::{Model, ModelError};
 
-use super::chosen;
+use super::{Kinds, chosen};
 use crate::definitions::TOP_CHANNELS;
+use crate::magnitude::largest_magnitude;
 
 /// Most tokens of a kind that are compared with one another.
 pub const MOST_TOKENS: usize = 256;
@@ -32,7 +33,7 @@ pub struct NormalisedBlock {
     pub bound: f64,
     /// The tokens of the strongest stage; `None` if there is none in the sample.
     pub spike: Option<NormalisedTokens>,
-    /// All others.
+    /// Tokens of no stage.
     pub other: Option<NormalisedTokens>,
 }
 
@@ -74,11 +75,11 @@ pub struct NormalisationTap {
 }
 
 impl NormalisationTap {
-    /// `spikes`: whether each token of the sample spikes.
+    /// `kinds`: what each token of the sample is beside those of the strongest stage.
     ///
     /// # Errors
     /// If a gamma is not finite.
-    pub fn new(model: &Model, spikes: &[bool]) -> Result<Self, ModelError> {
+    pub fn new(model: &Model, kinds: &Kinds) -> Result<Self, ModelError> {
         let a = model.architecture();
         let reader = |block: usize| match block {
             last if last == a.blocks() => model.final_norm(),
@@ -94,8 +95,8 @@ impl NormalisationTap {
                 epsilon: a.norm_epsilon as f32,
             },
             readers: (0..=a.blocks()).map(reader).collect::<Result<_, _>>()?,
-            spike: chosen(spikes, true, MOST_TOKENS),
-            other: chosen(spikes, false, MOST_TOKENS),
+            spike: chosen(&kinds.spike, MOST_TOKENS),
+            other: chosen(&kinds.other, MOST_TOKENS),
             blocks: Vec::new(),
         })
     }
@@ -120,7 +121,7 @@ impl NormalisationTap {
             }
             None => self.plain.forward(&mut x, &rows),
         }
-        let largest = x.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let largest = largest_magnitude(&x);
         let plain = sparsity(&x, d);
         let with_gamma = reader.map(|norm| {
             norm.forward(&mut x, &rows);

@@ -35,10 +35,14 @@ pub fn is_massive(largest: f32, median_abs: f64) -> bool {
 
 /// Puts the result together from what the pass, or the second look after it, measured.
 pub fn spikes(tap: &ResidualTap, measured: &[(StageOutline, StageValues)], tokens: Tokens<'_>) -> Spikes {
-    let mut stages: Vec<Stage> =
-        measured.iter().map(|(outline, values)| stage_result(outline, values, tokens)).collect();
-    // Stable: stages of equal peaks stay ordered by channel and first block.
-    stages.sort_by(|a, b| b.peak.abs().total_cmp(&a.peak.abs()));
+    let strongest_first = |are_stages: bool| {
+        let wanted = measured.iter().filter(|(outline, _)| outline.is_stage() == are_stages);
+        let mut runs: Vec<Stage> = wanted.map(|(outline, values)| stage_result(outline, values, tokens)).collect();
+        // Stable: of equal peaks, by channel and first block.
+        runs.sort_by(|a, b| b.peak.abs().total_cmp(&a.peak.abs()));
+        runs
+    };
+    let stages = strongest_first(true);
     let (largest, largest_at) = largest(tap, tokens);
     let massive: BTreeSet<usize> = tap.blocks().skip(1).flat_map(|block| tap.massive_tokens(block)).collect();
     Spikes {
@@ -47,6 +51,7 @@ pub fn spikes(tap: &ResidualTap, measured: &[(StageOutline, StageValues)], token
         largest_at,
         massive: massive.len(),
         channels: stages.first().map_or_else(Vec::new, |stage| stage.channels.iter().map(|of| of.channel).collect()),
+        last_block: strongest_first(false),
         stages,
     }
 }

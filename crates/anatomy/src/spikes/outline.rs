@@ -21,7 +21,14 @@ pub struct StageOutline {
     pub tokens: Vec<usize>,
 }
 
-/// All stages, by channel and then by first block.
+impl StageOutline {
+    /// Whether its run is long enough for a stage. The run of a spike born in the last block is not.
+    pub fn is_stage(&self) -> bool {
+        self.last_block - self.first_block + 1 >= MIN_STAGE_BLOCKS
+    }
+}
+
+/// All stages and the runs of the last block alone, by channel and then by first block.
 ///
 /// `maxima` and `typical` (`M_b`) have one entry per block, from 0, the embedding, which belongs to no run.
 pub fn outlines(maxima: &[RowMaxima], typical: &[f64], spike_ratio: f64) -> Vec<StageOutline> {
@@ -39,14 +46,18 @@ pub fn outlines(maxima: &[RowMaxima], typical: &[f64], spike_ratio: f64) -> Vec<
                 }
             }
         }
+        let last_block = maxima.len() - 1;
         let mut kept = stages.split_off(first_of_channel);
-        kept.retain(|stage| stage.last_block - stage.first_block + 1 >= MIN_STAGE_BLOCKS);
-        let mut window_end = maxima.len() - 1;
-        for stage in kept.iter_mut().rev() {
-            stage.tokens.sort_unstable();
-            stage.tokens.dedup();
-            stage.window_end = window_end;
-            window_end = stage.first_block - 1;
+        kept.retain(|run| run.is_stage() || run.first_block == last_block);
+        let mut window_end = last_block;
+        for run in kept.iter_mut().rev() {
+            run.tokens.sort_unstable();
+            run.tokens.dedup();
+            run.window_end = window_end;
+            // Only a stage ends the window of the one before it.
+            if run.is_stage() {
+                window_end = run.first_block - 1;
+            }
         }
         stages.extend(kept);
     }
@@ -99,6 +110,14 @@ mod tests {
         let spikes = [(1, 0, 9.0, 7), (2, 0, 9.0, 7), (4, 1, 9.0, 7), (6, 2, 9.0, 7), (7, 3, 9.0, 7)];
         let found = outlines(&maxima(8, &spikes), &[1.0; 9], 5.0);
         assert_eq!(found, [stage(7, 1, 2, 5, &[0]), stage(7, 6, 7, 8, &[2, 3])]);
+    }
+
+    #[test]
+    fn a_run_of_the_last_block_alone_is_kept_as_no_stage_and_ends_no_window() {
+        let spikes = [(2, 0, 9.0, 7), (3, 0, 9.0, 7), (6, 1, 9.0, 7), (6, 2, 9.0, 3), (5, 3, 9.0, 2)];
+        let found = outlines(&maxima(6, &spikes), &[1.0; 7], 5.0);
+        assert_eq!(found, [stage(3, 6, 6, 6, &[2]), stage(7, 2, 3, 6, &[0]), stage(7, 6, 6, 6, &[1])]);
+        assert_eq!(found.iter().map(StageOutline::is_stage).collect::<Vec<_>>(), [false, true, false]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sinkscope_model::Linear;
 use sinkscope_model::blocks::FeedForwardBlock;
 use sinkscope_model::pass::Pass;
 
-use crate::recorded::{Recorded, SEQ_LEN, batch, model, spikes, stage};
+use crate::recorded::{Recorded, SEQ_LEN, batch, kinds, model, stage};
 use crate::{close, close_within, dot, mean, norm};
 
 /// The channels in the order in which the tap keeps them.
@@ -127,20 +127,20 @@ fn check(what: &str, ours: &AmplifierTokens, tokens: &[Naive], eigenvalue: f64) 
     close(what, ours.rank_one_error.expect("a form"), error.sqrt());
 }
 
-fn run(recorded: &Recorded, stages: &[Stage], spikes: &[Vec<bool>]) -> Vec<Amplifier> {
+fn run(recorded: &Recorded, stages: &[Stage], kinds: &[Kinds]) -> Vec<Amplifier> {
     // A batch this small is its own sample.
     let sample = Sample::new(&recorded.model, &recorded.batch);
     assert_eq!(sample.batch, recorded.batch);
-    let mut tap = AmplifierTap::new(&recorded.model, stages, spikes, &sample).expect("finite");
+    let mut tap = AmplifierTap::new(&recorded.model, stages, kinds, &sample).expect("finite");
     recorded.run(&mut tap);
     tap.finish()
 }
 
 /// All tokens are points: spikes first, in order, with the means that are told.
-fn check_points(what: &str, found: &Amplifier, spikes: &[bool]) {
-    let of = |kind: bool| (0..spikes.len()).filter(move |&token| spikes[token] == kind);
+fn check_points(what: &str, found: &Amplifier, kinds: &Kinds) {
+    let of = |kind: bool| (0..kinds.spike.len()).filter(move |&token| kinds.of(kind)[token]);
     let places: Vec<(usize, usize, bool)> =
-        of(true).chain(of(false)).map(|token| (token / SEQ_LEN, token % SEQ_LEN, spikes[token])).collect();
+        of(true).chain(of(false)).map(|token| (token / SEQ_LEN, token % SEQ_LEN, kinds.spike[token])).collect();
     assert!(found.points.iter().map(|point| (point.sequence, point.position, point.spike)).eq(places), "{what}");
     for (kind, tokens) in [(true, &found.spike), (false, &found.other)] {
         let tokens = tokens.as_ref().expect("tokens");
@@ -155,8 +155,8 @@ fn check_points(what: &str, found: &Amplifier, spikes: &[bool]) {
 fn is_what_the_formed_matrices_say() {
     for family in ["llama", "qwen3", "gemma2", "gemma3", "olmo2", "phi3", "gpt2", "gpt-neox", "gpt-neox-sequential"] {
         let recorded = Recorded::new(family);
-        let spikes = spikes();
-        let found = run(&recorded, &[stage()], std::slice::from_ref(&spikes));
+        let kinds = kinds();
+        let found = run(&recorded, &[stage()], std::slice::from_ref(&kinds));
         // Attention steps are no amplifiers.
         assert_eq!(found.iter().map(|found| (found.stage, found.block)).collect::<Vec<_>>(), [(1, 2), (1, 4)]);
         for found in found {
@@ -165,9 +165,9 @@ fn is_what_the_formed_matrices_say() {
             let (eigenvalue, _) = leading(&form(&weights, factor, 3));
             let what = format!("{family}, block {}", found.block);
             close(&what, found.eigenvalue.expect("a form"), eigenvalue);
-            check_points(&what, &found, &spikes);
+            check_points(&what, &found, &kinds);
             for (kind, ours) in [(true, found.spike), (false, found.other)] {
-                let tokens = (0..spikes.len()).filter(|&token| spikes[token] == kind);
+                let tokens = (0..recorded.tokens()).filter(|&token| kinds.of(kind)[token]);
                 let tokens: Vec<Naive> = tokens.map(|token| naive(&recorded, found.block, token)).collect();
                 check(&format!("{what}, {kind}"), &ours.expect("tokens"), &tokens, eigenvalue);
             }
@@ -179,7 +179,7 @@ fn is_what_the_formed_matrices_say() {
 fn without_spike_tokens_or_steps() {
     let recorded = Recorded::new("llama");
     assert!(run(&recorded, &[], &[]).is_empty());
-    let found = run(&recorded, &[stage()], &[vec![false; recorded.tokens()]]);
+    let found = run(&recorded, &[stage()], &[Kinds::of_one_stage(vec![false; recorded.tokens()])]);
     assert!(found.len() == 2 && found.iter().all(|block| block.spike.is_none() && block.other.is_some()));
 }
 
@@ -189,8 +189,8 @@ fn points_are_some_tokens_of_the_batch() {
     let model = model("llama");
     let sample = Sample::new(&model, &batch(400, 20));
     let (sequences, seq_len) = (sample.sequences.len(), sample.batch.seq_len);
-    let spikes: Vec<bool> = (0..sequences * seq_len).map(|token| token % 5 == 0).collect();
-    let mut tap = AmplifierTap::new(&model, &[stage()], std::slice::from_ref(&spikes), &sample).expect("finite");
+    let kinds = Kinds::of_one_stage((0..sequences * seq_len).map(|token| token % 5 == 0).collect());
+    let mut tap = AmplifierTap::new(&model, &[stage()], std::slice::from_ref(&kinds), &sample).expect("finite");
     Pass::new(&model, u64::MAX).run(&sample.batch, &mut [&mut tap]).expect("a pass");
     for found in tap.finish() {
         let (spiking, other) = found.points.split_at(MOST_SPIKE_POINTS);

@@ -1,11 +1,12 @@
 //! The geometry of heads, attention in full.
 
 use faer::{Mat, Side};
+use sinkscope_anatomy::sample::Kinds;
 use sinkscope_anatomy::sample::dimension::Dimension;
-use sinkscope_anatomy::sample::geometry::{GeometryTap, HeadGeometry};
+use sinkscope_anatomy::sample::geometry::{GeometryTap, HeadGeometry, Known};
 use sinkscope_model::tap::Point;
 
-use crate::recorded::{Recorded, SEQ_LEN, SEQUENCES, spikes};
+use crate::recorded::{Recorded, SEQ_LEN, SEQUENCES, kinds};
 use crate::{close, close_within, dot, mean, norm};
 
 /// One head of one sequence: logits before the soft cap and attention, T x T.
@@ -42,15 +43,8 @@ impl Full {
         Self { weights, values: rows(Point::Value, kv_head), logits, queries, keys, window }
     }
 
-    /// The key of the first half that receives most.
-    fn sink(&self) -> usize {
-        let received = |k: usize| self.weights.iter().map(|row| row[k]).sum::<f64>();
-        (0..self.weights.len() / 2).max_by(|&a, &b| received(a).total_cmp(&received(b))).expect("some")
-    }
-
     /// Of every query after the sink that sees it and another key: gap, cosine to the sink key, mean cosine to the others.
-    fn queries_after_sink(&self) -> Vec<[f64; 3]> {
-        let sink = self.sink();
+    fn queries_after(&self, sink: usize) -> Vec<[f64; 3]> {
         let cosine =
             |t: usize, k: usize| dot(&self.queries[t], &self.keys[k]) / (norm(&self.queries[t]) * norm(&self.keys[k]));
         (sink + 1..self.weights.len())
@@ -63,6 +57,11 @@ impl Full {
             })
             .collect()
     }
+}
+
+/// Another position in every sequence.
+fn sink_keys() -> Vec<usize> {
+    (0..SEQUENCES).collect()
 }
 
 /// Through the d x d matrix.
@@ -84,11 +83,11 @@ fn check_dimension(what: &str, ours: Option<Dimension>, expected: Dimension) {
     close(what, ours.participation_ratio, expected.participation_ratio);
 }
 
-fn check_keys(what: &str, recorded: &Recorded, head: &HeadGeometry, spikes: &[bool]) {
+fn check_keys(what: &str, recorded: &Recorded, head: &HeadGeometry, kinds: &Kinds) {
     let kv_head = head.head / recorded.model.architecture().queries_per_key();
     for (spike, ours) in [(true, head.key_dimension_spike), (false, head.key_dimension_other)] {
         let vectors = |point| -> Vec<Vec<f64>> {
-            let tokens = (0..spikes.len()).filter(|&token| spikes[token] == spike);
+            let tokens = (0..recorded.tokens()).filter(|&token| kinds.of(spike)[token]);
             tokens.map(|token| recorded.head_row(point, head.layer, kv_head, token)).collect()
         };
         let (keys, unrotated) = (vectors(Point::Key), vectors(Point::UnrotatedKey));
@@ -104,11 +103,11 @@ fn check_keys(what: &str, recorded: &Recorded, head: &HeadGeometry, spikes: &[bo
 fn check(family: &str, recorded: &Recorded, head: &HeadGeometry, spikes: &[bool]) {
     let what = &format!("{family}, head {}.{}", head.layer, head.head);
     let full: Vec<Full> = (0..SEQUENCES).map(|sequence| Full::new(recorded, head.layer, head.head, sequence)).collect();
-    let sinks: Vec<usize> = full.iter().map(Full::sink).collect();
+    let sinks = sink_keys();
     let spiking = sinks.iter().enumerate().filter(|(sequence, sink)| spikes[sequence * SEQ_LEN + *sink]).count();
     close(what, head.sink_is_spike, spiking as f64 / SEQUENCES as f64);
 
-    let queries: Vec<[f64; 3]> = full.iter().flat_map(Full::queries_after_sink).collect();
+    let queries: Vec<[f64; 3]> = full.iter().zip(&sinks).flat_map(|(full, &sink)| full.queries_after(sink)).collect();
     let column = |at: usize| queries.iter().map(|query| query[at]).collect::<Vec<_>>();
     let gaps = column(0);
     let scale = gaps.iter().map(|gap| gap.abs()).fold(0.0, f64::max);
@@ -153,19 +152,20 @@ fn is_that_of_full_attention() {
     {
         let recorded = Recorded::new(family);
         let a = recorded.model.architecture();
-        let spikes = spikes();
+        let kinds = kinds();
         let sink = |layer: usize, head: usize| (layer + head).is_multiple_of(2);
         let sinks: Vec<Vec<bool>> =
             (0..a.layers.len()).map(|layer| (0..a.heads).map(|head| sink(layer, head)).collect()).collect();
-        let mut tap = GeometryTap::new(a, (SEQUENCES, SEQ_LEN), spikes.clone(), sinks, vec![(1, 2)]);
+        let known = Known { kinds: kinds.clone(), sinks, sink_keys: sink_keys() };
+        let mut tap = GeometryTap::new(a, (SEQUENCES, SEQ_LEN), known, vec![(1, 2)]);
         recorded.run(&mut tap);
         let (geometry, to_self, kept) = tap.finish();
         assert_eq!(geometry.heads.len(), a.layers.len() * a.heads);
         for (index, head) in geometry.heads.iter().enumerate() {
             assert_eq!((head.layer, head.head), (index / a.heads, index % a.heads));
             assert_eq!(head.sink, sink(head.layer, head.head));
-            check(family, &recorded, head, &spikes);
-            check_keys(family, &recorded, head, &spikes);
+            check(family, &recorded, head, &kinds.spike);
+            check_keys(family, &recorded, head, &kinds);
         }
         for (layer, to_self) in to_self.iter().enumerate() {
             for (token, &ours) in to_self.iter().enumerate() {
@@ -176,7 +176,7 @@ fn is_that_of_full_attention() {
         }
         let [vectors] = &kept[..] else { panic!("one head was to be kept") };
         assert_eq!((vectors.layer, vectors.head, vectors.head_dim), (1, 2, a.head_dim));
-        for token in 0..spikes.len() {
+        for token in 0..recorded.tokens() {
             let wide = |rows: &[f32]| -> Vec<f64> {
                 rows[token * a.head_dim..][..a.head_dim].iter().map(|&value| f64::from(value)).collect()
             };

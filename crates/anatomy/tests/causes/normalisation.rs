@@ -5,7 +5,7 @@ use sinkscope_model::architecture::ResidualLayout;
 use sinkscope_model::blocks::Norm;
 use sinkscope_model::tap::Point;
 
-use crate::recorded::{Recorded, spikes};
+use crate::recorded::{Recorded, kinds};
 use crate::{close, close_within, dot, mean, norm};
 
 fn naive(rows: &[Vec<f64>]) -> Sparsity {
@@ -52,8 +52,8 @@ fn reader(recorded: &Recorded, block: usize) -> Option<Norm<f64>> {
 fn is_its_definition_block_by_block() {
     for family in ["llama", "gemma2", "olmo2", "gpt2", "gpt-neox"] {
         let recorded = Recorded::new(family);
-        let spikes = spikes();
-        let mut tap = NormalisationTap::new(&recorded.model, &spikes).expect("finite");
+        let kinds = kinds();
+        let mut tap = NormalisationTap::new(&recorded.model, &kinds).expect("finite");
         recorded.run(&mut tap);
         let found = tap.finish();
         let a = recorded.model.architecture();
@@ -64,7 +64,7 @@ fn is_its_definition_block_by_block() {
             for (spike, ours) in [(true, &found.spike), (false, &found.other)] {
                 let what = &format!("{family}, block {block}, {spike}");
                 let ours = ours.as_ref().expect("tokens of both kinds");
-                let tokens: Vec<usize> = (0..spikes.len()).filter(|&token| spikes[token] == spike).collect();
+                let tokens: Vec<usize> = (0..recorded.tokens()).filter(|&token| kinds.of(spike)[token]).collect();
                 assert_eq!(ours.tokens, tokens.len());
                 let rows = |weights: Option<&Norm<f64>>| -> Vec<Vec<f64>> {
                     let residual = |&token: &usize| recorded.row(Point::Residual, block, token);

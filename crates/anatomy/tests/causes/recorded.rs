@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sinkscope_anatomy::results::{SpikeChannel, SpikeToken, Stage};
+use sinkscope_anatomy::sample::Kinds;
 use sinkscope_model::Model;
 use sinkscope_model::architecture::{NormKind, ResidualLayout};
 use sinkscope_model::blocks::Norm;
@@ -60,13 +61,17 @@ pub fn stage() -> Stage {
     }
 }
 
-/// Whether each token of the batch is one of the stage's.
-pub fn spikes() -> Vec<bool> {
+/// What each token of the batch is beside those of the stage; some are another stage's.
+pub fn kinds() -> Kinds {
     let stage = stage();
-    let token = |token: usize| {
+    let spikes = |token: usize| {
         stage.tokens.iter().any(|spike| (spike.sequence, spike.position) == (token / SEQ_LEN, token % SEQ_LEN))
     };
-    (0..SEQUENCES * SEQ_LEN).map(token).collect()
+    let tokens = 0..SEQUENCES * SEQ_LEN;
+    Kinds {
+        spike: tokens.clone().map(spikes).collect(),
+        other: tokens.map(|token| !spikes(token) && token % 5 != 4).collect(),
+    }
 }
 
 impl Recorded {

@@ -57,9 +57,16 @@ fn spike_tokens_are_found_again() {
     // One that is not in the sample.
     let missing = (0..400).find(|sequence| !sample.sequences.contains(sequence)).expect("some");
     stage.tokens[3].sequence = missing;
-    let spikes = sample.spikes(Some(&stage));
-    let found: Vec<usize> = (0..spikes.len()).filter(|&token| spikes[token]).collect();
+    let marked = |of: &[bool], mark| -> Vec<usize> { (0..of.len()).filter(|&token| of[token] == mark).collect() };
     let seq_len = sample.batch.seq_len;
-    assert_eq!(found, [seq_len, 2 * seq_len, 2 * seq_len + 5]);
-    assert!(sample.spikes(None).iter().all(|spike| !spike));
+    let of_stage = [seq_len, 2 * seq_len, 2 * seq_len + 5];
+    // The tokens of a weaker stage are not among the others.
+    let mut weaker = stage.clone();
+    weaker.tokens[0].position = 7;
+    let stages = [stage, weaker];
+    let kinds = sample.kinds(Some(&stages[0]), &stages);
+    assert_eq!(marked(&kinds.spike, true), of_stage);
+    assert_eq!(marked(&kinds.other, false), [seq_len, seq_len + 7, 2 * seq_len, 2 * seq_len + 5]);
+    let none = sample.kinds(None, &[]);
+    assert!(none.spike.iter().all(|spike| !spike) && none.other.iter().all(|other| *other));
 }

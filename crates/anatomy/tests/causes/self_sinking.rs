@@ -2,7 +2,7 @@
 
 use sinkscope_anatomy::sample::embedding::self_sinking;
 
-use crate::recorded::{Recorded, SEQ_LEN, spikes};
+use crate::recorded::{Recorded, SEQ_LEN, kinds};
 use crate::{close, close_within, dot, mean, norm};
 
 #[test]
@@ -10,21 +10,22 @@ fn is_its_definition_by_kind_of_token() {
     for family in ["llama", "gemma2", "gpt2", "olmo2"] {
         let recorded = Recorded::new(family);
         let a = recorded.model.architecture();
-        let spikes = spikes();
+        let kinds = kinds();
         let delimiter = |id: u32| id < 8;
         let to_self: Vec<Vec<f64>> =
-            (1..3).map(|layer| (0..spikes.len()).map(|token| (token * layer) as f64 / 100.0).collect()).collect();
-        let found = self_sinking(&recorded.model, &recorded.batch, &spikes, &delimiter, &to_self).expect("finite");
+            (1..3).map(|layer| (0..recorded.tokens()).map(|token| (token * layer) as f64 / 100.0).collect()).collect();
+        let found = self_sinking(&recorded.model, &recorded.batch, &kinds, &delimiter, &to_self).expect("finite");
         let gamma = recorded.model.attention_block::<f64>(0).expect("finite").input_norm;
         let kind = |token: usize| match recorded.batch.tokens[token] {
             _ if token.is_multiple_of(SEQ_LEN) => None,
-            _ if spikes[token] => Some(0),
+            _ if kinds.spike[token] => Some(0),
+            _ if !kinds.other[token] => None,
             id if delimiter(id) => Some(1),
             _ => Some(2),
         };
         for (index, ours) in [found.spike, found.delimiter, found.other].into_iter().enumerate() {
             let ours = ours.expect("tokens of every kind");
-            let tokens: Vec<usize> = (0..spikes.len()).filter(|&token| kind(token) == Some(index)).collect();
+            let tokens: Vec<usize> = (0..recorded.tokens()).filter(|&token| kind(token) == Some(index)).collect();
             assert_eq!(ours.tokens, tokens.len());
             for (layer, &ours) in ours.to_self.iter().enumerate() {
                 close(family, ours, mean(&tokens.iter().map(|&token| to_self[layer][token]).collect::<Vec<_>>()));

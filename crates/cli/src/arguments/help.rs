@@ -30,8 +30,10 @@ Operations:
   zero-rescale-spikes   they become zero, and the row as long as it was
   skip-block=B          the block adds nothing to the tokens that spike
   self-only@position=P  the token attends to nothing but itself, in every attention block
-  forbid-sink           no other token attends to the tokens that spike
-  sink-value=zero|mean  the values of the tokens that spike, in every attention block
+  forbid-sink           no other token attends to the tokens that sink
+  forbid-spike          no other token attends to the tokens that spike
+  sink-value=zero|mean  the values of the tokens that sink, in every attention block
+  spike-value=zero|mean the values of the tokens that spike, in every attention block
   drop-first            the first token is left out
   repeat-first          the first token comes twice
   bos=on|off            sequences begin with the beginning-of-sequence token, or do not
@@ -42,9 +44,13 @@ Operations:
                         w4-gN, w3-gN, w4a8-tensor, w4a8-token, a8-tensor, a8-token or fp8-e4m3
                         (+keep-spikes: but not at tokens that spike)
   cache=int8|int4|int2  keys and values, per token and head
-                        (+keep-sinks: but not of tokens that spike)
+                        (+keep-sinks: but not of tokens that sink; +keep-spikes: that spike)
 
-  Those about spikes, blocks, values and attention to tokens can be done elsewhere: @block=B, @position=P (or all), @channels=C,C,...
+  Operations on spikes, blocks, values and attention to tokens take a place: @block=B,
+  @position=P (or all), @channels=C,C,...
+  A token sinks if it does so in 5 % of the heads or more: the `sink_tokens` of operate.json.
+  An operation that makes activations infinite or undefined has no figures; its row says from
+  which block, channel and position on.
 
 Examples:
   sinkscope operate model.gguf zero-spikes mean-spikes

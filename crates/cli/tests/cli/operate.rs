@@ -132,3 +132,78 @@ fn quantised_layers_and_advice() {
         assert!(message.contains(part), "{message}");
     }
 }
+
+/// Multiplies tensors by a factor, up to the largest number.
+fn enlarge(tiny: &Tiny, part: &str, factor: f32) {
+    tiny.replace_weights(|name, data| {
+        if name.contains(part) {
+            for bytes in data.chunks_exact_mut(2) {
+                // bf16: the upper half of an f32.
+                let value = f32::from_bits(u32::from(u16::from_le_bytes([bytes[0], bytes[1]])) << 16);
+                let larger = (value * factor).clamp(-3e38, 3e38).to_bits();
+                bytes.copy_from_slice(&larger.to_le_bytes()[2..]);
+            }
+        }
+        true
+    });
+}
+
+#[test]
+fn a_variant_that_breaks_says_where_and_the_others_keep_their_figures() {
+    let tiny = Tiny::new("llama");
+    enlarge(&tiny, "embed_tokens", 1000.0);
+    let broken = "scale-spikes=3e38@block=2@position=3@channels=5";
+    let operations = ["zero-spikes@block=2@position=0@channels=3", broken, "drop-first"];
+    let (stdout, file) = operate(&tiny, &operations, &[]);
+    assert!(stdout.contains("not finite from block 2, channel 5, position 3"), "{stdout}");
+    let variants = file["results"]["variants"].as_array().expect("variants");
+    let found = &variants[1]["not_finite"];
+    let place = ["block", "channel", "sequence", "position"].map(|key| found[key].as_u64().expect(key));
+    assert_eq!((place, found["value"].as_str()), ([2, 5, 0, 3], Some("infinite")));
+    for key in ["perplexity", "nll", "delta_nll", "delta_ci95", "sink_ratio", "largest", "received"] {
+        assert!(variants[1][key].is_null(), "{key}");
+        assert!(key == "received" || !variants[2][key].is_null(), "{key}");
+    }
+    assert!(variants[0]["not_finite"].is_null() && variants[0]["nll"].is_number());
+    let rows = file["results"]["by_position"]["runs"].as_array().expect("runs");
+    assert_eq!(rows.len(), 3, "the untouched model and two variants");
+    let csv = fs::read_to_string(tiny.path("out/variants.csv")).expect("written");
+    let row = csv.lines().find(|line| line.contains(broken)).expect("a row");
+    assert!(row.ends_with(",2,5,0,3"), "{row}");
+    assert!(
+        tiny.path("out/report.html").exists() || run(&["report", tiny.path("out").to_str().expect("UTF-8")]).0 == 0
+    );
+}
+
+#[test]
+fn a_model_that_breaks_is_an_error_with_block_channel_and_token() {
+    let tiny = Tiny::new("llama");
+    for part in ["layers.1.mlp.up_proj", "layers.1.mlp.down_proj"] {
+        enlarge(&tiny, part, 1e25);
+    }
+    for arguments in [arguments(&tiny, &["drop-first"], &[]), tiny.anatomy(&["--tokens", &tiny.tokens(4, 12)])] {
+        let (status, _, stderr) = run(&arguments);
+        assert_eq!(status, 1, "{stderr}");
+        assert!(
+            stderr.contains("the residual after block 4 is ") && stderr.contains("(sequence 0, position 0)"),
+            "{stderr}"
+        );
+        assert!(stderr.contains(" in channel ") && stderr.contains("at token 0 \"<unk>\""), "{stderr}");
+        assert!(!tiny.path("out/anatomy.json").exists() && !tiny.path("out/operate.json").exists());
+    }
+    // Parts of an examination that look at no residual do not compute around it either.
+    for part in ["sinks", "nll", "tokens"] {
+        let (status, _, stderr) = run(&tiny.anatomy(&["--tokens", &tiny.tokens(4, 12), "--only", part]));
+        assert_eq!(status, 1, "{part}: {stderr}");
+        assert!(stderr.contains("the residual after block 4 is "), "{part}: {stderr}");
+    }
+}
+
+#[test]
+fn logits_that_overflow_are_an_error_with_the_token() {
+    let tiny = Tiny::new("llama");
+    enlarge(&tiny, "lm_head", 1e38);
+    let (status, _, stderr) = run(&tiny.anatomy(&["--tokens", &tiny.tokens(4, 12), "--only", "nll"]));
+    assert_eq!(status, 1, "{stderr}");
+    assert!(stderr.contains("the log-likelihood that the output head gives is undefined (NaN), of token"), "{stderr}");
+}

@@ -12,7 +12,8 @@ use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::{config, count, in_memory};
 use sinkscope_model::{Model, ParameterKind};
 
-use sinkscope_anatomy::sample::geometry::GeometryTap;
+use sinkscope_anatomy::sample::Kinds;
+use sinkscope_anatomy::sample::geometry::{GeometryTap, Known};
 use sinkscope_model::pass::{Continuations, ErasedTap, Pass, Window};
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
@@ -288,6 +289,7 @@ impl Tap for Received {
 #[test]
 fn distances_are_those_of_the_weights_in_every_variant() {
     const SEQ_LEN: usize = 8;
+    const SINK: usize = 1;
     for (name, a) in variants() {
         let mut network: Network<f32> = network(&a);
         let model = in_memory(name, &a, &mut network.parameters).expect("a model");
@@ -295,8 +297,12 @@ fn distances_are_those_of_the_weights_in_every_variant() {
             let tokens = batch(&a).inputs[..seq_len].to_vec();
             Pass::new(&model, u64::MAX).run(&TokenBatch { tokens, sequences: 1, seq_len }, &mut [tap]).expect("a pass");
         };
-        let none = (vec![false; SEQ_LEN], vec![vec![false; a.heads]; a.layers.len()]);
-        let mut geometry = GeometryTap::new(&a, (1, SEQ_LEN), none.0, none.1, Vec::new());
+        let known = Known {
+            kinds: Kinds::of_one_stage(vec![false; SEQ_LEN]),
+            sinks: vec![vec![false; a.heads]; a.layers.len()],
+            sink_keys: vec![SINK],
+        };
+        let mut geometry = GeometryTap::new(&a, (1, SEQ_LEN), known, Vec::new());
         pass(SEQ_LEN, &mut geometry);
         // One query's weights are what keys receive from all up to it, less what they receive from those before it.
         let mut up_to = vec![Received::default()];
@@ -312,12 +318,6 @@ fn distances_are_those_of_the_weights_in_every_variant() {
                     .and_then(|all| all[head.head * queries..][..queries].get(key))
                     .map_or(0.0, |&sum| f64::from(sum))
             };
-            let mut sink = 0;
-            for key in 1..SEQ_LEN / 2 {
-                if received(SEQ_LEN, key) > received(SEQ_LEN, sink) {
-                    sink = key;
-                }
-            }
             let mean = |wanted: &dyn Fn(usize) -> bool| {
                 let (mut sum, mut mass) = (0.0, 0.0);
                 for query in 0..SEQ_LEN {
@@ -331,7 +331,7 @@ fn distances_are_those_of_the_weights_in_every_variant() {
             };
             for (ours, expected) in [
                 (head.distance, mean(&|_| true)),
-                (head.distance_beside_sink.expect("other keys"), mean(&|key| key != sink)),
+                (head.distance_beside_sink.expect("other keys"), mean(&|key| key != SINK)),
             ] {
                 assert!((ours - expected).abs() < 1e-4, "{name}, {} {}: {ours} {expected}", head.layer, head.head);
             }

@@ -30,13 +30,14 @@ pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, R
         variants.iter().map(|variant| variant.delta_ci95.unwrap_or_else(|| [or_gap(variant.delta_nll); 2])).collect(),
     );
     let perplexity = dots(Colour::Spike, &|variant| or_gap(variant.perplexity));
-    let sinks = dots(Colour::Sink, &|variant| 100.0 * variant.sink_ratio);
+    let sinks = dots(Colour::Sink, &|variant| 100.0 * or_gap(variant.sink_ratio));
     let largest = dots(Colour::Spike, &|variant| or_gap(variant.largest));
     let baseline = &comparison.baseline;
     let worst = variants
         .iter()
         .filter(|variant| variant.delta_nll.is_some())
         .max_by(|a, b| or_gap(a.delta_nll).total_cmp(&or_gap(b.delta_nll)));
+    let perplexities = Panel::plot("Perplexity", Axis::log("perplexity"), names(), vec![perplexity]);
     Ok(Figure {
         id: "operations".into(),
         title: "What operations cost".into(),
@@ -50,7 +51,7 @@ pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, R
             |worst| {
                 format!(
                     "Untouched, perplexity is {}; {} costs most, {:+.4} nats a token.",
-                    value(baseline.perplexity),
+                    baseline.perplexity.map_or_else(|| "infinite".to_owned(), value),
                     worst.name,
                     or_gap(worst.delta_nll)
                 )
@@ -58,8 +59,10 @@ pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, R
         ),
         panels: vec![
             Panel::plot("Cost", Axis::linear("nats a token"), names(), vec![cost]).with_rule(Rule::upright(0.0, "")),
-            Panel::plot("Perplexity", Axis::log("perplexity"), names(), vec![perplexity])
-                .with_rule(Rule::upright(baseline.perplexity, "untouched")),
+            match baseline.perplexity {
+                Some(untouched) => perplexities.with_rule(Rule::upright(untouched, "untouched")),
+                None => perplexities,
+            },
             Panel::plot("Sinks", Axis::linear("sink ratio, %").within(0.0, 102.0), names(), vec![sinks])
                 .with_rule(Rule::upright(100.0 * baseline.sink_ratio, "untouched")),
             Panel::plot("Spike", Axis::log("largest activation"), names(), vec![largest])

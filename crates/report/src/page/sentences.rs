@@ -13,7 +13,7 @@ use super::document::Finding;
 use crate::figures::weights::dominance;
 use crate::number::{count, counted, factor, list, percent, value};
 use crate::terminal::study::verdict;
-use crate::terminal::{sink_sentence, spike_sentence};
+use crate::terminal::{fp16_sentence, last_block_sentence, not_finite, sink_sentence, spike_sentence};
 use crate::text::escape_control;
 
 /// Most sentences of a summary.
@@ -40,8 +40,14 @@ pub fn of_anatomy(anatomy: &Anatomy) -> Vec<Finding> {
     let mut all = Vec::new();
     if let Some(spikes) = &anatomy.spikes {
         all.push(finding(0, "life-cycle", spike_sentence(anatomy, spikes)));
+        all.extend(last_block_sentence(spikes).map(|text| finding(3, "life-cycle", text)));
         all.extend(channels(spikes).map(|text| finding(4, "spikes", text)));
         all.extend(who(spikes).map(|text| finding(1, "spikes", text)));
+    }
+    if let Some(room) = &anatomy.fp16 {
+        // That it overflows is not to be missed.
+        let expendable = if room.overflow.is_some() { 0 } else { 4 };
+        all.push(finding(expendable, "life-cycle", fp16_sentence(room)));
     }
     all.extend(amplifier(anatomy).map(|text| finding(1, "identity", text)));
     // A census that was not asked for by name is of the step blocks.
@@ -222,6 +228,12 @@ pub fn of_operations(comparison: &Comparison) -> Vec<Finding> {
         format!("{delta:+.4} nats a token, a perplexity of {perplexity} with {}", escape_control(&variant.name))
     };
     let mut all = Vec::new();
+    for variant in &comparison.variants {
+        if let Some(found) = &variant.not_finite {
+            let text = format!("With {} it is {}.", escape_control(&variant.name), not_finite(found));
+            all.push(finding(1, "operations", text));
+        }
+    }
     if let [most, rest @ ..] = &known[..] {
         let least = rest.last().map_or_else(String::new, |&least| format!("; the least is {}", cost(least)));
         let text = format!(

@@ -3,6 +3,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::style::Style;
+use crate::text::wrap_indented;
 
 /// Between columns.
 const GAP: &str = "  ";
@@ -33,10 +34,11 @@ impl<'a> Heading<'a> {
     }
 }
 
-/// A row, or the mark of rows left out.
+/// A row, a row with one remark in place of its other cells, or the mark of rows left out.
 #[derive(Debug, Clone)]
 enum Row {
     Cells(Vec<String>),
+    Remark(String, String),
     Elided(String),
 }
 
@@ -58,6 +60,11 @@ impl<'a> Grid<'a> {
         self.rows.push(Row::Cells(cells));
     }
 
+    /// Adds a row that has a remark in place of the cells after the first.
+    pub(super) fn remark(&mut self, first: String, remark: String) {
+        self.rows.push(Row::Remark(first, remark));
+    }
+
     /// Marks rows left out, with a word about them.
     pub(super) fn elided(&mut self, note: String) {
         self.rows.push(Row::Elided(note));
@@ -76,11 +83,23 @@ impl<'a> Grid<'a> {
                     let cells: Vec<String> = columns.iter().map(|&(index, _)| cells[index].clone()).collect();
                     text.push_str(&self.line(&columns, &cells));
                 }
+                Row::Remark(first, remark) => text.push_str(&self.remark_line(&columns, first, remark, style.width())),
                 Row::Elided(note) => text.push_str(&style.faint(&format!("{GAP}… {note}"))),
             }
             text.push('\n');
         }
         text
+    }
+
+    /// A first cell and the remark beside it; below it where it is too long for that.
+    fn remark_line(&self, columns: &[(usize, usize)], first: &str, remark: &str, width: usize) -> String {
+        let cell = self.line(&columns[..1], &[first.to_owned()]);
+        let wide = 2 * GAP.len() + columns.first().map_or(0, |(_, wide)| *wide);
+        if wide + remark.width() > width {
+            let below = wrap_indented(remark, width, &GAP.repeat(2));
+            return format!("{cell}\n{}", below.trim_end());
+        }
+        format!("{cell}{}{remark}", " ".repeat(wide.saturating_sub(cell.width())))
     }
 
     /// The columns to show and their widths.
@@ -106,7 +125,8 @@ impl<'a> Grid<'a> {
     fn cells(&self, column: usize) -> impl Iterator<Item = &str> {
         self.rows.iter().filter_map(move |row| match row {
             Row::Cells(cells) => Some(cells[column].as_str()),
-            Row::Elided(_) => None,
+            Row::Remark(first, _) if column == 0 => Some(first.as_str()),
+            Row::Remark(..) | Row::Elided(_) => None,
         })
     }
 
@@ -158,6 +178,17 @@ mod tests {
         assert_eq!(grid().render(&Style::new(80, false)), wide);
         let narrow = "  block  token\n      4  語\n  … 9 quiet blocks\n     24  x\n";
         assert_eq!(grid().render(&Style::new(40, false)), narrow);
+    }
+
+    #[test]
+    fn a_remark_stands_in_place_of_the_other_cells_and_widens_none() {
+        let mut grid = Grid::new([Heading::text("name"), Heading::number("value")]);
+        grid.row(vec!["longer".into(), "1".into()]);
+        grid.remark("short".into(), "says something of its own".into());
+        let expected = "  name    value\n  longer      1\n  short   says something of its own\n";
+        assert_eq!(grid.render(&Style::new(80, false)), expected);
+        let narrow = "  name    value\n  longer      1\n  short\n    says something of\n    its own\n";
+        assert_eq!(grid.render(&Style::new(22, false)), narrow);
     }
 
     #[test]

@@ -29,8 +29,9 @@ use sinkscope_surgery::results::Comparison;
 
 use crate::envelope::{Envelope, Timing};
 
+pub(crate) use operate::not_finite;
 pub use style::Style;
-pub(crate) use summary::{sink_sentence, spike_sentence, tokens};
+pub(crate) use summary::{fp16_sentence, last_block_sentence, sink_sentence, spike_sentence, tokens};
 
 /// What a run of `sinkscope train` will cost on a machine of so many operations a second, in a sentence without an end.
 pub fn cost(cost: &Cost, operations_per_second: f64) -> String {

@@ -1,5 +1,6 @@
 //! A comparison: the untouched model in a sentence, a line for every operation, the layers that break, and advice.
 
+use sinkscope_anatomy::not_finite::NotFinite;
 use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 
 use super::grid::{Grid, Heading};
@@ -19,7 +20,7 @@ pub(super) fn baseline(comparison: &Comparison, style: &Style) -> String {
     let mut text = wrap(
         &format!(
             "Untouched: perplexity {} ({:.4} nats a token over {}), {} of the heads are sinks, the largest activation is {}.",
-            value(baseline.perplexity),
+            baseline.perplexity.map_or_else(|| "infinite".to_owned(), value),
             baseline.nll,
             counted(baseline.tokens, "predicted token", "predicted tokens"),
             percent(baseline.sink_ratio),
@@ -46,6 +47,17 @@ pub(super) fn baseline(comparison: &Comparison, style: &Style) -> String {
             style.width(),
         );
     }
+    if let Some(sinks) = comparison.sink_tokens.as_ref().filter(|sinks| sinks.tokens > 0) {
+        text += &wrap(
+            &format!(
+                "Its sinks are {}: the first in {} of the sequences, and {} of all others.",
+                counted(sinks.tokens, "token", "tokens"),
+                percent(sinks.share_at_position_0),
+                percent(sinks.rate_elsewhere),
+            ),
+            style.width(),
+        );
+    }
     text
 }
 
@@ -64,6 +76,10 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
     ]);
     for variant in &comparison.variants {
         let Variant { perplexity, delta_nll, delta_ci95, .. } = variant;
+        if let Some(found) = &variant.not_finite {
+            grid.remark(escape_control(&variant.name), not_finite(found));
+            continue;
+        }
         grid.row(vec![
             escape_control(&variant.name),
             perplexity.map_or_else(|| "none".to_owned(), value),
@@ -72,8 +88,8 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
             variant.perplexity_after.map_or_else(String::new, |after| {
                 format!("{} (untouched {})", value(after.value), value(after.untouched))
             }),
-            percent(variant.sink_ratio),
-            variant.largest.map_or_else(|| "infinite".to_owned(), value),
+            variant.sink_ratio.map_or_else(String::new, percent),
+            variant.largest.map_or_else(String::new, value),
             variant
                 .received_before
                 .zip(variant.received)
@@ -83,6 +99,15 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
     }
     let what = "perplexity over the targets that both predict, and the difference in nats a token";
     style.title("Operations", what) + &grid.render(style)
+}
+
+/// Where a variant breaks.
+pub(crate) fn not_finite(found: &NotFinite) -> String {
+    let NotFinite { block, position, .. } = found;
+    match found.channel {
+        Some(channel) => format!("not finite from block {block}, channel {channel}, position {position}"),
+        None => format!("not finite from the output head, position {position}"),
+    }
 }
 
 /// The quantised layers that lose most; `None` if none was quantised.

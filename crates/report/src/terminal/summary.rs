@@ -1,11 +1,15 @@
 //! What was examined, what was found in a sentence or two, and what it took.
 
+use sinkscope_anatomy::head_room::{ActivationKind, HeadRoom};
 use sinkscope_anatomy::results::{Anatomy, Lifecycle, Sinks, Spikes};
 
 use super::style::Style;
 use crate::envelope::{DataIdentity, Envelope};
 use crate::number::{bytes, count, counted, factor, list, percent, seconds, value};
-use crate::text::{escape_control, wrap};
+use crate::text::{escape_control, token_within, wrap};
+
+/// Width of a token.
+const TOKEN_WIDTH: usize = 16;
 
 /// The model, with further facts about it, and the tokens if there are any.
 pub(super) fn model<R, A>(envelope: &Envelope<R, A>, facts: &[String], style: &Style) -> String {
@@ -41,6 +45,10 @@ pub(super) fn findings(anatomy: &Anatomy, style: &Style) -> String {
     let mut text = String::new();
     if let Some(spikes) = &anatomy.spikes {
         text.push_str(&wrap(&spike_sentence(anatomy, spikes), style.width()));
+        text.push_str(&last_block_sentence(spikes).map_or_else(String::new, |said| wrap(&said, style.width())));
+    }
+    if let Some(fp16) = &anatomy.fp16 {
+        text.push_str(&wrap(&fp16_sentence(fp16), style.width()));
     }
     if let Some(sinks) = &anatomy.sinks {
         text.push_str(&wrap(&sink_sentence(sinks), style.width()));
@@ -93,6 +101,55 @@ pub(crate) fn spike_sentence(anatomy: &Anatomy, spikes: &Spikes) -> String {
         value(stage.peak),
         stage.peak_block
     )
+}
+
+/// What comes in only at the end; `None` if nothing does.
+pub(crate) fn last_block_sentence(spikes: &Spikes) -> Option<String> {
+    let strongest = spikes.last_block.first()?;
+    let others = match spikes.last_block.len() - 1 {
+        0 => String::new(),
+        others => format!(", beside {}", counted(others, "other channel", "other channels")),
+    };
+    Some(format!(
+        "In the last block alone a spike comes in, too late for a stage: channel {} reaches {} at {}{others}.",
+        strongest.channel,
+        value(strongest.peak),
+        counted(strongest.tokens.len(), "token", "tokens"),
+    ))
+}
+
+/// Whether fp16 holds the activations.
+pub(crate) fn fp16_sentence(room: &HeadRoom) -> String {
+    let limit = count(room.limit as u64);
+    if let Some(found) = &room.overflow {
+        let place = match found.of {
+            ActivationKind::Residual if found.block == 0 => "in the embedding".to_owned(),
+            ActivationKind::Residual => format!("in the residual after block {}", found.block),
+            ActivationKind::Output => format!("in the output of block {}", found.block),
+        };
+        let text =
+            if found.text.is_empty() { format!("id {}", found.id) } else { token_within(&found.text, TOKEN_WIDTH) };
+        let beyond = match &room.largest {
+            Some(largest) if largest.value.abs() > found.value.abs() => {
+                format!("; the largest is {}, after block {}", value(largest.value.abs().into()), largest.block)
+            }
+            _ => String::new(),
+        };
+        return format!(
+            "It overflows fp16, which holds {limit} at most, from {} on: channel {} has {} {place}, at token {text} (sequence \
+             {}, position {}){beyond}.",
+            if found.block == 0 { "the embedding".to_owned() } else { format!("block {}", found.block) },
+            found.channel,
+            value(found.value.into()),
+            found.sequence,
+            found.position,
+        );
+    }
+    let Some((largest, room)) = room.largest.as_ref().zip(room.factor) else {
+        return format!("No activation differs from 0, so that fp16 ({limit}) holds them all.");
+    };
+    let largest = value(largest.value.abs().into());
+    format!("The largest activation, {largest}, leaves {} head-room in fp16 ({limit}).", factor(room))
 }
 
 /// How many heads sink.

@@ -5,6 +5,8 @@ mod weights;
 
 use std::collections::BTreeMap;
 
+use sinkscope_anatomy::head_room::{Activation, ActivationKind, HeadRoom};
+use sinkscope_anatomy::not_finite::{NonFiniteValue, NotFinite};
 use sinkscope_anatomy::positions::AlphaByPosition;
 use sinkscope_anatomy::results::{
     Anatomy, BlockKind, BlockLifecycle, LargestAt, Lifecycle, OtherDefinition, OutputLifecycle, ResidualLifecycle,
@@ -95,6 +97,41 @@ fn weaker_stage() -> Stage {
     }
 }
 
+/// A spike of the last block alone.
+fn late() -> Stage {
+    Stage {
+        channel: 11,
+        first_block: 24,
+        last_block: 24,
+        step_up: vec![24],
+        outputs: vec![StageOutput { block: 24, mean: 610.25 }],
+        peak_block: 24,
+        peak: 612.5,
+        channels: vec![SpikeChannel { channel: 11, mean: 612.5, ratio_variation: 0.0, share: 1.0 }],
+        ..weaker_stage()
+    }
+}
+
+/// Of a model whose largest activation is this, in the residual after block 6.
+pub fn fp16(largest: f32) -> HeadRoom {
+    let activation = Activation {
+        of: ActivationKind::Residual,
+        block: 6,
+        channel: 7,
+        sequence: 1,
+        position: 0,
+        id: 43,
+        text: HOSTILE.to_owned(),
+        value: -largest,
+    };
+    HeadRoom {
+        limit: 65_504.0,
+        factor: Some(65_504.0 / f64::from(largest)),
+        overflow: Some(activation.clone()).filter(|_| largest > 65_504.0),
+        largest: Some(activation),
+    }
+}
+
 pub fn sinks() -> Sinks {
     let grid = |scale: f64| -> Vec<Vec<f64>> {
         (0..LAYERS).map(|layer| (0..HEADS).map(|head| scale * (layer + head) as f64 / 15.0).collect()).collect()
@@ -127,6 +164,7 @@ pub fn sinks() -> Sinks {
             first: vec![0, 1, 64],
             layers: (0..LAYERS).map(|layer| vec![0.125 * layer as f64, 0.25, 0.001]).collect(),
         },
+        tokens: None,
         other_definitions: BTreeMap::from([("gu".into(), other(0.797)), ("gu-max".into(), other(0.8016))]),
         by_layer,
     }
@@ -168,7 +206,9 @@ pub fn anatomy() -> Anatomy {
             massive: 2,
             stages: vec![stage(), weaker_stage()],
             channels: vec![7, 3],
+            last_block: vec![late()],
         }),
+        fp16: Some(fp16(12_345.5)),
         sinks: Some(sinks()),
         perplexity: Some(21.75),
         nll: Some(3.079_614),
@@ -194,8 +234,9 @@ pub fn calm() -> Anatomy {
         (lifecycle.step_up, lifecycle.step_down) = (vec![], vec![]);
     }
     if let Some(spikes) = &mut anatomy.spikes {
-        (spikes.stages, spikes.channels) = (vec![], vec![]);
+        (spikes.stages, spikes.channels, spikes.last_block) = (vec![], vec![], vec![]);
     }
+    anatomy.fp16 = Some(fp16(70_000.0));
     if let Some(sinks) = &mut anatomy.sinks {
         (sinks.ratio, sinks.ratio_ci95, sinks.by_layer_ci95, sinks.heads_ci95) = (0.0, None, None, None);
         sinks.by_layer.fill(0.0);
@@ -223,7 +264,8 @@ pub fn nothing() -> Anatomy {
     Anatomy::default()
 }
 
-/// A comparison of three operations: one that destroys, one whose tokens have no target in common, a hostile name.
+/// A comparison of operations: one that destroys, one whose tokens have no target in common, a hostile name, one that
+/// quantises, and one after which nothing is finite.
 pub fn comparison() -> Comparison {
     let variant = |name: &str, nll: Option<f64>, largest: Option<f64>| Variant {
         name: name.to_owned(),
@@ -237,8 +279,9 @@ pub fn comparison() -> Comparison {
             value: 55.5,
             untouched: 22.25,
         }),
-        sink_ratio: 0.611,
+        sink_ratio: Some(0.611),
         largest,
+        not_finite: None,
         changed_tokens: nll.map(|_| 65),
         received_before: nll.map(|_| 0.477),
         received: nll.map(|_| 0.0123),
@@ -260,6 +303,22 @@ pub fn comparison() -> Comparison {
         linear_layers: (1..9).map(|block| layer(block, 0.125 * block as f64)).collect(),
         ..variant("quantize=w8a8-tensor+keep-spikes", Some(3.75), Some(20_000.0))
     };
+    let broken = Variant {
+        name: "scale-spikes=1e38".to_owned(),
+        tokens: 4032,
+        changed_tokens: Some(65),
+        computed_after: 24,
+        not_finite: Some(NotFinite {
+            block: 24,
+            channel: Some(507),
+            sequence: 3,
+            position: 0,
+            id: 43,
+            text: HOSTILE.to_owned(),
+            value: NonFiniteValue::Infinite,
+        }),
+        ..Variant::default()
+    };
     let advice = |about: &str, operation: &str, text: &str, figure| Advice {
         about: about.to_owned(),
         operation: operation.to_owned(),
@@ -270,13 +329,15 @@ pub fn comparison() -> Comparison {
     let positions: Vec<PositionNll> =
         (1..3).map(|position| PositionNll { name: HOSTILE.to_owned(), position, nll: 3.5 }).collect();
     Comparison {
-        baseline: Baseline { perplexity: 33.115, nll: 3.5, tokens: 4032, sink_ratio: 0.744, largest: 28_301.0 },
+        sink_tokens: None,
+        baseline: Baseline { perplexity: Some(33.115), nll: 3.5, tokens: 4032, sink_ratio: 0.744, largest: 28_301.0 },
         spike: Some(SpikePlace { block: 24, channels: (0..10).collect(), tokens: 65 }),
         variants: vec![
             variant("zero-spikes", Some(12.75), Some(5_552.0)),
             variant("random-tokens", None, Some(27_974.0)),
             variant(HOSTILE, Some(3.375), None),
             quantised,
+            broken,
         ],
         advice: vec![
             advice("loss", "quantize=w8a8-tensor+keep-spikes", "expect +0.2500 nats a token", 0.25),

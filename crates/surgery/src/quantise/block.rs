@@ -13,7 +13,7 @@ use sinkscope_model::tap::{CHUNK_ROWS, Place, Point};
 use super::layers::QuantisedLayers;
 use super::maxima::INPUTS;
 use super::weights::{input_magnitudes, quantised, quantised_in};
-use super::{Activations, NotFinite, Sharing, locked};
+use super::{Activations, Sharing, locked};
 use crate::definitions::{SAMPLED_RUN, SAMPLED_RUNS, SAMPLED_TOKENS};
 
 /// What was seen of a layer.
@@ -156,15 +156,13 @@ impl<'e> QuantisedBlock<'e> {
         self.edit.keeps_spikes && self.edit.spikes[token]
     }
 
-    /// The rows of some places; one that is not finite is refused, and stays as it is.
+    /// The rows of some places. One that is not finite has no scale: it stays as it is, so that what is made of it is not
+    /// finite either.
     fn rows(&self, places: &[Place], x: &[f32]) -> Vec<Row> {
         let count: usize = places.iter().map(|place| place.rows).sum();
         let row = |(sequence, position, values): (usize, usize, &[f32])| {
             let token = sequence * self.edit.seq_len + position;
             let largest = largest_magnitude(values);
-            if largest.is_none() {
-                self.edit.refusals.add(NotFinite { block: self.block, sequence, position });
-            }
             let spikes = self.edit.spikes[token];
             let kept = self.kept(token) || largest.is_none();
             Row { token, sequence, spikes, kept, largest: largest.unwrap_or(f32::INFINITY) }

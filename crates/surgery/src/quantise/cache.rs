@@ -4,8 +4,6 @@ use sinkscope_kernels::quantise::{Grid, largest_magnitude, quantise};
 use sinkscope_model::edit::Edit;
 use sinkscope_model::tap::{Place, Point};
 
-use super::{NotFinite, Refusals};
-
 /// Quantises keys, after rotation, and values: one scale per token and head.
 #[derive(Debug)]
 pub struct CacheEdit {
@@ -19,23 +17,17 @@ pub struct CacheEdit {
     pub seq_len: usize,
     /// By token of the batch, whether its entries stay as they are.
     pub kept: Vec<bool>,
-    refusals: Refusals,
 }
 
 impl CacheEdit {
     /// Of heads of width `head_dim` in these blocks, except for the tokens kept.
     pub fn new(grid: Grid, head_dim: usize, blocks: Vec<usize>, seq_len: usize, kept: Vec<bool>) -> Self {
-        Self { grid, head_dim, blocks, seq_len, kept, refusals: Refusals::default() }
+        Self { grid, head_dim, blocks, seq_len, kept }
     }
 
     /// Tokens whose entries stay as they are.
     pub fn kept_tokens(&self) -> usize {
         self.kept.iter().filter(|kept| **kept).count()
-    }
-
-    /// Why nothing can be said of the run, if an entry was not finite.
-    pub fn refusal(&self) -> Option<String> {
-        self.refusals.reason()
     }
 }
 
@@ -52,9 +44,9 @@ impl Edit for CacheEdit {
                 continue;
             }
             for head in values.chunks_exact_mut(self.head_dim) {
-                match largest_magnitude(head) {
-                    Some(largest) => quantise(head, self.grid.scale(largest), self.grid),
-                    None => self.refusals.add(NotFinite { block: place.block, sequence: place.sequence, position }),
+                // An entry that is not finite has no scale: it stays as it is, and so does not get lost.
+                if let Some(largest) = largest_magnitude(head) {
+                    quantise(head, self.grid.scale(largest), self.grid);
                 }
             }
         }

@@ -8,7 +8,7 @@ use sinkscope_model::blocks::Projection;
 use sinkscope_model::edit::{LinearBlock, LinearEdit};
 
 use super::block::{QuantisedBlock, Seen};
-use super::{MaximaTap, Refusals, Scheme, Sharing, locked};
+use super::{MaximaTap, Scheme, Sharing, locked};
 use crate::definitions::BREAKS;
 use crate::results::LinearLayer;
 
@@ -27,7 +27,6 @@ pub struct QuantisedLayers {
     pub keeps_spikes: bool,
     /// What smoothing is calibrated with.
     pub maxima: Option<MaximaTap>,
-    pub(super) refusals: Refusals,
     pub(super) seen: Mutex<BTreeMap<(usize, Projection), Seen>>,
     pub(super) buffers: Buffers,
 }
@@ -42,7 +41,6 @@ impl QuantisedLayers {
             spikes,
             keeps_spikes,
             maxima: None,
-            refusals: Refusals::default(),
             seen: Mutex::default(),
             buffers: Buffers::default(),
         }
@@ -51,11 +49,6 @@ impl QuantisedLayers {
     /// Tokens that stay as they are.
     pub fn kept_tokens(&self) -> usize {
         if self.keeps_spikes { self.spikes.iter().filter(|spikes| **spikes).count() } else { 0 }
-    }
-
-    /// Why nothing can be said of the run, if an input was not finite.
-    pub fn refusal(&self) -> Option<String> {
-        self.refusals.reason()
     }
 
     /// What became of every layer, after a pass.

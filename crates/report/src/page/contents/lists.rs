@@ -47,6 +47,24 @@ pub fn stage_list(stages: &[Stage]) -> Listing {
     }
 }
 
+/// Spikes born in the last block.
+pub fn late_list(late: &[Stage]) -> Listing {
+    let row = |spike: &Stage| {
+        vec![
+            spike.channel.to_string(),
+            value(spike.peak),
+            count(spike.tokens.len() as u64),
+            percent(spike.share_at_position_0),
+            percent(spike.rate_elsewhere),
+        ]
+    };
+    Listing {
+        caption: "Spikes born in the last block, too late for a stage, strongest first".into(),
+        headings: ["channel", "reaches", "tokens", "at position 0", "elsewhere"].map(String::from).into(),
+        rows: late.iter().map(row).collect(),
+    }
+}
+
 /// The spike channels of a stage.
 pub fn channel_list(stage: &Stage) -> Listing {
     let row = |channel: &SpikeChannel| {

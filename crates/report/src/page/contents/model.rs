@@ -5,7 +5,7 @@ use sinkscope_anatomy::results::Anatomy;
 use sinkscope_lab::trainer::Look;
 use sinkscope_surgery::results::Comparison;
 
-use super::lists::{cards, channel_list, stage_list, token_list};
+use super::lists::{cards, channel_list, late_list, stage_list, token_list};
 use super::{OfModel, shown};
 use crate::ReportError;
 use crate::anatomy_tables::anatomy_tables;
@@ -98,6 +98,10 @@ fn of_spikes(anatomy: &Anatomy, tables: &[Table], prefix: &str) -> Result<Sectio
         blocks.push(Block::Table(stage_list(stages)));
         blocks.push(Block::Table(channel_list(&stages[0])));
         blocks.push(Block::Table(token_list(&stages[0])));
+    }
+    let late = anatomy.spikes.as_ref().map_or(&[][..], |spikes| &spikes.last_block);
+    if !late.is_empty() {
+        blocks.push(Block::Table(late_list(late)));
     }
     if let Some(regularities) = anatomy.regularities.as_ref().filter(|_| !stages.is_empty()) {
         blocks.push(Block::Table(Listing {
@@ -192,6 +196,15 @@ fn of_operations(comparison: &Comparison, prefix: &str) -> Result<Section, Repor
     let tables = operate_tables(comparison)?;
     section.blocks.push(shown(surgery::operations(comparison, &tables)?, prefix));
     section.blocks.push(shown(surgery::by_position(comparison)?, prefix));
+    let broken = comparison.variants.iter().filter_map(|variant| Some((variant, variant.not_finite.as_ref()?)));
+    let rows: Vec<Vec<String>> = broken.map(|(variant, found)| vec![variant.name.clone(), found.to_string()]).collect();
+    if !rows.is_empty() {
+        section.blocks.push(Block::Table(Listing {
+            caption: "Operations that break the model: no figure is computed from what is not finite".into(),
+            headings: ["operation", "where it breaks"].map(String::from).into(),
+            rows,
+        }));
+    }
     if let Some(figure) = surgery::quantisation(comparison, &tables)? {
         section.blocks.push(shown(figure, prefix));
     }

@@ -1,0 +1,60 @@
+//! What a comparison sees of a run: sinks, the largest activations, attention received, log-likelihoods, and the first value
+//! that is not finite.
+
+use sinkscope_anatomy::magnitude::largest_magnitude;
+use sinkscope_anatomy::not_finite::{FiniteTap, Found};
+use sinkscope_anatomy::sinks::SinkTap;
+use sinkscope_model::Model;
+use sinkscope_model::data::TokenBatch;
+use sinkscope_model::pass::ErasedTap;
+
+use crate::taps::{NllTap, ReceivedTap};
+
+/// What one run shows of a batch.
+pub(crate) struct Seen {
+    pub sinks: SinkTap,
+    pub finite: FiniteTap,
+    pub received: ReceivedTap,
+    pub nll: NllTap,
+}
+
+impl Seen {
+    /// For a pass over a batch.
+    pub fn new(model: &Model, batch: &TokenBatch) -> Self {
+        let a = model.architecture();
+        let layers = a.layers.len();
+        Self {
+            sinks: SinkTap::new(layers, a.heads, batch.sequences, batch.seq_len),
+            finite: FiniteTap::new(layers),
+            received: ReceivedTap::new(layers, batch.sequences, batch.seq_len),
+            nll: NllTap::new(layers),
+        }
+    }
+
+    /// For a pass.
+    pub fn taps(&mut self) -> Vec<&mut dyn ErasedTap> {
+        vec![&mut self.sinks, &mut self.finite, &mut self.received, &mut self.nll]
+    }
+
+    /// Takes over what lies before the layer after `block`.
+    pub fn adopt(&mut self, untouched: &Self, block: usize) {
+        self.sinks.adopt_layers(&untouched.sinks, 0..block / 2);
+        self.received.adopt_layers(&untouched.received, block / 2);
+        self.finite.largest[..block].copy_from_slice(&untouched.finite.largest[..block]);
+    }
+
+    /// The largest magnitude after any block.
+    pub fn largest(&self) -> f64 {
+        f64::from(largest_magnitude(&self.finite.largest[1..]))
+    }
+
+    /// The first activation, or log-likelihood of a predicted token, that is not finite. Those of registers do not count.
+    pub fn not_finite(&self, model: &Model, batch: &TokenBatch) -> Option<Found> {
+        let a = model.architecture();
+        let predicted = self.nll.nll.chunks_exact((batch.seq_len - 1).max(1)).enumerate();
+        let of_sequence = |(sequence, nll): (usize, &[f32])| {
+            Found::in_nll(a.blocks() + 1, sequence, a.registers + 1, nll.get(a.registers..).unwrap_or_default())
+        };
+        self.finite.not_finite.or_else(|| predicted.filter_map(of_sequence).next())
+    }
+}
