@@ -80,7 +80,7 @@ fn status(error: &anyhow::Error) -> u8 {
         }
         // An output that cannot be written is the one thing in the lab that no request and no input is to blame for.
         if let Some(error) = cause.downcast_ref::<LabError>() {
-            return if matches!(error, LabError::Io { .. } | LabError::Diverged { .. }) { FAILED } else { WRONG };
+            return if matches!(error, LabError::Io { .. } | LabError::Diverged(_)) { FAILED } else { WRONG };
         }
         // Every one of these is about the request, the model or the text. An examination hands on those it meets.
         if cause.is::<ModelError>() || matches!(cause.downcast_ref(), Some(AnatomyError::Model(_))) {
@@ -117,6 +117,7 @@ mod tests {
 
     use anyhow::anyhow;
     use sinkscope_anatomy::not_finite::{NonFiniteValue, NotFinite};
+    use sinkscope_lab::trainer::Diverged;
 
     use super::*;
 
@@ -147,7 +148,8 @@ mod tests {
         assert_eq!(status(&ReportError::Write { path, source: io() }.into()), FAILED);
         assert_eq!(status(&LabError::Request("r".into()).into()), WRONG);
         assert_eq!(status(&LabError::Model(missing()).into()), WRONG);
-        assert_eq!(status(&LabError::Diverged { step: 3, loss: f64::NAN }.into()), FAILED);
+        let diverged = Diverged { step: 3, what: "the loss is NaN".into() };
+        assert_eq!(status(&LabError::Diverged(diverged).into()), FAILED);
         assert_eq!(status(&LabError::Io { path: "train.bin".into(), source: full() }.into()), FAILED);
         assert_eq!(status(&PrintError(io()).into()), 0);
         assert_eq!(status(&PrintError(full()).into()), FAILED);

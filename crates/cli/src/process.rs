@@ -1,5 +1,6 @@
 //! The process a command runs in: its command line, its threads, and what it says on stderr.
 
+use sinkscope_kernels::InstructionSet;
 use sinkscope_model::ModelError;
 
 use crate::arguments::ProcessArguments;
@@ -43,9 +44,11 @@ impl Process {
     /// Does the work of a command on its threads, and lets it say what it is to say.
     ///
     /// # Errors
-    /// If the system does not give as many threads; those of the work.
+    /// If the system does not give as many threads, or the environment names an instruction set that this machine does not
+    /// have; those of the work.
     pub fn run(&self, work: impl FnOnce() -> anyhow::Result<()> + Send) -> anyhow::Result<()> {
         logging::start(self.verbosity);
+        InstructionSet::chosen().map_err(ModelError::Request)?;
         // 0 leaves the number to rayon: one a core.
         let threads = self.threads.unwrap_or(0);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();

@@ -7,10 +7,10 @@ use anyhow::Result;
 use sinkscope_anatomy::definitions;
 use sinkscope_lab::interrupt::Interrupt;
 use sinkscope_lab::study::{
-    DEFINITIONS, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries, run as train, slurm,
-    tabulate,
+    DEFINITIONS, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries, Summary, run as train,
+    slurm, tabulate,
 };
-use sinkscope_lab::trainer::Event;
+use sinkscope_lab::trainer::{Diverged, Event};
 use sinkscope_model::architecture::Architecture;
 use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::files::OutputDirectory;
@@ -103,6 +103,10 @@ fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &Pa
             tracing::warn!("{}: a damaged checkpoint was passed over: {error}", run.slug);
         }
         Progress::Training(Event::Saved(step)) => tracing::info!("{}: step {step}: saved", run.slug),
+        Progress::Finished(Summary { diverged: Some(Diverged { step, what }), .. }) => {
+            tracing::warn!("{}: diverged at step {step}: {what}", run.slug);
+            progress.end(run, &format!("diverged at step {step}: {what}"));
+        }
         Progress::Finished(summary) => progress.end(
             run,
             &format!(

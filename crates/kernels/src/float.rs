@@ -7,9 +7,12 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
-/// `f32` or `f64`.
+use crate::matmul::general::Multiplied;
+
+/// `f32` or `f64`, and nothing else: what is unsafe below relies on their being no others.
 pub trait Float:
-    Copy
+    Multiplied
+    + Copy
     + Debug
     + Default
     + PartialOrd

@@ -3,7 +3,8 @@
 //! Every operation is generic over [`Float`] (`f32`, `f64`) and single-threaded: the caller splits work into tiles of a
 //! fixed size and spreads them over threads, so that no result depends on how many there are. Inner loops are plain
 //! Rust, written so that they vectorise, and run through [`simd::dispatch`], which compiles them once per instruction
-//! set and picks the best the machine has. Bit equality is promised per set of CPU features.
+//! set and picks the best the machine has, or the one that is asked for ([`instruction_set`]). Bit equality is promised per
+//! instruction set.
 //!
 //! # Panics
 //!
@@ -24,6 +25,7 @@ pub mod cross_entropy;
 mod differences;
 pub mod float;
 pub mod gate;
+pub mod instruction_set;
 pub mod matmul;
 pub mod norm;
 pub mod peak;
@@ -33,3 +35,4 @@ pub mod simd;
 
 pub use buffer::Buffer;
 pub use float::Float;
+pub use instruction_set::InstructionSet;

@@ -1,8 +1,8 @@
-//! Runs a loop with the widest instructions the machine has.
+//! Runs a loop with the widest instructions of the set in use.
 
 use std::sync::OnceLock;
 
-use crate::Float;
+use crate::{Float, InstructionSet};
 
 /// Lanes of the fixed-width accumulators in [`sum_of_squares`] and its kin: enough independent chains to fill two
 /// 16-lane units, and a fixed order of addition on every machine.
@@ -13,10 +13,16 @@ const VANISHING: f64 = -1000.0;
 
 fn arch() -> pulp::Arch {
     static ARCH: OnceLock<pulp::Arch> = OnceLock::new();
-    *ARCH.get_or_init(pulp::Arch::new)
+    *ARCH.get_or_init(|| match InstructionSet::in_use() {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Portable => pulp::Arch::Scalar,
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
+        _ => pulp::Arch::new(),
+    })
 }
 
-/// Calls `operation`, compiled for the best instruction set this machine has.
+/// Calls `operation`, compiled for the instruction set in use.
 ///
 /// The closure and what it calls must be `#[inline(always)]`, or they are compiled for the least instruction set and a
 /// fused multiply-add becomes a call of a library function: `dispatch(#[inline(always)] || ...)`.

@@ -52,7 +52,8 @@ fn main() {
         let weight = (batch.inputs.len() as f32).recip();
         let loss = network.add_gradient(&batch, weight, &mut workspace).unwrap();
         let gradients = workspace.gradient.values_mut();
-        optimizer.step(network.parameters.values_mut(), gradients, &recipe.optimizer, 1e-3, step);
+        let stepped = optimizer.step(network.parameters.values_mut(), gradients, &recipe.optimizer, 1e-3, step);
+        stepped.expect("a finite gradient");
         network.parameters.repack();
         step += 1;
         loss.mean()

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use sinkscope_model::ModelError;
 use thiserror::Error;
 
+use crate::trainer::Diverged;
+
 /// Why data could not be prepared, or a model not trained.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -25,14 +27,9 @@ pub enum LabError {
         /// What is wrong, where, and what would be right.
         reason: String,
     },
-    /// The loss of a run is no longer a number.
-    #[error("the loss is {loss} at step {step}: the run diverged; a lower learning rate may hold it")]
-    Diverged {
-        /// The step, from 0.
-        step: u64,
-        /// What became of it.
-        loss: f64,
-    },
+    /// A run came to something that is no number. Its weights and checkpoints are those before.
+    #[error("step {}: {}: the run diverged; a lower learning rate may hold it", .0.step, .0.what)]
+    Diverged(Diverged),
     /// The request cannot be met.
     #[error("{0}")]
     Request(String),

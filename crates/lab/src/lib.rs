@@ -12,6 +12,7 @@ pub mod network;
 pub mod optimizer;
 pub mod recipe;
 pub mod recipe_file;
+mod resumption;
 pub mod study;
 pub mod trained;
 pub mod trainer;

@@ -92,6 +92,15 @@ pub struct AdamW<F> {
     decays: Vec<bool>,
 }
 
+/// A gradient that no weight may follow.
+#[derive(Debug, Clone, Copy)]
+pub struct BadGradient {
+    /// The place of the tensor in the inventory.
+    pub tensor: usize,
+    /// What it holds.
+    pub value: f64,
+}
+
 impl<F: Float> AdamW<F> {
     /// Before the first step.
     pub fn new(inventory: &[ParameterInfo], lengths: &[usize], settings: &OptimizerSettings) -> Self {
@@ -102,6 +111,9 @@ impl<F: Float> AdamW<F> {
 
     /// Updates the weights with step number `step`, from 0; gives the length of the gradient before it was shortened. The
     /// gradient is then zero.
+    ///
+    /// # Errors
+    /// If the gradient is not finite, or too long to be squared. Nothing is changed then.
     pub fn step(
         &mut self,
         parameters: Vec<&mut [F]>,
@@ -109,8 +121,11 @@ impl<F: Float> AdamW<F> {
         settings: &OptimizerSettings,
         learning_rate: f64,
         step: u64,
-    ) -> f64 {
+    ) -> Result<f64, BadGradient> {
         let norm = length(&gradients);
+        if !norm.is_finite() {
+            return Err(worst(&gradients));
+        }
         let shortened = settings.clip > 0.0 && norm > settings.clip;
         let correction = |beta: f64| 1.0 - beta.powf((step + 1) as f64);
         let of = |weight_decay: f64| Step {
@@ -140,7 +155,7 @@ impl<F: Float> AdamW<F> {
             adamw(parameters, gradients, mean, square, if decays { &decaying } else { &staying });
             gradients.fill(F::ZERO);
         });
-        norm
+        Ok(norm)
     }
 }
 
@@ -151,9 +166,58 @@ fn length<F: Float>(gradients: &[&mut [F]]) -> f64 {
     sums.iter().sum::<f64>().sqrt()
 }
 
+/// Where a gradient went wrong: of the tensors that hold a value that is not finite, the last, which the backward came to
+/// first; or else the one with the largest value.
+fn worst<F: Float>(gradients: &[&mut [F]]) -> BadGradient {
+    let of_tensor = |(tensor, values): (usize, &&mut [F])| {
+        let rank = |value: f64| if value.is_finite() { value.abs() } else { f64::INFINITY };
+        let values = values.iter().map(|value| value.to_f64());
+        let value = values.max_by(|a, b| rank(*a).total_cmp(&rank(*b))).unwrap_or(0.0);
+        (rank(value), BadGradient { tensor, value })
+    };
+    let all = gradients.iter().enumerate().map(of_tensor);
+    all.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(BadGradient { tensor: 0, value: f64::NAN }, |(_, bad)| bad)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A step on three tensors of ones with such gradients.
+    fn stepped(gradients: [f32; 3], clip: f64) -> (Result<f64, BadGradient>, Vec<Vec<f32>>) {
+        let settings = OptimizerSettings { clip, ..Default::default() };
+        let mut optimizer = AdamW::new(&[], &[4; 3], &settings);
+        optimizer.decays = vec![true; 3];
+        let mut weights = vec![vec![1.0f32; 4]; 3];
+        let mut gradients = gradients.map(|gradient| [0.0, gradient, 0.0, 0.0]);
+        let result = optimizer.step(
+            weights.iter_mut().map(Vec::as_mut_slice).collect(),
+            gradients.iter_mut().map(<[f32; 4]>::as_mut_slice).collect(),
+            &settings,
+            0.1,
+            0,
+        );
+        assert!(result.is_ok() || optimizer.square.iter().flatten().all(|&value| value == 0.0));
+        (result, weights)
+    }
+
+    #[test]
+    fn a_gradient_that_is_no_number_reaches_no_weight() {
+        for clip in [0.0, 1.0] {
+            for (gradients, at) in [
+                ([f32::NAN, f32::NAN, 1.0], 1),
+                ([1.0, 1.0, f32::INFINITY], 2),
+                ([f32::NEG_INFINITY, 1.0, 1.0], 0),
+                ([1.0, 3e38, 1e38], 1),
+            ] {
+                let (result, weights) = stepped(gradients, clip);
+                let bad = result.expect_err("refused");
+                assert_eq!((bad.tensor, bad.value.to_bits()), (at, f64::from(gradients[at]).to_bits()));
+                assert!(weights.iter().flatten().all(|&weight| weight == 1.0), "{gradients:?}");
+            }
+            assert!(stepped([1e18, 0.0, 0.0], clip).0.is_ok());
+        }
+    }
 
     #[test]
     fn the_learning_rate_rises_and_falls() {

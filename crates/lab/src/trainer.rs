@@ -21,8 +21,9 @@ use crate::data::{Batch, IGNORED, Source};
 use crate::error::LabError;
 use crate::metrics::Metrics;
 use crate::network::{Loss, Network, Workspace, initialise};
-use crate::optimizer::AdamW;
+use crate::optimizer::{AdamW, BadGradient};
 use crate::recipe::Recipe;
+use crate::resumption;
 use crate::watch::{Watched, look};
 
 /// A run under way.
@@ -69,6 +70,15 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// Learning rate.
     pub learning_rate: f64,
+}
+
+/// Where a run came to something that is no number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Diverged {
+    /// The step, from 0: so many were done before.
+    pub step: u64,
+    /// What is no number, and what it is instead.
+    pub what: String,
 }
 
 /// A line of `metrics.jsonl`.
@@ -169,7 +179,8 @@ impl Trainer {
     /// One step of the optimiser.
     ///
     /// # Errors
-    /// If data cannot be read, or the loss is no longer finite.
+    /// If data cannot be read; [`LabError::Diverged`] if the loss or the gradient is not finite. The weights are then those
+    /// before.
     pub fn step(&mut self) -> Result<StepReport, LabError> {
         let training = self.recipe.training;
         let step = self.state.step;
@@ -178,12 +189,19 @@ impl Trainer {
         let batch = after_registers(batch, self.network.architecture());
         let loss = self.add_gradients(&batch)?;
         if !loss.mean().is_finite() {
-            return Err(LabError::Diverged { step, loss: loss.mean() });
+            return Err(self.diverged(format!("the loss is {}", loss.mean())));
         }
         let learning_rate = self.recipe.optimizer.learning_rate_at(step, training.steps);
         let gradients = self.workspace.gradient.values_mut();
         let parameters = self.network.parameters.values_mut();
-        let gradient_norm = self.optimizer.step(parameters, gradients, &self.recipe.optimizer, learning_rate, step);
+        let stepped = self.optimizer.step(parameters, gradients, &self.recipe.optimizer, learning_rate, step);
+        let gradient_norm = match stepped {
+            Ok(norm) => norm,
+            Err(BadGradient { tensor, value }) => {
+                let name = self.tensor(tensor);
+                return Err(self.diverged(format!("the gradient of {name} holds {value:e}")));
+            }
+        };
         self.network.parameters.repack();
         self.state.step += 1;
         self.state.loss_sum += loss.mean();
@@ -206,17 +224,45 @@ impl Trainer {
         Ok(loss)
     }
 
+    fn diverged(&self, what: String) -> LabError {
+        LabError::Diverged(Diverged { step: self.state.step, what })
+    }
+
+    /// The name of a tensor by its place.
+    fn tensor(&mut self, at: usize) -> String {
+        let architecture = self.network.architecture().clone();
+        let inventory = self.network.parameters.inventory(&architecture);
+        inventory.into_iter().nth(at).map(|info| info.name).unwrap_or_default()
+    }
+
     /// Looks at the model as it is.
     ///
     /// # Errors
-    /// If a weight or an activation is not finite.
+    /// [`LabError::Diverged`] if a weight, a moment of the optimiser, an activation or the loss is not finite.
     pub fn look(&mut self) -> Result<Watched, LabError> {
         let architecture = self.network.architecture().clone();
+        let bad = |values: &[f32]| !values.iter().all(|value| value.is_finite());
+        let weights = self.network.parameters.values_mut().into_iter().position(|values| bad(values));
+        let moments = (self.optimizer.mean.iter().zip(&self.optimizer.square)).position(|(a, b)| bad(a) || bad(b));
+        if let Some(at) = weights {
+            let name = self.tensor(at);
+            return Err(self.diverged(format!("{name} is not finite")));
+        }
+        if let Some(at) = moments {
+            let name = self.tensor(at);
+            return Err(self.diverged(format!("the optimiser's state of {name} is not finite")));
+        }
         let model = in_memory("the model in training", &architecture, &mut self.network.parameters)?;
-        look(&model, &self.held_out, self.recipe.seed).map_err(|error| match error {
+        let watched = look(&model, &self.held_out, self.recipe.seed).map_err(|error| match error {
             AnatomyError::Model(error) => LabError::Model(error),
-            other => LabError::Request(other.to_string()),
-        })
+            other => self.diverged(other.to_string()),
+        })?;
+        for (what, value) in [("the loss", watched.nll), ("the largest activation", watched.spike)] {
+            if !value.is_finite() {
+                return Err(self.diverged(format!("{what} is {value} on held-out sequences")));
+            }
+        }
+        Ok(watched)
     }
 
     /// Runs to the end, or until asked to stop: records in `run/metrics.jsonl` and TensorBoard's files, checkpoints beside
@@ -243,6 +289,10 @@ impl Trainer {
             let step = self.state.step;
             let saves = step == steps || step.is_multiple_of(watch.checkpoint_every);
             if stop() && step < steps {
+                // What is saved takes the place of older checkpoints, so it is looked at first, if only for its being sound.
+                if self.state.looked != Some(step) {
+                    self.look()?;
+                }
                 metrics.sync()?;
                 self.save(&mut checkpoints, None)?;
                 tell(Event::Saved(step));
@@ -305,17 +355,23 @@ impl Trainer {
             tell(Event::Damaged(damaged));
         }
         let place = loaded.directory.display();
-        if loaded.state.recipe != self.recipe {
-            let reason = format!("{place}: was begun with another recipe; resume with that one, or begin another run");
-            return Err(LabError::Request(reason));
-        }
+        let begun = &loaded.state.recipe;
+        resumption::check(begun, &self.recipe, loaded.step)
+            .map_err(|error| LabError::Request(format!("{place}: {error}")))?;
         same_meaning(&loaded.state.variants, &self.state.variants)
             .map_err(|reason| LabError::Request(format!("{place}: {reason}")))?;
         if loaded.state.data != self.state.data {
             return Err(LabError::Request(format!(
-                "{place}: was begun on other data than the recipe's source holds now"
+                "{place}: was begun on data whose SHA-256 is {}; that of {} is {}",
+                loaded.state.data,
+                self.source.identity().source,
+                self.state.data
             )));
         }
+        // Losses on other sequences cannot be compared.
+        let (was, is) = (begun.watch, self.recipe.watch);
+        let comparable = (was.sequences, was.seq_len) == (is.sequences, is.seq_len);
+        let best = loaded.state.best.filter(|_| comparable);
         let find =
             |tensors: &'_ [NamedTensor<'static>], name: &str| tensors.iter().position(|tensor| tensor.name == name);
         let architecture = self.network.architecture().clone();
@@ -333,7 +389,7 @@ impl Trainer {
                 }
             }
         }
-        self.state = loaded.state;
+        self.state = State { recipe: self.recipe.clone(), best, ..loaded.state };
         Ok(Some(self.state.step))
     }
 
@@ -436,5 +492,52 @@ mod tests {
             let reason = same_meaning(&begun, &numbers(2)).expect_err("another meaning");
             assert!(reason.contains("post_norm meant something else"), "{reason}");
         }
+    }
+
+    fn trainer() -> Trainer {
+        let mut recipe: Recipe =
+            recipe_file::parse(include_str!("../../../recipes/nano.toml"), Path::new("nano.toml")).expect("a recipe");
+        (recipe.model.d_model, recipe.model.layers, recipe.training.sequences) = (16, 2, 2);
+        let source = Source::open(&recipe.source()).expect("no files");
+        Trainer::new(recipe, source).expect("it fits")
+    }
+
+    /// The place of a tensor among all.
+    fn place(trainer: &mut Trainer, name: &str) -> usize {
+        let architecture = trainer.network.architecture().clone();
+        let inventory = trainer.network.parameters.inventory(&architecture);
+        inventory.iter().position(|info| info.name == name).expect("a tensor")
+    }
+
+    fn all_weights(trainer: &mut Trainer) -> Vec<f32> {
+        trainer.network.parameters.values_mut().into_iter().flat_map(|values| values.to_vec()).collect()
+    }
+
+    #[test]
+    fn a_gradient_that_is_no_number_names_its_tensor_and_reaches_no_weight() {
+        let mut trainer = trainer();
+        trainer.step().expect("a step");
+        let before = all_weights(&mut trainer);
+        let name = "model.layers.1.mlp.down_proj.weight";
+        let place = place(&mut trainer, name);
+        trainer.workspace.gradient.values_mut()[place][5] = f32::NAN;
+        let error = trainer.step().expect_err("no number").to_string();
+        let said = format!("step 1: the gradient of {name} holds NaN: the run diverged");
+        assert!(error.starts_with(&said), "{error}");
+        assert!(before == all_weights(&mut trainer));
+        assert_eq!(trainer.state.step, 1);
+    }
+
+    #[test]
+    fn what_is_no_number_is_not_saved() {
+        let mut trainer = trainer();
+        let name = "model.layers.0.self_attn.q_proj.weight";
+        let place = place(&mut trainer, name);
+        trainer.optimizer.square[place][0] = f32::INFINITY;
+        let error = trainer.look().expect_err("no number").to_string();
+        assert!(error.contains(&format!("the optimiser's state of {name} is not finite")), "{error}");
+        trainer.network.parameters.values_mut()[place][0] = f32::NAN;
+        let error = trainer.look().expect_err("no number").to_string();
+        assert!(error.contains(&format!("step 0: {name} is not finite")), "{error}");
     }
 }

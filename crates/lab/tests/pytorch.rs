@@ -140,7 +140,8 @@ fn train<F: Float>(variant: &str, precision: Precision, settings: &OptimizerSett
         let gradients = workspace.gradient.values_mut();
         let learning_rate = settings.learning_rate_at(step, batches.len() as u64);
         let parameters = network.parameters.values_mut();
-        gradient_norms.push(optimizer.step(parameters, gradients, settings, learning_rate, step));
+        let stepped = optimizer.step(parameters, gradients, settings, learning_rate, step);
+        gradient_norms.push(stepped.expect("a finite gradient"));
         network.parameters.repack();
     }
     let square = |values: &mut [F]| values.iter().map(|value| value.to_f64().powi(2)).sum();

@@ -11,7 +11,7 @@ const WIDTH: usize = 120;
 /// The table of a study and its claims. Ends in a newline.
 pub fn study(results: &StudyResults) -> String {
     let subject = cell(&subject(results));
-    if results.rows.iter().all(|row| row.runs.is_empty()) {
+    if results.rows.iter().all(|row| row.runs.is_empty() && row.diverged.is_empty()) {
         return format!("**{subject}**: no run is finished yet.\n");
     }
     let is_of_paper = is_of_paper(results);

@@ -31,6 +31,7 @@ fn rows(rows: &[RowResult]) -> Result<Table, ReportError> {
         Column::texts("row", rows.iter().map(|row| row.name.as_str())),
         Column::booleans("baseline", rows.iter().map(|row| row.baseline)),
         Column::counts("seeds", rows.iter().map(|row| row.runs.len())),
+        Column::counts("diverged", rows.iter().map(|row| row.diverged.len())),
         Column::new("parameters", Values::Integers(rows.iter().map(parameters).collect())),
     ];
     for (measure, name) in MEASURES {

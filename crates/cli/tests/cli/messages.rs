@@ -80,3 +80,16 @@ fn rust_backtrace_shows_none() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), stderr.matches('\n').count()), (Some(2), 1), "{stderr}");
 }
+
+#[test]
+fn instruction_sets_that_the_machine_does_not_have() {
+    let with = |set: &str| {
+        let output = sinkscope(&["census", "absent.gguf"]).env("SINKSCOPE_ISA", set).output().expect("it starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, stderr) = with("sse9");
+    let said = "error: SINKSCOPE_ISA=sse9: is no instruction set; this machine has portable";
+    assert!(status == Some(2) && stderr.starts_with(said), "{stderr}");
+    let (status, stderr) = with("portable");
+    assert!(status == Some(2) && stderr.contains("absent.gguf"), "{stderr}");
+}

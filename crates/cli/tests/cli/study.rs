@@ -142,16 +142,31 @@ fn slices_can_be_run_and_kept_elsewhere() {
 
 #[test]
 fn a_failed_run_is_reported_when_the_others_are_done() {
-    let lab = Lab::new(&STUDY.replace("model.placement = \"sandwich\"", "optimizer.learning_rate = 1e30"));
+    let lab = Lab::new(&STUDY.replace("model.placement = \"sandwich\"", "model.kv_heads = 3"));
     let (status, stdout, stderr) = lab.study(&[]);
     assert_eq!(status, 1, "{stderr}");
     assert!(
-        stderr.starts_with("error: 2 runs failed: \"sandwich\" (seed 0): ") && stderr.contains("diverged"),
+        stderr.starts_with("error: 2 runs failed: \"sandwich\" (seed 0): ") && stderr.contains("key-value"),
         "{stderr}"
     );
     assert!(stdout.contains("0 of 2"), "{stdout}");
     assert_eq!(lab.summaries(), 2);
     assert!(Path::new(&lab.path("out/study.json")).exists());
+}
+
+#[test]
+fn a_run_that_diverges_is_a_result_and_not_trained_for_ever() {
+    let lab = Lab::new(&STUDY.replace("model.placement = \"sandwich\"", "optimizer.learning_rate = 1e30"));
+    let (status, stdout, stderr) = lab.study(&[]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    assert!(stdout.contains("2 of 2 diverged") && stdout.contains("without 2 seeds that diverged"), "{stdout}");
+    assert_eq!(lab.summaries(), 4);
+    let row = lab.json("out/study.json")["results"]["rows"][1].clone();
+    assert_eq!((&row["figures"], &row["diverged"][0]["step"]), (&Value::Null, &Value::from(1)));
+    assert_eq!(row["diverged"][0]["summary"]["diverged"]["what"], "the loss is NaN");
+    fs::remove_dir_all(lab.path("out/runs")).expect("removed");
+    assert_eq!(lab.study(&[]).1, stdout);
+    assert!(!Path::new(&lab.path("out/runs")).exists());
 }
 
 #[cfg(unix)]

@@ -254,7 +254,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
     assert!(lab.refused("run", &[]).contains("is not empty: resume the run"), "{}", lab.refused("run", &[]));
     let other = fs::read_to_string(lab.path("recipe.toml")).expect("a recipe").replace("seed = 7", "seed = 8");
     fs::write(lab.path("recipe.toml"), other).expect("written");
-    assert!(lab.refused("run", &["--resume"]).contains("was begun with another recipe"));
+    assert!(lab.refused("run", &["--resume"]).contains("seed was 7 and is 8; resume with the recipe"));
     assert!(refused(&["train", "nowhere.toml", "--out", "run"]).contains("nowhere.toml"));
     assert!(lab.refused("recipe.toml/below", &[]).contains("cannot be used as the output directory"));
     for (usual, unusual, part) in [
@@ -277,7 +277,54 @@ fn a_run_that_diverges_says_so() {
     fs::write(lab.path("recipe.toml"), wild.replace("learning_rate = 0.01", "learning_rate = 1e30")).expect("written");
     let (status, _, stderr) = lab.train("run", &[]);
     assert_eq!(status, 1, "{stderr}");
-    assert!(stderr.contains("diverged") || stderr.contains("finite"), "{stderr}");
+    assert!(stderr.contains("step 1: the loss is NaN: the run diverged"), "{stderr}");
+    assert!(!Path::new(&lab.path("run/last")).exists(), "nothing of it is worth keeping");
+}
+
+#[test]
+fn what_was_saved_before_a_run_diverged_stays() {
+    let lab = Lab::new("", "");
+    let recipe = fs::read_to_string(lab.path("recipe.toml")).expect("a recipe");
+    // Decay turns every matrix round and makes it three times as large, step after step.
+    let growing = recipe.replace("warmup = 10", "warmup = 1\nschedule = \"constant\"\nweight_decay = 400");
+    fs::write(lab.path("recipe.toml"), growing.replace("_every = 20", "_every = 5")).expect("written");
+    let (status, _, stderr) = lab.train("run", &[]);
+    assert!(status == 1 && stderr.contains("the run diverged"), "{stderr}");
+    let kept = lab.weights("run");
+    assert_eq!(lab.train("run", &["--resume"]), (1, String::new(), stderr));
+    assert!(kept == lab.weights("run"));
+    let (last, ids) = (lab.path("run/last"), lab.path("ids.json"));
+    fs::write(&ids, r#"{"tokens": [[1, 2, 3, 4, 5, 6, 7, 8]]}"#).expect("written");
+    let (status, _, stderr) = run(&["anatomy", &last, "--tokens", &ids, "--only", "nll", "--quiet"]);
+    assert_eq!(status, 0, "{stderr}");
+}
+
+#[test]
+fn a_run_goes_on_elsewhere_longer_and_watched_otherwise() {
+    let lab = Lab::new("", "");
+    let recipe = fs::read_to_string(lab.path("recipe.toml")).expect("a recipe");
+    let constant = recipe.replace("warmup = 10", "warmup = 10\nschedule = \"constant\"");
+    let write = |recipe: &str| fs::write(lab.path("recipe.toml"), recipe).expect("written");
+    let longer = |recipe: &str| recipe.replace("steps = 60", "steps = 80").replace("every = 20", "every = 25");
+    write(&longer(&constant));
+    assert_eq!(lab.train("whole", &[]).0, 0);
+    write(&constant);
+    assert_eq!(lab.train("run", &[]).0, 0);
+    fs::rename(lab.path("run"), lab.path("moved")).expect("moved");
+    write(&longer(&constant));
+    assert_eq!(lab.train("moved", &["--resume", "--threads", "1"]).0, 0);
+    assert!(lab.weights("whole") == lab.weights("moved"));
+    let steps = |run: &str| lab.records(run).iter().filter_map(|record| record["step"].as_u64()).collect::<Vec<_>>();
+    assert_eq!((steps("whole"), steps("moved")), (vec![0, 25, 50, 75, 80], vec![0, 20, 40, 60, 75, 80]));
+
+    write(&recipe);
+    assert_eq!(lab.train("falling", &[]).0, 0);
+    write(&longer(&recipe));
+    let message = lab.refused("falling", &["--resume"]);
+    assert!(message.contains("training.steps was 60 and is 80: the cosine"), "{message}");
+    write(&recipe.replace("steps = 60", "steps = 50"));
+    let message = lab.refused("falling", &["--resume"]);
+    assert!(message.contains("training.steps is 50, and 60 steps are done already"), "{message}");
 }
 
 #[test]

@@ -26,6 +26,7 @@ use super::microkernel::turn;
 use super::own::{LANES, Line, Lines, PANEL, Panels, Right};
 use super::tiles::{FETCHED_IN, Parts, STEP, TILE, Tiles, configure, release, run};
 use super::{Matrix, MatrixMut};
+use crate::InstructionSet;
 
 /// Most parts of steps of the inner size in one block.
 const MAX_PARTS: usize = 48;
@@ -39,9 +40,8 @@ const MAX_PACKED_COLUMNS: usize = 512;
 /// Most parts of a value.
 const MOST_PARTS: usize = 2;
 
-/// Whether the machine and its kernel can run these products. Asks Linux for the right to the registers, which holds for
-/// the whole process.
-pub(super) fn available() -> bool {
+/// Whether the processor has the tiles, and the instructions of AVX-512 that prepare operands for them.
+pub(crate) fn has_tiles() -> bool {
     // Leaf 7 exists where AVX-512 does.
     let tiles = |edx: u32| edx >> 22 & 1 == 1 && edx >> 24 & 1 == 1;
     #[allow(unused_unsafe, reason = "older compilers ask for it")]
@@ -51,7 +51,11 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512bf16")
         && tiles(leaf().edx)
-        && permitted()
+}
+
+/// Whether these products are in use. Asks Linux for the right to the registers, which holds for the whole process.
+pub(super) fn available() -> bool {
+    InstructionSet::in_use() >= InstructionSet::Amx && permitted()
 }
 
 #[cfg(target_os = "linux")]

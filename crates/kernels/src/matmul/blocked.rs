@@ -15,7 +15,7 @@ use std::ops::Range;
 use super::microkernel::{Left, MAX_ROWS, MAX_WIDE_ROWS, Tile, WIDE, copy, run, turn};
 use super::own::{Kernel, LANES, Line, Lines, PANEL, Panels, Right, registers_of};
 use super::{Matrix, MatrixMut};
-use crate::Buffer;
+use crate::{Buffer, InstructionSet};
 
 /// Most steps of the inner size in one block.
 const MAX_INNER: usize = 768;
@@ -27,9 +27,9 @@ const MAX_PACKED_COLUMNS: usize = 512;
 /// cache; steps of an operand that are so far apart or farther lie each on a page of its own.
 const FAR: usize = 1024;
 
-/// Whether the machine can run these products.
+/// Whether these products are in use: the machine then has what they need.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx512f")
+    InstructionSet::in_use() >= InstructionSet::Avx512
 }
 
 /// Where the values of row `row` in the panel that begins at `column` lie, in lines, and the lines of a row there.

@@ -20,6 +20,7 @@ use crate::Float;
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod blocked;
+pub(crate) mod general;
 #[cfg(target_arch = "x86_64")]
 mod microkernel;
 #[cfg(target_arch = "x86_64")]
@@ -28,6 +29,8 @@ mod packed;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::has_tiles;
 pub use packed::{PackedPart, PackedRight, matmul_packed, matmul_packed_add};
 
 /// How exact products of f32 are, in PyTorch's words (`torch.set_float32_matmul_precision`). f64 is always multiplied in f64.
@@ -164,8 +167,14 @@ impl<F: Float> MatrixMut<'_, F> {
     }
 }
 
+/// Whether a matrix lies within `len` values, and its strides are distances that pointers can have.
 fn fits(len: usize, rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> bool {
-    rows == 0 || columns == 0 || (rows - 1) * row_stride + (columns - 1) * column_stride < len
+    let last = |count: usize, stride: usize| count.checked_sub(1)?.checked_mul(stride);
+    let distances = row_stride.max(column_stride) <= isize::MAX as usize;
+    let (Some(row), Some(column)) = (last(rows, row_stride), last(columns, column_stride)) else {
+        return distances && (rows == 0 || columns == 0);
+    };
+    distances && row.checked_add(column).is_some_and(|last| last < len)
 }
 
 /// `out = a b`.
@@ -212,37 +221,7 @@ fn product<F: Float>(
     {
         return kernel.product(&mut out, a, own::Right::Plain(b), accumulate);
     }
-    general(out, a, b, accumulate);
-}
-
-/// Through `gemm`: f64, and machines without AVX-512.
-fn general<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>, accumulate: bool) {
-    // SAFETY: `Matrix` and `MatrixMut` are only constructed with every element (i, j), i < rows, j < columns, inside
-    // their slice, and the shapes agree by the assertions of the callers, so gemm reads and writes in bounds. `out` is
-    // borrowed mutably, so it overlaps neither input, and its rows do not overlap each other.
-    unsafe {
-        gemm::gemm(
-            out.rows,
-            out.columns,
-            a.columns,
-            out.data.as_mut_ptr(),
-            1,
-            out.row_stride as isize,
-            accumulate,
-            a.data.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            F::ONE,
-            F::ONE,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+    general::product(out, a, b, accumulate);
 }
 
 /// Rows and columns of the tile that [`transpose`] moves at once: two cache lines of f32 each way.

@@ -263,7 +263,7 @@ fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: &PackedPar
     match &b.of.storage {
         Storage::Plain(values) => {
             let whole = Matrix::new(values, b.of.rows, b.of.columns);
-            general(out, a, whole.part(b.rows.clone(), b.columns.clone()), accumulate);
+            general::product(out, a, whole.part(b.rows.clone(), b.columns.clone()), accumulate);
         }
         #[cfg(target_arch = "x86_64")]
         Storage::Panels(kernel, lines) => {

@@ -114,6 +114,9 @@ pub struct Tested {
     pub condition: Condition,
     /// Seeds that the row, and the one it is compared with, have.
     pub seeds: usize,
+    /// Seeds that are left out because a run diverged.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub diverged: usize,
     /// The mean of the differences or of the row's values, the geometric mean of the ratios; `None` without a seed or
     /// where a ratio is of values that are not positive.
     pub estimate: Option<f64>,
@@ -121,6 +124,11 @@ pub struct Tested {
     pub interval: Option<[f64; 2]>,
     /// What follows.
     pub verdict: Verdict,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Condition {
@@ -170,7 +178,8 @@ impl Condition {
             (Some([_, high]), _, Some(bound)) if high < bound => Verdict::Disagrees,
             _ => Verdict::Undecided,
         };
-        Tested { condition: self.clone(), seeds: compared.len(), estimate: mean.map(back), interval, verdict }
+        let (estimate, seeds) = (mean.map(back), compared.len());
+        Tested { condition: self.clone(), seeds, diverged: 0, estimate, interval, verdict }
     }
 }
 

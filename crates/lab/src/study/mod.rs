@@ -39,4 +39,5 @@ pub const TEST: &str = "\
 A condition compares a row with another, seed by seed, by the mean of the ratios' logarithms or of the differences; or it \
 takes a row alone, by its mean. It agrees if the two-sided 95 % t interval of that mean over seeds lies on the claimed \
 side of the bound, disagrees if it lies on the other, and is undecided otherwise, with fewer than two seeds, or where a \
-ratio is of values that are not positive. A claim agrees if all its conditions do, and disagrees if any does.";
+ratio is of values that are not positive. Runs that diverged are left out, and counted. A claim agrees if all its \
+conditions do, and disagrees if any does.";

@@ -11,6 +11,7 @@ use super::statistics::{Spread, interval};
 use super::summary::{Summaries, Summary};
 use crate::LabError;
 use crate::recipe::Recipe;
+use crate::trainer::Diverged;
 
 /// What a study shows so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,10 +43,25 @@ pub struct RowResult {
     pub baseline: bool,
     /// What the paper has.
     pub paper: Paper,
-    /// Over seeds; `None` if no run is finished.
+    /// Over the seeds of finished runs; `None` if there is none.
     pub figures: Option<Figures<Spread>>,
     /// The finished runs.
     pub runs: Vec<RunResult>,
+    /// The runs that diverged: they count in no figure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diverged: Vec<DivergedRun>,
+}
+
+/// A run that has no figures, because it diverged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DivergedRun {
+    /// Its seed.
+    pub seed: u64,
+    /// Where.
+    #[serde(flatten)]
+    pub diverged: Diverged,
+    /// All of it.
+    pub summary: Summary,
 }
 
 /// What a run came to.
@@ -86,16 +102,22 @@ pub struct ClaimResult {
 }
 
 impl RowResult {
-    /// Of a row and the summaries of its finished runs, by seed.
-    pub fn new(row: &Row, runs: impl Iterator<Item = (u64, Summary)>) -> Self {
-        let runs: Vec<RunResult> = runs.map(|(seed, summary)| StoredRun { seed, summary }.into()).collect();
+    /// Of a row and the summaries of its runs, by seed.
+    pub fn new(row: &Row, all: impl Iterator<Item = (u64, Summary)>) -> Self {
+        let (mut runs, mut diverged) = (Vec::<RunResult>::new(), Vec::new());
+        for (seed, summary) in all {
+            match summary.diverged.clone() {
+                Some(at) => diverged.push(DivergedRun { seed, diverged: at, summary }),
+                None => runs.push(StoredRun { seed, summary }.into()),
+            }
+        }
         let spread = |measure| {
             let values: Vec<f64> = runs.iter().map(|run| run.figures.of(measure)).collect();
             // Of no values only if there are no runs, and then it is not asked for.
             Spread::of(&values).unwrap_or(Spread { mean: f64::NAN, deviation: None })
         };
         let figures = (!runs.is_empty()).then(|| Figures::<Spread>::each(spread));
-        Self { name: row.name.clone(), baseline: row.baseline, paper: row.paper, figures, runs }
+        Self { name: row.name.clone(), baseline: row.baseline, paper: row.paper, figures, runs, diverged }
     }
 
     /// The two-sided 95 % t interval of a measure's mean over seeds; `None` with fewer than two.
@@ -147,14 +169,18 @@ pub fn tabulate(study: &Study, summaries: &Summaries, plan: Option<&Plan>) -> Re
         }
         rows.push(RowResult::new(row, runs.into_iter()));
     }
-    let values = |name: &str, measure| {
-        let row = rows.iter().find(|row| row.name == name);
-        row.map(|row| row.by_seed(measure)).unwrap_or_default()
-    };
+    let row = |name: &str| rows.iter().find(|row| row.name == name);
+    let values = |name: &str, measure| row(name).map(|row| row.by_seed(measure)).unwrap_or_default();
     let claims = study.claims.iter().map(|claim| {
         let test = |condition: &Condition| {
             let others = condition.against.as_ref().map(|other| values(other, condition.measure)).unwrap_or_default();
-            condition.test(&values(&condition.row, condition.measure), &others)
+            let compared = [Some(condition.row.as_str()), condition.against.as_deref()];
+            let lost = |seed: &&u64| {
+                let mut rows = compared.into_iter().flatten().filter_map(row);
+                rows.any(|row| row.diverged.iter().any(|run| run.seed == **seed))
+            };
+            let diverged = study.seeds.iter().filter(lost).count();
+            Tested { diverged, ..condition.test(&values(&condition.row, condition.measure), &others) }
         };
         let conditions: Vec<Tested> = claim.conditions.iter().map(test).collect();
         let verdicts: Vec<Verdict> = conditions.iter().map(|tested| tested.verdict).collect();

@@ -14,7 +14,7 @@ use crate::cost::cost;
 use crate::data::Source;
 use crate::files;
 use crate::metrics;
-use crate::trainer::{Ended, Event, Look, Trainer};
+use crate::trainer::{Diverged, Ended, Event, Look, Trainer};
 
 /// How to run a study.
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ pub enum Progress<'a> {
     Begun,
     /// Something happened in it.
     Training(Event<'a>),
-    /// It is done.
+    /// It is done, or has diverged.
     Finished(&'a Summary),
     /// It cannot go on.
     Failed(&'a LabError),
@@ -66,7 +66,7 @@ pub struct Failure {
 pub struct Outcome {
     /// Runs that were finished before.
     pub found: usize,
-    /// Runs finished now.
+    /// Runs finished now, those that diverged among them.
     pub finished: usize,
     /// Runs that failed, in the order of the plan.
     pub failures: Vec<Failure>,
@@ -162,13 +162,19 @@ fn train(run: &Run, jobs: usize, request: RunRequest<'_>) -> Result<Option<Summa
     // With the key, so that a recipe that was changed begins anew beside what it was.
     let place = request.directory.join("runs").join(format!("{}-{}", run.slug, run.key));
     let mut tell = |event: Event<'_>| (request.tell)(run, Progress::Training(event));
-    match trainer.run(&place, Resume::Yes, &|| (request.stop)(), &mut tell)? {
-        Ended::Stopped(_) => Ok(None),
-        // As recorded: a run that was resumed at its last step no longer knows how it went there.
-        Ended::Finished => {
-            let summary = Summary::new(request.study, run, cost.parameters, &metrics::read::<Look>(&place)?)?;
-            summary.write(request.results)?;
-            Ok(Some(summary))
-        }
+    let diverged = match trainer.run(&place, Resume::Yes, &|| (request.stop)(), &mut tell) {
+        Ok(Ended::Stopped(_)) => return Ok(None),
+        Ok(Ended::Finished) => None,
+        // It would come to the same again.
+        Err(LabError::Diverged(diverged)) => Some(diverged),
+        Err(error) => return Err(error),
+    };
+    // As recorded: a run that was resumed at its last step no longer knows how it went there.
+    let looks: Vec<Look> = metrics::read(&place)?;
+    if let (Some(Diverged { step, what }), true) = (&diverged, looks.is_empty()) {
+        return Err(LabError::Diverged(Diverged { step: *step, what: what.clone() }));
     }
+    let summary = Summary::new(request.study, run, cost.parameters, &looks, diverged)?;
+    summary.write(request.results)?;
+    Ok(Some(summary))
 }

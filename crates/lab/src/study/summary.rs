@@ -1,5 +1,5 @@
-//! What is kept of a finished run: `results/STUDY/KEY.json`, small, and the same on every machine whose processor has
-//! the same features.
+//! What is kept of a run that is finished or has diverged: `results/STUDY/KEY.json`, small, and the same on every machine whose
+//! processor has the same features.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,10 @@ use super::plan::{Run, portable};
 use crate::LabError;
 use crate::files;
 use crate::recipe::Recipe;
-use crate::trainer::{Look, Record};
+use crate::trainer::{Diverged, Look, Record};
 use crate::watch::SpikeAt;
 
-/// A finished run. The first row that it is of stands in it; other rows of the same recipe share it.
+/// A run that is finished, or has diverged. The first row that it is of stands in it; other rows of the same recipe share it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// [`NUMERICS_VERSION`] of the program that made it.
@@ -43,6 +43,9 @@ pub struct Summary {
     pub last: Record,
     /// All looks, in short.
     pub looks: Vec<ShortLook>,
+    /// Where it diverged, if it did: the looks are those before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<Diverged>,
 }
 
 /// What shows how spikes and sinks emerge.
@@ -80,11 +83,17 @@ impl From<&Look> for ShortLook {
 }
 
 impl Summary {
-    /// Of a finished run with these looks.
+    /// Of a run with these looks, that finished or `diverged`.
     ///
     /// # Errors
     /// [`LabError::Request`] if there are none.
-    pub fn new(study: &str, run: &Run, parameters: u64, looks: &[Look]) -> Result<Self, LabError> {
+    pub fn new(
+        study: &str,
+        run: &Run,
+        parameters: u64,
+        looks: &[Look],
+        diverged: Option<Diverged>,
+    ) -> Result<Self, LabError> {
         let last = looks.last().ok_or_else(|| LabError::Request(format!("{}: was never looked at", run.slug)))?;
         Ok(Self {
             numerics: NUMERICS_VERSION,
@@ -98,6 +107,7 @@ impl Summary {
             tokens: last.record.tokens,
             last: last.record.clone(),
             looks: looks.iter().map(ShortLook::from).collect(),
+            diverged,
         })
     }
 
@@ -166,7 +176,7 @@ impl Summaries {
         Ok(all)
     }
 
-    /// That of a run, if it is finished.
+    /// That of a run, if it is finished or has diverged.
     pub fn of_run(&self, run: &Run) -> Option<&Summary> {
         self.entries.iter().find(|(key, ..)| *key == run.key).map(|(.., summary)| summary)
     }

@@ -43,9 +43,19 @@ impl Cells {
             mean_max_alpha: figure(Measure::MeanMaxAlpha),
             spike: figure(Measure::Spike),
             over_typical: figure(Measure::SpikeOverTypical),
-            seeds: if row.runs.len() == seeds { seeds.to_string() } else { format!("{} of {seeds}", row.runs.len()) },
+            seeds: counted(row.runs.len(), row.diverged.len(), seeds),
             paper: [Measure::Perplexity, Measure::SinkPercent, Measure::Spike].map(paper),
         }
+    }
+}
+
+/// How many of the seeds have finished, and how many diverged.
+fn counted(finished: usize, diverged: usize, seeds: usize) -> String {
+    match (finished, diverged) {
+        (finished, 0) if finished == seeds => seeds.to_string(),
+        (finished, 0) => format!("{finished} of {seeds}"),
+        (finished, diverged) if finished + diverged == seeds => format!("{diverged} of {seeds} diverged"),
+        (finished, diverged) => format!("{finished} of {seeds}, {diverged} diverged"),
     }
 }
 
@@ -118,7 +128,12 @@ pub(crate) fn condition(tested: &Tested, mark: impl Fn(&str) -> String) -> Strin
     let estimate = tested.estimate.map_or_else(|| "not known".to_owned(), value);
     let interval =
         tested.interval.map_or_else(String::new, |[low, high]| format!(" ({} to {})", value(low), value(high)));
-    format!("{what}: {estimate}{interval}, {claimed}")
+    let diverged = match tested.diverged {
+        0 => String::new(),
+        1 => ", without 1 seed that diverged".to_owned(),
+        count => format!(", without {count} seeds that diverged"),
+    };
+    format!("{what}: {estimate}{interval}, {claimed}{diverged}")
 }
 
 /// Whether the paper has any of the rows.

@@ -9,7 +9,7 @@ use sinkscope_lab::study::file::Row;
 use sinkscope_lab::study::results::{ClaimResult, RowResult, StudyResults};
 use sinkscope_lab::study::summary::ShortLook;
 use sinkscope_lab::study::{NUMERICS_VERSION, Summary, Verdict};
-use sinkscope_lab::trainer::{Look, Record, Timing};
+use sinkscope_lab::trainer::{Diverged, Look, Record, Timing};
 use sinkscope_lab::watch::Watched;
 use sinkscope_report::study_tables::study_tables;
 use sinkscope_report::terminal::Style;
@@ -68,6 +68,8 @@ fn row(name: &str, runs: &[(f64, f64, f64)], paper: (f64, f64, f64)) -> RowResul
         tokens: 960,
         last: record(perplexity, sink_ratio, spike),
         looks: [10, 20].map(|step| ShortLook::from(&look(step))).into(),
+        // A perplexity of 0 stands for none.
+        diverged: (perplexity == 0.0).then(|| Diverged { step: 20, what: "the loss is NaN".into() }),
     };
     let (perplexity, sink_percent, spike) = paper;
     let known = perplexity > 0.0;
@@ -96,6 +98,7 @@ pub fn sample() -> StudyResults {
             above: bounds.1,
         },
         seeds: 3,
+        diverged: 0,
         estimate: Some(0.31),
         interval,
         verdict,
@@ -139,6 +142,30 @@ fn a_study_as_markdown() {
     insta::assert_snapshot!(markdown::study(&sample()));
     let unfinished = StudyResults { rows: vec![row("a", &[], (1.0, 1.0, 1.0))], ..sample() };
     assert_eq!(markdown::study(&unfinished), "**Norms \\| and more (Table 5)**: no run is finished yet.\n");
+}
+
+#[test]
+fn runs_that_diverged_are_counted_and_in_no_mean() {
+    const WILD: (f64, f64, f64) = (0.0, 0.9, 1e9);
+    let rows = vec![
+        row("often", &[WILD, WILD, WILD], (0.0, 0.0, 0.0)),
+        row("once", &[(10.0, 0.5, 40.0), WILD, (12.0, 0.5, 40.0)], (0.0, 0.0, 0.0)),
+        row("unfinished", &[(10.0, 0.5, 40.0), WILD], (0.0, 0.0, 0.0)),
+    ];
+    let mut study = StudyResults { rows, ..sample() };
+    study.claims[0].conditions[0].diverged = 1;
+    let markdown = markdown::study(&study);
+    for line in [
+        "| often |  |  |  |  |  | 3 of 3 diverged |",
+        "| once | 11.00 ± 1.41 | 50.0 ± 0.0 | 0.350 ± 0.000 | 40.00 ± 0.00 | 20.00 ± 0.00 | 1 of 3 diverged |",
+        "claimed below 0.5, without 1 seed that diverged",
+    ] {
+        assert!(markdown.contains(line), "{markdown}");
+    }
+    assert!(markdown.contains("| 1 of 3, 1 diverged |"), "{markdown}");
+    let table = &study_tables(&study).expect("tables")[0];
+    let csv = String::from_utf8(table.to_csv().expect("CSV")).expect("UTF-8");
+    assert!(csv.contains("once,false,2,1,"), "{csv}");
 }
 
 #[test]
