@@ -108,7 +108,8 @@ impl<'a> Keys<'a> {
             // Files hold numbers in f32.
             Some(number) if (number - computed).abs() <= 1e-6 * computed.abs() => Ok(()),
             Some(number) if number.is_finite() => {
-                self.unknown(vec![self.unknown_key(self.name(key), value, Some(format!("only {computed}: {why}")))])
+                let known = Some(format!("only {computed} is known: {why}"));
+                self.unknown(vec![UnknownKey { key: self.name(key), value: shown(value), known }])
             }
             _ => Err(self.wrong(key, value, &computed.to_string())),
         }
@@ -143,14 +144,10 @@ impl<'a> Keys<'a> {
                 continue;
             }
             let known = listed.map(|inert| format!("only {} is known: {}", inert.only.describe(), inert.why));
-            unread.push(self.unknown_key(name.clone(), value, known));
+            unread.push(UnknownKey { key: name.clone(), value: shown(value), known });
         }
         self.unknown(unread)?;
         Ok(self.passed.take())
-    }
-
-    fn unknown_key(&self, key: String, value: &GgufValue, known: Option<String>) -> UnknownKey {
-        UnknownKey { key, value: shown(value), known }
     }
 
     /// Refuses keys, but for those that the user lets pass.

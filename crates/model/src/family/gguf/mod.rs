@@ -195,6 +195,7 @@ fn has_tied_head(keys: &Keys<'_>, checkpoint: &Checkpoint) -> bool {
 
 /// Keys that repeat, for models of other shapes, what is computed here in one way only.
 fn check_agreement(keys: &Keys<'_>, a: &Architecture) -> Result<(), ModelError> {
+    const LAYOUT: &str = "tensor_data_layout";
     keys.must_be("attention.scale", a.attention_scale, "it follows from the width of heads in this family")?;
     keys.must_be("embedding_scale", a.embedding_scale, "this family has this factor on the embedding")?;
     keys.must_be("logit_scale", 1.0, "this family has no factor on the logits")?;
@@ -206,7 +207,6 @@ fn check_agreement(keys: &Keys<'_>, a: &Architecture) -> Result<(), ModelError> 
         let width = ropes.first().map_or(0, |rope| rope.rotary_dim);
         keys.must_be("rope.dimension_count_swa", width as f64, "ropes of one width are supported")?;
     }
-    const LAYOUT: &str = "tensor_data_layout";
     match keys.text(LAYOUT)? {
         // Queries and keys with rotary pairs adjacent.
         Some("Meta AI original pth") if a.family == "llama" => Ok(()),

@@ -32,8 +32,8 @@ pub(super) fn refuse_other_kinds(
     allowed: &[String],
 ) -> Result<(), ModelError> {
     let is_allowed = |name: &str| allowed.iter().any(|pattern| matches(pattern, name));
-    let names = checkpoint.tensors().map(Tensor::name).filter(|name| !is_allowed(name));
-    match names.filter_map(|name| Some((name, meaning(name, a)?))).next() {
+    let mut names = checkpoint.tensors().map(Tensor::name).filter(|name| !is_allowed(name));
+    match names.find_map(|name| Some((name, meaning(name, a)?))) {
         Some((name, meaning)) => Err(ModelError::tensor(path, name, meaning)),
         None => Ok(()),
     }
