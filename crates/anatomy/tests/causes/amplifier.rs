@@ -3,10 +3,10 @@
 use faer::{Mat, Side};
 use sinkscope_anatomy::census::quadratic::coefficient;
 use sinkscope_anatomy::results::Stage;
-use sinkscope_anatomy::sample::Sample;
 use sinkscope_anatomy::sample::amplifier::{
     Amplifier, AmplifierTap, AmplifierTokens, MOST_OTHER_POINTS, MOST_SPIKE_POINTS,
 };
+use sinkscope_anatomy::sample::{Kinds, Sample};
 use sinkscope_kernels::activation::activate;
 use sinkscope_model::Linear;
 use sinkscope_model::blocks::FeedForwardBlock;

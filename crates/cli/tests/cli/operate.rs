@@ -151,7 +151,7 @@ fn enlarge(tiny: &Tiny, part: &str, factor: f32) {
 #[test]
 fn a_variant_that_breaks_says_where_and_the_others_keep_their_figures() {
     let tiny = Tiny::new("llama");
-    enlarge(&tiny, "embed_tokens", 1000.0);
+    enlarge(&tiny, "embed_tokens", 1e6);
     let broken = "scale-spikes=3e38@block=2@position=3@channels=5";
     let operations = ["zero-spikes@block=2@position=0@channels=3", broken, "drop-first"];
     let (stdout, file) = operate(&tiny, &operations, &[]);
@@ -170,9 +170,8 @@ fn a_variant_that_breaks_says_where_and_the_others_keep_their_figures() {
     let csv = fs::read_to_string(tiny.path("out/variants.csv")).expect("written");
     let row = csv.lines().find(|line| line.contains(broken)).expect("a row");
     assert!(row.ends_with(",2,5,0,3"), "{row}");
-    assert!(
-        tiny.path("out/report.html").exists() || run(&["report", tiny.path("out").to_str().expect("UTF-8")]).0 == 0
-    );
+    let (status, _, stderr) = run(&["report", tiny.path("out").to_str().expect("UTF-8")]);
+    assert_eq!(status, 0, "{stderr}");
 }
 
 #[test]
@@ -202,7 +201,9 @@ fn a_model_that_breaks_is_an_error_with_block_channel_and_token() {
 #[test]
 fn logits_that_overflow_are_an_error_with_the_token() {
     let tiny = Tiny::new("llama");
-    enlarge(&tiny, "lm_head", 1e38);
+    for _ in 0..2 {
+        enlarge(&tiny, "lm_head", 1e30);
+    }
     let (status, _, stderr) = run(&tiny.anatomy(&["--tokens", &tiny.tokens(4, 12), "--only", "nll"]));
     assert_eq!(status, 1, "{stderr}");
     assert!(stderr.contains("the log-likelihood that the output head gives is undefined (NaN), of token"), "{stderr}");
