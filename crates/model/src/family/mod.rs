@@ -158,8 +158,7 @@ impl Family {
             Some(heads) => Ok(heads.is_empty() || heads.contains(&true)),
             None if allowed.iter().any(|pattern| matches(pattern, "architectures")) => Ok(true),
             None => {
-                let known: Vec<&str> = self.classes.iter().copied().collect();
-                let known = format!("known are {}ForCausalLM and its like", known.join("ForCausalLM, "));
+                let known = format!("known are {}ForCausalLM and its like", self.classes.join("ForCausalLM, "));
                 Err(self.unknown(fields, "architectures", Some(known)))
             }
         }
