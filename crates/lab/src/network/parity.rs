@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sinkscope_kernels::Float;
 use sinkscope_model::architecture::{
     Activation, Architecture, FeedForwardKind, GateSignal, Granularity, NormKind, NormPlacement, PositionEncoding,
@@ -77,7 +77,7 @@ fn asked_for(words: &Map<String, Value>, tokens: &[Vec<u32>]) -> (ModelChoice, A
             value => model.insert(key.clone(), value.clone()),
         };
     }
-    let model = toml::to_string(&Map::from_iter([("model".to_owned(), Value::Object(model))])).expect("TOML");
+    let model = toml::to_string(&json!({ "model": model })).expect("TOML");
     let length = tokens[0].len();
     let text = format!(
         "{model}[data]\nsource = 'built-in'\nvocabulary = 11\n[training]\nsteps = 5\nsequences = 3\nseq_len = {length}\n\
@@ -121,7 +121,7 @@ fn batch(tokens: &[Vec<u32>], a: &Architecture, (from, to): (usize, usize)) -> B
     after_registers(batch, a)
 }
 
-/// Measured, at most: NLL of the pass apart by 5e-7, of the network in f64 by 1e-14, gradients by 1e-13 of their length.
+/// Measured, at most: NLL of the pass apart by 7.7e-8, of training in f64 by 8.9e-16, lengths of gradients by 7.8e-15 of them.
 #[test]
 fn every_variant_has_pytorchs_nll() {
     let Expected { tokens, variants } = expected();
