@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compares this program with transformers on scaled-down copies of published models.
 
-For every configuration of crates/model/tests/fixtures/published_configs.json (except those that must be refused), and for
-VARIANTS of them, as READMEs tell users to edit config.json, this makes a small model: the keys stay as published, sizes
+For every configuration of crates/model/tests/fixtures/{published,recollected}_configs.json (except those that must be
+refused), and for VARIANTS of them, as READMEs tell users to edit config.json, this makes a small model: the keys stay as published, sizes
 shrink (heads in the published ratio, a few layers that keep the pattern of layer types, 256 tokens), and windows and
 original rope lengths shrink to less than the text, so that they matter. Weights are random, norms and biases included.
 transformers then computes, from the files and in float32 with eager attention, the mean negative log-likelihood of two
@@ -429,7 +429,8 @@ def main():
         ids[length] = (options.directory / f"ids-{length}.json", tokens)
         ids[length][0].write_text(json.dumps({"tokens": [tokens]}))
 
-    published = [e for e in json.loads((FIXTURES / "published_configs.json").read_text()) if "refused" not in e]
+    files = [FIXTURES / "published_configs.json", FIXTURES / "recollected_configs.json"]
+    published = [e for file in files for e in json.loads(file.read_text()) if "refused" not in e]
     by_name = {entry["name"]: entry["config"] for entry in published}
     models = [(entry["name"], entry["config"]) for entry in published]
     models += [(f"{base}: {what}", changed(by_name[base], changes)) for base, what, changes in VARIANTS]
