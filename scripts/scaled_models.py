@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Compares this program with transformers on scaled-down copies of published models.
 
-For every configuration of crates/model/tests/fixtures/{published,recollected}_configs.json (except those that must be
-refused), and for VARIANTS of them, as READMEs tell users to edit config.json, this makes a small model: the keys stay as published, sizes
-shrink (heads in the published ratio, a few layers that keep the pattern of layer types, 256 tokens), and windows and
-original rope lengths shrink to less than the text, so that they matter. Weights are random, norms and biases included.
-transformers then computes, from the files and in float32 with eager attention, the mean negative log-likelihood of two
-texts, one shorter and one longer than every window and original length, and the largest magnitude in the residual before,
-between and after the halves of every layer; in float64 too, to see what rounding is worth. `sinkscope anatomy` does the
-same, and every number must agree to 1e-5 of its size.
+For every configuration of published_configs.json and recollected_configs.json in crates/model/tests/fixtures (except those
+that must be refused), and for VARIANTS of them, as READMEs tell users to edit config.json, this makes a small model: the
+keys stay as published, sizes shrink (heads in the published ratio, a few layers that keep the pattern of layer types, 256
+tokens), and windows and original rope lengths shrink to less than the text, so that they matter. Weights are random, norms
+and biases included. transformers then computes, from the files and in float32 with eager attention, the mean negative
+log-likelihood of two texts, one shorter and one longer than every window and original length, and the largest magnitude in
+the residual before, between and after the halves of every layer; in float64 too, to see what rounding is worth. `sinkscope
+anatomy` does the same, and every number must agree to 1e-5 of its size.
 
     python scripts/scaled_models.py target/release/sinkscope DIR [--table FILE.md] [--only WORD ...] [--keep]
 
@@ -49,12 +49,24 @@ SLIDE, FULL = "sliding_attention", "full_attention"
 VARIANTS = [
     (QWEN25, "YaRN as its README says", {"rope_scaling": YARN}),
     (QWEN25, "YaRN as vLLM's page says", {"rope_scaling": {"rope_type": "yarn", **YARN}}),
-    (QWEN25, "YaRN in the form of 5.x", {"rope_scaling": None, "rope_theta": None, "rope_parameters": {"rope_theta": 1e6, **QWEN3_YARN}}),
+    (
+        QWEN25,
+        "YaRN in the form of 5.x",
+        {"rope_scaling": None, "rope_theta": None, "rope_parameters": {"rope_theta": 1e6, **QWEN3_YARN}},
+    ),
     (QWEN25, "YaRN, max_position_embeddings raised", {"rope_scaling": YARN, "max_position_embeddings": 131072}),
-    (QWEN25, "YaRN with attention_factor, beta_fast, beta_slow", {"rope_scaling": {**YARN, "attention_factor": 1.3, "beta_fast": 16, "beta_slow": 2}}),
+    (
+        QWEN25,
+        "YaRN with attention_factor, beta_fast, beta_slow",
+        {"rope_scaling": {**YARN, "attention_factor": 1.3, "beta_fast": 16, "beta_slow": 2}},
+    ),
     (QWEN25, "windows from layer 2 on", {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 14}),
     (QWEN25, "windows by layer_types", {"use_sliding_window": True, "sliding_window": 4096, "layer_types": [SLIDE, FULL] * 14}),
-    (QWEN25, "a window and YaRN", {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 0, "rope_scaling": YARN}),
+    (
+        QWEN25,
+        "a window and YaRN",
+        {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 0, "rope_scaling": YARN},
+    ),
     (QWEN3, "YaRN as its README says", {"rope_scaling": QWEN3_YARN}),
     (QWEN3, "YaRN, truncate false", {"rope_scaling": {**QWEN3_YARN, "truncate": False}}),
     (QWEN3, "YaRN with mscale", {"rope_scaling": {**QWEN3_YARN, "mscale": 1.0, "mscale_all_dim": 0.5}}),
@@ -63,33 +75,99 @@ VARIANTS = [
     (QWEN3, "biases", {"attention_bias": True}),
     (QWEN3, "windows from layer 2 on", {"use_sliding_window": True, "sliding_window": 4096, "max_window_layers": 18}),
     (LLAMA2, "linear as vicuna-16k has it", {"rope_scaling": {"factor": 4.0, "type": "linear"}}),
-    (LLAMA2, "linear in the form of 5.x", {"rope_scaling": None, "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 8.0}}),
+    (
+        LLAMA2,
+        "linear in the form of 5.x",
+        {"rope_scaling": None, "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 8.0}},
+    ),
     (LLAMA2, "dynamic NTK", {"rope_scaling": {"factor": 4.0, "type": "dynamic"}}),
     (LLAMA2, "dynamic NTK in new spelling", {"rope_scaling": {"factor": 2, "rope_type": "dynamic"}}),
-    (LLAMA2, "YaRN as Yarn-Llama-2-64k has it", {"rope_scaling": {"factor": 16.0, "original_max_position_embeddings": 4096, "type": "yarn", "finetuned": True}, "max_position_embeddings": 65536}),
+    (
+        LLAMA2,
+        "YaRN as Yarn-Llama-2-64k has it",
+        {
+            "rope_scaling": {"factor": 16.0, "original_max_position_embeddings": 4096, "type": "yarn", "finetuned": True},
+            "max_position_embeddings": 65536,
+        },
+    ),
     (LLAMA2, "biases of attention", {"attention_bias": True}),
     (LLAMA2, "biases of attention and MLP", {"attention_bias": True, "mlp_bias": True}),
     (LLAMA2, "tied head", {"tie_word_embeddings": True}),
     (LLAMA2, "type default", {"rope_scaling": {"rope_type": "default"}}),
-    (LLAMA2, "longrope", {"rope_scaling": {"rope_type": "longrope", "factor": 8.0, "original_max_position_embeddings": 4096, "short_factor": [1.0, 1.2, 1.5, 2.0], "long_factor": [1.0, 2.0, 4.0, 8.0]}, "max_position_embeddings": 32768}),
-    (LLAMA31, "llama3 in the form of 5.x", {"rope_scaling": None, "rope_theta": None, "rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}}),
+    (
+        LLAMA2,
+        "longrope",
+        {
+            "rope_scaling": {
+                "rope_type": "longrope",
+                "factor": 8.0,
+                "original_max_position_embeddings": 4096,
+                "short_factor": [1.0, 1.2, 1.5, 2.0],
+                "long_factor": [1.0, 2.0, 4.0, 8.0],
+            },
+            "max_position_embeddings": 32768,
+        },
+    ),
+    (
+        LLAMA31,
+        "llama3 in the form of 5.x",
+        {
+            "rope_scaling": None,
+            "rope_theta": None,
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 5e5,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192,
+            },
+        },
+    ),
     (LLAMA31, "heads wider than hidden/heads", {"head_dim": 256}),
     (MISTRAL, "window of 4.x's default, key absent", {"sliding_window": None}),
-    (MISTRAL, "YaRN as Yarn-Mistral-128k has it", {"rope_scaling": {"factor": 16.0, "finetuned": True, "original_max_position_embeddings": 8192, "type": "yarn"}, "max_position_embeddings": 32768}),
+    (
+        MISTRAL,
+        "YaRN as Yarn-Mistral-128k has it",
+        {
+            "rope_scaling": {"factor": 16.0, "finetuned": True, "original_max_position_embeddings": 8192, "type": "yarn"},
+            "max_position_embeddings": 32768,
+        },
+    ),
     (MISTRAL, "dynamic NTK", {"rope_scaling": {"factor": 2.0, "type": "dynamic"}}),
     ("google/gemma-2-2b-it", "no soft caps", {"attn_logit_softcapping": "null", "final_logit_softcapping": "null"}),
     ("google/gemma-2-2b-it", "biases", {"attention_bias": True}),
     ("google/gemma-2-2b-it", "untied head", {"tie_word_embeddings": False}),
     ("google/gemma-2-2b-it", "layer_types", {"layer_types": [FULL, SLIDE] * 13}),
-    ("unsloth/gemma-3-12b-it-qat", "rope_parameters of 5.x", {"text_config.rope_scaling": None, "text_config.rope_theta": None, "text_config.rope_local_base_freq": None, "text_config.rope_parameters": {FULL: {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}, SLIDE: {"rope_type": "default", "rope_theta": 1e4}}}),
+    (
+        "unsloth/gemma-3-12b-it-qat",
+        "rope_parameters of 5.x",
+        {
+            "text_config.rope_scaling": None,
+            "text_config.rope_theta": None,
+            "text_config.rope_local_base_freq": None,
+            "text_config.rope_parameters": {
+                FULL: {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                SLIDE: {"rope_type": "default", "rope_theta": 1e4},
+            },
+        },
+    ),
     ("unsloth/gemma-3-12b-it-qat", "pattern of 2", {"text_config.sliding_window_pattern": 2}),
-    ("EleutherAI/pythia-1b", "as RedPajama-INCITE: sequential, all rotary", {"use_parallel_residual": False, "rotary_pct": 1.0}),
+    (
+        "EleutherAI/pythia-1b",
+        "as RedPajama-INCITE: sequential, all rotary",
+        {"use_parallel_residual": False, "rotary_pct": 1.0},
+    ),
     ("EleutherAI/pythia-1b", "as Dolly: tanh gelu", {"hidden_act": "gelu_fast"}),
     ("EleutherAI/pythia-1b", "no biases of attention", {"attention_bias": False}),
     ("EleutherAI/pythia-1b", "dynamic NTK", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}),
     ("EleutherAI/pythia-1b", "linear", {"rope_scaling": {"type": "linear", "factor": 2.0}}),
     ("EleutherAI/pythia-1b", "tied head", {"tie_word_embeddings": True}),
-    ("openai-community/gpt2", "scaled by layer, as Stanford's", {"scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True}),
+    (
+        "openai-community/gpt2",
+        "scaled by layer, as Stanford's",
+        {"scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True},
+    ),
     ("openai-community/gpt2", "unscaled attention", {"scale_attn_weights": False}),
     ("openai-community/gpt2", "relu, n_inner", {"activation_function": "relu", "n_inner": 1536}),
     ("openai-community/gpt2", "untied head", {"tie_word_embeddings": False}),
@@ -149,7 +227,8 @@ def shrink_text(config, kind):
     def get(key):
         return config[key] if config.get(key) is not None else getattr(default, key, None)
 
-    heads, kv_heads = get("num_attention_heads"), config.get("num_key_value_heads", getattr(default, "num_key_value_heads", None))
+    heads = get("num_attention_heads")
+    kv_heads = config.get("num_key_value_heads", getattr(default, "num_key_value_heads", None))
     if kv_heads is None or ("num_key_value_heads" not in config and kind in ("llama", "olmo2", "phi3")):
         kv_heads = heads
     ratio = heads // kv_heads
@@ -161,7 +240,9 @@ def shrink_text(config, kind):
     published_width = get("hidden_size") / heads
     if kind != "gpt_neox" and ("num_key_value_heads" in config or small_kv != small_heads):
         small["num_key_value_heads"] = small_kv
-    given = config.get("head_dim") or (getattr(default, "head_dim", None) if kind in ("qwen3", "gemma2", "gemma3_text") else None)
+    given = config.get("head_dim")
+    if given is None and kind in ("qwen3", "gemma2", "gemma3_text"):
+        given = default.head_dim
     if given:
         small["head_dim"] = width = even(width * given / published_width)
     small["intermediate_size"] = max(8, round(hidden * get("intermediate_size") / get("hidden_size")))
@@ -180,7 +261,7 @@ def shrink_text(config, kind):
     rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
     ropes = [part for part in [rope, *rope.values()] if isinstance(part, dict)]
     types = {part.get("rope_type", part.get("type")) for part in ropes}
-    original = next((part["original_max_position_embeddings"] for part in ropes if part.get("original_max_position_embeddings")), None)
+    original = next(filter(None, (part.get("original_max_position_embeddings") for part in ropes)), None)
     if kind == "phi3" and {"longrope", "su"} & types:
         original = config.get("original_max_position_embeddings", 4096)
     if "dynamic" in types:
@@ -300,7 +381,8 @@ def apart(a, b):
 
 def ours(binary, directory, ids, out):
     """What `sinkscope anatomy` says of the model: (NLL, largest by block), or its refusal."""
-    command = [binary, "anatomy", directory, "--tokens", ids, "--bos", "never", "--only", "nll,lifecycle", "--out", out, "--quiet", "--threads", "1"]
+    command = [binary, "anatomy", directory, "--tokens", ids, "--out", out]
+    command += "--bos never --only nll,lifecycle --quiet --threads 1".split()
     run = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if run.returncode != 0:
         return None, (run.stderr.strip() or run.stdout.strip()).replace("\n", " ")
@@ -383,11 +465,18 @@ def compare(name, config, options, ids):
             result["differs"].append(f"{len(largest)} blocks, transformers {len(their_largest)}")
         if gap > TOLERANCE:
             blocks = [i for i, (a, b) in enumerate(zip(largest, their_largest)) if apart(a, b) > TOLERANCE]
-            result["differs"].append(f"{length} tokens: NLL {nll:.7f}, transformers {their_nll:.7f}; blocks {blocks[:6]} differ")
+            result["differs"].append(
+                f"{length} tokens: NLL {nll:.7f}, transformers {their_nll:.7f}; blocks {blocks[:6]} differ"
+            )
         rounding = max([apart(their_nll, exact[length][0])] + [apart(a, b) for a, b in zip(their_largest, exact[length][1])])
         result["by_length"][length] = {
-            "nll": nll, "their_nll": their_nll, "largest": max(largest), "their_largest": max(their_largest), "gap": gap, "rounding": rounding
-        }  # fmt: skip
+            "nll": nll,
+            "their_nll": their_nll,
+            "largest": max(largest),
+            "their_largest": max(their_largest),
+            "gap": gap,
+            "rounding": rounding,
+        }
     if not options.keep:
         shutil.rmtree(directory)
     return result
@@ -397,11 +486,16 @@ def table(results):
     """The comparison as Markdown; models that come out the same share a row."""
     rows = {}
     for result in results:
-        cells = [f"{r['nll']:.6f} | {r['their_nll']:.6f} | {r['largest']:.4f} | {r['their_largest']:.4f}" for r in result["by_length"].values()]
+        cells = [
+            f"{r['nll']:.6f} | {r['their_nll']:.6f} | {r['largest']:.4f} | {r['their_largest']:.4f}"
+            for r in result["by_length"].values()
+        ]
         if len(cells) == 2 and not result["differs"] and not result["refused"]:
             rows.setdefault((result["family"], result["special"], *cells), []).append(result["name"])
     lines = [
-        f"| model | family | what is special | NLL, {SHORT} tokens | transformers | largest | transformers | NLL, {LONG} tokens | transformers | largest | transformers |",
+        "| model | family | what is special "
+        + "".join(f"| NLL, {length} tokens | transformers | largest | transformers " for length in (SHORT, LONG))
+        + "|",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (family, notes, *cells), names in rows.items():
