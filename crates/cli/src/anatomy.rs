@@ -31,7 +31,14 @@ pub fn run(request: &AnatomyRequest, start: Instant) -> Result<()> {
         text: &|id| opened.text(id),
         progress: &|step| show(&progress, step),
     };
-    let wanted = examination_request(request);
+    let mut wanted = examination_request(request);
+    if !request.named && !opened.model.has_head() {
+        tracing::warn!(
+            "{} has no output head: the likelihood of the text is left out",
+            opened.model.checkpoint().name()
+        );
+        wanted.nll = false;
+    }
     let Examined { anatomy, first, passes } = examine(&opened.model, &opened.batch, &wanted, around)?;
     progress.stage("hashing");
     let identity = model_identity(&opened.model)?;

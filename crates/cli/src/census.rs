@@ -12,6 +12,7 @@ use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::terminal;
 
 use crate::machine;
+use crate::opened::open_model;
 use crate::output::{Output, by_name, model_identity};
 use crate::progress::Progress;
 use crate::request::CensusRequest;
@@ -24,7 +25,7 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
     let output = Output::prepare(&request.run)?;
     let progress = Progress::new(request.run.process.verbosity);
     progress.stage("opening");
-    let model = Model::open(&request.run.model)?;
+    let model = open_model(&request.run)?;
     progress.stage("census");
     let what = census::CensusRequest {
         channels: request.channels.clone(),

@@ -35,7 +35,7 @@ impl Opened {
         if precision != Precision::Highest && !precision.rounds::<f32>() {
             tracing::info!("this machine has no AMX: products are of the highest precision");
         }
-        let model = Model::open(&run.model)?.with_precision(precision);
+        let model = open_model(run)?.with_precision(precision);
         let architecture = model.architecture();
         tracing::info!(
             "{}: {} with {} layers of width {}",
@@ -63,6 +63,18 @@ impl Opened {
     pub fn text(&self, id: u32) -> String {
         self.tokenizer.as_ref().map_or_else(String::new, |tokenizer| tokenizer.decode_token(id))
     }
+}
+
+/// Opens the model, and says what was let pass.
+///
+/// # Errors
+/// As [`Model::open`].
+pub fn open_model(run: &RunOptions) -> Result<Model, ModelError> {
+    let model = Model::open_allowing(&run.model, &run.allow_unknown)?;
+    if !model.passed().is_empty() {
+        tracing::warn!("{} is computed as if it had no {}", model.checkpoint().name(), model.passed().join(", "));
+    }
+    Ok(model)
 }
 
 /// Shows how far an examination is.

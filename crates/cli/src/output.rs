@@ -104,7 +104,8 @@ pub fn model_identity(model: &Model) -> Result<ModelIdentity<Architecture>, Mode
         name: checkpoint.name().to_owned(),
         architecture: model.architecture().clone(),
         sha256: checkpoint.sha256()?,
-        parameters: checkpoint.parameters(),
+        parameters: model.parameters(),
+        allowed_unknown: model.passed().to_vec(),
     })
 }
 

@@ -150,6 +150,8 @@ pub struct RunOptions {
     pub memory: u64,
     /// Where results go.
     pub out: Option<PathBuf>,
+    /// Patterns of settings and tensors that may be unknown.
+    pub allow_unknown: Vec<String>,
     /// The process that runs it.
     pub process: Process,
 }
@@ -361,7 +363,14 @@ impl RunArguments {
             }
             None => machine::default_memory(),
         };
-        Ok(RunOptions { model, seed: self.seed, memory, out: self.out.clone(), process: self.process.resolve()? })
+        Ok(RunOptions {
+            model,
+            seed: self.seed,
+            memory,
+            out: self.out.clone(),
+            allow_unknown: self.allow_unknown.clone(),
+            process: self.process.resolve()?,
+        })
     }
 }
 

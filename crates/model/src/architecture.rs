@@ -138,6 +138,7 @@ impl From<Granularity> for sinkscope_kernels::gate::Granularity {
 
 /// What differs between layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Layer {
     /// A query sees itself and the `window - 1` positions before it; all before it if `None`.
     pub window: Option<usize>,
@@ -278,6 +279,7 @@ pub enum PositionEncoding {
 
 /// One rotary embedding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Rope {
     /// Base of the geometric series of wavelengths.
     pub theta: f64,
@@ -319,6 +321,30 @@ pub enum RopeScaling {
         original_positions: usize,
         /// Factor on cosines and sines.
         magnitude: f64,
+    },
+    /// NTK by parts (YaRN, Peng et al. 2023): pairs that turn often within the original length keep their frequency, those
+    /// that turn seldom are divided, and a ramp lies between. `_compute_yarn_parameters` of transformers.
+    Yarn {
+        /// The divisor of low frequencies.
+        factor: f64,
+        /// Pairs that turn at least so often within the original length are kept.
+        beta_fast: f64,
+        /// Pairs that turn at most so often are divided.
+        beta_slow: f64,
+        /// Whether the ends of the ramp are rounded outwards to whole pairs.
+        truncate: bool,
+        /// Context length before the change.
+        original_positions: usize,
+        /// Factor on cosines and sines.
+        magnitude: f64,
+    },
+    /// The base grows with the length of the sequence beyond the original one, and with it every wavelength.
+    /// `_compute_dynamic_ntk_parameters` of transformers.
+    Dynamic {
+        /// How much more the base grows than the length.
+        factor: f64,
+        /// Length up to which nothing changes.
+        original_positions: usize,
     },
     /// A divisor per frequency, as GGUF files store Llama 3's.
     Divisors {
@@ -431,6 +457,11 @@ impl Architecture {
         if !(self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0) {
             return Err(format!("the norm's epsilon is {}; it must lie between 0 and 1", self.norm_epsilon));
         }
+        for (what, scale) in [("attention scores", self.attention_scale), ("the embedding", self.embedding_scale)] {
+            if !(scale > 0.0 && scale.is_finite()) {
+                return Err(format!("the factor on {what} is {scale}; it must be positive"));
+            }
+        }
         for cap in [self.attention_soft_cap, self.logit_soft_cap].into_iter().flatten() {
             if !(cap > 0.0 && cap.is_finite()) {
                 return Err(format!("a soft cap of {cap} is not positive"));
@@ -511,7 +542,7 @@ impl Rope {
         let lists: &[&Vec<f64>] = match &self.scaling {
             RopeScaling::LongRope { short, long, .. } => &[short, long],
             RopeScaling::Divisors { divisors } => &[divisors],
-            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => &[],
+            _ => &[],
         };
         for list in lists {
             if list.len() != half {
@@ -527,18 +558,35 @@ impl Rope {
             RopeScaling::LongRope { short, long, original_positions, magnitude } => {
                 [&short[..], long, &[*magnitude, *original_positions as f64]].concat()
             }
+            RopeScaling::Yarn { factor, beta_fast, beta_slow, original_positions, magnitude, .. } => {
+                vec![*factor, *beta_fast, *beta_slow, *original_positions as f64, *magnitude]
+            }
+            RopeScaling::Dynamic { factor, original_positions } => vec![*factor, *original_positions as f64],
             RopeScaling::Divisors { divisors } => divisors.clone(),
         };
-        match numbers.iter().find(|number| !(**number > 0.0 && number.is_finite())) {
-            Some(number) => Err(format!("the rope scaling holds {number}; all its numbers must be positive")),
-            None => Ok(()),
+        if let Some(number) = numbers.iter().find(|number| !(**number > 0.0 && number.is_finite())) {
+            return Err(format!("the rope scaling holds {number}; all its numbers must be positive"));
+        }
+        match self.scaling {
+            RopeScaling::Llama3 { low_frequency_factor: low, high_frequency_factor: high, .. } if low >= high => {
+                Err(format!("the rope scaling's low frequency factor, {low}, is not below its high one, {high}"))
+            }
+            RopeScaling::Yarn { beta_fast, beta_slow, .. } if beta_fast < beta_slow => {
+                Err(format!("the rope scaling's beta_fast, {beta_fast}, is below its beta_slow, {beta_slow}"))
+            }
+            RopeScaling::Yarn { .. } if self.theta <= 1.0 => {
+                Err(format!("YaRN needs a rotary base above 1; it is {}", self.theta))
+            }
+            RopeScaling::Dynamic { .. } if self.rotary_dim == 2 => {
+                Err("dynamic rope scaling is not defined for 2 rotary dimensions; at least 4 are needed".into())
+            }
+            _ => Ok(()),
         }
     }
 
     /// The angle per position of each rotated pair, and the factor on cosines and sines, for sequences of `seq_len`.
     pub fn frequencies(&self, seq_len: usize) -> (Vec<f64>, f64) {
-        let half = self.rotary_dim / 2;
-        let base: Vec<f64> = (0..half).map(|i| self.theta.powf(-2.0 * i as f64 / self.rotary_dim as f64)).collect();
+        let base = self.series(self.theta);
         let divided = |divisors: &[f64]| base.iter().zip(divisors).map(|(f, d)| f / d).collect();
         match &self.scaling {
             RopeScaling::None => (base, 1.0),
@@ -557,7 +605,37 @@ impl Rope {
                 };
                 (base.iter().map(scale).collect(), 1.0)
             }
+            RopeScaling::Yarn { factor, beta_fast, beta_slow, truncate, original_positions, magnitude } => {
+                let width = self.rotary_dim as f64;
+                // The pair, counted in fractions, that turns so often within the original length.
+                let pair = |turns: f64| {
+                    let wavelength = *original_positions as f64 / (turns * 2.0 * std::f64::consts::PI);
+                    width * wavelength.ln() / (2.0 * self.theta.ln())
+                };
+                let (mut first, mut last) = (pair(*beta_fast), pair(*beta_slow));
+                if *truncate {
+                    (first, last) = (first.floor(), last.ceil());
+                }
+                (first, last) = (first.max(0.0), last.min(width - 1.0));
+                let ramp = if first == last { 0.001 } else { last - first };
+                let scale = |(pair, frequency): (usize, &f64)| {
+                    let divided = ((pair as f64 - first) / ramp).clamp(0.0, 1.0);
+                    frequency / factor * divided + frequency * (1.0 - divided)
+                };
+                (base.iter().enumerate().map(scale).collect(), *magnitude)
+            }
+            RopeScaling::Dynamic { factor, original_positions } => {
+                let times = seq_len.max(*original_positions) as f64 / *original_positions as f64;
+                let width = self.rotary_dim as f64;
+                let growth = (factor * times - (factor - 1.0)).powf(width / (width - 2.0));
+                (self.series(self.theta * growth), 1.0)
+            }
         }
+    }
+
+    /// The angles per position of a base, `base^(-2 i / rotary_dim)`.
+    fn series(&self, base: f64) -> Vec<f64> {
+        (0..self.rotary_dim / 2).map(|i| base.powf(-2.0 * i as f64 / self.rotary_dim as f64)).collect()
     }
 }
 
@@ -595,5 +673,40 @@ mod tests {
         });
         assert_eq!(rope.frequencies(16).0[0], 1.0);
         assert_eq!(rope.frequencies(17), (rope.frequencies(16).0.iter().map(|f| f / 2.0).collect(), 1.25));
+    }
+
+    fn assert_close(ours: &[f64], theirs: &[f64]) {
+        assert_eq!(ours.len(), theirs.len());
+        for (ours, theirs) in ours.iter().zip(theirs) {
+            assert!((ours - theirs).abs() <= 1e-6 * theirs, "{ours} is not {theirs}");
+        }
+    }
+
+    /// Values of transformers 5.24, `ROPE_INIT_FUNCTIONS`, computed there in f32.
+    #[test]
+    fn yarn_and_dynamic_scaling_are_those_of_transformers() {
+        let rope = |scaling| Rope { theta: 10_000.0, rotary_dim: 16, scaling };
+        let yarn = |factor, truncate, beta_fast, beta_slow| {
+            rope(RopeScaling::Yarn { factor, beta_fast, beta_slow, truncate, original_positions: 512, magnitude: 1.5 })
+        };
+        let whole = [1.0, 0.256_935_06, 0.0625, 0.013_834_965, 0.0025, 0.000_790_569_47, 0.000_25, 7.905_694_7e-5];
+        let cut = [1.0, 0.316_227_76, 0.075_664_401, 0.010_796_109, 0.0025, 0.000_790_569_47, 0.000_25, 7.905_694_7e-5];
+        let (frequencies, magnitude) = yarn(4.0, true, 32.0, 1.0).frequencies(9999);
+        assert_close(&frequencies, &whole);
+        assert_eq!(magnitude, 1.5);
+        assert_close(&yarn(4.0, false, 16.0, 2.0).frequencies(1).0, &cut);
+        let dynamic = rope(RopeScaling::Dynamic { factor: 2.0, original_positions: 64 });
+        assert_eq!(dynamic.frequencies(64), rope(RopeScaling::None).frequencies(64));
+        let grown = [
+            1.0,
+            0.259_412_83,
+            0.067_295_007,
+            0.017_457_189,
+            0.004_528_618_4,
+            0.001_174_781_6,
+            0.000_304_753_4,
+            7.905_694_7e-5,
+        ];
+        assert_close(&dynamic.frequencies(160).0, &grown);
     }
 }

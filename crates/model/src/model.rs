@@ -1,5 +1,6 @@
 //! A model: an architecture and the weights of a checkpoint, a layer at a time.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use sinkscope_kernels::Float;
@@ -12,7 +13,7 @@ use crate::architecture::{
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
-use crate::family::{Role, down_inputs, gate_inputs, identify, inventory};
+use crate::family::{Identified, Place, Role, down_inputs, gate_inputs, identify, inventory, matches};
 use crate::linear::Linear;
 use crate::weights::Weights;
 
@@ -21,6 +22,8 @@ use crate::weights::Weights;
 pub struct Model {
     architecture: Architecture,
     weights: Weights,
+    has_head: bool,
+    passed: Vec<String>,
 }
 
 /// How a length of sequences suits a model's positions.
@@ -45,15 +48,106 @@ impl Model {
         Self::from_checkpoint(Checkpoint::open(name)?)
     }
 
+    /// The same, but settings and tensors whose names are of one of these patterns may be unknown: the model is computed as if
+    /// they were not there. In a pattern `*` stands for anything.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open_allowing(name: &str, allowed: &[String]) -> Result<Self, ModelError> {
+        Self::understand(Checkpoint::open(name)?, allowed)
+    }
+
     /// Understands an open checkpoint.
     ///
     /// # Errors
     /// As [`Model::open`].
     pub fn from_checkpoint(checkpoint: Checkpoint) -> Result<Self, ModelError> {
-        let identity = identify(&checkpoint)?;
-        let model = Self { weights: Weights::new(checkpoint, identity.naming), architecture: identity.architecture };
+        Self::understand(checkpoint, &[])
+    }
+
+    pub(crate) fn understand(checkpoint: Checkpoint, allowed: &[String]) -> Result<Self, ModelError> {
+        let Identified { architecture, naming, has_head, leftovers, passed } = identify(&checkpoint, allowed)?;
+        let weights = Weights::new(checkpoint, naming);
+        let mut model = Self { architecture, weights, has_head, passed };
         model.check()?;
+        model.settle(&leftovers, allowed)?;
         Ok(model)
+    }
+
+    /// Every weight in its place.
+    fn check(&self) -> Result<(), ModelError> {
+        let a = &self.architecture;
+        self.inventory().try_for_each(|place| self.weights.check(place.role, place.layer, place.inputs, a))
+    }
+
+    /// Every weight that the model has.
+    fn inventory(&self) -> impl Iterator<Item = Place> {
+        inventory(&self.architecture).into_iter().filter(|place| self.has_head || place.role != Role::Head)
+    }
+
+    /// The names of the tensors that hold the weights.
+    fn used(&self) -> BTreeSet<String> {
+        let a = &self.architecture;
+        self.inventory().flat_map(|place| self.weights.tensors_of(place.role, place.layer, a)).collect()
+    }
+
+    /// Every tensor has a place, or is known to be left over, or the user lets it pass.
+    fn settle(&mut self, leftovers: &[&str], allowed: &[String]) -> Result<(), ModelError> {
+        let used = self.used();
+        let checkpoint = self.weights.checkpoint();
+        // What an index promises and no file holds is a loss only if something would read it.
+        let head = self.weights.tensors_of(Role::Head, 0, &self.architecture);
+        let without_loss = |name: &str| head.iter().any(|head| head == name) && !checkpoint.has(name) && self.has_head;
+        let (mut passed, mut unused) = (Vec::new(), Vec::new());
+        for name in checkpoint.names().filter(|name| !used.contains(*name) && !without_loss(name)) {
+            if leftovers.iter().any(|pattern| matches(pattern, name)) {
+                continue;
+            }
+            if allowed.iter().any(|pattern| matches(pattern, name)) {
+                passed.push(name.to_owned());
+            } else {
+                unused.push(name.to_owned());
+            }
+        }
+        if !unused.is_empty() {
+            let (path, family) = (checkpoint.path().to_owned(), self.architecture.family.clone());
+            return Err(ModelError::UnusedTensors { path, family, tensors: unused });
+        }
+        self.passed.extend(passed);
+        Ok(())
+    }
+
+    /// The settings and tensors that are unknown and that the user lets pass.
+    pub fn passed(&self) -> &[String] {
+        &self.passed
+    }
+
+    /// Whether the model has an output head: one of its own, or the embedding.
+    pub fn has_head(&self) -> bool {
+        self.has_head
+    }
+
+    /// That the model has an output head.
+    ///
+    /// # Errors
+    /// [`ModelError::Request`] if it has none, as models that embed or judge texts.
+    pub fn require_head(&self, what: &str) -> Result<(), ModelError> {
+        if self.has_head {
+            return Ok(());
+        }
+        let head = self.weights.tensors_of(Role::Head, 0, &self.architecture);
+        Err(ModelError::Request(format!(
+            "{} has no output head (no tensor {}, and the embedding is none), which {what} needs; the rest of an \
+             examination does without",
+            self.checkpoint().name(),
+            head.first().map_or("of that name", String::as_str)
+        )))
+    }
+
+    /// Number of stored values in the tensors that the model uses, each counted once.
+    pub fn parameters(&self) -> u64 {
+        let checkpoint = self.checkpoint();
+        self.used().iter().filter_map(|name| checkpoint.tensor(name)).map(|tensor| tensor.len() as u64).sum()
     }
 
     /// The same model, whose products are of some precision.
@@ -90,12 +184,6 @@ impl Model {
         }
     }
 
-    /// Every weight in its place.
-    fn check(&self) -> Result<(), ModelError> {
-        let a = &self.architecture;
-        inventory(a).into_iter().try_for_each(|place| self.weights.check(place.role, place.layer, place.inputs, a))
-    }
-
     /// The embedding of one token id, before any scale. Length d_model.
     ///
     /// # Errors
@@ -119,8 +207,9 @@ impl Model {
     /// Outputs `ids` of the output head (of the embedding, if tied).
     ///
     /// # Errors
-    /// If a value is not finite.
+    /// If the model has none, or a value is not finite.
     pub fn head<F: Float>(&self, ids: Range<usize>) -> Result<Linear<F>, ModelError> {
+        self.require_head("a prediction")?;
         let a = &self.architecture;
         let role = if a.tied_embeddings { Role::Embedding } else { Role::Head };
         self.weights.outputs(role, ids, a.d_model, a)

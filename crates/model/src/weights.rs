@@ -8,7 +8,7 @@ use sinkscope_kernels::matmul::{Matrix, PackedRight, Precision};
 use crate::architecture::{Architecture, NormKind};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::ModelError;
-use crate::family::{Location, Naming, Role, RowOrder, rows};
+use crate::family::{BiasRule, Location, Naming, Role, RowOrder, rows};
 use crate::linear::Linear;
 
 /// Rows decoded by one task.
@@ -41,18 +41,31 @@ impl Weights {
         let location = self.naming.weight(role, layer, a);
         let outputs = rows(role, a);
         self.check_shape(&location, if inputs == 1 { None } else { Some(inputs) }, outputs)?;
-        let bias = self.naming.bias(role, layer, a);
-        let norm = inputs == 1;
-        if norm && role.is_norm() && a.norm == NormKind::DynamicTanh {
+        if role.is_norm() && a.norm == NormKind::DynamicTanh {
             self.check_shape(&self.naming.alpha(role, layer, a), None, 1)?;
         }
-        let wanted = self.naming.requires_bias(role)
-            && !(norm && a.norm == NormKind::RmsNorm)
-            && !matches!(role, Role::Embedding | Role::Positions);
-        if wanted || self.checkpoint.tensor(&bias.tensor).is_some() {
-            self.check_shape(&bias, None, outputs)?;
+        match self.bias_location(role, layer, a) {
+            Some(bias) => self.check_shape(&bias, None, outputs),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Where the bias of `role` is; `None` if there is none.
+    fn bias_location(&self, role: Role, layer: usize, a: &Architecture) -> Option<Location> {
+        let location = self.naming.bias(role, layer, a);
+        let there = match self.naming.bias_rule(role, a) {
+            BiasRule::Always => true,
+            BiasRule::IfStored => self.checkpoint.has(&location.tensor),
+            BiasRule::Never => false,
+        };
+        there.then_some(location)
+    }
+
+    /// The names of the tensors that hold the weight of `role`.
+    pub fn tensors_of(&self, role: Role, layer: usize, a: &Architecture) -> Vec<String> {
+        let alpha = (role.is_norm() && a.norm == NormKind::DynamicTanh).then(|| self.naming.alpha(role, layer, a));
+        let locations = [Some(self.naming.weight(role, layer, a)), self.bias_location(role, layer, a), alpha];
+        locations.into_iter().flatten().map(|location| location.tensor).collect()
     }
 
     fn check_shape(&self, location: &Location, inputs: Option<usize>, outputs: usize) -> Result<(), ModelError> {
@@ -90,7 +103,7 @@ impl Weights {
             packed(precision, tensor, location.order, 0, (inputs, outputs))?
         };
         tensor.release();
-        Ok(Linear::of_packed(weight, self.optional_vector(&self.naming.bias(role, layer, a), outputs)?))
+        Ok(Linear::of_packed(weight, self.bias(role, layer, a)?))
     }
 
     /// Outputs `range` of the matrix of `role`, a piece of the output head, with their biases.
@@ -105,10 +118,7 @@ impl Weights {
         let tensor = self.tensor(&location)?;
         let weight = packed(self.precision, tensor, location.order, range.start, (inputs, range.len()))?;
         tensor.release_rows(range.clone());
-        let bias =
-            if role == Role::Head { self.optional_vector(&self.naming.bias(role, 0, a), rows(role, a))? } else { None };
-        let bias = bias.map(|bias: Vec<F>| bias[range.clone()].to_vec());
-        Ok(Linear::of_packed(weight, bias))
+        Ok(Linear::of_packed(weight, None))
     }
 
     /// Rows `range` of a matrix with `width` columns: pieces of the embedding.
@@ -131,7 +141,8 @@ impl Weights {
 
     /// The bias of `role`, if there is one.
     pub fn bias<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<Option<Vec<F>>, ModelError> {
-        self.optional_vector(&self.naming.bias(role, layer, a), rows(role, a))
+        let Some(location) = self.bias_location(role, layer, a) else { return Ok(None) };
+        self.vector(self.tensor(&location)?, location.order, rows(role, a)).map(Some)
     }
 
     /// The alpha of a dynamic tanh.
@@ -157,10 +168,6 @@ impl Weights {
             }
         }
         Ok(gamma)
-    }
-
-    fn optional_vector<F: Float>(&self, location: &Location, len: usize) -> Result<Option<Vec<F>>, ModelError> {
-        self.checkpoint.tensor(&location.tensor).map(|t| self.vector(t, location.order, len)).transpose()
     }
 
     fn vector<F: Float>(&self, tensor: &Tensor, order: RowOrder, len: usize) -> Result<Vec<F>, ModelError> {

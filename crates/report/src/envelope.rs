@@ -44,8 +44,12 @@ pub struct ModelIdentity<A> {
     pub architecture: A,
     /// SHA-256 of the weights, lower-case hexadecimal.
     pub sha256: String,
-    /// Number of stored values.
+    /// Number of stored values in the tensors that the model uses.
     pub parameters: u64,
+    /// Settings and tensors that were not understood and that --allow-unknown let pass: the model was computed as if they were
+    /// not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_unknown: Vec<String>,
 }
 
 /// Which tokens.
@@ -98,11 +102,12 @@ impl<R, A> Envelope<R, A> {
     /// The same with nothing in the architecture's place, as a page needs it.
     pub fn without_architecture(self) -> Envelope<R, Value> {
         let Self { sinkscope, command, model, data, definitions, timing, seed, results } = self;
-        let model = model.map(|ModelIdentity { name, sha256, parameters, .. }| ModelIdentity {
-            name,
+        let model = model.map(|model| ModelIdentity {
+            name: model.name,
             architecture: Value::Null,
-            sha256,
-            parameters,
+            sha256: model.sha256,
+            parameters: model.parameters,
+            allowed_unknown: model.allowed_unknown,
         });
         Envelope { sinkscope, command, model, data, definitions, timing, seed, results }
     }
@@ -135,6 +140,7 @@ mod tests {
                 architecture: BTreeMap::from([("norm_epsilon", 0.1_f32)]),
                 sha256: "ab".into(),
                 parameters: 12,
+                allowed_unknown: Vec::new(),
             }),
             data: Some(DataIdentity { source: "t".into(), sha256: "cd".into(), sequences: 1, seq_len: 2, bos: false }),
             definitions: BTreeMap::from([("M_b".into(), "a median".into())]),

@@ -9,6 +9,8 @@ use crate::ModelError;
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const SINGLE: &str = "model.safetensors";
+/// What describes an adapter (LoRA and its like) of another model.
+const ADAPTER: &str = "adapter_config.json";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// What a directory holds.
@@ -17,6 +19,8 @@ pub(super) struct Folder {
     /// The weight files, in name order.
     pub(super) files: Vec<PathBuf>,
     pub(super) contents: Contents,
+    /// Tensors that the index names and that none of its shards holds: a tied head, say, which is not stored twice.
+    pub(super) promised: BTreeSet<String>,
 }
 
 /// Reads the config and the headers of all weight files.
@@ -26,10 +30,10 @@ pub(super) struct Folder {
 pub(super) fn open(folder: &Path) -> Result<Folder, ModelError> {
     let config = read_config(folder)?;
     let index = folder.join(INDEX);
-    let (files, contents) = if folder.join(SINGLE).exists() {
+    let (files, contents, promised) = if folder.join(SINGLE).exists() {
         let file = folder.join(SINGLE);
         let contents = safetensors::open(&file)?;
-        (vec![file], contents)
+        (vec![file], contents, BTreeSet::new())
     } else if index.exists() {
         open_shards(folder, &index)?
     } else {
@@ -38,8 +42,7 @@ pub(super) fn open(folder: &Path) -> Result<Folder, ModelError> {
     if contents.tensors.is_empty() {
         return Err(ModelError::malformed(folder, "holds no tensors of type F32, F16 or BF16"));
     }
-    refuse_quantised(folder, &config, &contents)?;
-    Ok(Folder { config, files, contents })
+    Ok(Folder { config, files, contents, promised })
 }
 
 fn read_config(folder: &Path) -> Result<serde_json::Value, ModelError> {
@@ -95,7 +98,7 @@ pub(super) fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
     Ok(names)
 }
 
-fn open_shards(folder: &Path, index: &Path) -> Result<(Vec<PathBuf>, Contents), ModelError> {
+fn open_shards(folder: &Path, index: &Path) -> Result<(Vec<PathBuf>, Contents, BTreeSet<String>), ModelError> {
     let names = shards(index)?;
     if let Some(missing) = names.iter().find(|name| !folder.join(name).exists()) {
         return Err(ModelError::malformed(
@@ -116,27 +119,19 @@ fn open_shards(folder: &Path, index: &Path) -> Result<(Vec<PathBuf>, Contents), 
         whole.tensors.extend(contents.tensors);
         whole.buffers.extend(contents.buffers);
     }
+    let mut promised = BTreeSet::new();
     for (name, shard) in read_json::<Index>(index)?.weight_map {
-        if origin.get(&name) != Some(&shard) {
-            let found = origin.get(&name).map_or("is in none of the shards".into(), |o| format!("is in {o}"));
-            return Err(ModelError::tensor(index, name, format!("{found}, but the index says {shard}")));
+        match origin.get(&name) {
+            Some(found) if *found == shard => {}
+            Some(found) => {
+                return Err(ModelError::tensor(index, name, format!("is in {found}, but the index says {shard}")));
+            }
+            None => {
+                promised.insert(name);
+            }
         }
     }
-    Ok((names.iter().map(|name| folder.join(name)).collect(), whole))
-}
-
-/// Weights packed into integers (GPTQ, AWQ, bitsandbytes) look like buffers; the config tells.
-fn refuse_quantised(folder: &Path, config: &serde_json::Value, contents: &Contents) -> Result<(), ModelError> {
-    let Some(quantisation) = config.get("quantization_config") else { return Ok(()) };
-    let Some((name, stored)) = contents.buffers.first_key_value() else { return Ok(()) };
-    let method = quantisation.get("quant_method").and_then(serde_json::Value::as_str).unwrap_or("of some kind");
-    Err(ModelError::unsupported(
-        folder,
-        format!(
-            "is quantised ({method}; tensor {name:?} is stored as {stored}); supported are F32, F16 and BF16 weights, \
-             or a quantised GGUF file"
-        ),
-    ))
+    Ok((names.iter().map(|name| folder.join(name)).collect(), whole, promised))
 }
 
 fn no_weights(folder: &Path) -> ModelError {
@@ -149,6 +144,14 @@ fn no_weights_hint(folder: &Path) -> Option<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
+    if names.iter().any(|name| name == ADAPTER) {
+        let base = read_json::<serde_json::Value>(&folder.join(ADAPTER)).ok();
+        let base = base.as_ref().and_then(|adapter| adapter.get("base_model_name_or_path")?.as_str());
+        return Some(format!(
+            "it holds an adapter of {}, not a model: merge the two first (in PEFT, merge_and_unload and save_pretrained)",
+            base.unwrap_or("another model")
+        ));
+    }
     let ending = |endings: &[&str]| names.iter().find(|name| endings.iter().any(|ending| name.ends_with(ending)));
     if let Some(gguf) = ending(&[".gguf"]) {
         return Some(format!("to examine {gguf}, give the path of the file itself"));

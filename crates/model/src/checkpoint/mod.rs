@@ -16,7 +16,7 @@ mod metadata;
 mod safetensors;
 mod tensor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub struct Checkpoint {
     tensors: BTreeMap<String, Tensor>,
     /// Tensors of integers and booleans, which are not decoded, with their types.
     buffers: BTreeMap<String, String>,
+    /// Tensors that an index names and that none of its shards holds.
+    promised: BTreeSet<String>,
 }
 
 /// Where the bytes of the weights are.
@@ -68,6 +70,7 @@ impl Checkpoint {
             weights: WeightFiles::Memory(mapping),
             tensors: contents.tensors,
             buffers: contents.buffers,
+            promised: BTreeSet::new(),
         })
     }
 
@@ -127,6 +130,7 @@ impl Checkpoint {
             weights: WeightFiles::Files(vec![path.to_owned()]),
             tensors,
             buffers: BTreeMap::new(),
+            promised: BTreeSet::new(),
         })
     }
 
@@ -139,6 +143,7 @@ impl Checkpoint {
             weights: WeightFiles::Files(folder.files),
             tensors: folder.contents.tensors,
             buffers: folder.contents.buffers,
+            promised: folder.promised,
         })
     }
 
@@ -170,21 +175,30 @@ impl Checkpoint {
         self.tensor(name).ok_or_else(|| {
             let reason = match self.buffers.get(name) {
                 Some(stored) => format!("is stored as {stored}; supported are F32, F16 and BF16"),
+                None if self.promised.contains(name) => {
+                    format!("is in none of the shards, though {} names it", folder::INDEX)
+                }
                 None => "is missing".to_owned(),
             };
             ModelError::tensor(&self.path, name, reason)
         })
     }
 
+    /// Whether a tensor of that name is stored, in whatever type.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name) || self.buffers.contains_key(name)
+    }
+
+    /// The names of all tensors, those included that are not decoded and those that an index names but no file holds.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let stored = self.tensors.keys().chain(self.buffers.keys());
+        stored.chain(&self.promised).map(String::as_str)
+    }
+
     /// All tensors that can be decoded, sorted by name. Integer and boolean tensors, which some families store as
     /// buffers, are left out.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.tensors.values()
-    }
-
-    /// The number of stored values, in all tensors that can be decoded.
-    pub fn parameters(&self) -> u64 {
-        self.tensors().map(|tensor| tensor.len() as u64).sum()
     }
 
     /// SHA-256 of the weight file, in lower-case hex. Of several files: of their 32-byte hashes, one after the other, in the

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::naming::{Naming, Scheme};
+use super::naming::{Biases, Naming, Scheme};
 use super::{Identity, unsupported_family};
 use crate::architecture::{
     Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
@@ -13,6 +13,9 @@ use crate::error::ModelError;
 
 /// Those whose conversion an independent implementation confirms. Others are refused rather than guessed at.
 const SUPPORTED: &[&str] = &["llama", "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "gpt2"];
+
+/// Tensors that are read as part of the description.
+pub(super) const LEFTOVERS: &[&str] = &["rope_freqs.weight"];
 
 /// The keys of one architecture.
 struct Keys<'a> {
@@ -51,7 +54,7 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
         .text("general.architecture")
         .ok_or_else(|| ModelError::malformed(path, "key `general.architecture` is missing; it names the family"))?;
     if !SUPPORTED.contains(&family) {
-        return Err(unsupported_family(path, family, SUPPORTED));
+        return Err(unsupported_family(path, &format!("`{family}`"), SUPPORTED));
     }
     let keys = Keys { metadata, family, path };
     let gemma = family.starts_with("gemma");
@@ -115,7 +118,11 @@ pub(super) fn identify(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkp
     };
     let scheme = if matches!(family, "phi3" | "gpt2") { Scheme::GgufFused } else { Scheme::Gguf };
     let naming = Naming::new(scheme, "")
-        .with_qkv_bias(matches!(family, "qwen2" | "gpt2"))
+        .with_biases(match family {
+            "qwen2" => Biases::QUERY_KEY_VALUE,
+            "gpt2" => Biases::new(true, true),
+            _ => Biases::default(),
+        })
         .with_interleaved_rotary(family == "llama");
     Ok(Identity { architecture, naming })
 }

@@ -1,6 +1,6 @@
 //! Where a family keeps each weight: the tensor's name, and which of its rows, in which order.
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, NormKind};
 
 /// What a weight is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,33 @@ pub(crate) struct Location {
     pub transposed: bool,
 }
 
+/// Which projections have biases.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Biases {
+    query_key_value: bool,
+    attention_output: bool,
+    feed_forward: bool,
+}
+
+impl Biases {
+    pub const QUERY_KEY_VALUE: Self = Self { query_key_value: true, attention_output: false, feed_forward: false };
+
+    /// All projections of attention, or none; all of feed-forward blocks, or none.
+    pub fn new(attention: bool, feed_forward: bool) -> Self {
+        Self { query_key_value: attention, attention_output: attention, feed_forward }
+    }
+}
+
+/// Whether a weight has a bias beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BiasRule {
+    /// A checkpoint without it is incomplete.
+    Always,
+    /// The description does not say; the tensors do.
+    IfStored,
+    Never,
+}
+
 /// A family's naming of its tensors.
 #[derive(Debug, Clone)]
 pub(crate) struct Naming {
@@ -116,22 +143,22 @@ pub(crate) struct Naming {
     prefix: &'static str,
     /// What is added to a stored gamma: Gemma's checkpoints hold gamma - 1.
     pub gamma_offset: f32,
-    qkv_bias: bool,
+    biases: Biases,
     interleaved_rotary: bool,
 }
 
 impl Naming {
     pub fn new(scheme: Scheme, prefix: &'static str) -> Self {
-        Self { scheme, prefix, gamma_offset: 0.0, qkv_bias: false, interleaved_rotary: false }
+        Self { scheme, prefix, gamma_offset: 0.0, biases: Biases::default(), interleaved_rotary: false }
     }
 
     pub fn with_gamma_offset(self, gamma_offset: f32) -> Self {
         Self { gamma_offset, ..self }
     }
 
-    /// Queries, keys and values have biases, and a checkpoint without them is incomplete.
-    pub fn with_qkv_bias(self, qkv_bias: bool) -> Self {
-        Self { qkv_bias, ..self }
+    /// Which projections have biases. The others have none, but in GGUF: there the tensors say it.
+    pub fn with_biases(self, biases: Biases) -> Self {
+        Self { biases, ..self }
     }
 
     /// Rows of queries and keys are stored with rotary pairs adjacent.
@@ -139,11 +166,19 @@ impl Naming {
         Self { interleaved_rotary, ..self }
     }
 
-    /// Whether a checkpoint without this bias is incomplete. Other biases are used if they are there.
-    pub fn requires_bias(&self, role: Role) -> bool {
-        match self.scheme {
-            Scheme::Gpt2 | Scheme::GptNeoX => role != Role::Head,
-            _ => self.qkv_bias && matches!(role, Role::Query | Role::Key | Role::Value),
+    /// Whether there is a bias beside the weight of `role`.
+    pub fn bias_rule(&self, role: Role, architecture: &Architecture) -> BiasRule {
+        let always = match role {
+            Role::Query | Role::Key | Role::Value => self.biases.query_key_value,
+            Role::AttentionOutput => self.biases.attention_output,
+            Role::Gate | Role::Up | Role::Down => self.biases.feed_forward,
+            norm if norm.is_norm() => architecture.norm != NormKind::RmsNorm,
+            _ => return BiasRule::Never,
+        };
+        match (always, self.scheme) {
+            (true, _) => BiasRule::Always,
+            (false, Scheme::Gguf | Scheme::GgufFused) if !role.is_norm() => BiasRule::IfStored,
+            (false, _) => BiasRule::Never,
         }
     }
 
@@ -156,10 +191,12 @@ impl Naming {
             (Scheme::Gpt2, true) => format!("{}h.{layer}.{name}.weight", self.prefix),
             (_, true) => format!("{}layers.{layer}.{name}.weight", self.prefix),
             // Output heads stand outside the model's own prefix, under the wrapper's if it has one.
-            (_, false) if role == Role::Head => match self.prefix.strip_suffix("model.") {
-                Some(outer) => format!("{outer}{name}.weight"),
-                None => format!("{name}.weight"),
-            },
+            (_, false) if role == Role::Head => {
+                match self.prefix.strip_suffix("model.").filter(|o| !o.starts_with("model.")) {
+                    Some(outer) => format!("{outer}{name}.weight"),
+                    None => format!("{name}.weight"),
+                }
+            }
             (_, false) => format!("{}{name}.weight", self.prefix),
         };
         let linear = matches!(

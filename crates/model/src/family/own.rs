@@ -1,13 +1,11 @@
 //! The family of our own: models that no other family's description fits. `config.json` holds the whole architecture as
 //! it is, and tensors are named as Llama's and Gemma's are.
 
-use std::path::Path;
-
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Identity;
 use super::naming::{Naming, Scheme};
+use super::{Family, Identity};
 use crate::architecture::{
     Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
     ResidualLayout, Rope, RopeScaling, Weighting,
@@ -15,17 +13,25 @@ use crate::architecture::{
 use crate::error::ModelError;
 
 /// Its name in `model_type`.
-pub const FAMILY: &str = "sinkscope";
+const FAMILY: &str = "sinkscope";
 
-pub fn identify(config: &Value, path: &Path) -> Result<Identity, ModelError> {
-    let Some(description) = config.get("architecture") else {
-        return Err(ModelError::malformed(path, "field `architecture` is missing; it describes the model"));
-    };
-    let architecture = Architecture::deserialize(description)
-        .map_err(|error| ModelError::malformed(path, format!("field `architecture`: {error}")))?;
-    let (_, naming) = describe(&architecture);
-    Ok(Identity { architecture, naming })
-}
+pub(super) const OWN: Family = Family {
+    name: FAMILY,
+    classes: &[],
+    other_classes: &[],
+    published_code: &[],
+    inert: &[],
+    leftovers: &[],
+    identify: |fields, _| {
+        let Some(description) = fields.value("architecture") else {
+            return Err(ModelError::malformed(fields.path, "field `architecture` is missing; it describes the model"));
+        };
+        let architecture = Architecture::deserialize(description)
+            .map_err(|error| ModelError::malformed(fields.path, format!("field `architecture`: {error}")))?;
+        let (_, naming) = describe(&architecture);
+        Ok(Identity { architecture, naming })
+    },
+};
 
 /// The content of a `config.json` for an architecture, and how its tensors are named: as a Llama where that is what it is,
 /// so that other programs read it too, else as this family.

@@ -184,7 +184,8 @@ impl<'a> Pass<'a> {
     ///
     /// # Errors
     /// If a token id lies beyond the vocabulary, a sequence is longer than learned positions reach, the blocks to begin or
-    /// end after are not those of whole layers, a window is 0 wide, or a weight is not finite.
+    /// end after are not those of whole layers, a window is 0 wide, a tap wants predictions of a model without an output
+    /// head, or a weight is not finite.
     pub fn run(&self, batch: &TokenBatch, taps: &mut [&mut dyn ErasedTap]) -> Result<PassReport, ModelError> {
         let start = Instant::now();
         let a = self.model.architecture();
@@ -194,6 +195,9 @@ impl<'a> Pass<'a> {
         let groups = groups(batch.sequences, batch.seq_len, self.fitting(batch, keeps_output));
         let layers = self.layers(batch)?;
         let with_head = self.end.is_none() && head::wanted(&observers, a.blocks() + 1);
+        if with_head {
+            self.model.require_head("a prediction")?;
+        }
         let mut run = Run {
             pass: self,
             batch,

@@ -297,6 +297,7 @@ pub fn envelope<R>(results: R) -> Envelope<R, ()> {
         sinkscope: VERSION.into(),
         command: vec!["sinkscope".into(), "anatomy".into(), "made-up.gguf".into()],
         model: Some(ModelIdentity {
+            allowed_unknown: Vec::new(),
             name: "made-up\u{7}".into(),
             architecture: (),
             sha256: "ab".into(),

@@ -20,10 +20,11 @@ const FAILS: f64 = 1e-2;
 /// How far the logits are off without a mechanism, as a share of their range.
 fn without(folder: &Path, expected: &Expected, switch_off: impl Fn(&mut Architecture, &mut Naming)) -> f64 {
     let checkpoint = Checkpoint::open_path(folder).expect("a fixture");
-    let mut identity = identify(&checkpoint).expect("a family");
+    let mut identity = identify(&checkpoint, &[]).expect("a family");
     switch_off(&mut identity.architecture, &mut identity.naming);
     identity.architecture.validate().expect("still a model");
-    let model = Model { architecture: identity.architecture, weights: Weights::new(checkpoint, identity.naming) };
+    let (architecture, weights) = (identity.architecture, Weights::new(checkpoint, identity.naming));
+    let model = Model { architecture, weights, has_head: true, passed: Vec::new() };
     model.check().expect("still complete");
     logit_difference(&record(&model, &expected.batch("tokens")).logits, &expected.values("logits"))
 }

@@ -1,0 +1,45 @@
+//! Phi-3, 3.5, 4 and 4-mini: fused projections, and LongRope.
+
+use super::accounting::{Inert, Only};
+use super::llama::{Defaults, Plain, one_window};
+use super::naming::{Naming, Scheme};
+use super::rope::{Spelling, rope};
+use super::{Family, Identity};
+use crate::architecture::Architecture;
+
+/// `transformers/models/phi3/configuration_phi3.py`.
+pub(super) const PHI3: Family = Family {
+    name: "phi3",
+    classes: &["Phi3"],
+    other_classes: &[],
+    published_code: &["configuration_phi3.Phi3Config", "modeling_phi3.Phi3ForCausalLM"],
+    inert: &[
+        Inert { key: "attention_bias", only: Only::Off, why: "projections of this family have no biases" },
+        Inert { key: "mlp_bias", only: Only::Off, why: "projections of this family have no biases" },
+        Inert { key: "lm_head_bias", only: Only::Off, why: "heads of this family have no biases" },
+        Inert { key: "full_attn_mod", only: Only::Values(&["1"]), why: "every layer is alike" },
+        Inert { key: "interpolate_factor", only: Only::Values(&["1"]), why: "positions are not interpolated" },
+    ],
+    leftovers: &[],
+    identify: |fields, stored| {
+        let defaults = Defaults {
+            vocabulary: 32_064,
+            d_model: 3072,
+            d_ffn: 8192,
+            max_positions: 4096,
+            norm_epsilon: 1e-5,
+            ..Defaults::default()
+        };
+        let plain = Plain::read(fields, &defaults)?;
+        let spelling = Spelling {
+            share: Some(("partial_rotary_factor", 1.0)),
+            default_original: Some(4096),
+            only_longrope: true,
+            ..Spelling::default()
+        };
+        let rope = rope(fields, &spelling, plain.head_dim, plain.max_positions)?;
+        let layers = one_window(fields, plain.layers, fields.nullable("sliding_window", None)?)?;
+        let architecture = Architecture { layers, ..plain.architecture("phi3", vec![rope]) };
+        Ok(Identity { architecture, naming: Naming::new(Scheme::Phi3, stored.prefix()) })
+    },
+};

@@ -1,0 +1,91 @@
+//! Qwen 2, 2.5 and 3.
+
+use super::accounting::{Inert, Only};
+use super::fields::Fields;
+use super::llama::{Defaults, Plain, layer_types, windows};
+use super::naming::{Biases, Naming, Scheme};
+use super::rope::{Spelling, rope};
+use super::{Family, Identity};
+use crate::architecture::{Architecture, Layer, QkNorm};
+use crate::error::ModelError;
+
+/// `transformers/models/qwen2/configuration_qwen2.py`: queries, keys and values always have biases.
+pub(super) const QWEN2: Family = Family {
+    name: "qwen2",
+    classes: &["Qwen2"],
+    other_classes: &[("Qwen2ForRewardModel", false), ("Qwen2ForProcessRewardModel", false)],
+    published_code: &[
+        "configuration_qwen2_rm.Qwen2RMConfig",
+        "modeling_qwen2_rm.Qwen2ForRewardModel",
+        "modeling_qwen2_rm.Qwen2ForProcessRewardModel",
+    ],
+    inert: &[
+        INERT[0],
+        INERT[1],
+        INERT[2],
+        Inert { key: "attention_bias", only: Only::Any, why: "queries, keys and values have biases, whatever it says" },
+    ],
+    leftovers: &[],
+    identify: |fields, stored| {
+        let defaults = Defaults {
+            vocabulary: 151_936,
+            d_ffn: 22_016,
+            kv_heads: Some(32),
+            max_positions: 32_768,
+            ..Defaults::default()
+        };
+        let plain = Plain::read(fields, &defaults)?;
+        let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
+        let architecture =
+            Architecture { layers: layers(fields, plain.layers)?, ..plain.architecture("qwen2", vec![rope]) };
+        let naming = Naming::new(Scheme::Llama, stored.prefix()).with_biases(Biases::QUERY_KEY_VALUE);
+        Ok(Identity { architecture, naming })
+    },
+};
+
+/// `transformers/models/qwen3/configuration_qwen3.py`: a norm on the queries and keys of every head.
+pub(super) const QWEN3: Family = Family {
+    name: "qwen3",
+    classes: &["Qwen3"],
+    other_classes: &[],
+    published_code: &[],
+    inert: INERT,
+    leftovers: &[],
+    identify: |fields, stored| {
+        let defaults = Defaults {
+            vocabulary: 151_936,
+            d_ffn: 22_016,
+            kv_heads: Some(32),
+            head_dim: Some(128),
+            null_head_dim: false,
+            max_positions: 32_768,
+            ..Defaults::default()
+        };
+        let plain = Plain::read(fields, &defaults)?;
+        let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
+        let architecture = Architecture {
+            layers: layers(fields, plain.layers)?,
+            qk_norm: QkNorm::PerHead,
+            ..plain.architecture("qwen3", vec![rope])
+        };
+        let biases = Biases::new(fields.or("attention_bias", false)?, false);
+        Ok(Identity { architecture, naming: Naming::new(Scheme::Llama, stored.prefix()).with_biases(biases) })
+    },
+};
+
+const INERT: &[Inert] = &[
+    Inert { key: "use_mrope", only: Only::Off, why: "positions of text alone" },
+    Inert { key: "mlp_bias", only: Only::Off, why: "feed-forward blocks of this family have no biases" },
+    Inert { key: "rope_scaling.finetuned", only: Only::Any, why: "says how the scaled model was trained" },
+];
+
+/// A window where `use_sliding_window` is on: in the layers that `layer_types` names, or from `max_window_layers` on.
+fn layers(fields: &Fields<'_>, count: usize) -> Result<Vec<Layer>, ModelError> {
+    let window = fields.nullable("sliding_window", Some(4096))?;
+    let window = if fields.or("use_sliding_window", false)? { window } else { None };
+    let first = fields.or("max_window_layers", 28)?;
+    match layer_types(fields, count)? {
+        Some(slides) => windows(fields, window, slides),
+        None => windows(fields, window, (0..count).map(|layer| window.is_some() && layer >= first)),
+    }
+}
