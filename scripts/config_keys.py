@@ -67,7 +67,11 @@ def taken(cls, names):
         if method is None:
             continue
         for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(method)))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("pop", "get", "setdefault"):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in ("pop", "get", "setdefault")
+            ):
                 of = node.func.value
                 if isinstance(of, ast.Name) and of.id in ("kwargs", "config_dict") and node.args:
                     if isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
@@ -128,10 +132,12 @@ def main():
             for family, entry in value.items():
                 keys = ",\n".join(f"      {json.dumps(k)}: {json.dumps(v)}" for k, v in entry["keys"].items())
                 rest = "".join(f",\n    {json.dumps(k)}: {json.dumps(v)}" for k, v in entry.items() if k != "keys")
-                parts.append(f"  {json.dumps(family)}: {{\n    \"keys\": {{\n{keys}\n    }}{rest}\n  }}")
-            lines.append(f'"families": {{\n' + ",\n".join(parts) + "\n}")
+                parts.append(f'  {json.dumps(family)}: {{\n    "keys": {{\n{keys}\n    }}{rest}\n  }}')
+            lines.append('"families": {\n' + ",\n".join(parts) + "\n}")
         elif name in ("base", "rope"):
-            lines.append(f'"{name}": {{\n' + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()) + "\n}")
+            lines.append(
+                f'"{name}": {{\n' + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()) + "\n}"
+            )
         else:
             lines.append(f'"{name}": {json.dumps(value)}')
     output = "{\n" + ",\n".join(lines) + "\n}\n"

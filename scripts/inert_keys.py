@@ -59,7 +59,9 @@ FAMILIES = {
     "gemma2": dict(HEADS, sliding_window=8, query_pre_attn_scalar=8),
     "gemma3_text": dict(HEADS, sliding_window=8, query_pre_attn_scalar=8, layer_types=["sliding_attention", "full_attention"]),
     "gemma3": dict(
-        text_config=dict(HEADS, model_type="gemma3_text", sliding_window=8, layer_types=["sliding_attention", "full_attention"]),
+        text_config=dict(
+            HEADS, model_type="gemma3_text", sliding_window=8, layer_types=["sliding_attention", "full_attention"]
+        ),
         vision_config=VISION,
         mm_tokens_per_image=4,
         image_token_id=62,
