@@ -53,7 +53,7 @@ impl fmt::Display for NotFinite {
         };
         match self.channel {
             Some(channel) => {
-                write!(f, "the residual after block {block} is {value} in channel {channel}, at token {id}")?
+                write!(f, "the residual after block {block} is {value} in channel {channel}, at token {id}")?;
             }
             None => write!(f, "the log-likelihood that the output head gives is {value}, of token {id}")?,
         }

@@ -55,6 +55,6 @@ impl Seen {
         let of_sequence = |(sequence, nll): (usize, &[f32])| {
             Found::in_nll(a.blocks() + 1, sequence, a.registers + 1, nll.get(a.registers..).unwrap_or_default())
         };
-        self.finite.not_finite.or_else(|| predicted.filter_map(of_sequence).next())
+        self.finite.not_finite.or_else(|| predicted.find_map(of_sequence))
     }
 }

@@ -314,7 +314,7 @@ fn mean_square(model: &Model, residual: &[f32], trigger: &Trigger, alphas: &Alph
 
 fn typical_largest(model: &Model, residual: &[f32]) -> f64 {
     let rows = residual.chunks_exact(model.architecture().d_model);
-    let largest: Vec<f32> = rows.map(|row| largest_magnitude(row)).collect();
+    let largest: Vec<f32> = rows.map(largest_magnitude).collect();
     median(&largest)
 }
 

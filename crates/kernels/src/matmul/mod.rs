@@ -170,7 +170,7 @@ impl<F: Float> MatrixMut<'_, F> {
 /// Whether a matrix lies within `len` values, and its strides are distances that pointers can have.
 fn fits(len: usize, rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> bool {
     let last = |count: usize, stride: usize| count.checked_sub(1)?.checked_mul(stride);
-    let distances = row_stride.max(column_stride) <= isize::MAX as usize;
+    let distances = isize::try_from(row_stride.max(column_stride)).is_ok();
     let (Some(row), Some(column)) = (last(rows, row_stride), last(columns, column_stride)) else {
         return distances && (rows == 0 || columns == 0);
     };

@@ -57,7 +57,7 @@ pub fn of_fixtures() -> Digests {
         for entry in fs::read_dir(in_repository("../model/tests/fixtures").join(kind)).expect("fixtures") {
             let path = entry.expect("an entry").path();
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-            if kind == "families" || name.ends_with(".gguf") {
+            if kind == "families" || Path::new(&name).extension().is_some_and(|extension| extension == "gguf") {
                 let model = Model::open(&path.display().to_string()).expect("a fixture");
                 digests.insert(format!("{kind}/{name}"), of_model(&model, 5, 70));
             }
