@@ -4,10 +4,12 @@
 //! Recipe types derive `Deserialize` with `#[serde(deny_unknown_fields)]`; that is also where the known keys come from.
 //! `#[serde(flatten)]` takes both away and has no place in a recipe.
 
-use std::fs;
+use std::fmt::Display;
 use std::path::Path;
+use std::{fs, str};
 
 use serde::de::DeserializeOwned;
+use sinkscope_model::byte_order_mark;
 use sinkscope_model::spelling::nearest;
 
 use crate::LabError;
@@ -22,9 +24,10 @@ pub fn read<Recipe: DeserializeOwned>(path: &Path) -> Result<Recipe, LabError> {
 
 /// Reads a file of another kind, such as `study`, in the same way.
 pub(crate) fn read_as<File: DeserializeOwned>(kind: &str, path: &Path) -> Result<File, LabError> {
-    let unreadable = |error| LabError::malformed(path, format!("is no {kind} that can be read: {error}"));
-    let text = fs::read_to_string(path).map_err(unreadable)?;
-    parse_as(kind, &text, path)
+    let unreadable = |error: &dyn Display| LabError::malformed(path, format!("is no {kind} that can be read: {error}"));
+    let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
+    let bytes = byte_order_mark::strip(&bytes).map_err(|reason| LabError::malformed(path, reason))?;
+    parse_as(kind, str::from_utf8(bytes).map_err(|error| unreadable(&error))?, path)
 }
 
 /// Parses a recipe; `name` is what errors call it.
