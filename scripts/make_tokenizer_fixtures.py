@@ -15,11 +15,19 @@ For SentencePiece it trains a BPE model with byte fallback and one without, and 
 from the `sentencepiece` package. Texts that spell out a special token are left out there, because SentencePiece itself
 never reads control tokens from text; their ids, in special.json, come from transformers' own reading of the GGUF keys.
 The first of the two also has a tokenizer.json, as transformers makes it, with its ids in folder.json.
+
+    python scripts/make_tokenizer_fixtures.py --classes
+
+loads these tokenisers as each class of transformers, with the settings of `class_cases`, and writes classes.json: what the
+installed version, 4 or 5, puts before a text, and the ids of texts. What the other version said stays. The committed
+file is of 4.57.3 and 5.24.0.
 """
 
 import io
 import json
 import random
+import sys
+import tempfile
 from pathlib import Path
 
 import sentencepiece
@@ -253,7 +261,115 @@ def sentence_pieces(name, byte_fallback):
         write(folder, "folder.json", by_backend)
 
 
+CLASS_TEXTS = ["the ships", " two  spaces 1234", "<|im_start|>a b</s> c<tool> d\n\ne<|im_end|>"]
+BASES = {"gpt2": "<|endoftext|>", "sentencepiece": "<s>"}
+CLASSES = ["LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "Qwen2Tokenizer", "GPT2Tokenizer", "GPTNeoXTokenizer"]
+PLAIN = ["PreTrainedTokenizerFast", "TokenizersBackend", "SomeOtherTokenizer"]
+MODEL_TYPES = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "olmo2", "phi3"]
+
+
+def template(token, identifier, ends=False):
+    special = {"SpecialToken": {"id": token, "type_id": 0}}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [special, text] + [special] * ends,
+        "pair": [special, text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {token: {"id": token, "ids": [identifier], "tokens": [token]}},
+    }
+
+
+def token(content, **flags):
+    return dict(content=content, lstrip=False, rstrip=False, normalized=False, single_word=False, special=True) | flags
+
+
+def class_cases():
+    """Settings that decide what stands before a text, and which tokens there are."""
+    for base, bos in BASES.items():
+        known = json.loads((ROOT / base / "tokenizer.json").read_text())
+        ids = {entry["content"]: entry["id"] for entry in known["added_tokens"]}
+        processors_ = {"none": None, "bos": template(bos, ids[bos]), "ends": template(bos, ids[bos], ends=True)}
+
+        def case(settings, processor="none", model_type="llama", **files):
+            files = {"tokenizer_config.json": settings} | {name.replace("__", "."): value for name, value in files.items()}
+            return {"base": base, "post_processor": processors_[processor], "model_type": model_type, "files": files}
+
+        names = {"bos_token": bos, "eos_token": bos, "unk_token": bos, "pad_token": bos}
+        for name in CLASSES + PLAIN[: 1 + (base == "gpt2")]:
+            fast = [name, name + "Fast"] if name in ("LlamaTokenizer", "GPTNeoXTokenizer") else [name]
+            for spelled in fast:
+                for processor in ("none", "bos"):
+                    for adds in ({}, {"add_bos_token": True}, {"add_bos_token": False}, {"add_bos_token": None}):
+                        yield case(names | {"tokenizer_class": spelled} | adds, processor)
+            yield case({"tokenizer_class": name}, "bos")
+            yield case(names | {"tokenizer_class": name, "add_prefix_space": True}, "bos")
+            yield case(names | {"tokenizer_class": name, "add_eos_token": True}, "ends")
+        for model_type in MODEL_TYPES:
+            yield case(names, "bos", model_type)
+            for name in ("LlamaTokenizerFast", "PreTrainedTokenizerFast", "GPT2Tokenizer", "Qwen2Tokenizer"):
+                yield case(names | {"tokenizer_class": name}, "none", model_type)
+        size = max(list(ids.values()) + list(known["model"]["vocab"].values())) + 1
+        for name in ("PreTrainedTokenizerFast", "LlamaTokenizer", "GPT2Tokenizer", "Qwen2Tokenizer", "GemmaTokenizer"):
+            settings = names | {"tokenizer_class": name}
+            tool = {"<tool>": size}
+            yield case(settings | {"additional_special_tokens": ["<tool>", "</s>"]})
+            yield case(settings | {"added_tokens_decoder": {str(size + 1): token("<tool>"), str(size): token("</s>")}})
+            yield case(settings | {"added_tokens_decoder": {str(size + 7): token("<tool>", lstrip=True, normalized=True)}})
+            yield case(settings | {"extra_special_tokens": {"tool_token": "<tool>"}})
+            yield case(settings, added_tokens__json=tool)
+            yield case(settings, added_tokens__json={"</s>": size + 1, "<tool>": size})
+            yield case(settings, special_tokens_map__json={"additional_special_tokens": ["<tool>"], "sep_token": "</s>"})
+            yield case(settings, special_tokens_map__json={"sep_token": token("<tool>", rstrip=True)})
+            yield case(settings | {"sep_token": "<tool>", "mask_token": token("</s>", __type="AddedToken")})
+            yield case(
+                settings | {"additional_special_tokens": ["<tool>"]},
+                added_tokens__json={"<tool>": size, "</s>": size + 1},
+                special_tokens_map__json={"sep_token": "</s>"},
+            )
+
+
+def classes():
+    import transformers
+    from transformers import AutoTokenizer
+
+    transformers.logging.set_verbosity_error()
+    version = transformers.__version__.split(".")[0]
+    path = ROOT / "classes.json"
+    before = json.loads(path.read_text())["cases"] if path.exists() else []
+    before = {json.dumps(entry["case"]): entry for entry in before}
+    entries = []
+    for case in class_cases():
+        entry = before.get(json.dumps(case), {"case": case, "expected": {}})
+        entries.append(entry)
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            content = json.loads((ROOT / case["base"] / "tokenizer.json").read_text())
+            content |= {"post_processor": case["post_processor"], "truncation": None, "padding": None}
+            write(folder, "tokenizer.json", content)
+            write(folder, "config.json", {"model_type": case["model_type"]})
+            for name, value in case["files"].items():
+                write(folder, name, value)
+            try:
+                tokenizer = AutoTokenizer.from_pretrained(folder)
+                whole = tokenizer("a")["input_ids"]
+                plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+                first = next(at for at in range(len(whole)) if whole[at : at + len(plain)] == plain)
+                ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in CLASS_TEXTS]
+                entry["expected"][version] = {"first": whole[:first], "ids": ids}
+            except Exception as error:
+                entry["expected"][version] = {"error": f"{type(error).__name__}: {error}"[:80]}
+    path.write_text(
+        '{"texts":' + json.dumps(CLASS_TEXTS) + ',"cases":[\n'
+        + ",\n".join(json.dumps(entry, separators=(",", ":")) for entry in entries)
+        + "\n]}\n"
+    )
+    print(f"transformers {transformers.__version__}: {len(entries)} cases")
+
+
 if __name__ == "__main__":
+    if "--classes" in sys.argv:
+        classes()
+        sys.exit()
     for name in PRE_TOKENIZERS:
         byte_level(name)
     sentence_pieces("sentencepiece", byte_fallback=True)

@@ -67,5 +67,5 @@ fn first_token(model: &Model) -> Result<Option<u32>, ModelError> {
         Err(ModelError::Unsupported { .. }) => None,
         tokenizer => tokenizer?,
     };
-    Ok(tokenizer.filter(Tokenizer::adds_bos).and_then(|tokenizer| tokenizer.bos()))
+    tokenizer.map_or(Ok(None), |tokenizer| tokenizer.first())
 }

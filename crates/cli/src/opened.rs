@@ -105,6 +105,7 @@ fn tokenizer(model: &Model, options: &TextOptions) -> Result<Option<Tokenizer>, 
 pub fn text_request(options: &TextOptions) -> TextRequest<'_> {
     TextRequest {
         text: options.text.as_deref(),
+        field: options.text_field.as_deref(),
         tokens: options.tokens.as_deref(),
         seq_len: options.seq_len,
         sequences: options.sequences,

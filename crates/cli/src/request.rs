@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use sinkscope_anatomy::pictures::Pictures;
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_lab::data::bpe::{LEAST_VOCABULARY, MOST_VOCABULARY};
-use sinkscope_lab::data::prepare::MOST_HELD_OUT;
+use sinkscope_lab::data::prepare::{HeldOut, MOST_HELD_OUT};
 use sinkscope_lab::data::{PrepareRequest, Separator};
 use sinkscope_lab::study::Selection;
 use sinkscope_model::ModelError;
 use sinkscope_model::checkpoint::DEMO;
+use sinkscope_model::data::document::TEXT_FIELD;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 
@@ -125,6 +126,8 @@ pub struct StudyRequest {
 pub struct TextOptions {
     /// A text file; at most one of this and `tokens`.
     pub text: Option<PathBuf>,
+    /// Where in it the text is.
+    pub text_field: Option<String>,
     /// A file of token ids.
     pub tokens: Option<PathBuf>,
     /// Tokens per sequence, at least 2.
@@ -254,8 +257,9 @@ impl PrepareArguments {
     /// # Errors
     /// As [`AnatomyArguments::resolve`].
     pub fn resolve(&self) -> Result<DataRequest, ModelError> {
-        if !(0.0..=MOST_HELD_OUT).contains(&self.held_out) {
-            return Err(wrong("--held-out", self.held_out, &format!("is not a number from 0 to {MOST_HELD_OUT}")));
+        let held_out = self.held_out.map_or_else(HeldOut::default, HeldOut::Text);
+        if !(0.0..=MOST_HELD_OUT).contains(&held_out.share()) {
+            return Err(wrong("--held-out", held_out.share(), &format!("is not a number from 0 to {MOST_HELD_OUT}")));
         }
         if !(LEAST_VOCABULARY..=MOST_VOCABULARY).contains(&self.vocab_size) {
             let reason = format!(
@@ -274,7 +278,8 @@ impl PrepareArguments {
                     DocumentSeparator::BlankLine => Separator::BlankLine,
                     DocumentSeparator::File => Separator::File,
                 },
-                held_out: self.held_out,
+                text_field: self.text_field.clone().unwrap_or_else(|| TEXT_FIELD.to_owned()),
+                held_out,
                 seed: self.seed,
             },
             process: self.process.resolve()?,
@@ -332,6 +337,7 @@ impl TextArguments {
         }
         Ok(TextOptions {
             text: self.text.clone(),
+            text_field: self.text_field.clone(),
             tokens: self.tokens.clone(),
             seq_len: self.seq_len,
             sequences: self.sequences,

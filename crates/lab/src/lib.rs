@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod cost;
 pub mod data;
 pub mod error;
+mod export;
 pub mod files;
 mod idle;
 pub mod interrupt;

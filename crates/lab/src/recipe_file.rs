@@ -4,10 +4,12 @@
 //! Recipe types derive `Deserialize` with `#[serde(deny_unknown_fields)]`; that is also where the known keys come from.
 //! `#[serde(flatten)]` takes both away and has no place in a recipe.
 
-use std::fs;
+use std::fmt::Display;
 use std::path::Path;
+use std::{fs, str};
 
 use serde::de::DeserializeOwned;
+use sinkscope_model::byte_order_mark;
 use sinkscope_model::spelling::nearest;
 use toml::de::{DeTable, DeValue};
 
@@ -28,8 +30,10 @@ pub(crate) fn read_as<File: DeserializeOwned>(kind: &str, path: &Path) -> Result
 }
 
 fn text(kind: &str, path: &Path) -> Result<String, LabError> {
-    let unreadable = |error| LabError::malformed(path, format!("is no {kind} that can be read: {error}"));
-    fs::read_to_string(path).map_err(unreadable)
+    let unreadable = |error: &dyn Display| LabError::malformed(path, format!("is no {kind} that can be read: {error}"));
+    let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
+    let bytes = byte_order_mark::strip(&bytes).map_err(|reason| LabError::malformed(path, reason))?;
+    str::from_utf8(bytes).map(str::to_owned).map_err(|error| unreadable(&error))
 }
 
 /// Parses a recipe; `name` is what errors call it.

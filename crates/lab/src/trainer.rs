@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_model::architecture::Architecture;
 use sinkscope_model::data::TokenBatch;
-use sinkscope_model::parameters::{StoredTensor, config, in_memory};
+use sinkscope_model::parameters::{StoredTensor, in_memory};
 
 use crate::checkpoint::{Checkpoints, NamedTensor, Resume, Snapshot};
-use crate::data::prepare::tokenizer_config;
 use crate::data::{Batch, IGNORED, Source};
 use crate::error::LabError;
+use crate::export;
 use crate::metrics::Metrics;
 use crate::network::{Loss, Network, Workspace, initialise};
 use crate::optimizer::{AdamW, BadGradient};
@@ -415,14 +415,8 @@ impl Trainer {
                 optimizer.push(NamedTensor::new(name, vec![values.len()], values.as_slice()));
             }
         }
-        let config = serde_json::to_vec_pretty(&config(&architecture))
-            .map_err(|error| LabError::Request(format!("the configuration cannot be written: {error}")))?;
-        let mut files: Vec<(&str, &[u8])> = vec![("config.json", &config)];
-        let tokenizer_config = tokenizer_config(Some(self.recipe.source().bos));
-        if let Some(tokenizer) = self.source.tokenizer() {
-            files.push(("tokenizer.json", tokenizer.as_bytes()));
-            files.push(("tokenizer_config.json", tokenizer_config.as_bytes()));
-        }
+        let files = export::files(&architecture, &self.source, self.recipe.source().bos)?;
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (*name, &content[..])).collect();
         let snapshot =
             Snapshot { step: self.state.step, model: &model, optimizer: &optimizer, state: &self.state, files: &files };
         checkpoints.save(&snapshot, best)

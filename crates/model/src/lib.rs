@@ -3,6 +3,7 @@
 
 pub mod architecture;
 pub mod blocks;
+pub mod byte_order_mark;
 pub mod checkpoint;
 pub mod data;
 pub mod edit;

@@ -183,33 +183,6 @@ fn bos_of_a_gguf_file() {
 }
 
 #[test]
-fn bos_of_a_folder() {
-    let copy = |name: &str, settings: Option<Value>| {
-        let folder = tempfile::tempdir().unwrap();
-        fs::copy(fixture(name).join("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
-        if let Some(settings) = settings {
-            fs::write(folder.path().join("tokenizer_config.json"), settings.to_string()).unwrap();
-        }
-        folder
-    };
-    let bos = |name: &str, settings: Option<Value>, config: Value| {
-        let folder = copy(name, settings);
-        let tokenizer = from_folder(folder.path(), config).unwrap().unwrap();
-        (tokenizer.bos(), tokenizer.adds_bos())
-    };
-    assert_eq!(bos("gpt2", None, json!({})), (None, false));
-    assert_eq!(bos("gpt2", None, json!({"bos_token_id": 1})), (Some(1), false));
-    assert_eq!(bos("gpt2", Some(json!({"bos_token": "<|im_end|>"})), json!({"bos_token_id": 1})), (Some(2), false));
-    assert_eq!(bos("gpt2", Some(json!({"bos_token": {"content": "<|im_end|>"}})), json!({})), (Some(2), false));
-    assert_eq!(bos("gpt2", Some(json!({"bos_token": null})), json!({"bos_token_id": 1})), (Some(1), false));
-    assert_eq!(bos("llama3", None, json!({"bos_token_id": 0})), (Some(0), true));
-    let off = json!({"bos_token": "<|endoftext|>", "add_bos_token": false});
-    assert_eq!(bos("llama3", Some(off), json!({})), (Some(0), false));
-    let on = json!({"bos_token": "<|endoftext|>", "add_bos_token": true});
-    assert_eq!(bos("gpt2", Some(on), json!({})), (Some(0), true));
-}
-
-#[test]
 fn a_checkpoint_without_a_tokeniser_has_none() {
     let empty = tempfile::tempdir().unwrap();
     assert!(from_folder(empty.path(), json!({})).unwrap().is_none());

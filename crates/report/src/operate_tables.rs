@@ -7,6 +7,14 @@ use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 use crate::ReportError;
 use crate::tidy::{Column, Table, Values};
 
+/// The untouched model in tables, whose readers may take an empty name for a missing one.
+const UNTOUCHED: &str = "untouched";
+
+/// The name of a run in tables and figures.
+pub(crate) fn run_name(name: &str) -> &str {
+    if name.is_empty() { UNTOUCHED } else { name }
+}
+
 /// The tables of a comparison.
 ///
 /// # Errors
@@ -25,7 +33,10 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
     let table = Table::new(
         "variants",
         vec![
-            Column::texts("name", std::iter::once("").chain(variants.iter().map(|variant| variant.name.as_str()))),
+            Column::texts(
+                "name",
+                std::iter::once(UNTOUCHED).chain(variants.iter().map(|variant| variant.name.as_str())),
+            ),
             optional("perplexity", baseline.perplexity, |variant| variant.perplexity),
             optional("nll", Some(baseline.nll), |variant| variant.nll),
             optional("delta_nll", None, |variant| variant.delta_nll),
@@ -50,7 +61,7 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
     let positions = Table::new(
         "positions",
         vec![
-            Column::texts("name", rows.iter().map(|row| row.name.as_str())),
+            Column::texts("name", rows.iter().map(|row| run_name(&row.name))),
             Column::counts("position", rows.iter().map(|row| row.position)),
             Column::floats("nll", rows.iter().map(|row| row.nll)),
         ],

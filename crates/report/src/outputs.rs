@@ -108,9 +108,10 @@ fn framed<R: DeserializeOwned>(directory: &Path, name: &str) -> Result<Option<Fr
         Err(source) => return Err(ReportError::Unreadable { path, source }),
         Ok(text) => text,
     };
-    serde_json::from_str(&text).map(Some).map_err(|source| {
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    serde_json::from_str(text).map(Some).map_err(|source| {
         // What wrote it says whether it is damaged or of another version.
-        let writer = serde_json::from_str::<Value>(&text)
+        let writer = serde_json::from_str::<Value>(text)
             .ok()
             .and_then(|value| Some(value.get("sinkscope")?.as_str()?.to_owned()));
         ReportError::Malformed { path, writer, source }

@@ -3,8 +3,8 @@
 pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed while running, 2 the request or an input is wrong.";
 
 pub const PREPARE_HELP: &str = "\
-A document is a line of a .jsonl file (field `text`), a row of a .parquet file (column `text`), or a
-part of a .txt file:
+A document is an object of a .jsonl, .ndjson or .json file, a row of a .parquet file, or a part of a
+.txt file:
   pages       up to a form feed, or to a blank line once it is 4 KiB long
   form-feed   up to a form feed
   blank-line  up to a blank line: a paragraph

@@ -8,7 +8,6 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use sinkscope_anatomy::definitions::{SINK_EPSILON, SPIKE_RATIO};
 use sinkscope_kernels::matmul::Precision;
-use sinkscope_lab::data::prepare::DEFAULT_HELD_OUT;
 
 use self::help::{
     ANATOMY_EXAMPLES, CENSUS_EXAMPLES, EXIT_STATUS, OPERATE_HELP, PREPARE_HELP, PROBE_EXAMPLES, REPORT_HELP,
@@ -249,9 +248,13 @@ pub struct RunArguments {
 /// What every command that runs a model on a text takes.
 #[derive(Debug, Args)]
 pub struct TextArguments {
-    /// Take the text of this file: .txt, .jsonl or .parquet (field `text`), each also .gz or .zst
+    /// Take the text of this file: .txt, .jsonl, .ndjson, .json or .parquet, each also .gz or .zst; or of standard input (-)
     #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
     pub text: Option<PathBuf>,
+
+    /// The field of JSON or column of Parquet that holds the text; a.b leads into objects, structs and lists [default: text]
+    #[arg(long, value_name = "NAME", requires = "text")]
+    pub text_field: Option<String>,
 
     /// Take the token ids of this file: JSON, {"tokens": [[ids of one sequence], ...]}
     #[arg(long, value_name = "FILE")]
@@ -300,7 +303,7 @@ pub enum DataCommand {
 
 #[derive(Debug, Args)]
 pub struct PrepareArguments {
-    /// Text: .txt, .jsonl or .parquet files, each also .gz or .zst, or directories of them
+    /// Text: .txt, .jsonl, .ndjson, .json or .parquet files, each also .gz or .zst, or directories of them
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
 
@@ -312,13 +315,17 @@ pub struct PrepareArguments {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 
+    /// The field of JSON or column of Parquet that holds the text; a.b leads into objects, structs and lists [default: text]
+    #[arg(long, value_name = "NAME")]
+    pub text_field: Option<String>,
+
     /// What ends a document of a .txt file
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = DocumentSeparator::Pages)]
     pub document_separator: DocumentSeparator,
 
-    /// Hold out this share of the documents, at least one
-    #[arg(long, value_name = "SHARE", default_value_t = DEFAULT_HELD_OUT, allow_negative_numbers = true)]
-    pub held_out: f64,
+    /// Hold out this share of the text, in whole documents, at least one [default: 0.05 of the documents]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub held_out: Option<f64>,
 
     /// Seed of the choice of documents held out
     #[arg(long, value_name = "S", default_value_t = 0)]

@@ -11,8 +11,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 
-use crate::run_in;
 use crate::tiny::Tiny;
+use crate::{run_in, sinkscope};
 
 /// One row a text.
 pub fn parquet(texts: &[&str]) -> Vec<u8> {
@@ -55,7 +55,10 @@ fn formats_give_one_result() {
     let lines = json!({ "text": text, "title": "of no account" }).to_string() + "\n";
     for (name, bytes) in [
         ("a.txt", text.clone().into_bytes()),
-        ("a.jsonl", lines.into_bytes()),
+        ("a.jsonl", lines.clone().into_bytes()),
+        ("a.ndjson", lines.clone().into_bytes()),
+        ("a.json", lines.into_bytes()),
+        ("array.json", json!([text]).to_string().into_bytes()),
         ("a.parquet", parquet(&[text.as_str()])),
     ] {
         let packed = [
@@ -73,6 +76,72 @@ fn formats_give_one_result() {
             }
         }
     }
+}
+
+#[test]
+fn standard_input_is_a_text_in_the_format_that_it_begins_as() {
+    let tiny = Tiny::new("llama");
+    let text = "the ship sails at dawn and the whale returns at dawn . ".repeat(4);
+    let options = ["--seq-len", "9", "--sequences", "4", "--only", "nll"];
+    let file = tiny.write("a.txt", &text);
+    let expected = examine(&tiny, &[&["--text", &file][..], &options].concat());
+    let line = json!({ "text": text, "body": {"en": text} }).to_string();
+    let marked = [b"\xEF\xBB\xBF", text.as_bytes()].concat();
+    for (input, field) in [
+        (text.clone().into_bytes(), None),
+        (marked, None),
+        (gzip(text.as_bytes()), None),
+        (zstd::encode_all(line.as_bytes(), 1).expect("packed"), None),
+        (format!("\n {line}\n").into_bytes(), None),
+        (format!("[ {line}]").into_bytes(), Some("body.en")),
+        (parquet(&[text.as_str()]), None),
+    ] {
+        let mut arguments = tiny.anatomy(&[&["--text", "-"][..], &options].concat());
+        arguments.extend(field.into_iter().flat_map(|field| ["--text-field".to_owned(), field.to_owned()]));
+        let output = sinkscope(&arguments).write_stdin(input.clone()).output().expect("it starts");
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+        let found = std::fs::read(tiny.path("out/anatomy.json")).expect("written");
+        let found: Value = serde_json::from_slice(&found).expect("JSON");
+        assert_eq!(found["results"]["nll"], expected["results"]["nll"]);
+        assert_eq!(found["data"]["source"], "standard input");
+        let same = found["data"]["sha256"] == expected["data"]["sha256"];
+        assert_eq!(same, input == text.as_bytes());
+    }
+    let arguments = tiny.anatomy(&["--text", "-"]);
+    let output = sinkscope(&arguments).write_stdin("").output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "error: standard input: there is nothing in it\n");
+}
+
+#[test]
+fn a_text_that_brings_its_own_bos_is_warned_of() {
+    let tiny = Tiny::new("llama");
+    let place = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let path = tiny.model().join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).expect("there")).expect("JSON");
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [place("<unk>"), text],
+        "pair": [text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<unk>": {"id": "<unk>", "ids": [0], "tokens": ["<unk>"]}},
+    });
+    std::fs::write(&path, tokenizer.to_string()).expect("written");
+    std::fs::write(tiny.model().join("tokenizer_config.json"), r#"{"bos_token": "<unk>"}"#).expect("written");
+    let own = json!({"text": "<unk>the ship sails at dawn "});
+    let others = json!({"text": "the ship sails at dawn "});
+    let lines = [&own, &others, &own].map(Value::to_string).join("\n");
+    let file = tiny.write("chat.jsonl", lines);
+    let options = ["--seq-len", "4", "--only", "nll", "--text", &file];
+    let (status, _, stderr) = run_in(&tiny, &options);
+    assert_eq!(status, 0, "{stderr}");
+    let expected = "2 of 3 documents begin with the BOS token \"<unk>\", and each sequence begins with one more";
+    assert!(stderr.contains("WARN") && stderr.contains(expected) && stderr.lines().count() == 1, "{stderr}");
+    let (_, _, stderr) = run_in(&tiny, &[&options[..], &["--bos", "never"]].concat());
+    assert_eq!(stderr, "");
+    let ids = tiny.write("ids.json", r#"{"tokens": [[0, 1, 2], [3, 4, 5]]}"#);
+    let (_, _, stderr) = run_in(&tiny, &["--tokens", &ids, "--bos", "always", "--only", "nll"]);
+    assert!(stderr.contains("1 of 2 sequences begin with the BOS token (id 0) already"), "{stderr}");
 }
 
 #[test]

@@ -222,6 +222,32 @@ fn every_command_takes_what_was_trained() {
 }
 
 #[test]
+fn what_was_trained_says_of_bos_what_training_did() {
+    for bos in [true, false] {
+        let lab = Lab::new("", "");
+        let recipe = fs::read_to_string(lab.path("recipe.toml")).expect("a recipe");
+        let (before, rest) = recipe.split_once("[data]").expect("its data");
+        let (_, after) = rest.split_once("[training]").expect("its training");
+        let data = format!("[data]\nsource = \"built-in\"\nvocabulary = 300\nbos = {bos}\n");
+        let recipe = format!("{before}{data}[training]{}", after.replace("steps = 60", "steps = 2"));
+        fs::write(lab.path("recipe.toml"), recipe).expect("written");
+        let (status, _, stderr) = lab.train("run", &[]);
+        assert_eq!((status, stderr.as_str()), (0, ""));
+        let json =
+            |name: &str| -> Value { serde_json::from_slice(&fs::read(lab.path(name)).expect("there")).expect("JSON") };
+        let config = json("run/last/config.json");
+        assert_eq!((&config["bos_token_id"], &config["eos_token_id"]), (&0.into(), &0.into()));
+        assert_eq!(json("run/last/tokenizer_config.json")["add_bos_token"], bos);
+        let template = &json("run/last/tokenizer.json")["post_processor"];
+        assert_eq!(template.is_object(), bos);
+        let (last, out) = (lab.path("run/last"), lab.path("out"));
+        let (status, _, stderr) = run(&["anatomy", &last, "--only", "nll", "--out", &out]);
+        assert_eq!((status, stderr.as_str()), (0, ""));
+        assert_eq!(json("out/anatomy.json")["data"]["bos"], bos);
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_what_would() {
     for (model, training, part) in [
         ("head_dims = 8", "", "model.head_dims is no key of a recipe: did you mean model.head_dim?"),

@@ -106,11 +106,10 @@ pub(super) fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, LabError> {
             let before = files.len();
             walk(input, &mut files)?;
             if files.len() == before {
-                let reason =
-                    "no text in this directory; supported are .txt, .jsonl and .parquet, each also with .gz or .zst";
+                let reason = format!("no text in this directory; supported are {}", document::FORMATS);
                 return Err(LabError::Request(format!("{}: {reason}", input.display())));
             }
-        } else if input.exists() && !input.is_file() {
+        } else if input == Path::new(document::STANDARD_INPUT) || input.exists() && !input.is_file() {
             let reason = "not a file that can be read twice; write it to one";
             return Err(LabError::Request(format!("{}: {reason}", input.display())));
         } else {
@@ -144,13 +143,14 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Reads all `files` and hands every batch to `take`, in order. Returns what was read.
+/// Reads all `files`, the text of JSON and Parquet from `field`, and hands every batch to `take`, in order. Returns what was read.
 ///
 /// # Errors
 ///
 /// Of a file that cannot be read or is not what its extensions say, after the batches before; those of `take`.
 pub(super) fn read(
     files: &[PathBuf],
+    field: &str,
     separator: Separator,
     seed: u64,
     mut take: impl FnMut(Batch) -> Result<(), LabError>,
@@ -158,7 +158,7 @@ pub(super) fn read(
     std::thread::scope(|scope| {
         let (send, receive): (_, Receiver<Batch>) = sync_channel(AHEAD);
         let reader = Reader { send, seed, batch: Batch::default(), lot: 0 };
-        let reader = scope.spawn(move || reader.read(files, separator));
+        let reader = scope.spawn(move || reader.read(files, field, separator));
         for batch in &receive {
             take(batch)?;
         }
@@ -175,7 +175,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(mut self, files: &[PathBuf], separator: Separator) -> Result<Vec<Input>, LabError> {
+    fn read(mut self, files: &[PathBuf], field: &str, separator: Separator) -> Result<Vec<Input>, LabError> {
         let mut inputs = Vec::with_capacity(files.len());
         for path in files {
             let (mut documents, mut bytes, flow) = (0, 0, Cell::new(Flow::More));
@@ -189,9 +189,9 @@ impl Reader {
             };
             let (_, sha256) = if document::is_plain(path) {
                 let mut cutter = Cutter::new(separator);
-                document::read(path, &mut |part| cutter.cut(part.text, &mut give).map(|()| flow.get()))?
+                document::read(path, field, &mut |part| cutter.cut(part.text, &mut give).map(|()| flow.get()))?
             } else {
-                document::read(path, &mut |part| {
+                document::read(path, field, &mut |part| {
                     let part = if part.text.trim().is_empty() { Part { text: "", ..part } } else { part };
                     give(part).map(|()| flow.get())
                 })?

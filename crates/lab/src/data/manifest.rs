@@ -5,6 +5,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinkscope_model::byte_order_mark;
 
 use super::documents::Input;
 use super::separator::Separator;
@@ -36,8 +37,11 @@ pub struct Manifest {
     pub token_bytes: usize,
     /// SHA-256 of the tokeniser's file, in lower-case hexadecimal.
     pub tokenizer_sha256: String,
-    /// The share of documents that was to be held out.
+    /// The share that was to be held out.
     pub held_out_share: f64,
+    /// Whether that is a share of the text, in bytes, and not of the documents.
+    #[serde(default)]
+    pub held_out_of_text: bool,
     /// Seed of the choice.
     pub seed: u64,
     /// What ends a document of a `.txt` file.
@@ -68,14 +72,15 @@ pub const DEFINITIONS: [(&str, &str); 5] = [
     ),
     (
         "document",
-        "a line of .jsonl (field text), a row of .parquet (column text), a part of .txt as `document_separator` says; those of \
-         white space are passed over",
+        "an object of .jsonl, .ndjson or .json, a row of .parquet (each string, if there the text is a list), a part of .txt as \
+         `document_separator` says; those of white space are passed over",
     ),
     (
         "held_out",
         "a document is in val if the first 8 bytes of the SHA-256 of `seed` (64-bit, little-endian) and its text (of the first \
-         part, if it is a long document of a .txt file), a big-endian number, are at most `held_out_share` of 2^64; if that \
-         leaves either split empty, the nearest number that does not",
+         part, if it is a long document of a .txt file), a big-endian number, are at most `held_out_share` of 2^64, or, if \
+         `held_out_of_text`, below the multiple of 2^44 up to which the bytes of documents are nearest to that share of all; if \
+         that leaves either split empty, the nearest number that does not",
     ),
     (
         "vocabulary",
@@ -107,14 +112,15 @@ impl Manifest {
             }
             LabError::io(&path, error)
         })?;
+        let bytes = byte_order_mark::strip(&bytes).map_err(|reason| LabError::malformed(&path, reason))?;
         let wrong =
             |error: serde_json::Error| LabError::malformed(&path, format!("not a record of prepared data: {error}"));
-        let layout = serde_json::from_slice::<serde_json::Value>(&bytes).map_err(wrong)?["results"]["layout"].clone();
+        let layout = serde_json::from_slice::<serde_json::Value>(bytes).map_err(wrong)?["results"]["layout"].clone();
         if layout.as_u64().is_some_and(|layout| layout != u64::from(LAYOUT)) {
             let reason = format!("layout {layout} is not known to this version, which reads {LAYOUT}");
             return Err(LabError::malformed(path, reason));
         }
-        let Framed { results } = serde_json::from_slice(&bytes).map_err(wrong)?;
+        let Framed { results } = serde_json::from_slice(bytes).map_err(wrong)?;
         Ok(results)
     }
 }

@@ -6,7 +6,8 @@
 //! is the same for any number of threads.
 //!
 //! Whether a document is held out is decided by the SHA-256 of its beginning and the seed: equal documents fall on the
-//! same side, and adding files moves no document. The vocabulary is learnt from the others alone.
+//! same side, and adding files moves no document as long as a share of documents is held out. A share of the text takes another walk,
+//! which finds where that share ends. The vocabulary is learnt from the others alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,19 +31,48 @@ pub const DEFAULT_HELD_OUT: f64 = 0.05;
 /// The largest share that can be held out.
 pub const MOST_HELD_OUT: f64 = 0.5;
 
+/// How much is held out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum HeldOut {
+    /// A share of the documents, however long they are.
+    Documents(f64),
+    /// A share of the bytes of text, as nearly as whole documents allow.
+    Text(f64),
+}
+
+impl HeldOut {
+    /// The share, from 0 to [`MOST_HELD_OUT`].
+    pub fn share(self) -> f64 {
+        match self {
+            Self::Documents(share) | Self::Text(share) => share,
+        }
+    }
+}
+
+impl Default for HeldOut {
+    fn default() -> Self {
+        Self::Documents(DEFAULT_HELD_OUT)
+    }
+}
+
+/// Bits of a document's lot by which a share of the text is found.
+const LOT_BITS: u32 = 20;
+
 /// What is to be prepared.
 #[derive(Debug, Clone)]
 pub struct PrepareRequest {
-    /// Files `.txt`, `.jsonl` or `.parquet`, each also `.gz` or `.zst`, or directories of them.
+    /// Files that [`document::read`](sinkscope_model::data::document::read) reads, or directories of them.
     pub inputs: Vec<PathBuf>,
+    /// The field of JSON or column of Parquet that holds the text.
+    pub text_field: String,
     /// Where it goes: a directory that is empty or not there.
     pub out: PathBuf,
     /// Number of tokens of the vocabulary, BOS and the 256 bytes included.
     pub vocabulary: usize,
     /// What ends a document of a `.txt` file.
     pub separator: Separator,
-    /// The share of documents to hold out, from 0 to [`MOST_HELD_OUT`]; at least one is.
-    pub held_out: f64,
+    /// How much to hold out; at least one document is.
+    pub held_out: HeldOut,
     /// Seed of the choice.
     pub seed: u64,
 }
@@ -79,8 +109,9 @@ pub struct Staged {
 /// changes meanwhile; if there are fewer than two different documents or less text than the vocabulary needs; if a file
 /// cannot be written. Nothing is left behind but perhaps the directory.
 pub fn prepare(request: &PrepareRequest, progress: &dyn Fn(Stage)) -> Result<Staged, LabError> {
-    if !(0.0..=MOST_HELD_OUT).contains(&request.held_out) {
-        let reason = format!("a held-out share of {} is not a number from 0 to {MOST_HELD_OUT}", request.held_out);
+    let share = request.held_out.share();
+    if !(0.0..=MOST_HELD_OUT).contains(&share) {
+        let reason = format!("a held-out share of {share} is not a number from 0 to {MOST_HELD_OUT}");
         return Err(LabError::Request(reason));
     }
     bpe::check_size(request.vocabulary)?;
@@ -99,7 +130,7 @@ pub fn prepare(request: &PrepareRequest, progress: &dyn Fn(Stage)) -> Result<Sta
         Writer::create(&request.out, "val", request.vocabulary)?,
     ];
     let (mut done, mut held_out_bytes) = (0, 0);
-    let inputs = documents::read(&files, request.separator, request.seed, |batch| {
+    let inputs = documents::read(&files, &request.text_field, request.separator, request.seed, |batch| {
         for encoded in encoder.encode(&batch)?.iter().flatten() {
             let held_out = encoded.piece.lot <= census.last_held_out;
             let split = if held_out { &mut val } else { &mut train };
@@ -123,7 +154,8 @@ pub fn prepare(request: &PrepareRequest, progress: &dyn Fn(Stage)) -> Result<Sta
         bos: BOS_ID,
         token_bytes: shard::width(request.vocabulary),
         tokenizer_sha256,
-        held_out_share: request.held_out,
+        held_out_share: share,
+        held_out_of_text: matches!(request.held_out, HeldOut::Text(_)),
         seed: request.seed,
         document_separator: request.separator,
         bytes: census.bytes,
@@ -179,8 +211,11 @@ impl Census {
         words: &Words,
         progress: &dyn Fn(Stage),
     ) -> Result<Self, LabError> {
-        // As good as exact, and u64::MAX for no share below 1.
-        let share = (request.held_out * u64::MAX as f64) as u64;
+        let share = match request.held_out {
+            // As good as exact, and u64::MAX for no share below 1.
+            HeldOut::Documents(share) => (share * u64::MAX as f64) as u64,
+            HeldOut::Text(share) => Self::share_of_text(share, files, request, progress)?,
+        };
         let (first, lots) = Self::walk(files, request, words, share, progress)?;
         // Of few documents, the share may be none or all of them. Then one is, or all but one are, held out.
         let last_held_out = match lots {
@@ -199,6 +234,34 @@ impl Census {
         Ok(Self { last_held_out, ..second })
     }
 
+    /// The largest lot in the first documents, by lot, that make up a share of all bytes.
+    fn share_of_text(
+        share: f64,
+        files: &[PathBuf],
+        request: &PrepareRequest,
+        progress: &dyn Fn(Stage),
+    ) -> Result<u64, LabError> {
+        let (mut bytes, mut total) = (vec![0_u64; 1 << LOT_BITS], 0);
+        documents::read(files, &request.text_field, request.separator, request.seed, |batch| {
+            for (index, piece) in batch.pieces().iter().enumerate() {
+                bytes[(piece.lot >> (64 - LOT_BITS)) as usize] += batch.text(index).len() as u64;
+            }
+            total += batch.bytes();
+            progress(Stage::Counting(total));
+            Ok(())
+        })?;
+        let wanted = share * total as f64;
+        let (mut so_far, mut held_out, mut nearest) = (0, None, wanted);
+        for (lots, bytes) in bytes.into_iter().enumerate().filter(|&(_, bytes)| bytes > 0) {
+            so_far += bytes;
+            let distance = (so_far as f64 - wanted).abs();
+            if distance < nearest {
+                (nearest, held_out) = (distance, Some(lots as u64));
+            }
+        }
+        Ok(held_out.map_or(0, |lots| lots << (64 - LOT_BITS) | (u64::MAX >> LOT_BITS)))
+    }
+
     /// Counts the words of the documents whose lot is above `held_out`; the least and the largest lot.
     fn walk(
         files: &[PathBuf],
@@ -208,7 +271,7 @@ impl Census {
         progress: &dyn Fn(Stage),
     ) -> Result<(Self, Option<(u64, u64)>), LabError> {
         let (mut counts, mut bytes, mut lots) = (Counts::default(), 0, None);
-        let inputs = documents::read(files, request.separator, request.seed, |batch| {
+        let inputs = documents::read(files, &request.text_field, request.separator, request.seed, |batch| {
             for piece in batch.pieces() {
                 let (least, most) = lots.unwrap_or((piece.lot, piece.lot));
                 lots = Some((piece.lot.min(least), piece.lot.max(most)));

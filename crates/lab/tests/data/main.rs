@@ -7,7 +7,9 @@ mod sources;
 use std::path::{Path, PathBuf};
 
 use sinkscope_lab::LabError;
+use sinkscope_lab::data::prepare::HeldOut;
 use sinkscope_lab::data::{Manifest, PrepareRequest, Separator, prepare};
+use sinkscope_model::data::document::TEXT_FIELD;
 
 /// Three hundred documents that say different things in common words.
 fn stories() -> Vec<String> {
@@ -27,7 +29,8 @@ fn request(inputs: Vec<PathBuf>, out: &Path) -> PrepareRequest {
         out: out.to_owned(),
         vocabulary: 300,
         separator: Separator::FormFeed,
-        held_out: 0.1,
+        held_out: HeldOut::Documents(0.1),
+        text_field: TEXT_FIELD.to_owned(),
         seed: 0,
     }
 }

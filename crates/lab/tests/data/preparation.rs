@@ -5,6 +5,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+use serde_json::json;
+use sinkscope_lab::data::prepare::HeldOut;
 use sinkscope_lab::data::{Manifest, Separator};
 use tokenizers::Tokenizer;
 
@@ -147,13 +149,58 @@ fn one_document_at_least_is_held_out_and_one_is_not() {
     let home = tempfile::tempdir().expect("a directory");
     let text = home.path().join("two.txt");
     fs::write(&text, "one one one\n\ntwo two two").expect("written");
-    for (share, seed) in [0.0, 0.5].into_iter().flat_map(|share| (0..8).map(move |seed| (share, seed))) {
-        let mut request = request(vec![text.clone()], &home.path().join(format!("{share}-{seed}")));
+    let of = |kind: fn(f64) -> HeldOut| {
+        [0.0, 0.5].into_iter().flat_map(move |share| (0..8).map(move |seed| (kind, share, seed)))
+    };
+    for (number, (kind, share, seed)) in of(HeldOut::Documents).chain(of(HeldOut::Text)).enumerate() {
+        let mut request = request(vec![text.clone()], &home.path().join(number.to_string()));
         (request.vocabulary, request.separator) = (258, Separator::BlankLine);
-        (request.held_out, request.seed) = (share, seed);
+        (request.held_out, request.seed) = (kind(share), seed);
         let manifest = prepared(&request).expect("prepared");
         assert_eq!((manifest.train.documents, manifest.val.documents), (1, 1), "{share}, {seed}");
     }
+}
+
+#[test]
+fn a_share_of_text_is_one_of_bytes_and_not_of_documents() {
+    let home = tempfile::tempdir().expect("a directory");
+    let text = home.path().join("uneven.jsonl");
+    // A few long documents hold most of the text.
+    let lines: Vec<String> = (0..400)
+        .map(|number| {
+            let length = if number % 20 == 0 { 400 } else { 3 };
+            json!({ "text": format!("Story {number}. {}", "the harbour, the tide. ".repeat(length)) }).to_string()
+        })
+        .collect();
+    fs::write(&text, lines.join("\n")).expect("written");
+    for (number, share) in [0.05, 0.1, 0.3, 0.5].into_iter().enumerate() {
+        let mut request = request(vec![text.clone()], &home.path().join(number.to_string()));
+        (request.vocabulary, request.held_out) = (270, HeldOut::Text(share));
+        let manifest = prepared(&request).expect("prepared");
+        let found = manifest.held_out_bytes as f64 / manifest.bytes as f64;
+        assert!((found - share).abs() < 0.03, "{found} of the text for {share}");
+        assert_eq!((manifest.held_out_share, manifest.held_out_of_text), (share, true));
+        assert_eq!(manifest.train.documents + manifest.val.documents, 400);
+    }
+}
+
+#[test]
+fn the_text_may_be_in_another_field() {
+    let home = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, field: &str| {
+        let path = home.path().join(name);
+        let line = |story: &String| json!({ field: story, "score": 1 }).to_string().replace(":1}", ":NaN}");
+        fs::write(&path, stories().iter().map(line).collect::<Vec<_>>().join("\n")).expect("written");
+        path
+    };
+    let mut digests = Vec::new();
+    for (name, field) in [("a.jsonl", "text"), ("b.ndjson", "content"), ("c.json", "body.en")] {
+        let mut request = request(vec![write(name, field)], &home.path().join(field));
+        request.text_field = field.to_owned();
+        let manifest = prepared(&request).expect("prepared");
+        digests.push((manifest.train.tokens_sha256, manifest.val.tokens_sha256, manifest.tokenizer_sha256));
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]));
 }
 
 #[test]
@@ -175,6 +222,7 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
         (vec![blank], 300, 0.1, "there is no text in it"),
         (vec![single], 300, 0.1, "holds a single document"),
         (vec![image], 300, 0.1, "does not name a text format"),
+        (vec!["-".into()], 300, 0.1, "-: not a file that can be read twice"),
         (vec![some.clone(), broken], 300, 0.1, "line 2"),
         (vec![some.clone()], 256, 0.1, "a vocabulary of 256 is too small"),
         (vec![some.clone()], 20_000, 0.1, "but the text supports"),
@@ -185,7 +233,7 @@ fn what_cannot_be_is_refused_and_leaves_nothing() {
     for (inputs, vocabulary, held_out, expected) in cases {
         let out = home.path().join("out");
         let mut request = request(inputs, &out);
-        (request.vocabulary, request.held_out) = (vocabulary, held_out);
+        (request.vocabulary, request.held_out) = (vocabulary, HeldOut::Text(held_out));
         let message = prepared(&request).expect_err(expected).to_string();
         assert!(message.contains(expected), "{message}");
         assert!(!out.exists() || files(&out).is_empty(), "{message}");

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::safetensors::{self, Contents};
-use crate::ModelError;
+use crate::{ModelError, byte_order_mark};
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const SINGLE: &str = "model.safetensors";
@@ -70,7 +70,8 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ModelErro
     if text.is_empty() {
         return Err(ModelError::malformed(path, "is empty (0 bytes); expected JSON"));
     }
-    serde_json::from_slice(&text).map_err(|e| ModelError::malformed(path, format!("is not the JSON expected: {e}")))
+    let text = byte_order_mark::strip(&text).map_err(|reason| ModelError::malformed(path, reason))?;
+    serde_json::from_slice(text).map_err(|e| ModelError::malformed(path, format!("is not the JSON expected: {e}")))
 }
 
 /// `model.safetensors.index.json`.

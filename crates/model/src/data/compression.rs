@@ -34,6 +34,12 @@ impl Compression {
         }
     }
 
+    /// How what begins so is packed.
+    pub(super) fn of(beginning: &[u8]) -> Self {
+        let packed = [Self::Gzip, Self::Zstandard].into_iter().find(|packed| beginning.starts_with(packed.magic()));
+        packed.unwrap_or(Self::None)
+    }
+
     /// What a failure to read means: of a packed file, that it is damaged.
     pub(super) fn error(self, path: &Path, error: io::Error) -> ModelError {
         match self {
@@ -53,9 +59,18 @@ pub(super) fn open(mut file: File, compression: Compression, path: &Path) -> Res
         return Err(ModelError::malformed(path, reason));
     }
     file.seek(SeekFrom::Start(0)).map_err(|error| ModelError::io(path, error))?;
+    unpack(Box::new(file), compression, path)
+}
+
+/// The unpacked bytes of a stream.
+pub(super) fn unpack<'a>(
+    packed: Box<dyn Read + 'a>,
+    compression: Compression,
+    path: &Path,
+) -> Result<Box<dyn Read + 'a>, ModelError> {
     Ok(match compression {
-        Compression::None => Box::new(file),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
-        Compression::Zstandard => Box::new(zstd::Decoder::new(file).map_err(|error| compression.error(path, error))?),
+        Compression::None => packed,
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(packed)),
+        Compression::Zstandard => Box::new(zstd::Decoder::new(packed).map_err(|error| compression.error(path, error))?),
     })
 }

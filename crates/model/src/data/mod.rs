@@ -1,7 +1,7 @@
 //! Where tokens come from: text and token files, and the text inside the binary.
 //!
-//! A text file is read document by document (a `.txt` file is one, each line of a `.jsonl` file, each row of a
-//! `.parquet` file), and only as far as the wanted sequences need. The documents' tokens are strung together with
+//! A text file is read document by document (a `.txt` file is one, each object of a `.jsonl`, `.ndjson` or `.json` file, each
+//! row of a `.parquet` file), and only as far as the wanted sequences need. The documents' tokens are strung together with
 //! nothing in between, in the order of the file, and cut into sequences of equal length.
 
 mod batch;
@@ -9,7 +9,8 @@ mod compression;
 mod containment;
 mod digest;
 pub mod document;
-mod json_lines;
+mod json;
+mod non_numbers;
 mod parquet_column;
 mod plain_text;
 mod sequences;
@@ -52,8 +53,10 @@ pub enum BosPolicy {
 /// Which tokens are wanted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TextRequest<'a> {
-    /// A `.txt`, `.jsonl` or `.parquet` file, each also `.gz` or `.zst`.
+    /// A file that [`document::read`] reads, or [`document::STANDARD_INPUT`].
     pub text: Option<&'a Path>,
+    /// The field or column that holds the text; [`document::TEXT_FIELD`] if absent.
+    pub field: Option<&'a str>,
     /// A JSON file of token ids, `{"tokens": [[...], ...]}`; not together with `text`.
     pub tokens: Option<&'a Path>,
     /// Tokens per sequence, a BOS token included; [`DEFAULT_SEQ_LEN`] for text if absent. For a token file, it must
@@ -77,7 +80,7 @@ pub struct Data {
     /// SHA-256 of the file as it is stored, in lower-case hexadecimal. Of a text file larger than 256 MiB, only what
     /// had to be read is covered.
     pub sha256: String,
-    /// Whether each sequence begins with the BOS token.
+    /// Whether each sequence begins with the BOS token, or with the token that the model's own tokeniser puts there.
     pub bos: bool,
 }
 
@@ -117,7 +120,7 @@ pub fn load(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>, vocabulary
         (None, Some(tokens)) => token_file::load(tokens, request, bos)?,
         (text, None) => load_text(text, request, tokenizer)?,
     };
-    check_vocabulary(&data, vocabulary)?;
+    check_vocabulary(&data, tokenizer, vocabulary)?;
     Ok(data)
 }
 
@@ -134,33 +137,49 @@ fn load_text(
     };
     let head = match request.bos {
         BosPolicy::Always => tokenizer.bos(),
-        BosPolicy::Auto => tokenizer.bos().filter(|_| tokenizer.adds_bos()),
+        BosPolicy::Auto => tokenizer.first()?,
         BosPolicy::Never => None,
     };
+    if request.bos == BosPolicy::Auto {
+        tokenizer.warn_of_ends();
+    }
+    let (mut documents, mut begun) = (0, 0);
     let mut sequences = Sequences::new(head, request.seq_len.unwrap_or(DEFAULT_SEQ_LEN), request.sequences);
     let mut take = |part: Part<'_>| -> Result<Flow, ModelError> {
         // Such a tokeniser sees a space before every text, so the part's own is left out.
         let drop_space = part.continues && tokenizer.adds_prefix();
         let text = if drop_space { part.text.strip_prefix(' ').unwrap_or(part.text) } else { part.text };
-        sequences.extend(&tokenizer.encode(text)?);
+        let ids = tokenizer.encode(text)?;
+        documents += usize::from(!part.continues);
+        begun += usize::from(!part.continues && head.is_some() && ids.first() == head.as_ref());
+        sequences.extend(&ids);
         Ok(if sequences.is_full() { Flow::Enough } else { Flow::More })
     };
     let (source, sha256) = if let Some(path) = path {
-        document::read(path, &mut take)?
+        document::read(path, request.field.unwrap_or(document::TEXT_FIELD), &mut take)?
     } else {
         take(Part { text: SAMPLE_TEXT, continues: false })?;
         (name, hex::encode(Sha256::digest(SAMPLE_TEXT.as_bytes())))
     };
     let batch = sequences.finish(&source)?;
+    if let Some(head) = head.filter(|_| begun > 0) {
+        let token = tokenizer.decode_token(head);
+        tracing::warn!(
+            "{source}: {begun} of {documents} documents begin with the BOS token {token:?}, and each sequence begins with one \
+             more; --bos never adds none"
+        );
+    }
     Ok(Data { batch, source, sha256, bos: head.is_some() })
 }
 
-fn check_vocabulary(data: &Data, vocabulary: usize) -> Result<(), ModelError> {
+fn check_vocabulary(data: &Data, tokenizer: Option<&Tokenizer>, vocabulary: usize) -> Result<(), ModelError> {
     let TokenBatch { tokens, seq_len, .. } = &data.batch;
     let Some(index) = tokens.iter().position(|&id| id as usize >= vocabulary) else { return Ok(()) };
     let (sequence, position, id) = (index / seq_len, index % seq_len, tokens[index]);
+    let spelled = tokenizer.and_then(|tokenizer| tokenizer.token(id));
+    let token = spelled.map_or_else(String::new, |token| format!(" ({token:?})"));
     let reason = format!(
-        "sequence {sequence}, position {position}: token id {id} is outside the model's vocabulary of {vocabulary} \
+        "sequence {sequence}, position {position}: token id {id}{token} is outside the model's vocabulary of {vocabulary} \
          (ids from 0)"
     );
     Err(ModelError::data(&data.source, reason))

@@ -15,9 +15,10 @@ use crate::error::ModelError;
 /// Bytes read before a part is cut. Long against a token, so that cuts are rare; short against a corpus.
 const PART_BYTES: usize = 64 << 10;
 
-/// Gives the text of `reader` to `take` in parts.
+/// Gives the text of `reader` to `take` in parts; `mark` is the length of a byte order mark that was removed.
 pub(super) fn read(
     reader: &mut dyn Read,
+    mark: usize,
     path: &Path,
     compression: Compression,
     take: &mut Take<'_>,
@@ -32,7 +33,7 @@ pub(super) fn read(
             .map_err(|error| compression.error(path, error))?;
         let at_end = count < wanted;
         let text = valid_text(&buffer, at_end).map_err(|offset| {
-            let offset = given + offset;
+            let offset = mark + given + offset;
             ModelError::malformed(path, format!("not UTF-8 text: the byte at offset {offset} cannot stand there"))
         })?;
         let cut = if at_end { text.len() } else { cut(text) };
@@ -77,7 +78,7 @@ mod tests {
     fn parts(bytes: &[u8]) -> Result<Vec<(String, bool)>, ModelError> {
         let mut parts = Vec::new();
         let mut reader = bytes;
-        read(&mut reader, Path::new("corpus.txt"), Compression::None, &mut |part| {
+        read(&mut reader, 0, Path::new("corpus.txt"), Compression::None, &mut |part| {
             parts.push((part.text.to_owned(), part.continues));
             Ok(Flow::More)
         })?;

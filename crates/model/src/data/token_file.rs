@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::batch::TokenBatch;
 use super::{BosPolicy, Data, TextRequest};
+use crate::byte_order_mark;
 use crate::error::ModelError;
 
 #[derive(serde::Deserialize)]
@@ -22,7 +23,8 @@ pub(super) fn load(path: &Path, request: &TextRequest<'_>, bos: Option<u32>) -> 
     if bytes.is_empty() {
         return Err(wrong("the file is empty".to_owned()));
     }
-    let TokenFile { tokens: lists } = serde_json::from_slice(&bytes).map_err(|error| {
+    let json = byte_order_mark::strip(&bytes).map_err(|reason| ModelError::malformed(path, reason))?;
+    let TokenFile { tokens: lists } = serde_json::from_slice(json).map_err(|error| {
         ModelError::malformed(path, format!("not JSON of the form {{\"tokens\": [[id, ...], ...]}}: {error}"))
     })?;
     let Some(seq_len) = lists.first().map(Vec::len) else {
@@ -60,6 +62,14 @@ pub(super) fn load(path: &Path, request: &TextRequest<'_>, bos: Option<u32>) -> 
                 ))
             })?);
         }
+    }
+    let begun =
+        lists.iter().take(sequences).filter(|list| list.first().and_then(Number::as_u64) == head.map(u64::from));
+    if let (Some(head), begun @ 1..) = (head, begun.count()) {
+        tracing::warn!(
+            "{name}: {begun} of {sequences} sequences begin with the BOS token (id {head}) already, and --bos always adds \
+             one more"
+        );
     }
     let batch = TokenBatch { tokens, sequences, seq_len };
     let begins = |bos| (0..sequences).all(|index| batch.sequence(index).first() == Some(&bos));

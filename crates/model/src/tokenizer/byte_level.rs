@@ -81,6 +81,12 @@ impl PreTokenizer {
     }
 }
 
+/// The cut of Qwen 2, with or without a space before the text.
+pub(super) fn cut_as_qwen2(adds_space: bool) -> tokenizers::Result<PreTokenizerWrapper> {
+    let bytes = PreTokenizerWrapper::ByteLevel(ByteLevel::new(adds_space, true, false));
+    Ok(PreTokenizerWrapper::Sequence(Sequence::new(vec![cut_at(r"\p{N}")?, bytes])))
+}
+
 /// The cut that Llama 3 and Qwen 2 share but for their `digits`.
 fn cut_at(digits: &str) -> tokenizers::Result<PreTokenizerWrapper> {
     let alternatives = [

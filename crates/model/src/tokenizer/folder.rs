@@ -1,28 +1,34 @@
 //! The tokeniser of a Hugging Face model directory.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use tokenizers::AddedToken;
 use tokenizers::decoders::DecoderWrapper;
+use tokenizers::models::ModelWrapper;
 
+use super::added::{Beside, Special};
+use super::class::{Class, Prefix, Version};
 use super::display::Spelling;
-use super::{Engine, Tokenizer};
+use super::{Ends, Engine, Tokenizer, pipeline};
+use crate::byte_order_mark;
 use crate::error::ModelError;
 
-/// Reads `tokenizer.json`, and from `tokenizer_config.json` or `config.json` which token begins a sequence.
+/// Reads `tokenizer.json` and what stands beside it.
 pub(super) fn read(folder: &Path, config: &Value) -> Result<Option<Tokenizer>, ModelError> {
     let path = folder.join("tokenizer.json");
     let Some(bytes) = read_if_present(&path)? else { return Ok(None) };
-    let settings_path = folder.join("tokenizer_config.json");
-    let settings = match read_if_present(&settings_path)? {
-        Some(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|error| ModelError::malformed(&settings_path, format!("not valid JSON: {error}")))?,
-        None => Value::Null,
+    let beside = Beside {
+        settings: object(&folder.join("tokenizer_config.json"))?,
+        special_tokens_map: object(&folder.join("special_tokens_map.json"))?,
+        added_tokens: object(&folder.join("added_tokens.json"))?,
+        folder: folder.to_owned(),
     };
-    parse(&bytes, &path, &settings, config).map(Some)
+    parse(&bytes, &path, &beside, config).map(Some)
 }
 
 /// The part of a `tokenizer.json` at which the library panics if it is no JSON. The rest is large, and not kept.
@@ -32,10 +38,11 @@ struct Decoder {
     _decoder: Value,
 }
 
-/// Reads the content of a `tokenizer.json`; `path` is where it was, `settings` the content of `tokenizer_config.json`.
-pub(super) fn parse(bytes: &[u8], path: &Path, settings: &Value, config: &Value) -> Result<Tokenizer, ModelError> {
+/// Reads the content of a `tokenizer.json`; `path` is where it was.
+pub(super) fn parse(bytes: &[u8], path: &Path, beside: &Beside, config: &Value) -> Result<Tokenizer, ModelError> {
     let unusable =
         |error: &dyn Display| ModelError::malformed(path, format!("not a tokenizer.json that can be used: {error}"));
+    let bytes = byte_order_mark::strip(bytes).map_err(|reason| ModelError::malformed(path, reason))?;
     serde_json::from_slice::<Decoder>(bytes).map_err(|error| unusable(&error))?;
     let mut library = tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| unusable(&error))?;
     // A tokenizer.json saved after training on short texts may still cut or pad what it encodes.
@@ -43,12 +50,35 @@ pub(super) fn parse(bytes: &[u8], path: &Path, settings: &Value, config: &Value)
         .with_truncation(None)
         .map_err(|error| ModelError::malformed(path, format!("truncation cannot be switched off: {error}")))?;
     library.with_padding(None);
+    without_dropout(&mut library);
+    let version = Version::of(config);
+    let settings = Value::Object(beside.settings.clone());
+    let byte_level = contains(bytes, b"\"ByteLevel\"");
+    let class = |version| Class::of(version, &settings, config, byte_level);
 
-    let bos = bos(&library, settings, config);
-    let adds_bos = match settings.get("add_bos_token").and_then(Value::as_bool) {
-        Some(explicit) => explicit && bos.is_some(),
-        None => bos.is_some() && first_of_template(&library) == bos,
+    let template = template(&library);
+    let present: BTreeMap<u64, AddedToken> =
+        library.get_added_tokens_decoder().into_iter().map(|(id, token)| (u64::from(id), token)).collect();
+    let special = Special::read(beside, version, class(version), &present)?;
+    let [bos, eos] = ["bos_token", "eos_token"].map(|name| special.named(name).map(str::to_owned));
+    let mut library = pipeline::of(class(version), version, &beside.settings, library)
+        .map_err(|error| ModelError::malformed(path, format!("the steps of its class cannot be built: {error}")))?;
+    special.add_to(&mut library);
+
+    let [bos, eos] = [bos, eos].map(|content| content.and_then(|content| library.token_to_id(&content)));
+    let [adds_bos, adds_eos] = [flag(beside, "add_bos_token")?, flag(beside, "add_eos_token")?];
+    let around = |version: Version| match class(version).prefix(version, adds_bos) {
+        Prefix::PostProcessor => template.clone(),
+        Prefix::Bos(adds) => {
+            let ends = version == Version::Four && adds_eos == Some(true);
+            let list = |token: Option<u32>, adds: bool| -> Vec<u32> { token.filter(|_| adds).into_iter().collect() };
+            (list(bos, adds), list(eos, ends))
+        }
     };
+    let (before, after) = around(version);
+    let doubt =
+        disagreement(version, &before, &around(version.other()).0, config).or_else(|| unheeded(adds_bos, &before));
+    let of_config = || config.get("bos_token_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
     let byte_level = library.get_decoder().is_some_and(is_byte_level);
     let spelling = if byte_level { Spelling::ByteLevel } else { Spelling::SentencePiece };
     Ok(Tokenizer {
@@ -56,8 +86,8 @@ pub(super) fn parse(bytes: &[u8], path: &Path, settings: &Value, config: &Value)
         adds_prefix: adds_prefix(&library),
         engine: Engine::Library(Box::new(library)),
         spelling,
-        bos,
-        adds_bos,
+        bos: bos.or_else(of_config).or_else(|| before.first().copied()),
+        ends: Ends { before, after, doubt },
         path: path.to_owned(),
     })
 }
@@ -70,22 +100,78 @@ fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {
     }
 }
 
-/// `bos_token` of `tokenizer_config.json`, a string or an object with `content`; else `bos_token_id` of `config.json`.
-fn bos(library: &tokenizers::Tokenizer, settings: &Value, config: &Value) -> Option<u32> {
-    let token = settings.get("bos_token").and_then(|token| match token {
-        Value::String(content) => Some(content.as_str()),
-        Value::Object(fields) => fields.get("content").and_then(Value::as_str),
-        _ => None,
-    });
-    match token.and_then(|token| library.token_to_id(token)) {
-        Some(id) => Some(id),
-        None => config.get("bos_token_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()),
+/// A JSON object; empty if there is no such file.
+fn object(path: &Path) -> Result<Map<String, Value>, ModelError> {
+    let Some(bytes) = read_if_present(path)? else { return Ok(Map::new()) };
+    let bytes = byte_order_mark::strip(&bytes).map_err(|reason| ModelError::malformed(path, reason))?;
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(other) => Err(ModelError::malformed(path, format!("is {other}; expected a JSON object"))),
+        Err(error) => Err(ModelError::malformed(path, format!("not valid JSON: {error}"))),
     }
 }
 
-/// The token that the post-processor puts before a text, if any.
-fn first_of_template(library: &tokenizers::Tokenizer) -> Option<u32> {
-    library.encode_fast("", true).ok().and_then(|encoding| encoding.get_ids().first().copied())
+/// A tokeniser that was trained with dropout merges at random, which is for training alone.
+fn without_dropout(library: &mut tokenizers::Tokenizer) {
+    let ModelWrapper::BPE(model) = library.get_model() else { return };
+    if model.dropout.is_some() {
+        let mut model = model.clone();
+        model.dropout = None;
+        library.with_model(model);
+    }
+}
+
+/// A switch of `tokenizer_config.json`; null means no, as in Python.
+fn flag(beside: &Beside, key: &str) -> Result<Option<bool>, ModelError> {
+    match beside.settings.get(key) {
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(false)),
+        Some(Value::Bool(on)) => Ok(Some(*on)),
+        Some(other) => {
+            let file = beside.folder.join("tokenizer_config.json");
+            Err(ModelError::malformed(file, format!("{key} is {other}; expected true or false")))
+        }
+    }
+}
+
+/// The tokens that the post-processor puts before a text, and those after it.
+fn template(library: &tokenizers::Tokenizer) -> (Vec<u32>, Vec<u32>) {
+    if library.get_post_processor().is_none() {
+        return (Vec::new(), Vec::new());
+    }
+    let Ok(encoding) = library.encode("a", true) else { return (Vec::new(), Vec::new()) };
+    let (ids, added) = (encoding.get_ids(), encoding.get_special_tokens_mask());
+    let before = added.iter().take_while(|&&added| added == 1).count();
+    let after = added[before..].iter().rev().take_while(|&&added| added == 1).count();
+    (ids[..before].to_vec(), ids[ids.len() - after..].to_vec())
+}
+
+/// What is to be said if the two generations of `transformers` begin a text differently.
+fn disagreement(version: Version, ours: &[u32], theirs: &[u32], config: &Value) -> Option<String> {
+    let begins = |tokens: &[u32]| if tokens.is_empty() { "no BOS token" } else { "a BOS token" };
+    let saved = match config.get("transformers_version").and_then(Value::as_str) {
+        Some(saved) => format!("config.json was saved by {saved}"),
+        None => "config.json names no version".to_owned(),
+    };
+    (ours != theirs).then(|| {
+        format!(
+            "transformers {} puts {} before a text, transformers {} {}; this is done as by {0}, since {saved}",
+            version.number(),
+            begins(ours),
+            version.other().number(),
+            begins(theirs)
+        )
+    })
+}
+
+/// What is to be said if both generations pass over `add_bos_token`.
+fn unheeded(adds_bos: Option<bool>, before: &[u32]) -> Option<String> {
+    let said = adds_bos.filter(|&adds| adds == before.is_empty())?;
+    let done = if before.is_empty() { "no BOS token is" } else { "a BOS token is" };
+    Some(format!(
+        "add_bos_token of tokenizer_config.json is {said}, but {done} put before a text: transformers goes by the \
+         post-processor of tokenizer.json here"
+    ))
 }
 
 fn is_byte_level(decoder: &DecoderWrapper) -> bool {
@@ -101,4 +187,8 @@ fn adds_prefix(library: &tokenizers::Tokenizer) -> bool {
     let first = library.encode_fast("a", false).ok().and_then(|encoding| encoding.get_ids().first().copied());
     let spelled = first.and_then(|id| library.id_to_token(id));
     spelled.is_some_and(|token| token.starts_with(['▁', 'Ġ']))
+}
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
 }

@@ -6,7 +6,7 @@ use super::byte_level::{self, PreTokenizer};
 use super::display::Spelling;
 use super::sentencepiece::{MergeOrder, SentencePiece};
 use super::vocabulary::Vocabulary;
-use super::{Engine, Tokenizer};
+use super::{Ends, Engine, Tokenizer};
 use crate::checkpoint::GgufMetadata;
 use crate::error::ModelError;
 
@@ -39,7 +39,7 @@ fn read_byte_level(keys: &GgufMetadata, path: &Path) -> Result<Tokenizer, ModelE
         spelling: Spelling::ByteLevel,
         vocabulary_size: vocabulary.tokens.len(),
         bos,
-        adds_bos: adds_bos && bos.is_some(),
+        ends: ends(bos, adds_bos),
         adds_prefix: false,
         path: path.to_owned(),
     })
@@ -59,8 +59,12 @@ fn read_sentencepiece(keys: &GgufMetadata, path: &Path) -> Result<Tokenizer, Mod
         engine: Engine::SentencePiece(SentencePiece::new(vocabulary, unknown, order, adds_prefix)),
         spelling: Spelling::SentencePiece,
         bos,
-        adds_bos: adds_bos && bos.is_some(),
+        ends: ends(bos, adds_bos),
         adds_prefix,
         path: path.to_owned(),
     })
+}
+
+fn ends(bos: Option<u32>, adds_bos: bool) -> Ends {
+    Ends { before: bos.filter(|_| adds_bos).into_iter().collect(), ..Ends::default() }
 }

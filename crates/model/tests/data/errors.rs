@@ -85,14 +85,57 @@ fn json_lines_without_text() {
     let folder = Folder::new();
     for (line, message) in [
         ("{\"body\": \"x\"}", "FILE: line 2, column 13: missing field `text`; each line is an object"),
-        ("{\"text\": null}", "FILE: line 2, column 13: invalid type: null, expected a string"),
-        ("{\"text\": 3}", "FILE: line 2, column 10: invalid type: integer `3`, expected a string"),
+        ("{\"text\": null}", "FILE: line 2, column 13: field `text`: invalid type: null, expected a string"),
+        ("{\"text\": 3}", "FILE: line 2, column 10: field `text`: invalid type: integer `3`, expected a string"),
+        ("{\"text\": NaN}", "FILE: line 2, column 10: field `text`: expected value"),
+        ("{\"text\": \"a \\ud83d b\"}", "field `text`: lone leading surrogate in hex escape"),
+        ("{\"text\": \"a\", \"text\": \"b\"}", "field `text`: it is there twice"),
+        ("{\"text\": {\"en\": \"a\"}}", "field `text`: invalid type: map, expected a string"),
+        ("{\"score\": NaN}", "FILE: line 2, column 14: missing field `text`"),
+        ("{\"score\": Nan, \"text\": \"a\"}", "FILE: line 2, column 1"),
+        ("\"words\"", "FILE: line 2, column 7: invalid type: string \"words\", expected an object"),
         ("not JSON", "FILE: line 2, column 2: expected ident"),
         ("{\"text\": \"x\"", "FILE: line 2, column 12: EOF while parsing"),
     ] {
         let path = folder.write("a.jsonl", format!("{{\"text\": \"first\"}}\n{line}"));
         assert_says(&request(&path), message);
     }
+}
+
+#[test]
+fn json_arrays_without_text() {
+    let folder = Folder::new();
+    for (json, message) in [
+        (
+            "[\"a\",\n {\"body\": \"x\"}]",
+            "FILE: line 2, column 14: missing field `text`; each element is a string or an object",
+        ),
+        ("\n\n[3]", "FILE: line 3, column 2: invalid type: integer `3`, expected a string or an object"),
+        ("[{\"text\": [1]}]", "FILE: line 1, column 12: field `text`: invalid type: integer `1`, expected a string"),
+        ("[\"a\"", "FILE: line 1, column 4: EOF while parsing a list"),
+        ("[\"a\"] more", "FILE: line 1, column 7: trailing characters"),
+        ("[]", "FILE: there is no text in it"),
+    ] {
+        assert_says(&request(&folder.write("a.json", json)), message);
+    }
+}
+
+#[test]
+fn other_encodings_are_refused_by_name() {
+    let folder = Folder::new();
+    let text: Vec<u8> = "{\"text\": \"words\"}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let utf16 = [b"\xFF\xFE", text.as_slice()].concat();
+    for name in ["a.txt", "a.jsonl", "a.json"] {
+        let message = "FILE: begins with the byte order mark of UTF-16; save it as UTF-8";
+        assert_says(&request(&folder.write(name, &utf16)), message);
+        assert_says(&request(&folder.write(&format!("{name}.gz"), gzip(&utf16))), message);
+    }
+    let tokens = folder.write("ids.json", &utf16);
+    assert_says(&token_request(&tokens), "FILE: begins with the byte order mark of UTF-16");
+    let late = folder.write("late.jsonl", b"\xEF\xBB\xBF{\"text\": \"caf\xE9\"}\n");
+    assert_says(&request(&late), "FILE: line 1 is not UTF-8 text: the byte at offset 16 cannot");
+    let late = folder.write("late.txt", b"\xEF\xBB\xBFcaf\xE9 au lait");
+    assert_says(&request(&late), "FILE: not UTF-8 text: the byte at offset 6 cannot");
 }
 
 #[test]
@@ -180,4 +223,7 @@ fn text_tokens_outside_the_models_vocabulary() {
     let path = folder.write("a.txt", DOCUMENTS[0]);
     let error = load(&request(&path), Some(&tokenizer()), 60).unwrap_err().to_string();
     assert!(error.contains("sequence 0, position") && error.contains("vocabulary of 60"), "{error}");
+    let path = folder.write("b.txt", "<think>".repeat(20));
+    let error = load(&request(&path), Some(&tokenizer()), 60).unwrap_err().to_string();
+    assert!(error.contains("(\"<think>\") is outside the model's vocabulary"), "{error}");
 }

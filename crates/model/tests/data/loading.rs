@@ -11,7 +11,17 @@ use crate::files::*;
 fn every_format_gives_the_same_tokens() {
     let folder = Folder::new();
     let ids = expected_ids();
-    for (name, bytes) in [("a.jsonl", json_lines().into_bytes()), ("a.parquet", parquet_rows())] {
+    let marked = [b"\xEF\xBB\xBF", json_lines().as_bytes()].concat();
+    let array = format!(" \n[{}]", json_lines().replace("\n\n", ",\n"));
+    for (name, bytes) in [
+        ("a.jsonl", json_lines().into_bytes()),
+        ("a.ndjson", json_lines().into_bytes()),
+        ("c4-train.00000-of-01024.json", json_lines().into_bytes()),
+        ("marked.jsonl", marked),
+        ("array.json", array.into_bytes()),
+        ("strings.json", json!(DOCUMENTS).to_string().into_bytes()),
+        ("a.parquet", parquet_rows()),
+    ] {
         let packed = [
             folder.write(name, &bytes),
             folder.write(&format!("{name}.gz"), gzip(&bytes)),
@@ -40,6 +50,8 @@ fn a_text_file_is_one_document() {
         folder.write("a.txt.gz", gzip(text.as_bytes())),
         folder.write("a.txt.zst", zstandard(text.as_bytes())),
         folder.write("name.with.dots.txt", &text),
+        folder.write("marked.txt", [b"\xEF\xBB\xBF", text.as_bytes()].concat()),
+        folder.write("marked.txt.gz", gzip(&[b"\xEF\xBB\xBF", text.as_bytes()].concat())),
     ] {
         let data = read(&request(&path));
         assert_eq!(data.batch.tokens, ids[..ids.len() / 8 * 8]);
@@ -159,6 +171,55 @@ fn token_files_are_taken_as_they_are() {
     assert_eq!((always.batch.seq_len, always.bos), (4, true));
     let headed = folder.write("headed.json", r#"{"tokens": [[0, 2, 3], [0, 5, 6]]}"#);
     assert!(read(&token_request(&headed)).bos);
+}
+
+#[test]
+fn only_the_field_of_the_text_is_read() {
+    let folder = Folder::new();
+    let others = [
+        r#""a": NaN, "b": [-Infinity, {"c": Infinity}]"#,
+        r#""a": 1e999999, "b": 123456789012345678901234567890"#,
+        r#""a": "bad \ud83d end", "\ud83d": 1"#,
+        r#""a": "NaN \" Infinity", "b": {"text": NaN}"#,
+    ];
+    let lines: Vec<String> = DOCUMENTS
+        .iter()
+        .zip(others.iter().cycle())
+        .map(|(text, others)| {
+            format!(r#"{{{others}, "text": {}, {others}}}"#, json!(text)).replace(r#", "a""#, r#", "z""#)
+        })
+        .collect();
+    let ids = expected_ids();
+    for (name, content) in [
+        ("a.jsonl", lines.join("\n")),
+        ("a.json", format!("[{}]", lines.join(","))),
+        ("b.json", lines.join("\r\n\r\n")),
+    ] {
+        let data = read(&request(&folder.write(name, content)));
+        assert_eq!(data.batch.tokens, ids[..data.batch.sequences * 8], "{name}");
+        assert_eq!(data.batch.sequences, ids.len() / 8, "{name}");
+    }
+}
+
+#[test]
+fn a_field_may_lie_within_objects_and_lists() {
+    let folder = Folder::new();
+    let [first, second, third] = DOCUMENTS;
+    let lines = [
+        json!({"text": "not this", "a": {"b": first}, "a.c": "nor this"}),
+        json!({"a": {"text": "nor this", "b": [second, third]}}),
+        json!({"a": [{"b": []}]}),
+    ];
+    let nested = lines.map(|line| line.to_string()).join("\n");
+    let ids = expected_ids();
+    let path = folder.write("a.jsonl", &nested);
+    let data = read(&TextRequest { field: Some("a.b"), ..request(&path) });
+    assert_eq!(data.batch.tokens, ids[..ids.len() / 8 * 8]);
+    let dotted = folder.write("b.jsonl", json!({"a.b": DOCUMENTS}).to_string());
+    let data = read(&TextRequest { field: Some("a.b"), ..request(&dotted) });
+    assert_eq!(data.batch.tokens, ids[..ids.len() / 8 * 8]);
+    assert_says(&TextRequest { field: Some("a.z"), ..request(&path) }, "field `a.z`: missing field `a.z`");
+    assert_says(&TextRequest { field: Some("body"), ..request(&path) }, "missing field `body`");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::{or_gap, take};
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Content, Figure, Mark, Panel, Rule, Series};
 use crate::number::{counted, value};
+use crate::operate_tables::run_name;
 use crate::tidy::{Column, Table};
 
 /// Most runs with a line of their own, and most quantisations with a panel.
@@ -123,7 +124,7 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
         data: Table::new(
             "loss-by-position",
             vec![
-                Column::texts("name", rows().map(|(run, ..)| run.name.as_str())),
+                Column::texts("name", rows().map(|(run, ..)| run_name(&run.name))),
                 Column::counts("first_position", rows().map(|(_, bin, _)| bin * binned.width)),
                 Column::optional_floats("nll", rows().map(|(.., nll)| nll)),
                 Column::optional_floats("perplexity", rows().map(|(.., nll)| nll.map(f64::exp))),
