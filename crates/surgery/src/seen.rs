@@ -51,7 +51,7 @@ impl Seen {
     /// The first activation, or log-likelihood of a predicted token, that is not finite. Those of registers do not count.
     pub fn not_finite(&self, model: &Model, batch: &TokenBatch) -> Option<Found> {
         let a = model.architecture();
-        let predicted = self.nll.nll.chunks_exact((batch.seq_len - 1).max(1)).enumerate();
+        let mut predicted = self.nll.nll.chunks_exact((batch.seq_len - 1).max(1)).enumerate();
         let of_sequence = |(sequence, nll): (usize, &[f32])| {
             Found::in_nll(a.blocks() + 1, sequence, a.registers + 1, nll.get(a.registers..).unwrap_or_default())
         };

@@ -16,8 +16,11 @@ fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
+/// Files of weights, each with its name and its content.
+type Files = Vec<(String, Vec<u8>)>;
+
 /// The configuration and the weights of every Hugging Face fixture, by name.
-fn families() -> Vec<(String, Value, Vec<(String, Vec<u8>)>)> {
+fn families() -> Vec<(String, Value, Files)> {
     let mut folders: Vec<PathBuf> = std::fs::read_dir(fixtures().join("families"))
         .expect("fixtures")
         .map(|entry| entry.expect("an entry").path())

@@ -61,7 +61,7 @@ impl File {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let path = file.write(folder.path());
-        Model::open_allowing(&path.to_string_lossy(), allowed)
+        Checkpoint::open_path(&path).and_then(|file| Model::from_checkpoint_allowing(file, allowed))
     }
 
     /// Asserts that the file is refused with a message that holds all of `parts`, and the file's name.

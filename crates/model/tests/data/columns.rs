@@ -44,6 +44,9 @@ fn every_codec_is_read() {
     }
 }
 
+/// Definition and repetition levels of a column.
+type Levels = (&'static [i16], &'static [i16]);
+
 #[test]
 fn structs_and_lists_are_named_by_their_path() {
     let folder = Folder::new();
@@ -52,8 +55,8 @@ fn structs_and_lists_are_named_by_their_path() {
     let structs = "OPTIONAL GROUP a { REQUIRED GROUP b { OPTIONAL BYTE_ARRAY c (UTF8); } }";
     let chat = "REQUIRED GROUP messages (LIST) { REPEATED GROUP list { REQUIRED GROUP element { REQUIRED BYTE_ARRAY content; } } }";
     // A null list, one of two strings, an empty one, one of one string.
-    let lists: (&[i16], &[i16]) = (&[0, 3, 3, 1, 3], &[0, 0, 1, 0, 0]);
-    let cases: [(&str, (&[i16], &[i16]), &[&str]); 3] = [
+    let lists: Levels = (&[0, 3, 3, 1, 3], &[0, 0, 1, 0, 0]);
+    let cases: [(&str, Levels, &[&str]); 3] = [
         (list, lists, &["texts", "texts.list.element"]),
         (structs, (&[2, 2, 2], &[0, 0, 0]), &["a.b.c"]),
         (chat, (&[1, 0, 1, 1], &[0, 0, 0, 1]), &["messages.content", "messages.list.element.content"]),
@@ -68,7 +71,7 @@ fn structs_and_lists_are_named_by_their_path() {
         }
         assert_says(&request(&path), &format!("there is no column `text`; the columns are {}", names[0]));
     }
-    let nulls: [(&str, &str, (&[i16], &[i16])); 2] =
+    let nulls: [(&str, &str, Levels); 2] =
         [(list, "texts", (&[3, 0, 2], &[0, 0, 0])), (structs, "a.b.c", (&[2, 2, 0], &[0, 0, 0]))];
     for (schema, name, levels) in nulls {
         let schema = format!("message rows {{ {schema} }}");
