@@ -432,7 +432,7 @@ fn a_spike_of_the_last_block_alone_is_reported_and_no_stage() {
         assert_eq!(spikes.stages.iter().map(|stage| stage.channel).collect::<Vec<_>>(), [1]);
         let [late] = &spikes.last_block[..] else { panic!("{:?}", spikes.last_block) };
         assert_eq!((late.channel, late.first_block, late.last_block, &late.step_up[..]), (7, 6, 6, &[6][..]));
-        let mean = (f64::from(pass.row(6, 4)[7]) + f64::from(pass.row(6, 9)[7])) / 2.0;
+        let mean = f64::midpoint(f64::from(pass.row(6, 4)[7]), f64::from(pass.row(6, 9)[7]));
         assert!((late.peak - mean).abs() < 1e-9 && mean < -390.0, "{} {mean}", late.peak);
         assert_eq!(late.tokens.iter().map(|token| token.position).collect::<Vec<_>>(), [4, 9]);
     }

@@ -168,7 +168,7 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Asked) -> Answer, log: &Mutex<Vec<
     let answer = answer(&asked);
     let mut head = format!("HTTP/1.1 {} x\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
     for (name, value) in &answer.headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value.as_str(), "\r\n"]);
     }
     head += "Connection: close\r\n\r\n";
     let sent = answer.sent.unwrap_or(answer.body.len());
