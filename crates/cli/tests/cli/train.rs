@@ -241,7 +241,7 @@ fn what_was_trained_says_of_bos_what_training_did() {
         let template = &json("run/last/tokenizer.json")["post_processor"];
         assert_eq!(template.is_object(), bos);
         let (last, out) = (lab.path("run/last"), lab.path("out"));
-        let (status, _, stderr) = run(&["anatomy", &last, "--only", "nll", "--out", &out]);
+        let (status, _, stderr) = run(&["anatomy", &last, "--only", "nll", "--seq-len", "16", "--out", &out]);
         assert_eq!((status, stderr.as_str()), (0, ""));
         assert_eq!(json("out/anatomy.json")["data"]["bos"], bos);
     }
@@ -303,7 +303,7 @@ fn a_run_that_diverges_says_so() {
     fs::write(lab.path("recipe.toml"), wild.replace("learning_rate = 0.01", "learning_rate = 1e30")).expect("written");
     let (status, _, stderr) = lab.train("run", &[]);
     assert_eq!(status, 1, "{stderr}");
-    assert!(stderr.contains("step 1: the loss is NaN: the run diverged"), "{stderr}");
+    assert!(stderr.contains("step 1: ") && stderr.contains(": the run diverged"), "{stderr}");
     assert!(!Path::new(&lab.path("run/last")).exists(), "nothing of it is worth keeping");
 }
 

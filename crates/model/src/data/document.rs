@@ -112,10 +112,13 @@ fn read_stream(
     stream.by_ref().take(4).read_to_end(&mut first).map_err(failed)?;
     let kept = byte_order_mark::strip(&first).map_err(|reason| ModelError::malformed(path, reason))?;
     let mark = first.len() - kept.len();
-    let mut reader = Cursor::new(kept).chain(BufReader::new(stream));
+    let kept = Cursor::new(kept);
     match format {
-        Format::PlainText => plain_text::read(&mut reader, mark, path, compression, take),
-        Format::Json | Format::Parquet => json::read(&mut reader, mark, path, compression, field, take),
+        // Parts are read whole, and no further.
+        Format::PlainText => plain_text::read(&mut kept.chain(stream), mark, path, compression, take),
+        Format::Json | Format::Parquet => {
+            json::read(&mut kept.chain(BufReader::new(stream)), mark, path, compression, field, take)
+        }
     }
 }
 

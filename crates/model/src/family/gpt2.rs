@@ -21,6 +21,7 @@ pub(super) const GPT2: Family = Family {
         Inert { key: "n_ctx", only: Only::Any, why: "an earlier name of n_positions, no longer read" },
         Inert { key: "n_special", only: Only::Any, why: "of the first library, about special tokens" },
         Inert { key: "predict_special_tokens", only: Only::Any, why: "of the first library, about special tokens" },
+        Inert { key: "line_by_line", only: Only::Any, why: "how a text was cut for training" },
         Inert { key: "output_past", only: Only::Any, why: "what a call returns, not what it computes" },
         Inert { key: "hidden_act", only: Only::Any, why: "activation_function, which is read, decides" },
         Inert { key: "rope_theta", only: Only::Any, why: "positions are learned" },

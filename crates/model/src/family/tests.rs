@@ -263,7 +263,7 @@ fn rope_scaling_in_one_form_or_the_other() {
     parameters["rope_theta"] = json!(1e6);
     assert_eq!(scaling("qwen3", json!({ "rope_parameters": parameters })), Ok((1e6, expected)));
     let dynamic = RopeScaling::Dynamic { factor: 2.0, original_positions: 64 };
-    let typed = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}});
+    let typed = json!({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}, "num_attention_heads": 16});
     assert_eq!(scaling("llama", typed), Ok((1e4, dynamic)));
     // Not before both are known to be one: which is meant, nobody can tell.
     for (family, change, named) in [
@@ -303,9 +303,10 @@ const REFUSED: &[(&str, &str)] = &[
 
 #[test]
 fn no_published_configuration_is_refused_for_junk() {
-    let published = std::fs::read(fixtures().join("published_configs.json")).expect("a fixture");
-    let published: Vec<Value> = serde_json::from_slice(&published).expect("JSON");
-    assert!(published.len() >= 100, "{}", published.len());
+    let list = |name: &str| fixture(name).as_array().expect("a list").clone();
+    let (found, recollected) = (list("published_configs.json"), list("recollected_configs.json"));
+    assert!(found.len() >= 100, "{}", found.len());
+    let published = [found, recollected].concat();
     let mut refused = Vec::new();
     let mut wrong = Vec::new();
     for entry in &published {

@@ -80,7 +80,8 @@ fn a_long_text_in_parts_gives_the_tokens_of_the_whole() {
     for name in ["sentencepiece", "gpt2", "llama3", "qwen2", "smollm"] {
         let tokenizer = tokenizer_with(name, json!({}));
         let ids = tokenizer.encode(&text).unwrap();
-        let request = TextRequest { sequences: Some(ids.len() / 8), ..request(&path) };
+        let (sequences, bos) = (Some(ids.len() / 8), BosPolicy::Never);
+        let request = TextRequest { sequences, bos, ..request(&path) };
         let data = load(&request, Some(&tokenizer), VOCABULARY).unwrap();
         assert_eq!(data.batch.tokens, ids[..ids.len() / 8 * 8], "{name}");
     }

@@ -184,11 +184,11 @@ mod tests {
     fn a_remark_stands_in_place_of_the_other_cells_and_widens_none() {
         let mut grid = Grid::new([Heading::text("name"), Heading::number("value")]);
         grid.row(vec!["longer".into(), "1".into()]);
-        grid.remark("short".into(), "says something of its own".into());
-        let expected = "  name    value\n  longer      1\n  short   says something of its own\n";
+        grid.remark("short".into(), "says something of its own at some length".into());
+        let expected = "  name    value\n  longer      1\n  short   says something of its own at some length\n";
         assert_eq!(grid.render(&Style::new(80, false)), expected);
-        let narrow = "  name    value\n  longer      1\n  short\n    says something of\n    its own\n";
-        assert_eq!(grid.render(&Style::new(22, false)), narrow);
+        let narrow = "  name    value\n  longer      1\n  short\n    says something of its own at some\n    length\n";
+        assert_eq!(grid.render(&Style::new(40, false)), narrow);
     }
 
     #[test]
