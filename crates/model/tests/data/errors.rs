@@ -111,7 +111,7 @@ fn json_arrays_without_text() {
             "FILE: line 2, column 14: missing field `text`; each element is a string or an object",
         ),
         ("\n\n[3]", "FILE: line 3, column 3: invalid type: integer `3`, expected a string or an object"),
-        ("[{\"text\": [1]}]", "FILE: line 1, column 12: field `text`: invalid type: integer `1`, expected a string"),
+        ("[{\"text\": [1]}]", "FILE: line 1, column 13: field `text`: invalid type: integer `1`, expected a string"),
         ("[\"a\"", "FILE: line 1, column 4: EOF while parsing a list"),
         ("[\"a\"] more", "FILE: line 1, column 7: trailing characters"),
         ("[]", "FILE: there is no text in it"),
