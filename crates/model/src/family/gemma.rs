@@ -45,7 +45,7 @@ pub(super) const GEMMA2: Family = Family {
 pub(super) const GEMMA3_TEXT: Family = Family {
     name: "gemma3_text",
     classes: &["Gemma3"],
-    other_classes: &[("Gemma3TextModel", false)],
+    other_classes: &[("Gemma3TextModel", true)],
     published_code: &[],
     inert: INERT,
     leftovers: &[],

@@ -137,15 +137,16 @@ fn from_config(config: &Value, path: &Path, stored: &Stored<'_>, allowed: &[Stri
 }
 
 impl Family {
-    /// Whether models of a class have an output head; `None` if it is no class of this family.
+    /// Whether models of a class can have an output head; `None` if it is no class of this family.
     fn head_of_class(&self, class: &str) -> Option<bool> {
         if let Some((_, head)) = self.other_classes.iter().find(|(other, _)| *other == class) {
             return Some(*head);
         }
         let ending = self.classes.iter().find_map(|start| class.strip_prefix(start))?;
         match ending {
-            "ForCausalLM" => Some(true),
-            "Model" | "ForSequenceClassification" | "ForTokenClassification" | "ForQuestionAnswering" => Some(false),
+            // A bare model predicts with its embedding where the two are tied, as transformers lets it.
+            "ForCausalLM" | "Model" => Some(true),
+            "ForSequenceClassification" | "ForTokenClassification" | "ForQuestionAnswering" => Some(false),
             _ => None,
         }
     }

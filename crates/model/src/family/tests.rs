@@ -390,3 +390,16 @@ fn every_inert_key_is_tried_in_transformers() {
         }
     }
 }
+
+#[test]
+fn whoever_judges_texts_has_no_head_and_a_bare_model_has_its_tied_embedding() {
+    let (_, mut config, files) = families().into_iter().find(|(name, ..)| name == "smollm").expect("a tied fixture");
+    for (class, has_head) in
+        [("LlamaForCausalLM", true), ("LlamaModel", true), ("LlamaForSequenceClassification", false)]
+    {
+        config["architectures"] = json!([class]);
+        let model = opened(&config, with_tensor(&files, Some("score.weight"))).expect(class);
+        assert_eq!(model.has_head(), has_head, "{class}");
+        assert_eq!(model.head::<f32>(0..1).is_ok(), has_head, "{class}");
+    }
+}
