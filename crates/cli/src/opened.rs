@@ -75,6 +75,9 @@ pub fn open_model(run: &RunOptions, progress: &Progress) -> Result<Model, ModelE
     let model = Model::from_checkpoint_allowing(Checkpoint::open_with(&run.model, &hub)?, &run.allow_unknown)?;
     progress.set(0, 0);
     progress.stage("opening");
+    for pattern in run.allow_unknown.iter().filter(|pattern| !model.let_pass(pattern)) {
+        tracing::warn!("--allow-unknown {pattern} names nothing that is unknown in {}", model.checkpoint().name());
+    }
     if !model.passed().is_empty() {
         tracing::warn!("{} is computed as if it had no {}", model.checkpoint().name(), model.passed().join(", "));
     }

@@ -118,6 +118,11 @@ impl Model {
         &self.passed
     }
 
+    /// Whether something was let pass by this pattern.
+    pub fn let_pass(&self, pattern: &str) -> bool {
+        self.passed.iter().any(|name| matches(pattern, name))
+    }
+
     /// Whether the model has an output head: one of its own, or the embedding.
     pub fn has_head(&self) -> bool {
         self.has_head
@@ -133,8 +138,7 @@ impl Model {
         }
         let head = self.weights.tensors_of(Role::Head, 0, &self.architecture);
         Err(ModelError::Request(format!(
-            "{} has no output head (no tensor {}, and the embedding is none), which {what} needs; the rest of an \
-             examination does without",
+            "{} has no output head (no tensor {}, and the embedding is none), which {what} needs",
             self.checkpoint().name(),
             head.first().map_or("of that name", String::as_str)
         )))

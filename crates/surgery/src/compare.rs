@@ -67,6 +67,7 @@ pub fn compare(
     request: &Request,
     around: Surroundings<'_>,
 ) -> Result<Compared, SurgeryError> {
+    model.require_head("the comparison of operations")?;
     let calibrated = request.calibration.is_some();
     let planner = Planner { model, batch, bos: request.bos, seed: request.seed, calibrated };
     // What is wrong without a look at the model is said before the work.

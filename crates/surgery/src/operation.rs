@@ -331,7 +331,7 @@ impl<'a> Parts<'a> {
             [] => Ok(None),
             [modifier] => match allowed.iter().find(|(name, _)| *name == modifier) {
                 Some(&(_, usual)) => Ok(Some(self.take_tokens(usual))),
-                None => Err(self.wrong(format!("+{modifier} is not {names}, which is all that can be added"))),
+                None => Err(self.wrong(format!("+{modifier} cannot be added, only {names}"))),
             },
             _ => Err(self.wrong(format!("takes one of {names}"))),
         }
@@ -465,11 +465,11 @@ mod tests {
             ("quantize=w5", "there is no scheme \"w5\"; there are w8a8-tensor"),
             ("quantize=w4-g0", "a group of 0 inputs"),
             ("quantize=w4-gx", "\"x\" is not a number of inputs"),
-            ("quantize=w8+keep-sinks", "+keep-sinks is not +keep-spikes"),
+            ("quantize=w8+keep-sinks", "+keep-sinks cannot be added, only +keep-spikes"),
             ("quantize=w8@position=0", "add +keep-spikes"),
             ("quantize=w8@channels=0", "takes no @channels"),
             ("cache=int3", "cache=int8 or cache=int4 or cache=int2"),
-            ("cache=int8+keep-all", "+keep-all is not +keep-sinks or +keep-spikes"),
+            ("cache=int8+keep-all", "+keep-all cannot be added, only +keep-sinks or +keep-spikes"),
             ("cache=int8+keep-sinks+keep-spikes", "takes one of +keep-sinks or +keep-spikes"),
             ("cache=int8@position=0", "add +keep-sinks or +keep-spikes"),
         ] {

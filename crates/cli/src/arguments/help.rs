@@ -47,7 +47,7 @@ Operations:
                         (+keep-sinks: but not of tokens that sink; +keep-spikes: that spike)
 
   Operations on spikes, blocks, values and attention to tokens take a place: @block=B,
-  @position=P (or all), @channels=C,C,...
+  @position=P (or all); those on spike entries also @channels=C,C,...
   A token sinks if it does so in 5 % of the heads or more: the `sink_tokens` of operate.json.
   An operation that makes activations infinite or undefined has no figures; its row says from
   which block, channel and position on.

@@ -236,8 +236,8 @@ pub struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Compute the model as if these settings and tensors, which are not understood, were not there; `*` stands for any part
-    /// of a name
+    /// Compute the model as if these settings and tensors, which are not understood, were not there: names with commas
+    /// between, in which `*` stands for any part
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
     pub allow_unknown: Vec<String>,
 

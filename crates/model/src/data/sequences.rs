@@ -51,7 +51,10 @@ impl Sequences {
         let reason = match self.asked {
             _ if seen == 0 => "there is no text in it".to_owned(),
             _ if sequences == 0 => {
-                format!("the text is {seen} tokens long, shorter than one sequence of {seq_len} tokens{head}")
+                format!(
+                    "the text is {seen} tokens long, shorter than one sequence of {seq_len} tokens{head}; \
+                         give more text or a lesser --seq-len"
+                )
             }
             Some(asked) if sequences < asked => format!(
                 "{asked} sequences were asked for, but the text gives {sequences} of {seq_len} tokens{head} ({seen} \

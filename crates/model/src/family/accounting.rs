@@ -184,6 +184,7 @@ pub(super) const COMMON: &[Inert] = &[
         "is_decoder",
         "decides about a cache and about cross-attention, which is refused; attention is causal either way",
     ),
+    any("rope_scaling.finetuned", "how the scaled model was trained"),
     off("is_encoder_decoder", ENCODER),
     off("add_cross_attention", ENCODER),
     off("tie_encoder_decoder", ENCODER),

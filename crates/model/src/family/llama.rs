@@ -26,11 +26,6 @@ pub(super) const LLAMA: Family = Family {
         Inert { key: "qkv_bias", only: Only::Off, why: "attention_bias, which is read, decides" },
         Inert { key: "internal_version", only: Only::Any, why: STAMP },
         Inert { key: "is_llama_config", only: Only::Values(&["true"]), why: STAMP },
-        Inert {
-            key: "rope_scaling.finetuned",
-            only: Only::Any,
-            why: "says how the scaled model was trained, and changes nothing",
-        },
         Inert { key: "rope_interleaved", only: Only::Off, why: "rotary pairs are the halves of a head" },
     ],
     leftovers: &[],

@@ -124,10 +124,11 @@ fn from_config(config: &Value, path: &Path, stored: &Stored<'_>, allowed: &[Stri
         let names: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
         return Err(unsupported_family(path, &format!("`{name}`{}", kind_of_model(config)), &names));
     };
-    let class_has_head = family.check_classes(&fields, allowed)?;
-    family.check_code(&fields, allowed)?;
+    let mut passed = Vec::new();
+    let class_has_head = family.check_classes(&fields, allowed, &mut passed)?;
+    family.check_code(&fields, allowed, &mut passed)?;
     let Identity { mut architecture, naming } = (family.identify)(&fields, stored)?;
-    let passed = Tolerated { family: family.name, inert: family.inert, allowed }.settle(&fields)?;
+    passed.extend(Tolerated { family: family.name, inert: family.inert, allowed }.settle(&fields)?);
     // A stored head is used whatever the configuration says, as in transformers: its values may differ from the embedding's.
     let own_head = (stored.has)(&naming.weight(Role::Head, 0, &architecture).tensor);
     architecture.tied_embeddings &= !own_head && class_has_head;
@@ -152,31 +153,45 @@ impl Family {
     }
 
     /// Looks at `architectures`, and says whether the class has an output head.
-    fn check_classes(&self, fields: &Fields<'_>, allowed: &[String]) -> Result<bool, ModelError> {
-        let Some(classes) = fields.nullable::<Vec<&str>>("architectures", None)? else { return Ok(true) };
+    fn check_classes(
+        &self,
+        fields: &Fields<'_>,
+        allowed: &[String],
+        passed: &mut Vec<String>,
+    ) -> Result<bool, ModelError> {
+        const KEY: &str = "architectures";
+        let Some(classes) = fields.nullable::<Vec<&str>>(KEY, None)? else { return Ok(true) };
         let heads: Option<Vec<bool>> = classes.iter().map(|class| self.head_of_class(class)).collect();
         match heads {
             Some(heads) => Ok(heads.is_empty() || heads.contains(&true)),
-            None if allowed.iter().any(|pattern| matches(pattern, "architectures")) => Ok(true),
+            None if allowed.iter().any(|pattern| matches(pattern, KEY)) => {
+                passed.push(KEY.to_owned());
+                Ok(true)
+            }
             None => {
                 let known = format!("known are {}ForCausalLM and its like", self.classes.join("ForCausalLM, "));
-                Err(self.unknown(fields, "architectures", Some(known)))
+                Err(self.unknown(fields, KEY, Some(known)))
             }
         }
     }
 
     /// Looks at `auto_map`: code of others may compute something else.
-    fn check_code(&self, fields: &Fields<'_>, allowed: &[String]) -> Result<(), ModelError> {
-        let Some(map) = fields.value("auto_map") else { return Ok(()) };
+    fn check_code(&self, fields: &Fields<'_>, allowed: &[String], passed: &mut Vec<String>) -> Result<(), ModelError> {
+        const KEY: &str = "auto_map";
+        let Some(map) = fields.value(KEY) else { return Ok(()) };
         let known = |(key, value): (&String, &Value)| {
             let class = value.as_str().map(|class| class.rsplit_once("--").map_or(class, |(_, class)| class));
             key == "AutoTokenizer" || key == "AutoProcessor" || class.is_some_and(|c| self.published_code.contains(&c))
         };
         let fine = map.is_null() || map.as_object().is_some_and(|map| map.iter().all(known));
-        if fine || allowed.iter().any(|pattern| matches(pattern, "auto_map")) {
+        if fine {
             return Ok(());
         }
-        Err(self.unknown(fields, "auto_map", Some("code of its own may compute something else".into())))
+        if allowed.iter().any(|pattern| matches(pattern, KEY)) {
+            passed.push(KEY.to_owned());
+            return Ok(());
+        }
+        Err(self.unknown(fields, KEY, Some("code of its own may compute something else".into())))
     }
 
     fn unknown(&self, fields: &Fields<'_>, key: &str, known: Option<String>) -> ModelError {

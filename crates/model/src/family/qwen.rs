@@ -22,7 +22,6 @@ pub(super) const QWEN2: Family = Family {
     inert: &[
         INERT[0],
         INERT[1],
-        INERT[2],
         Inert { key: "attention_bias", only: Only::Any, why: "queries, keys and values have biases, whatever it says" },
     ],
     leftovers: &[],
@@ -76,7 +75,6 @@ pub(super) const QWEN3: Family = Family {
 const INERT: &[Inert] = &[
     Inert { key: "use_mrope", only: Only::Off, why: "positions of text alone" },
     Inert { key: "mlp_bias", only: Only::Off, why: "feed-forward blocks of this family have no biases" },
-    Inert { key: "rope_scaling.finetuned", only: Only::Any, why: "says how the scaled model was trained" },
 ];
 
 /// A window where `use_sliding_window` is on: in the layers that `layer_types` names, or from `max_window_layers` on.

@@ -86,8 +86,8 @@ fn asked(config: &Value) -> Vec<String> {
     let fields = Fields::new(config, path).expect("an object");
     let name = config["model_type"].as_str().expect("a family");
     let family = FAMILIES.iter().find(|family| family.name == name).expect("supported");
-    family.check_classes(&fields, &[]).expect("a class");
-    family.check_code(&fields, &[]).expect("no code");
+    family.check_classes(&fields, &[], &mut Vec::new()).expect("a class");
+    family.check_code(&fields, &[], &mut Vec::new()).expect("no code");
     (family.identify)(&fields, &Stored { has: &|_| false }).expect("an architecture");
     fields.read()
 }
