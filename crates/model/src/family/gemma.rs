@@ -134,7 +134,12 @@ fn gemma3(fields: &Fields<'_>, stored: &Stored<'_>) -> Result<Identity, ModelErr
     let rope = |kind, theta| rope_of_kind(fields, kind, theta, plain.head_dim, plain.max_positions);
     let ropes =
         vec![rope("full_attention", ("rope_theta", 1e6))?, rope("sliding_attention", ("rope_local_base_freq", 1e4))?];
-    gemma(fields, stored, &plain, ropes, (layers, QkNorm::PerHead), (None, None))
+    let identity = gemma(fields, stored, &plain, ropes, (layers, QkNorm::PerHead), (None, None))?;
+    if identity.architecture.attention_soft_cap.is_some() {
+        // Transformers reads the key and caps nothing.
+        return Err(fields.wrong_value("attn_logit_softcapping", "null, as scores of this family are not capped,"));
+    }
+    Ok(identity)
 }
 
 /// A window in the layers that `layer_types` names, or else in those of the family's pattern.

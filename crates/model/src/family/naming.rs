@@ -145,20 +145,33 @@ pub(crate) struct Naming {
     pub gamma_offset: f32,
     biases: Biases,
     interleaved_rotary: bool,
+    stored_biases: bool,
 }
 
 impl Naming {
     pub fn new(scheme: Scheme, prefix: &'static str) -> Self {
-        Self { scheme, prefix, gamma_offset: 0.0, biases: Biases::default(), interleaved_rotary: false }
+        Self {
+            scheme,
+            prefix,
+            gamma_offset: 0.0,
+            biases: Biases::default(),
+            interleaved_rotary: false,
+            stored_biases: false,
+        }
     }
 
     pub fn with_gamma_offset(self, gamma_offset: f32) -> Self {
         Self { gamma_offset, ..self }
     }
 
-    /// Which projections have biases. The others have none, but in GGUF: there the tensors say it.
+    /// Which projections have biases. The others have none.
     pub fn with_biases(self, biases: Biases) -> Self {
         Self { biases, ..self }
+    }
+
+    /// Whether the tensors alone say which projections have biases.
+    pub fn with_stored_biases(self, stored_biases: bool) -> Self {
+        Self { stored_biases, ..self }
     }
 
     /// Rows of queries and keys are stored with rotary pairs adjacent.
@@ -175,10 +188,10 @@ impl Naming {
             norm if norm.is_norm() => architecture.norm != NormKind::RmsNorm,
             _ => return BiasRule::Never,
         };
-        match (always, self.scheme) {
-            (true, _) => BiasRule::Always,
-            (false, Scheme::Gguf | Scheme::GgufFused) if !role.is_norm() => BiasRule::IfStored,
-            (false, _) => BiasRule::Never,
+        match always {
+            true => BiasRule::Always,
+            false if self.stored_biases && !role.is_norm() => BiasRule::IfStored,
+            false => BiasRule::Never,
         }
     }
 

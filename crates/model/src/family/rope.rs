@@ -182,6 +182,10 @@ fn read_scaling(scaling: &Fields<'_>, lengths: &Lengths, only_longrope: bool) ->
 
 fn yarn(scaling: &Fields<'_>, lengths: &Lengths) -> Result<RopeScaling, ModelError> {
     let original_positions = lengths.original(scaling)?;
+    if scaling.value("factor").is_none() {
+        // Null stands for the ratio of the lengths; absent, the key is missed.
+        scaling.required::<f64>("factor")?;
+    }
     let factor = factor(scaling, lengths, original_positions)?;
     let growth = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
     // A scale of 0 counts as absent.

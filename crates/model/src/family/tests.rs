@@ -209,6 +209,7 @@ fn models_that_attend_both_ways_are_refused() {
         ("gemma2", "query_pre_attn_scalar", json!(0)),
         ("gemma2", "query_pre_attn_scalar", json!(-1)),
         ("gemma2", "final_logit_softcapping", json!(0)),
+        ("gemma3_text", "attn_logit_softcapping", json!(50.0)),
         ("llama", "head_dim", json!(0)),
     ] {
         let message = changed(family, json!({ key: value })).expect_err(key);
@@ -273,6 +274,11 @@ fn rope_scaling_in_one_form_or_the_other() {
         ("qwen3", json!({"rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 2.0}}), "rope_scaling.type"),
         ("qwen3", json!({"rope_scaling": {"type": "mrope", "mrope_section": [1]}}), "mrope"),
         ("llama", json!({"rope_scaling": {"type": "linear"}}), "rope_scaling.factor"),
+        (
+            "llama",
+            json!({"rope_scaling": {"type": "yarn", "original_max_position_embeddings": 32}}),
+            "rope_scaling.factor",
+        ),
         ("llama", json!({"rope_scaling": {"type": "linear", "factor": "2"}}), "rope_scaling.factor"),
         ("llama", json!({"rope_scaling": {"type": "linear", "factor": 0}}), "rope scaling holds 0"),
         ("llama", json!({"rope_scaling": {"type": "linear", "factor": 2, "xyzzy": 1}}), "rope_scaling.xyzzy"),

@@ -61,6 +61,44 @@ pub(super) enum Class {
     GptNeoX,
 }
 
+/// Classes that make something else of `tokenizer.json` than it says, in one version or both: another pipeline, other special
+/// tokens, or none that loads.
+const OTHER_CLASSES: [&str; 33] = [
+    "AlbertTokenizer",
+    "BarthezTokenizer",
+    "BartTokenizer",
+    "BertTokenizer",
+    "BigBirdTokenizer",
+    "CamembertTokenizer",
+    "CLIPTokenizer",
+    "ConvBertTokenizer",
+    "DebertaTokenizer",
+    "DebertaV2Tokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "FunnelTokenizer",
+    "GPTSw3Tokenizer",
+    "LayoutLMTokenizer",
+    "LayoutLMv2Tokenizer",
+    "LayoutLMv3Tokenizer",
+    "LongformerTokenizer",
+    "LxmertTokenizer",
+    "MBartTokenizer",
+    "MistralCommonBackend",
+    "MobileBertTokenizer",
+    "MPNetTokenizer",
+    "NllbTokenizer",
+    "PegasusTokenizer",
+    "ReformerTokenizer",
+    "RemBertTokenizer",
+    "RobertaTokenizer",
+    "T5Tokenizer",
+    "WhisperTokenizer",
+    "XGLMTokenizer",
+    "XLMRobertaTokenizer",
+    "XLNetTokenizer",
+];
+
 /// Where what stands before a text is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefix {
@@ -89,6 +127,19 @@ impl Class {
                 (None, registered) => registered.unwrap_or(Self::Plain),
             },
         }
+    }
+
+    /// The class that the files declare, if it is one whose doings are not imitated here and it is not known to be overridden.
+    pub(super) fn refused(version: Version, settings: &Value, config: &Value) -> Option<String> {
+        let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        let declared = text(settings, "tokenizer_class").or_else(|| text(config, "tokenizer_class"))?;
+        let model_type = text(config, "model_type").unwrap_or_default();
+        let overridden = version == Version::Five
+            && (Self::of_model_in_5(&model_type) == Some(Self::Plain) || model_type == "qwen2");
+        let name = declared.strip_suffix("Fast").unwrap_or(&declared);
+        // In version 5 Cohere's class normalises the text first.
+        let cohere = version == Version::Five && name == "CohereTokenizer";
+        (!overridden && (cohere || OTHER_CLASSES.contains(&name))).then_some(declared)
     }
 
     fn named(name: &str) -> Self {
@@ -188,6 +239,29 @@ impl Class {
             (Self::Qwen2, _) => &QWEN2,
             (Self::Gpt2, _) | (Self::GptNeoX, Version::Four) => &GPT[..3],
             (Self::GptNeoX, Version::Five) => &GPT,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn classes_that_make_other_tokens_are_refused_unless_their_model_overrides_them() {
+        let refused = |version, class: &str, model_type: &str| {
+            Class::refused(version, &json!({ "tokenizer_class": class }), &json!({ "model_type": model_type }))
+                .is_some()
+        };
+        for class in ["RobertaTokenizerFast", "BertTokenizer", "T5Tokenizer", "WhisperTokenizer"] {
+            assert!(refused(Version::Five, class, "llama") && refused(Version::Four, class, "qwen2"), "{class}");
+            assert!(!refused(Version::Five, class, "mistral") && !refused(Version::Five, class, "qwen2"), "{class}");
+        }
+        assert!(refused(Version::Five, "CohereTokenizerFast", "llama"));
+        for class in ["CohereTokenizerFast", "LlamaTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend"] {
+            assert!(!refused(Version::Four, class, "llama"), "{class}");
         }
     }
 }

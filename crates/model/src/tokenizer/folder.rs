@@ -53,6 +53,20 @@ pub(super) fn parse(bytes: &[u8], path: &Path, beside: &Beside, config: &Value) 
     without_dropout(&mut library);
     let version = Version::of(config);
     let settings = Value::Object(beside.settings.clone());
+    if let Some(class) = Class::refused(version, &settings, config) {
+        let reason = format!(
+            "is of the class {class}, which makes other tokens of a text than this file says; supported are those that take \
+             it as it is, and the tokenisers of Llama, Code Llama, Gemma, Qwen 2, GPT-2 and GPT-NeoX"
+        );
+        return Err(ModelError::unsupported(path, reason));
+    }
+    for key in ["split_special_tokens", "model_specific_special_tokens"] {
+        let set = settings.get(key).filter(|value| !value.is_null() && **value != Value::Bool(false));
+        if let Some(value) = set.filter(|value| value.as_object().is_none_or(|object| !object.is_empty())) {
+            let file = path.with_file_name("tokenizer_config.json");
+            return Err(ModelError::unsupported(file, format!("field `{key}` is {value}, which is not supported")));
+        }
+    }
     let byte_level = contains(bytes, b"\"ByteLevel\"");
     let class = |version| Class::of(version, &settings, config, byte_level);
 

@@ -46,6 +46,8 @@ pub(super) fn identify(
             "gpt2" => Biases::new(true, true),
             _ => Biases::default(),
         })
+        // A Llama's configuration chooses, and GGUF has no key for the choice.
+        .with_stored_biases(family == "llama")
         .with_interleaved_rotary(family == "llama");
     let has_head = architecture.tied_embeddings || checkpoint.tensor(HEAD).is_some();
     let leftovers = tensors::leftovers(&architecture);
