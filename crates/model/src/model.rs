@@ -13,7 +13,7 @@ use crate::architecture::{
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
-use crate::family::{Identified, Place, Role, down_inputs, gate_inputs, identify, inventory, matches};
+use crate::family::{Identified, Place, Role, any_matches, down_inputs, gate_inputs, identify, inventory, matches};
 use crate::linear::Linear;
 use crate::weights::Weights;
 
@@ -96,10 +96,10 @@ impl Model {
         let without_loss = |name: &str| head.iter().any(|head| head == name) && !checkpoint.has(name) && self.has_head;
         let (mut passed, mut unused) = (Vec::new(), Vec::new());
         for name in checkpoint.names().filter(|name| !used.contains(*name) && !without_loss(name)) {
-            if leftovers.iter().any(|pattern| matches(pattern, name)) {
+            if any_matches(leftovers, name) {
                 continue;
             }
-            if allowed.iter().any(|pattern| matches(pattern, name)) {
+            if any_matches(allowed, name) {
                 passed.push(name.to_owned());
             } else {
                 unused.push(name.to_owned());

@@ -69,7 +69,7 @@ pub(super) const fn any(key: &'static str, why: &'static str) -> Inert {
     Inert { key, only: Only::Any, why }
 }
 
-const fn off(key: &'static str, why: &'static str) -> Inert {
+pub(super) const fn off(key: &'static str, why: &'static str) -> Inert {
     Inert { key, only: Only::Off, why }
 }
 
@@ -77,13 +77,13 @@ pub(super) const fn only(key: &'static str, values: &'static [&'static str], why
     Inert { key, only: Only::Values(values), why }
 }
 
-const DROPOUT: &str = "dropout is off outside of training";
+pub(super) const DROPOUT: &str = "dropout is off outside of training";
 const GENERATION: &str = "about generation";
 const LABELS: &str = "about a classifier's labels";
-const OUTPUT: &str = "what a call returns, not what it computes";
+pub(super) const OUTPUT: &str = "what a call returns, not what it computes";
 const PRECISION: &str =
     "values are computed in the precision that --precision names, from the type in which each tensor is stored";
-const STAMP: &str = "a stamp of the tool that saved the model";
+pub(super) const STAMP: &str = "a stamp of the tool that saved the model";
 const TOKENS: &str = "about tokens and text, not about what the model computes of them";
 const TRAINING: &str = "about training";
 const KERNEL: &str = "which implementation computes attention, not what it computes";
@@ -221,7 +221,7 @@ impl Tolerated<'_> {
             if listed.is_some_and(|inert| inert.only.allows(value)) {
                 continue;
             }
-            if self.allowed.iter().any(|pattern| matches(pattern, &key)) {
+            if any_matches(self.allowed, &key) {
                 passed.push(key);
                 continue;
             }
@@ -264,6 +264,11 @@ pub(super) const COMMON_LEFTOVERS: &[&str] = &[
     "qa_outputs.*",
     "classifier.*",
 ];
+
+/// Whether a name is of one of these patterns.
+pub(crate) fn any_matches(patterns: &[impl AsRef<str>], name: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern.as_ref(), name))
+}
 
 /// Whether a name is of a pattern, in which `*` stands for anything.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {

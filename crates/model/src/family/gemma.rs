@@ -1,6 +1,6 @@
 //! Gemma 2 and 3: norms on both sides of blocks, scaled embeddings, gammas stored as what they exceed 1 by.
 
-use super::accounting::{Inert, Only};
+use super::accounting::{Inert, any, only};
 use super::fields::Fields;
 use super::llama::{Defaults, Plain, layer_types, windows};
 use super::naming::{Biases, Naming, Scheme};
@@ -59,19 +59,19 @@ pub(super) const GEMMA3: Family = Family {
     other_classes: &[("Gemma3ForConditionalGeneration", true)],
     published_code: &[],
     inert: &[
-        Inert { key: "vision_config", only: Only::Any, why: IMAGES },
-        Inert { key: "mm_tokens_per_image", only: Only::Any, why: IMAGES },
-        Inert { key: "image_token_index", only: Only::Any, why: IMAGES },
-        Inert { key: "boi_token_index", only: Only::Any, why: IMAGES },
-        Inert { key: "eoi_token_index", only: Only::Any, why: IMAGES },
-        Inert { key: "image_token_id", only: Only::Any, why: IMAGES },
-        Inert { key: "boi_token_id", only: Only::Any, why: IMAGES },
-        Inert { key: "eoi_token_id", only: Only::Any, why: IMAGES },
-        Inert { key: "hidden_size", only: Only::Any, why: WRAPPER },
-        Inert { key: "head_dim", only: Only::Any, why: WRAPPER },
-        Inert { key: "num_hidden_layers", only: Only::Any, why: WRAPPER },
-        Inert { key: "vocab_size", only: Only::Any, why: WRAPPER },
-        Inert { key: "sliding_window", only: Only::Any, why: WRAPPER },
+        any("vision_config", IMAGES),
+        any("mm_tokens_per_image", IMAGES),
+        any("image_token_index", IMAGES),
+        any("boi_token_index", IMAGES),
+        any("eoi_token_index", IMAGES),
+        any("image_token_id", IMAGES),
+        any("boi_token_id", IMAGES),
+        any("eoi_token_id", IMAGES),
+        any("hidden_size", WRAPPER),
+        any("head_dim", WRAPPER),
+        any("num_hidden_layers", WRAPPER),
+        any("vocab_size", WRAPPER),
+        any("sliding_window", WRAPPER),
         HIDDEN_ACT,
         OLD_PATTERN,
     ],
@@ -102,23 +102,14 @@ pub(super) const GEMMA3: Family = Family {
 const WRAPPER: &str = "what text_config says of the model of text decides";
 const IMAGES: &str = "about images, of which there are none in a text";
 
-const HIDDEN_ACT: Inert = Inert {
-    key: "hidden_act",
-    only: Only::Values(&["\"gelu_pytorch_tanh\""]),
-    why: "an earlier name of hidden_activation, no longer read",
-};
+const HIDDEN_ACT: Inert =
+    only("hidden_act", &["\"gelu_pytorch_tanh\""], "an earlier name of hidden_activation, no longer read");
 
-const OLD_PATTERN: Inert = Inert {
-    key: "_sliding_window_pattern",
-    only: Only::Values(&["6"]),
-    why: "not read; layer_types is, and 6 is what is taken without it",
-};
+const OLD_PATTERN: Inert =
+    only("_sliding_window_pattern", &["6"], "not read; layer_types is, and 6 is what is taken without it");
 
-const INERT: &[Inert] = &[
-    HIDDEN_ACT,
-    OLD_PATTERN,
-    Inert { key: "sliding_window_size", only: Only::Any, why: "an earlier name of sliding_window, no longer read" },
-];
+const INERT: &[Inert] =
+    &[HIDDEN_ACT, OLD_PATTERN, any("sliding_window_size", "an earlier name of sliding_window, no longer read")];
 
 fn gemma3(fields: &Fields<'_>, stored: &Stored<'_>) -> Result<Identity, ModelError> {
     let defaults = Defaults { vocabulary: 262_208, max_positions: 131_072, ..DEFAULTS };

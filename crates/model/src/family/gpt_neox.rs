@@ -1,14 +1,11 @@
 //! GPT-NeoX, Pythia and their descendants: both blocks of a layer read the same residual, and part of a head rotates.
 
-use super::accounting::{Inert, Only};
-use super::llama::{NO_WINDOW, NO_WINDOW_SWITCH, WINDOW_LAYERS, activation, layer_count};
+use super::accounting::{DROPOUT, any};
+use super::llama::{NO_WINDOW, NO_WINDOW_SWITCH, Plain, WINDOW_LAYERS, activation, layer_count};
 use super::naming::{Biases, Naming, Scheme};
 use super::rope::{Spelling, rope};
 use super::{Family, Identity};
-use crate::architecture::{
-    Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
-    ResidualLayout, Weighting,
-};
+use crate::architecture::{Architecture, FeedForward, NormKind, ResidualLayout};
 
 /// `transformers/models/gpt_neox/configuration_gpt_neox.py`.
 pub(super) const GPT_NEOX: Family = Family {
@@ -16,12 +13,7 @@ pub(super) const GPT_NEOX: Family = Family {
     classes: &["GPTNeoX"],
     other_classes: &[],
     published_code: &[],
-    inert: &[
-        NO_WINDOW,
-        NO_WINDOW_SWITCH,
-        WINDOW_LAYERS,
-        Inert { key: "attention_probs_dropout_prob", only: Only::Any, why: "dropout is off outside of training" },
-    ],
+    inert: &[NO_WINDOW, NO_WINDOW_SWITCH, WINDOW_LAYERS, any("attention_probs_dropout_prob", DROPOUT)],
     leftovers: &["*attention.bias", "*attention.masked_bias"],
     identify: |fields, stored| {
         let d_model: usize = fields.or("hidden_size", 6144)?;
@@ -33,37 +25,26 @@ pub(super) const GPT_NEOX: Family = Family {
         fields.agreeing::<f64>(&["rotary_emb_base", "rope_theta"])?;
         fields.agreeing::<f64>(&["rotary_pct", "partial_rotary_factor"])?;
         let rope = rope(fields, &spelling, head_dim, max_positions)?;
-        let parallel = fields.or("use_parallel_residual", true)?;
-        let architecture = Architecture {
-            family: "gpt_neox".into(),
+        let plain = Plain {
+            vocabulary: fields.or("vocab_size", 50_432)?,
             d_model,
+            d_ffn: fields.or("intermediate_size", 24_576)?,
+            layers: layer_count(fields, fields.or("num_hidden_layers", 44)?)?,
             heads,
             kv_heads: heads,
             head_dim,
-            d_ffn: fields.or("intermediate_size", 24_576)?,
-            vocabulary: fields.or("vocab_size", 50_432)?,
             max_positions,
-            norm: NormKind::LayerNorm,
             norm_epsilon: fields.or("layer_norm_eps", 1e-5)?,
-            norm_placement: NormPlacement::Pre,
+            activation: activation(fields, "hidden_act", "gelu")?,
+            tied: fields.or("tie_word_embeddings", false)?,
+        };
+        let parallel = fields.or("use_parallel_residual", true)?;
+        let llama = plain.architecture("gpt_neox", vec![rope]);
+        let architecture = Architecture {
+            norm: NormKind::LayerNorm,
             residual: if parallel { ResidualLayout::Parallel } else { ResidualLayout::Sequential },
-            qk_norm: QkNorm::None,
-            feed_forward: FeedForward {
-                kind: FeedForwardKind::TwoLayer,
-                activation: activation(fields, "hidden_act", "gelu")?,
-                gated: false,
-            },
-            position: PositionEncoding::Rotary(vec![rope]),
-            layers: vec![Layer { window: None, rope: 0 }; layer_count(fields, "num_hidden_layers", 44)?],
-            attention_scale: (head_dim as f64).powf(-0.5),
-            weighting: Weighting::Softmax,
-            key_value_bias: false,
-            gate: None,
-            attention_soft_cap: None,
-            logit_soft_cap: None,
-            embedding_scale: 1.0,
-            tied_embeddings: fields.or("tie_word_embeddings", false)?,
-            registers: 0,
+            feed_forward: FeedForward { gated: false, ..llama.feed_forward },
+            ..llama
         };
         let biases = Biases::new(fields.or("attention_bias", true)?, true);
         let prefix = if (stored.has)("embed_in.weight") { "" } else { "gpt_neox." };

@@ -1,7 +1,7 @@
 //! Llama, all generations, and what else descends from it with one setting changed: what their configurations have in
 //! common is read here.
 
-use super::accounting::{Inert, Only};
+use super::accounting::{Inert, STAMP, any, off, only};
 use super::fields::Fields;
 use super::naming::{Biases, Naming, Scheme};
 use super::rope::{Spelling, rope};
@@ -19,14 +19,14 @@ pub(super) const LLAMA: Family = Family {
     other_classes: &[],
     published_code: &[],
     inert: &[
-        Inert { key: "max_sequence_length", only: Only::Any, why: "of the first generation, never read" },
+        any("max_sequence_length", "of the first generation, never read"),
         NO_WINDOW,
         NO_WINDOW_SWITCH,
         WINDOW_LAYERS,
-        Inert { key: "qkv_bias", only: Only::Off, why: "attention_bias, which is read, decides" },
-        Inert { key: "internal_version", only: Only::Any, why: STAMP },
-        Inert { key: "is_llama_config", only: Only::Values(&["true"]), why: STAMP },
-        Inert { key: "rope_interleaved", only: Only::Off, why: "rotary pairs are the halves of a head" },
+        off("qkv_bias", "attention_bias, which is read, decides"),
+        any("internal_version", STAMP),
+        only("is_llama_config", &["true"], STAMP),
+        off("rope_interleaved", "rotary pairs are the halves of a head"),
     ],
     leftovers: &[],
     identify: |fields, stored| {
@@ -38,21 +38,14 @@ pub(super) const LLAMA: Family = Family {
     },
 };
 
-/// Why stamps change nothing.
-const STAMP: &str = "a stamp of the tool that saved the model";
-
 /// Of families whose layers see everything before them.
-pub(super) const NO_WINDOW: Inert =
-    Inert { key: "sliding_window", only: Only::Off, why: "layers of this family see everything before them" };
+pub(super) const NO_WINDOW: Inert = off("sliding_window", "layers of this family see everything before them");
 /// Of the same.
 pub(super) const NO_WINDOW_SWITCH: Inert =
-    Inert { key: "use_sliding_window", only: Only::Off, why: "layers of this family see everything before them" };
+    off("use_sliding_window", "layers of this family see everything before them");
 /// Of families that do not choose layers for windows by it.
-pub(super) const WINDOW_LAYERS: Inert = Inert {
-    key: "max_window_layers",
-    only: Only::Any,
-    why: "which layers slide is not chosen by number in this family",
-};
+pub(super) const WINDOW_LAYERS: Inert =
+    any("max_window_layers", "which layers slide is not chosen by number in this family");
 
 const DEFAULTS: Defaults = Defaults {
     vocabulary: 32_000,
@@ -78,14 +71,10 @@ pub(super) const MISTRAL: Family = Family {
     published_code: &[],
     inert: &[
         WINDOW_LAYERS,
-        Inert {
-            key: "use_sliding_window",
-            only: Only::Any,
-            why: "sliding_window alone decides in this family, in transformers too",
-        },
-        Inert { key: "attention_bias", only: Only::Off, why: "projections of this family have no biases" },
-        Inert { key: "mlp_bias", only: Only::Off, why: "projections of this family have no biases" },
-        Inert { key: "document_attention", only: Only::Any, why: "how documents were packed in training" },
+        any("use_sliding_window", "sliding_window alone decides in this family, in transformers too"),
+        off("attention_bias", "projections of this family have no biases"),
+        off("mlp_bias", "projections of this family have no biases"),
+        any("document_attention", "how documents were packed in training"),
     ],
     leftovers: &[],
     identify: |fields, stored| {
@@ -181,7 +170,7 @@ impl Plain {
             vocabulary: fields.or("vocab_size", defaults.vocabulary)?,
             d_model,
             d_ffn: fields.or("intermediate_size", defaults.d_ffn)?,
-            layers: layer_count(fields, "num_hidden_layers", defaults.layers)?,
+            layers: layer_count(fields, fields.or("num_hidden_layers", defaults.layers)?)?,
             heads,
             kv_heads: kv_heads.unwrap_or(heads),
             head_dim: head_dim.unwrap_or(d_model / heads.max(1)),
@@ -224,12 +213,11 @@ impl Plain {
     }
 }
 
-/// The number of layers.
+/// The number of layers, once it is one that a model can have.
 ///
 /// # Errors
 /// If there are none, or more than any model has.
-pub(super) fn layer_count(fields: &Fields<'_>, key: &str, default: usize) -> Result<usize, ModelError> {
-    let count = fields.or(key, default)?;
+pub(super) fn layer_count(fields: &Fields<'_>, count: usize) -> Result<usize, ModelError> {
     check_layer_count(count).map_err(|reason| ModelError::malformed(fields.path, reason))?;
     Ok(count)
 }

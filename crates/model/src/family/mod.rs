@@ -28,7 +28,7 @@ use crate::architecture::Architecture;
 use crate::checkpoint::{Checkpoint, Metadata};
 use crate::error::{ModelError, UnknownKey};
 
-pub(crate) use accounting::matches;
+pub(crate) use accounting::{any_matches, matches};
 pub(crate) use inventory::{Place, down_inputs, gate_inputs, inventory};
 pub(crate) use naming::{BiasRule, Location, Naming, Role, RowOrder, rows};
 pub(crate) use own::describe;
@@ -164,7 +164,7 @@ impl Family {
         let heads: Option<Vec<bool>> = classes.iter().map(|class| self.head_of_class(class)).collect();
         match heads {
             Some(heads) => Ok(heads.is_empty() || heads.contains(&true)),
-            None if allowed.iter().any(|pattern| matches(pattern, KEY)) => {
+            None if any_matches(allowed, KEY) => {
                 passed.push(KEY.to_owned());
                 Ok(true)
             }
@@ -187,7 +187,7 @@ impl Family {
         if fine {
             return Ok(());
         }
-        if allowed.iter().any(|pattern| matches(pattern, KEY)) {
+        if any_matches(allowed, KEY) {
             passed.push(KEY.to_owned());
             return Ok(());
         }

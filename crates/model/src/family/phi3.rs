@@ -1,6 +1,6 @@
 //! Phi-3, 3.5, 4 and 4-mini: fused projections, and LongRope.
 
-use super::accounting::{Inert, Only};
+use super::accounting::{off, only};
 use super::llama::{Defaults, Plain, one_window};
 use super::naming::{Naming, Scheme};
 use super::rope::{Spelling, rope};
@@ -14,11 +14,11 @@ pub(super) const PHI3: Family = Family {
     other_classes: &[],
     published_code: &["configuration_phi3.Phi3Config", "modeling_phi3.Phi3ForCausalLM"],
     inert: &[
-        Inert { key: "attention_bias", only: Only::Off, why: "projections of this family have no biases" },
-        Inert { key: "mlp_bias", only: Only::Off, why: "projections of this family have no biases" },
-        Inert { key: "lm_head_bias", only: Only::Off, why: "heads of this family have no biases" },
-        Inert { key: "full_attn_mod", only: Only::Values(&["1"]), why: "every layer is alike" },
-        Inert { key: "interpolate_factor", only: Only::Values(&["1"]), why: "positions are not interpolated" },
+        off("attention_bias", "projections of this family have no biases"),
+        off("mlp_bias", "projections of this family have no biases"),
+        off("lm_head_bias", "heads of this family have no biases"),
+        only("full_attn_mod", &["1"], "every layer is alike"),
+        only("interpolate_factor", &["1"], "positions are not interpolated"),
     ],
     leftovers: &[],
     identify: |fields, stored| {

@@ -1,6 +1,6 @@
 //! Qwen 2, 2.5 and 3.
 
-use super::accounting::{Inert, Only};
+use super::accounting::{Inert, any, off};
 use super::fields::Fields;
 use super::llama::{Defaults, Plain, layer_types, windows};
 use super::naming::{Biases, Naming, Scheme};
@@ -19,11 +19,7 @@ pub(super) const QWEN2: Family = Family {
         "modeling_qwen2_rm.Qwen2ForRewardModel",
         "modeling_qwen2_rm.Qwen2ForProcessRewardModel",
     ],
-    inert: &[
-        INERT[0],
-        INERT[1],
-        Inert { key: "attention_bias", only: Only::Any, why: "queries, keys and values have biases, whatever it says" },
-    ],
+    inert: &[INERT[0], INERT[1], any("attention_bias", "queries, keys and values have biases, whatever it says")],
     leftovers: &[],
     identify: |fields, stored| {
         let defaults = Defaults {
@@ -73,8 +69,8 @@ pub(super) const QWEN3: Family = Family {
 };
 
 const INERT: &[Inert] = &[
-    Inert { key: "use_mrope", only: Only::Off, why: "positions of text alone" },
-    Inert { key: "mlp_bias", only: Only::Off, why: "feed-forward blocks of this family have no biases" },
+    off("use_mrope", "positions of text alone"),
+    off("mlp_bias", "feed-forward blocks of this family have no biases"),
 ];
 
 /// A window where `use_sliding_window` is on: in the layers that `layer_types` names, or from `max_window_layers` on.

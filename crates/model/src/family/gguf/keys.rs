@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::inert;
 use crate::checkpoint::{GgufMetadata, GgufValue};
 use crate::error::{ModelError, UnknownKey};
-use crate::family::accounting::matches;
+use crate::family::accounting::any_matches;
 
 /// The keys of one architecture. They are named here without the architecture before them.
 pub(super) struct Keys<'a> {
@@ -152,7 +152,7 @@ impl<'a> Keys<'a> {
 
     /// Refuses keys, but for those that the user lets pass.
     fn unknown(&self, keys: Vec<UnknownKey>) -> Result<(), ModelError> {
-        let is_allowed = |unknown: &UnknownKey| self.allowed.iter().any(|pattern| matches(pattern, &unknown.key));
+        let is_allowed = |unknown: &UnknownKey| any_matches(self.allowed, &unknown.key);
         let (passed, keys): (Vec<_>, Vec<_>) = keys.into_iter().partition(is_allowed);
         if !keys.is_empty() {
             let (path, family) = (self.path.to_owned(), self.family.to_owned());

@@ -6,7 +6,7 @@ use super::rope::{DIVISORS, FACTORS};
 use crate::architecture::{Architecture, PositionEncoding, RopeScaling};
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::ModelError;
-use crate::family::accounting::matches;
+use crate::family::accounting::any_matches;
 
 /// Patterns of names of tensors that say nothing of the residual, and of those that [`super::rope`] has read.
 pub(super) fn leftovers(a: &Architecture) -> Vec<&'static str> {
@@ -31,7 +31,7 @@ pub(super) fn refuse_other_kinds(
     path: &Path,
     allowed: &[String],
 ) -> Result<(), ModelError> {
-    let is_allowed = |name: &str| allowed.iter().any(|pattern| matches(pattern, name));
+    let is_allowed = |name: &str| any_matches(allowed, name);
     let mut names = checkpoint.tensors().map(Tensor::name).filter(|name| !is_allowed(name));
     match names.find_map(|name| Some((name, meaning(name, a)?))) {
         Some((name, meaning)) => Err(ModelError::tensor(path, name, meaning)),
