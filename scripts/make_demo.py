@@ -4,7 +4,7 @@
     cargo run --release -- data prepare corpus --document-separator form-feed --vocab-size 2048 --out data/corpus-2048
     python scripts/make_demo.py [--run DIR]
 
-Writes crates/model/demo/. Takes a quarter of an hour on two cores; an interrupted run is resumed. Needs safetensors and
+Writes crates/sources/demo/. Takes a quarter of an hour on two cores; an interrupted run is resumed. Needs safetensors and
 numpy.
 """
 

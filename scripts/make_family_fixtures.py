@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what every family of crates/model/src/family/huggingface.rs is held to.
+"""Writes what every family of crates/model/src/families/huggingface.rs is held to.
 
 For each family, crates/model/tests/fixtures/families/NAME/ holds a tiny random model (config.json, model.safetensors or
 shards of it) and expected.safetensors, what the `transformers` package computes from those files in f32 with eager

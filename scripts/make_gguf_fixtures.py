@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what every architecture of crates/model/src/family/gguf is held to.
+"""Writes what every architecture of crates/model/src/families/gguf is held to.
 
 For each, crates/model/tests/fixtures/gguf/NAME.gguf holds a tiny random model as llama.cpp's converter would write it (its
 names, its order of rows, its gammas, matrices in F16, a few in Q8_0), and NAME.expected.safetensors tokens and logits.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what the decoders of crates/model/src/checkpoint/decode are held to, bit for bit.
+"""Writes what the decoders of crates/sources/src/checkpoint/decode are held to, bit for bit.
 
 For each storage type, NAME.bin holds a few blocks of random bytes whose scales are chosen (normal, subnormal, zero,
 negative; never infinite or NaN), and NAME.f32 the values that the reference decoder of the `gguf` Python package makes of
@@ -16,7 +16,7 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-OUT = Path(__file__).resolve().parent.parent / "crates/model/tests/fixtures/quants"
+OUT = Path(__file__).resolve().parent.parent / "crates/sources/tests/fixtures/quants"
 
 # Bits of f16: usual sizes, the smallest and largest subnormals, both zeros, 1, the smallest normal, the largest.
 CHOSEN_SCALES = [0x0001, 0x83FF, 0x0000, 0x8000, 0x3C00, 0x8400, 0x7BFF, 0xABCD]

@@ -1,4 +1,4 @@
-"""Makes the tokeniser fixtures of crates/model/tests/fixtures/tokenizers/.
+"""Makes the tokeniser fixtures of crates/sources/tests/fixtures/tokenizers/.
 
 Run with Python packages `tokenizers`, `sentencepiece` and `transformers` installed:
 
@@ -34,7 +34,7 @@ import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import __version__ as tokenizers_version
 
-ROOT = Path(__file__).resolve().parent.parent / "crates/model/tests/fixtures/tokenizers"
+ROOT = Path(__file__).resolve().parent.parent / "crates/sources/tests/fixtures/tokenizers"
 
 CORPUS = [
     "The lighthouse keeper counted the ships: one, two, three, and then the fog came down and he counted no more.",

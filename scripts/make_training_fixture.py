@@ -47,7 +47,7 @@ OPTIMIZER = {
     "clip": 2.0,  # bites in some steps only
 }
 
-# What crates/model/src/family/own.rs writes for the baseline: the test there compares it with this.
+# What crates/model/src/families/own.rs writes for the baseline: the test there compares it with this.
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",

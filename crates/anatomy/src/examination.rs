@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass, PassReport};
 use sinkscope_model::{Model, ModelError};
+use sinkscope_sources::data::TokenBatch;
 
 use crate::census::{CensusRequest, Walk, census};
 use crate::definitions::{SINK_EPSILON, SINK_HEAD_SHARE, SPIKE_RATIO};

@@ -1,8 +1,8 @@
 //! The taps of the first pass of an examination, and how what they saw becomes one result.
 
 use sinkscope_model::Model;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::ErasedTap;
+use sinkscope_sources::data::TokenBatch;
 
 use crate::error::AnatomyError;
 use crate::examination::AnatomyRequest;

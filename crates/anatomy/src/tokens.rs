@@ -1,6 +1,6 @@
 //! From the running number of a token back to its sequence, position, id and text.
 
-use sinkscope_model::data::TokenBatch;
+use sinkscope_sources::data::TokenBatch;
 
 /// The tokens of a batch and how to show them.
 #[derive(Clone, Copy)]

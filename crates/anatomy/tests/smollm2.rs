@@ -11,10 +11,10 @@ use sinkscope_anatomy::results::{Anatomy, Stage};
 use sinkscope_anatomy::sinks::{SinkDefinition, SinkTap};
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_model::Model;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass};
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
-use sinkscope_model::tokenizer::Tokenizer;
+use sinkscope_sources::data::TokenBatch;
+use sinkscope_sources::tokenizer::Tokenizer;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
 const REFERENCE: &str = include_str!("fixtures/smollm2-135m-q4_1.json");

@@ -5,11 +5,12 @@ use std::time::Instant;
 use anyhow::Result;
 use sinkscope_anatomy::census::{self, census};
 use sinkscope_anatomy::definitions;
-use sinkscope_model::tokenizer::Tokenizer;
-use sinkscope_model::{Model, ModelError};
+use sinkscope_model::Model;
 use sinkscope_report::census_tables::census_tables;
 use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::terminal;
+use sinkscope_sources::SourceError;
+use sinkscope_sources::tokenizer::Tokenizer;
 
 use crate::machine;
 use crate::opened::open_model;
@@ -61,10 +62,10 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
 }
 
 /// The token that the model's tokeniser puts first, if it puts one there.
-fn first_token(model: &Model) -> Result<Option<u32>, ModelError> {
+fn first_token(model: &Model) -> Result<Option<u32>, SourceError> {
     let checkpoint = model.checkpoint();
     let tokenizer = match Tokenizer::from_metadata(checkpoint.metadata(), checkpoint.path()) {
-        Err(ModelError::Unsupported { .. }) => None,
+        Err(SourceError::Unsupported { .. }) => None,
         tokenizer => tokenizer?,
     };
     tokenizer.map_or(Ok(None), |tokenizer| tokenizer.first())

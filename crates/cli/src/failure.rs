@@ -11,6 +11,7 @@ use sinkscope_lab::study::Failure;
 use sinkscope_model::ModelError;
 use sinkscope_report::ReportError;
 use sinkscope_report::escape_control;
+use sinkscope_sources::SourceError;
 use sinkscope_surgery::SurgeryError;
 
 /// It failed while running.
@@ -83,7 +84,10 @@ fn status(error: &anyhow::Error) -> u8 {
             return if matches!(error, LabError::Io { .. } | LabError::Diverged(_)) { FAILED } else { WRONG };
         }
         // Every one of these is about the request, the model or the text. An examination hands on those it meets.
-        if cause.is::<ModelError>() || matches!(cause.downcast_ref(), Some(AnatomyError::Model(_))) {
+        if cause.is::<SourceError>()
+            || cause.is::<ModelError>()
+            || matches!(cause.downcast_ref(), Some(AnatomyError::Model(_)))
+        {
             return WRONG;
         }
         if let Some(
@@ -122,7 +126,7 @@ mod tests {
     use super::*;
 
     fn missing() -> ModelError {
-        ModelError::Io { path: "m.gguf".into(), source: io::Error::from(io::ErrorKind::NotFound) }
+        SourceError::io("m.gguf", io::Error::from(io::ErrorKind::NotFound)).into()
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use anyhow::Result;
 use sinkscope_anatomy::examination;
 use sinkscope_kernels::matmul::Precision;
-use sinkscope_model::checkpoint::{Checkpoint, HubSettings};
-use sinkscope_model::data::{self, BosPolicy, Data, TextRequest, TokenBatch};
-use sinkscope_model::tokenizer::Tokenizer;
 use sinkscope_model::{LengthFit, Model, ModelError};
 use sinkscope_report::envelope::DataIdentity;
+use sinkscope_sources::SourceError;
+use sinkscope_sources::checkpoint::{Checkpoint, HubSettings};
+use sinkscope_sources::data::{self, BosPolicy, Data, TextRequest, TokenBatch};
+use sinkscope_sources::tokenizer::Tokenizer;
 
 use crate::arguments::Bos;
 use crate::progress::Progress;
@@ -48,7 +49,7 @@ impl Opened {
         let tokenizer = tokenizer(&model, options)?;
         let Data { batch, source, sha256, bos } =
             data::load(&text_request(options), tokenizer.as_ref(), architecture.vocabulary)?;
-        let batch = batch.with_registers(architecture);
+        let batch = batch.with_first(architecture.register_ids());
         if let LengthFit::Beyond { max_positions } = model.check_length(batch.seq_len)? {
             tracing::warn!(
                 "sequences of {} tokens are longer than the {max_positions} positions that {} was made for",
@@ -93,10 +94,10 @@ pub fn show(progress: &Progress, step: examination::Progress) {
 }
 
 /// The model's tokeniser, if it has one. Token ids need none, so there one that cannot be read only costs their texts.
-fn tokenizer(model: &Model, options: &TextOptions) -> Result<Option<Tokenizer>, ModelError> {
+fn tokenizer(model: &Model, options: &TextOptions) -> Result<Option<Tokenizer>, SourceError> {
     let checkpoint = model.checkpoint();
     match Tokenizer::from_metadata(checkpoint.metadata(), checkpoint.path()) {
-        Err(error @ ModelError::Unsupported { .. }) if options.tokens.is_some() => {
+        Err(error @ SourceError::Unsupported { .. }) if options.tokens.is_some() => {
             tracing::warn!("token texts are left out: {error}");
             Ok(None)
         }

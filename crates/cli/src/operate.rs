@@ -7,11 +7,11 @@ use anyhow::Result;
 use sinkscope_anatomy::definitions;
 use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_model::ModelError;
-use sinkscope_model::data::{self, TextRequest, TokenBatch};
-use sinkscope_model::tokenizer::Tokenizer;
 use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::operate_tables::operate_tables;
 use sinkscope_report::terminal;
+use sinkscope_sources::data::{self, TextRequest, TokenBatch};
+use sinkscope_sources::tokenizer::Tokenizer;
 use sinkscope_surgery::compare::{Request, compare};
 
 use crate::machine;
@@ -68,5 +68,5 @@ fn calibration(file: &Path, request: &OperateRequest, opened: &Opened) -> Result
     let seq_len = if ids { None } else { Some(opened.batch.seq_len - architecture.registers) };
     let wanted = TextRequest { text, tokens, seq_len, sequences: None, ..text_request(&request.text) };
     let data = data::load(&wanted, opened.tokenizer.as_ref(), architecture.vocabulary)?;
-    Ok(data.batch.with_registers(architecture))
+    Ok(data.batch.with_first(architecture.register_ids()))
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinkscope_lab::study::{Plan, Run, Summaries};
 use sinkscope_lab::trainer::{Record, StepReport};
-use sinkscope_model::checkpoint::Watch;
 use sinkscope_report::escape_control;
+use sinkscope_sources::checkpoint::Watch;
 
 use crate::logging::Verbosity;
 

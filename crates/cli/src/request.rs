@@ -9,8 +9,8 @@ use sinkscope_lab::data::prepare::{HeldOut, MOST_HELD_OUT};
 use sinkscope_lab::data::{PrepareRequest, Separator};
 use sinkscope_lab::study::Selection;
 use sinkscope_model::ModelError;
-use sinkscope_model::checkpoint::DEMO;
-use sinkscope_model::data::document::TEXT_FIELD;
+use sinkscope_sources::checkpoint::DEMO;
+use sinkscope_sources::data::document::TEXT_FIELD;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 

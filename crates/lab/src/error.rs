@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sinkscope_model::ModelError;
+use sinkscope_sources::SourceError;
 use thiserror::Error;
 
 use crate::trainer::Diverged;
@@ -33,9 +34,12 @@ pub enum LabError {
     /// The request cannot be met.
     #[error("{0}")]
     Request(String),
-    /// A model or a text is wrong.
+    /// A model is wrong.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A text or a checkpoint is wrong.
+    #[error(transparent)]
+    Source(#[from] SourceError),
 }
 
 impl LabError {

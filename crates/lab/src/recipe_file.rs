@@ -9,8 +9,8 @@ use std::path::Path;
 use std::{fs, str};
 
 use serde::de::DeserializeOwned;
-use sinkscope_model::byte_order_mark;
 use sinkscope_model::spelling::nearest;
+use sinkscope_sources::byte_order_mark;
 use toml::de::{DeTable, DeValue};
 
 use crate::LabError;

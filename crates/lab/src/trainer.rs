@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_model::architecture::Architecture;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::{StoredTensor, in_memory};
+use sinkscope_sources::data::TokenBatch;
 
 use crate::checkpoint::{Checkpoints, NamedTensor, Resume, Snapshot};
 use crate::data::{Batch, IGNORED, Source};
@@ -156,7 +156,7 @@ impl Trainer {
         let inventory = network.parameters.inventory(&architecture);
         let optimizer = AdamW::new(&inventory, &lengths, &recipe.optimizer);
         let Batch { sequences, seq_len, inputs, .. } = source.held_out(recipe.watch.sequences, recipe.watch.seq_len)?;
-        let held_out = TokenBatch { sequences, seq_len, tokens: inputs }.with_registers(&architecture);
+        let held_out = TokenBatch { sequences, seq_len, tokens: inputs }.with_first(architecture.register_ids());
         let state = State {
             recipe: recipe.clone(),
             variants: recipe.variants(),
@@ -454,7 +454,7 @@ pub(crate) fn after_registers(batch: Batch, architecture: &Architecture) -> Batc
     let of_registers = vec![IGNORED; architecture.registers];
     let targets = targets.chunks(seq_len).flat_map(|row| [&of_registers, row].concat()).collect();
     let TokenBatch { tokens, sequences, seq_len } =
-        TokenBatch { tokens: inputs, sequences, seq_len }.with_registers(architecture);
+        TokenBatch { tokens: inputs, sequences, seq_len }.with_first(architecture.register_ids());
     Batch { sequences, seq_len, inputs: tokens, targets }
 }
 

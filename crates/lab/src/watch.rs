@@ -7,7 +7,7 @@ use sinkscope_anatomy::census::quadratic::QuadraticForm;
 use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_anatomy::examination::{AnatomyRequest, Surroundings, examine};
 use sinkscope_model::Model;
-use sinkscope_model::data::TokenBatch;
+use sinkscope_sources::data::TokenBatch;
 
 /// What a look shows. All of it is of the same held-out sequences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

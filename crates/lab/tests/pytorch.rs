@@ -19,10 +19,10 @@ use sinkscope_lab::recipe::Recipe;
 use sinkscope_lab::recipe_file::parse;
 use sinkscope_model::Parameters;
 use sinkscope_model::architecture::Architecture;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::{config, in_memory};
 use sinkscope_model::pass::Pass;
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
+use sinkscope_sources::data::TokenBatch;
 
 /// What is asked of the losses of 50 steps, relative.
 const ASKED: f64 = 1e-4;

@@ -1,5 +1,7 @@
 //! One architecture type, many models: plain data, a point in the space that the paper varies.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub use sinkscope_kernels::activation::Activation;
@@ -386,6 +388,11 @@ impl Architecture {
     pub fn writing_blocks(&self) -> usize {
         let of_layer = if self.feed_forward.kind == FeedForwardKind::Absent { 1 } else { 2 };
         of_layer * self.layers.len()
+    }
+
+    /// The tokens that stand before every sequence: the last ids of the vocabulary.
+    pub fn register_ids(&self) -> Range<u32> {
+        (self.vocabulary - self.registers) as u32..self.vocabulary as u32
     }
 
     /// Whether the positions of a sequence of `seq_len` tokens are encoded in another way than the same positions of one of

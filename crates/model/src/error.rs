@@ -3,34 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-/// Why a model, a tokeniser or a text could not be read, or a pass could not run.
+use sinkscope_sources::SourceError;
+
+/// Why a model could not be read, or a pass could not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// A file or directory could not be opened or read.
-    #[error("cannot read {path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// A file is not what it claims to be: truncated, overlapping or out-of-bounds tensors, wrong magic.
-    #[error("{path}: {reason}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, where, and what would be right.
-        reason: String,
-    },
-    /// A well-formed file asks for something this program does not do.
-    #[error("{path}: {reason}")]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// The family, tensor type, tokeniser or setting, and what is supported.
-        reason: String,
-    },
+    /// Weights, tokeniser or text could not be read, or are not as they must be.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A setting of a model has a value of the wrong type, or one that it cannot have.
     #[error("{path}: field `{key}` is {value}; {wanted} is needed")]
     WrongValue {
@@ -62,32 +43,6 @@ pub enum ModelError {
         family: String,
         /// Their names, sorted.
         tensors: Vec<String>,
-    },
-    /// A tensor that the architecture needs is missing, has another shape, or holds values that are not finite.
-    #[error("{path}: tensor {tensor}: {reason}")]
-    Tensor {
-        /// The checkpoint.
-        path: PathBuf,
-        /// The tensor's name as stored.
-        tensor: String,
-        /// What is wrong, and what would be right.
-        reason: String,
-    },
-    /// The tokens or the text do not suit the model or the request.
-    #[error("{source_name}: {reason}")]
-    Data {
-        /// The file, or `the built-in text`.
-        source_name: String,
-        /// What is wrong, and what would be right.
-        reason: String,
-    },
-    /// A hub repository could not be found or downloaded.
-    #[error("{id}: {reason}")]
-    Hub {
-        /// The hub id, `owner/name`.
-        id: String,
-        /// What is wrong, and what would be right.
-        reason: String,
     },
     /// The request itself cannot be met.
     #[error("{0}")]
@@ -149,27 +104,15 @@ fn shortened(value: &str) -> String {
 }
 
 impl ModelError {
-    pub(crate) fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
-        Self::Io { path: path.as_ref().to_owned(), source }
-    }
-
     pub(crate) fn malformed(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Self::Malformed { path: path.as_ref().to_owned(), reason: reason.into() }
+        SourceError::malformed(path, reason).into()
     }
 
     pub(crate) fn unsupported(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        Self::Unsupported { path: path.as_ref().to_owned(), reason: reason.into() }
-    }
-
-    pub(crate) fn data(source_name: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Data { source_name: source_name.into(), reason: reason.into() }
-    }
-
-    pub(crate) fn hub(id: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Hub { id: id.into(), reason: reason.into() }
+        SourceError::unsupported(path, reason).into()
     }
 
     pub(crate) fn tensor(path: impl AsRef<Path>, tensor: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Tensor { path: path.as_ref().to_owned(), tensor: tensor.into(), reason: reason.into() }
+        SourceError::tensor(path, tensor, reason).into()
     }
 }

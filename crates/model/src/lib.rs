@@ -1,18 +1,14 @@
-//! What a transformer is: its architecture, where its weights and tokens come from, its blocks, and the
-//! streamed pass that pushes sequences through them, layer by layer, past taps that measure and edits that change.
+//! What a transformer is: its architecture, how a family's files say it, its blocks, and the streamed pass that pushes
+//! sequences through them, layer by layer, past taps that measure and edits that change.
 
 pub mod architecture;
 pub mod blocks;
-pub mod byte_order_mark;
-pub mod checkpoint;
-pub mod data;
 pub mod edit;
 pub mod pass;
 pub mod tap;
-pub mod tokenizer;
 
 mod error;
-mod family;
+mod families;
 mod linear;
 mod model;
 pub mod parameters;

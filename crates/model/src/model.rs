@@ -11,11 +11,11 @@ use crate::architecture::{
     Weighting,
 };
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
-use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
-use crate::family::{Identified, Place, Role, any_matches, down_inputs, gate_inputs, identify, inventory, matches};
+use crate::families::{Identified, Place, Role, any_matches, down_inputs, gate_inputs, identify, inventory, matches};
 use crate::linear::Linear;
 use crate::weights::Weights;
+use sinkscope_sources::checkpoint::Checkpoint;
 
 /// A checkpoint understood: every weight the architecture needs is there, in the right shape.
 #[derive(Debug)]

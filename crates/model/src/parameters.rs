@@ -9,11 +9,11 @@ use sinkscope_kernels::matmul::{Precision, transpose};
 
 use crate::architecture::{Architecture, NormKind};
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
-use crate::checkpoint::Checkpoint;
 use crate::error::ModelError;
-use crate::family::{Naming, Place, Role, describe, inventory, rows};
+use crate::families::{Naming, Place, Role, describe, inventory, rows};
 use crate::linear::Linear;
 use crate::model::Model;
+use sinkscope_sources::checkpoint::Checkpoint;
 
 /// The weights of a model, or something of the same shape for each of them: gradients, moments.
 #[derive(Debug, Clone)]

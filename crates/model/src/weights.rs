@@ -4,12 +4,13 @@
 use rayon::prelude::*;
 use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::{Matrix, PackedRight, Precision};
+use sinkscope_sources::SourceError;
 
 use crate::architecture::{Architecture, NormKind};
-use crate::checkpoint::{Checkpoint, Tensor};
 use crate::error::ModelError;
-use crate::family::{BiasRule, Location, Naming, Role, RowOrder, rows};
+use crate::families::{BiasRule, Location, Naming, Role, RowOrder, rows};
 use crate::linear::Linear;
+use sinkscope_sources::checkpoint::{Checkpoint, Tensor};
 
 /// Rows decoded by one task.
 const ROWS_PER_TASK: usize = 32;
@@ -33,7 +34,7 @@ impl Weights {
     }
 
     fn tensor(&self, location: &Location) -> Result<&Tensor, ModelError> {
-        self.checkpoint.require(&location.tensor)
+        Ok(self.checkpoint.require(&location.tensor)?)
     }
 
     /// Checks that the weight of `role` is there, with the shape that the architecture gives it.
@@ -202,7 +203,7 @@ fn columns<F: Float>(tensor: &Tensor, order: RowOrder, inputs: usize, outputs: u
         for (row, out) in out.iter_mut().enumerate() {
             *out = F::from_f32(stored[order.stored(row).0]);
         }
-        Ok(())
+        Ok::<(), SourceError>(())
     })?;
     Ok(weight)
 }

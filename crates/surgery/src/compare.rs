@@ -14,8 +14,8 @@ use sinkscope_anatomy::results::Stage;
 use sinkscope_anatomy::sinks::SinkDefinition;
 use sinkscope_anatomy::tokens::Tokens;
 use sinkscope_model::Model;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass, PassReport};
+use sinkscope_sources::data::TokenBatch;
 
 use crate::advice::advice;
 use crate::edits::{Change, RowEdit};

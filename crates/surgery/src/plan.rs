@@ -7,10 +7,10 @@ use sinkscope_anatomy::results::Stage;
 use sinkscope_kernels::quantise::Grid;
 use sinkscope_model::Model;
 use sinkscope_model::architecture::{FeedForwardKind, NormPlacement, PositionEncoding};
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::edit::Edit;
 use sinkscope_model::pass::Window;
 use sinkscope_model::tap::Point;
+use sinkscope_sources::data::TokenBatch;
 
 use crate::edits::{Change, MaskEdit, RowEdit};
 use crate::error::SurgeryError;
@@ -322,10 +322,10 @@ impl Planner<'_> {
     fn changed(&self, operation: &Operation) -> Result<Option<Changed>, SurgeryError> {
         let Kind::Tokens(change) = operation.kind else { return Ok(None) };
         let a = self.model.architecture();
-        let text = self.batch.without_registers(a);
+        let text = self.batch.without_first(a.registers);
         let changed = tokens::change(&text, change, self.bos, a.vocabulary - a.registers, self.seed)
             .map_err(|reason| wrong(operation, reason))?;
-        Ok(Some(Changed { batch: changed.batch.with_registers(a), ..changed }))
+        Ok(Some(Changed { batch: changed.batch.with_first(a.register_ids()), ..changed }))
     }
 
     fn attention_blocks(&self, block: Option<usize>) -> Vec<usize> {

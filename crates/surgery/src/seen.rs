@@ -5,8 +5,8 @@ use sinkscope_anatomy::magnitude::largest_magnitude;
 use sinkscope_anatomy::not_finite::{FiniteTap, Found};
 use sinkscope_anatomy::sinks::SinkTap;
 use sinkscope_model::Model;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::ErasedTap;
+use sinkscope_sources::data::TokenBatch;
 
 use crate::taps::{NllTap, ReceivedTap};
 

@@ -2,7 +2,7 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use sinkscope_model::data::TokenBatch;
+use sinkscope_sources::data::TokenBatch;
 
 use crate::operation::TokenChange;
 

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_model::blocks::{Product, Projection};
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::edit::{Edit, LinearBlock, LinearEdit};
 use sinkscope_model::pass::Pass;
 use sinkscope_model::tap::{Place, Point};
 use sinkscope_model::{Linear, Model};
+use sinkscope_sources::data::TokenBatch;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
 use sinkscope_surgery::quantise::{CacheEdit, MaximaTap, QuantisedLayers, Scheme};

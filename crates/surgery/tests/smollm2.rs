@@ -4,8 +4,8 @@ use std::path::Path;
 
 use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_model::Model;
-use sinkscope_model::data::{self, TextRequest};
-use sinkscope_model::tokenizer::Tokenizer;
+use sinkscope_sources::data::{self, TextRequest};
+use sinkscope_sources::tokenizer::Tokenizer;
 use sinkscope_surgery::compare::{Request, compare};
 use sinkscope_surgery::results::Comparison;
 

@@ -6,8 +6,8 @@ use super::Kinds;
 use crate::wide::dot;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::{Model, ModelError};
+use sinkscope_sources::data::TokenBatch;
 
 /// Tokens away from position 0, by kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

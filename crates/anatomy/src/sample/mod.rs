@@ -16,7 +16,7 @@ pub mod geometry;
 pub mod normalisation;
 
 use sinkscope_model::Model;
-use sinkscope_model::data::TokenBatch;
+use sinkscope_sources::data::TokenBatch;
 
 use crate::results::Stage;
 

@@ -2,9 +2,9 @@
 
 use sinkscope_anatomy::probe::{Calibration, LISTED, probe};
 use sinkscope_model::Model;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::Pass;
 use sinkscope_model::tap::{BlockView, Event, Place, Point, Tap};
+use sinkscope_sources::data::TokenBatch;
 
 use crate::recorded::model;
 

@@ -8,9 +8,9 @@ use sinkscope_anatomy::sample::Kinds;
 use sinkscope_model::Model;
 use sinkscope_model::architecture::{NormKind, ResidualLayout};
 use sinkscope_model::blocks::Norm;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass};
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
+use sinkscope_sources::data::TokenBatch;
 
 pub const SEQUENCES: usize = 3;
 pub const SEQ_LEN: usize = 13;

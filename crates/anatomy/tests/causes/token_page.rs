@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sinkscope_anatomy::examination::{AnatomyRequest, Surroundings, examine};
 use sinkscope_anatomy::token_page::TokenPage;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::tap::Point;
+use sinkscope_sources::data::TokenBatch;
 
 use crate::geometry::Full;
 use crate::recorded::{Recorded, batch, model};

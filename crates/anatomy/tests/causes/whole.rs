@@ -4,7 +4,7 @@ use sinkscope_anatomy::examination::{AnatomyRequest, CensusScope, Surroundings, 
 use sinkscope_anatomy::pictures::{FEWER_VECTORS, Pictures};
 use sinkscope_anatomy::results::Anatomy;
 use sinkscope_model::Model;
-use sinkscope_model::data::TokenBatch;
+use sinkscope_sources::data::TokenBatch;
 
 use crate::recorded::{batch, model};
 

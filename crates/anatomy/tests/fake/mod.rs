@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, Finished, ModelSize};
 use sinkscope_anatomy::results::Anatomy;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::tap::{AttentionScan, BlockView, CHUNK_ROWS, Event, EventData, Place, Point, Tap};
+use sinkscope_sources::data::TokenBatch;
 
 /// Everything of a made-up pass at once.
 pub struct FakePass {

@@ -234,7 +234,7 @@ fn assemble(tokens: &[String], merges: &[Pair]) -> tokenizers::Result<Tokenizer>
 mod tests {
     use std::collections::BTreeMap;
 
-    use sinkscope_model::data::SAMPLE_TEXT;
+    use sinkscope_sources::data::SAMPLE_TEXT;
     use tokenizers::models::TrainerWrapper;
     use tokenizers::models::bpe::BpeTrainer;
 

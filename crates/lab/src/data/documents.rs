@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sinkscope_model::ModelError;
-use sinkscope_model::data::document::{self, Flow, Part};
+use sinkscope_sources::SourceError;
+use sinkscope_sources::data::document::{self, Flow, Part};
 
 use super::separator::{Cutter, Separator};
 use crate::LabError;
@@ -125,7 +125,7 @@ pub(super) fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, LabError> {
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), LabError> {
     let entries = fs::read_dir(directory)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>());
-    let mut entries = entries.map_err(|source| ModelError::Io { path: directory.to_owned(), source })?;
+    let mut entries = entries.map_err(|source| SourceError::Io { path: directory.to_owned(), source })?;
     entries.sort();
     for entry in entries {
         let hidden = entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
@@ -179,7 +179,7 @@ impl Reader {
         let mut inputs = Vec::with_capacity(files.len());
         for path in files {
             let (mut documents, mut bytes, flow) = (0, 0, Cell::new(Flow::More));
-            let mut give = |part: Part<'_>| -> Result<(), ModelError> {
+            let mut give = |part: Part<'_>| -> Result<(), SourceError> {
                 if flow.get() == Flow::More && !part.text.is_empty() {
                     documents += u64::from(!part.continues);
                     bytes += part.text.len() as u64;

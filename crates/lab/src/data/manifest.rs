@@ -5,7 +5,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinkscope_model::byte_order_mark;
+use sinkscope_sources::byte_order_mark;
 
 use super::documents::Input;
 use super::separator::Separator;

@@ -61,7 +61,7 @@ const LOT_BITS: u32 = 20;
 /// What is to be prepared.
 #[derive(Debug, Clone)]
 pub struct PrepareRequest {
-    /// Files that [`document::read`](sinkscope_model::data::document::read) reads, or directories of them.
+    /// Files that [`document::read`](sinkscope_sources::data::document::read) reads, or directories of them.
     pub inputs: Vec<PathBuf>,
     /// The field of JSON or column of Parquet that holds the text.
     pub text_field: String,

@@ -2,8 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinkscope_model::ModelError;
-use sinkscope_model::data::document::Part;
+use sinkscope_sources::SourceError;
+use sinkscope_sources::data::document::Part;
 
 /// Bytes of a document after which [`Separator::Pages`] ends it at the next blank line.
 pub const PAGE_BYTES: usize = 4096;
@@ -59,8 +59,8 @@ impl Cutter {
     pub(super) fn cut(
         &mut self,
         text: &str,
-        give: &mut dyn FnMut(Part<'_>) -> Result<(), ModelError>,
-    ) -> Result<(), ModelError> {
+        give: &mut dyn FnMut(Part<'_>) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
         // Of the current document, this part's text begins at `start`; of the current line, at `line`.
         let (mut start, mut line) = (0, 0);
         for (end, mark) in text.match_indices(['\n', '\x0C']) {
@@ -84,13 +84,21 @@ impl Cutter {
         self.give(&text[start..], give)
     }
 
-    fn end(&mut self, text: &str, give: &mut dyn FnMut(Part<'_>) -> Result<(), ModelError>) -> Result<(), ModelError> {
+    fn end(
+        &mut self,
+        text: &str,
+        give: &mut dyn FnMut(Part<'_>) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
         self.give(text, give)?;
         self.length = 0;
         Ok(())
     }
 
-    fn give(&mut self, text: &str, give: &mut dyn FnMut(Part<'_>) -> Result<(), ModelError>) -> Result<(), ModelError> {
+    fn give(
+        &mut self,
+        text: &str,
+        give: &mut dyn FnMut(Part<'_>) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
         if text.is_empty() || (self.length == 0 && text.trim().is_empty()) {
             return Ok(());
         }

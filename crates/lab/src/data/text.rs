@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use sinkscope_model::data::SAMPLE_TEXT;
-use sinkscope_model::data::document::Part;
+use sinkscope_sources::data::SAMPLE_TEXT;
+use sinkscope_sources::data::document::Part;
 
 use super::batch::Batch;
 use super::documents;
@@ -22,7 +22,7 @@ use super::{Identity, bpe};
 use crate::LabError;
 
 /// What identities call the text inside the binary.
-const BUILT_IN_NAME: &str = sinkscope_model::data::SAMPLE_TEXT_NAME;
+const BUILT_IN_NAME: &str = sinkscope_sources::data::SAMPLE_TEXT_NAME;
 
 /// The share of its paragraphs held out.
 const BUILT_IN_HELD_OUT: f64 = 0.1;

@@ -14,9 +14,9 @@ use sinkscope_model::architecture::{
     Activation, Architecture, FeedForwardKind, GateSignal, Granularity, NormKind, NormPlacement, PositionEncoding,
     QkNorm, ResidualLayout, Weighting,
 };
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::config;
 use sinkscope_model::{Model, Parameters};
+use sinkscope_sources::data::TokenBatch;
 
 use super::{Initialisation, Network, initialise};
 use crate::data::{Batch, IGNORED};
@@ -130,7 +130,7 @@ fn every_variant_has_pytorchs_nll() {
         let model = open(name);
         let a = model.architecture();
         let (sequences, seq_len) = (tokens.len(), tokens[0].len());
-        let held_out = TokenBatch { sequences, seq_len, tokens: tokens.concat() }.with_registers(a);
+        let held_out = TokenBatch { sequences, seq_len, tokens: tokens.concat() }.with_first(a.register_ids());
         let of_pass = (look(&model, &held_out, 0).expect("finite").nll - variant.nll).abs();
         assert!(of_pass < 1e-6, "{name}: the pass is off by {of_pass:e}");
         largest[0] = largest[0].max(of_pass);

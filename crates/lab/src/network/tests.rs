@@ -8,9 +8,9 @@ use sinkscope_model::architecture::{
     NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting,
 };
 
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::parameters::{config, count, in_memory};
 use sinkscope_model::{Model, ParameterKind};
+use sinkscope_sources::data::TokenBatch;
 
 use sinkscope_anatomy::sample::Kinds;
 use sinkscope_anatomy::sample::geometry::{GeometryTap, Known};

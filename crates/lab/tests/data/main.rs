@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sinkscope_lab::LabError;
 use sinkscope_lab::data::prepare::HeldOut;
 use sinkscope_lab::data::{Manifest, PrepareRequest, Separator, prepare};
-use sinkscope_model::data::document::TEXT_FIELD;
+use sinkscope_sources::data::document::TEXT_FIELD;
 
 /// Three hundred documents that say different things in common words.
 fn stories() -> Vec<String> {

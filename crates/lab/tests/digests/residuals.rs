@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sinkscope_model::Model;
-use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::Pass;
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
+use sinkscope_sources::data::TokenBatch;
 
 use crate::{Digests, digest};
 

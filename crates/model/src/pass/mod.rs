@@ -26,13 +26,13 @@ use self::schedule::{Tile, groups, tiles};
 use self::scratch::ScratchPool;
 use crate::architecture::{GateSignal, PositionEncoding, ResidualLayout};
 use crate::blocks::Projection;
-use crate::data::TokenBatch;
 use crate::edit::{Edit, LinearBlock, LinearEdit};
 use crate::error::ModelError;
-use crate::family::down_inputs;
+use crate::families::down_inputs;
 use crate::linear::Linear;
 use crate::model::Model;
 use crate::tap::{BlockView, CHUNK_ROWS, Place, Point};
+use sinkscope_sources::data::TokenBatch;
 
 /// One run of a model over a batch.
 pub struct Pass<'a> {

@@ -1,9 +1,9 @@
 //! A shared prefix gives what whole sequences give.
 
 use super::{PLENTY, family, record, row_difference};
-use crate::data::TokenBatch;
 use crate::error::ModelError;
 use crate::pass::{Continuations, Step};
+use sinkscope_sources::data::TokenBatch;
 
 const FAMILIES: [&str; 9] =
     ["llama3", "mistral", "qwen3", "gemma2", "gemma3", "olmo2", "phi3-longrope", "gpt2", "gpt-neox"];

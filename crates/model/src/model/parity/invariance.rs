@@ -9,12 +9,12 @@ use super::recording::Recording;
 use super::{PLENTY, family, record, row_difference};
 use crate::architecture::PositionEncoding;
 use crate::blocks::{AttentionTrace, FeedForwardTrace, TileContext};
-use crate::data::TokenBatch;
 use crate::edit::Edit;
 use crate::error::ModelError;
 use crate::model::Model;
 use crate::pass::{Pass, Window};
 use crate::tap::{Event, EventData, Place, Point, Tap};
+use sinkscope_sources::data::TokenBatch;
 
 /// Sequences that make several tiles, and several sequences a tile.
 const SHAPES: [(usize, usize); 3] = [(23, 16), (20, 30), (2, 700)];

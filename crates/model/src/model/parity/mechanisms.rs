@@ -9,10 +9,10 @@ use super::{Expected, family, fixtures, logit_difference, record};
 use crate::architecture::{
     Activation, Architecture, NormPlacement, PositionEncoding, QkNorm, ResidualLayout, RopeScaling,
 };
-use crate::checkpoint::Checkpoint;
-use crate::family::{Naming, identify};
+use crate::families::{Naming, identify};
 use crate::model::Model;
 use crate::weights::Weights;
+use sinkscope_sources::checkpoint::Checkpoint;
 
 /// Far beyond the tolerance of parity, 1e-4.
 const FAILS: f64 = 1e-2;

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
-use crate::checkpoint::Checkpoint;
-use crate::data::TokenBatch;
 use crate::model::Model;
 use crate::pass::Pass;
 use recording::Recording;
+use sinkscope_sources::checkpoint::Checkpoint;
+use sinkscope_sources::data::TokenBatch;
 
 /// One group, however large.
 const PLENTY: u64 = 1 << 40;

@@ -1,8 +1,8 @@
 //! A tap that keeps everything: only for models and batches as small as these.
 
 use crate::architecture::Architecture;
-use crate::data::TokenBatch;
 use crate::tap::{Event, EventData, Place, Point, Tap};
+use sinkscope_sources::data::TokenBatch;
 
 /// What a pass showed, in the layout of the fixtures.
 #[derive(Debug, Clone, PartialEq)]

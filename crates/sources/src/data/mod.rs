@@ -1,0 +1,204 @@
+//! Where tokens come from: text and token files, and the text inside the binary.
+//!
+//! A text file is read document by document (a `.txt` file is one, each object of a `.jsonl`, `.ndjson` or `.json` file, each
+//! row of a `.parquet` file), and only as far as the wanted sequences need. The documents' tokens are strung together with
+//! nothing in between, in the order of the file, and cut into sequences of equal length.
+
+mod batch;
+mod compression;
+mod containment;
+mod digest;
+pub mod document;
+mod json;
+mod non_numbers;
+mod parquet_column;
+mod plain_text;
+mod sequences;
+mod token_file;
+
+use std::path::Path;
+
+pub use batch::TokenBatch;
+use sha2::{Digest, Sha256};
+
+use crate::error::SourceError;
+use crate::tokenizer::Tokenizer;
+use document::{Flow, Part};
+use sequences::Sequences;
+
+/// The text used when none is named, written for this project.
+pub const SAMPLE_TEXT: &str = include_str!("sample_text.txt");
+
+/// What [`SAMPLE_TEXT`] is called in results and messages.
+pub const SAMPLE_TEXT_NAME: &str = "the built-in text";
+
+/// Tokens per sequence where the request does not say.
+pub const DEFAULT_SEQ_LEN: usize = 64;
+
+/// Most sequences taken from a text where the request does not say.
+pub const DEFAULT_SEQUENCES: usize = 64;
+
+/// Whether a beginning-of-sequence token heads each sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BosPolicy {
+    /// Text: as the model's own tokeniser does. Token files: as they are.
+    #[default]
+    Auto,
+    /// Each sequence begins with it.
+    Always,
+    /// None is added.
+    Never,
+}
+
+/// Which tokens are wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TextRequest<'a> {
+    /// A file that [`document::read`] reads, or [`document::STANDARD_INPUT`].
+    pub text: Option<&'a Path>,
+    /// The field or column that holds the text; [`document::TEXT_FIELD`] if absent.
+    pub field: Option<&'a str>,
+    /// A JSON file of token ids, `{"tokens": [[...], ...]}`; not together with `text`.
+    pub tokens: Option<&'a Path>,
+    /// Tokens per sequence, a BOS token included; [`DEFAULT_SEQ_LEN`] for text if absent. For a token file, it must
+    /// be the length of the sequences in the file.
+    pub seq_len: Option<usize>,
+    /// Number of sequences, exactly; if absent, as many as a text gives but at most [`DEFAULT_SEQUENCES`], and all of
+    /// a token file.
+    pub sequences: Option<usize>,
+    /// Whether sequences begin with a BOS token.
+    pub bos: BosPolicy,
+}
+
+/// Tokens, and where they are from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    /// The sequences.
+    pub batch: TokenBatch,
+    /// The file, or [`SAMPLE_TEXT_NAME`]. Where `sha256` covers only a part of a large file, this says which:
+    /// `FILE (its first N bytes)`.
+    pub source: String,
+    /// SHA-256 of the file as it is stored, in lower-case hexadecimal. Of a text file larger than 256 MiB, only what
+    /// had to be read is covered.
+    pub sha256: String,
+    /// Whether each sequence begins with the BOS token, or with the token that the model's own tokeniser puts there.
+    pub bos: bool,
+}
+
+/// Loads the sequences that `request` asks for. `vocabulary` is the model's: ids from 0 to below it.
+///
+/// A token file's sequences are taken as they are; with [`BosPolicy::Always`] each becomes one token longer.
+///
+/// # Memory
+///
+/// The tokens, and one document at a time; a `.txt` file is read in parts of 64 KiB. A compressed `.parquet` file is
+/// unpacked in memory, as its format is read from the end.
+///
+/// # Errors
+///
+/// If the request contradicts itself, or the file cannot be read, is not what its extension says, holds too little
+/// text or tokens outside the vocabulary, or if text is given for a checkpoint without a tokeniser.
+pub fn load(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>, vocabulary: usize) -> Result<Data, SourceError> {
+    if request.sequences == Some(0) {
+        return Err(SourceError::Request("0 sequences were asked for; at least 1 is needed".to_owned()));
+    }
+    if let Some(seq_len @ 0..=1) = request.seq_len {
+        let reason = format!("a sequence length of {seq_len} was asked for; at least 2 tokens are needed");
+        return Err(SourceError::Request(reason));
+    }
+    let bos = tokenizer.and_then(Tokenizer::bos);
+    if request.bos == BosPolicy::Always && bos.is_none() {
+        let reason = "a BOS token was asked for, but the checkpoint names none; leave it out, or begin the sequences \
+                      of a token file with it";
+        return Err(SourceError::Request(reason.to_owned()));
+    }
+    let data = match (request.text, request.tokens) {
+        (Some(text), Some(tokens)) => {
+            let (text, tokens) = (text.display(), tokens.display());
+            let reason = format!("both a text ({text}) and a token file ({tokens}) were given; give one of them");
+            return Err(SourceError::Request(reason));
+        }
+        (None, Some(tokens)) => token_file::load(tokens, request, bos)?,
+        (text, None) => load_text(text, request, tokenizer)?,
+    };
+    check_vocabulary(&data, tokenizer, vocabulary)?;
+    Ok(data)
+}
+
+fn load_text(
+    path: Option<&Path>,
+    request: &TextRequest<'_>,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Data, SourceError> {
+    let name = path.map_or_else(|| SAMPLE_TEXT_NAME.to_owned(), |path| path.display().to_string());
+    let Some(tokenizer) = tokenizer else {
+        let reason = "text needs a tokeniser, and the checkpoint has none that can be read (a tokenizer.json, or the \
+                      vocabulary of a GGUF file); give token ids with --tokens";
+        return Err(SourceError::data(name, reason));
+    };
+    let head = match request.bos {
+        BosPolicy::Always => tokenizer.bos(),
+        BosPolicy::Auto => tokenizer.first()?,
+        BosPolicy::Never => None,
+    };
+    if request.bos == BosPolicy::Auto {
+        tokenizer.warn_of_ends();
+    }
+    let (mut documents, mut begun) = (0, 0);
+    let mut sequences = Sequences::new(head, request.seq_len.unwrap_or(DEFAULT_SEQ_LEN), request.sequences);
+    let mut take = |part: Part<'_>| -> Result<Flow, SourceError> {
+        // Such a tokeniser sees a space before every text, so the part's own is left out.
+        let drop_space = part.continues && tokenizer.adds_prefix();
+        let text = if drop_space { part.text.strip_prefix(' ').unwrap_or(part.text) } else { part.text };
+        let ids = tokenizer.encode(text)?;
+        documents += usize::from(!part.continues);
+        begun += usize::from(!part.continues && head.is_some() && ids.first() == head.as_ref());
+        sequences.extend(&ids);
+        Ok(if sequences.is_full() { Flow::Enough } else { Flow::More })
+    };
+    let (source, sha256) = if let Some(path) = path {
+        document::read(path, request.field.unwrap_or(document::TEXT_FIELD), &mut take)?
+    } else {
+        take(Part { text: SAMPLE_TEXT, continues: false })?;
+        (name, hex::encode(Sha256::digest(SAMPLE_TEXT.as_bytes())))
+    };
+    let batch = sequences.finish(&source)?;
+    if let Some(head) = head.filter(|_| begun > 0) {
+        let token = tokenizer.decode_token(head);
+        tracing::warn!(
+            "{source}: {begun} of {documents} documents begin with the BOS token {token:?}, and each sequence begins with one \
+             more; --bos never adds none"
+        );
+    }
+    Ok(Data { batch, source, sha256, bos: head.is_some() })
+}
+
+fn check_vocabulary(data: &Data, tokenizer: Option<&Tokenizer>, vocabulary: usize) -> Result<(), SourceError> {
+    let TokenBatch { tokens, seq_len, .. } = &data.batch;
+    let Some(index) = tokens.iter().position(|&id| id as usize >= vocabulary) else { return Ok(()) };
+    let (sequence, position, id) = (index / seq_len, index % seq_len, tokens[index]);
+    let spelled = tokenizer.and_then(|tokenizer| tokenizer.token(id));
+    let token = spelled.map_or_else(String::new, |token| format!(" ({token:?})"));
+    let reason = format!(
+        "sequence {sequence}, position {position}: token id {id}{token} is outside the model's vocabulary of {vocabulary} \
+         (ids from 0)"
+    );
+    Err(SourceError::data(&data.source, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_text_has_its_length() {
+        let words = SAMPLE_TEXT.split_whitespace().count();
+        assert!((2800..=3300).contains(&words), "{words} words");
+    }
+
+    #[test]
+    fn the_built_in_text_is_plain() {
+        assert!(SAMPLE_TEXT.is_ascii());
+        assert!(SAMPLE_TEXT.chars().all(|character| !character.is_ascii_control() || character == '\n'));
+        assert!(SAMPLE_TEXT.ends_with('\n'));
+    }
+}
