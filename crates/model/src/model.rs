@@ -7,12 +7,11 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::Precision;
 
 use crate::architecture::{
-    Architecture, AttentionGate, FeedForwardKind, GateSignal, NormKind, NormPlacement, PositionEncoding, QkNorm,
-    Weighting,
+    Activation, Architecture, AttentionGate, GateSignal, Layer, NormKind, NormPlacement, QkNorm, Weighting,
 };
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::error::ModelError;
-use crate::families::{Identified, Place, Role, any_matches, down_inputs, gate_inputs, identify, inventory, matches};
+use crate::families::{Identified, Place, Role, any_matches, gate_inputs, identify, inventory, matches};
 use crate::linear::Linear;
 use crate::weights::Weights;
 use sinkscope_sources::checkpoint::Checkpoint;
@@ -199,9 +198,7 @@ impl Model {
     /// If a value is not finite.
     pub fn positions<F: Float>(&self, count: usize) -> Result<Option<Vec<F>>, ModelError> {
         let a = &self.architecture;
-        (a.position == PositionEncoding::Learned)
-            .then(|| self.weights.rows(Role::Positions, 0..count, a.d_model, a))
-            .transpose()
+        a.learned_positions.then(|| self.weights.rows(Role::Positions, 0..count, a.d_model, a)).transpose()
     }
 
     /// Outputs `ids` of the output head (of the embedding, if tied).
@@ -220,7 +217,7 @@ impl Model {
     /// # Errors
     /// If a value is not finite.
     pub fn final_norm<F: Float>(&self) -> Result<Option<Norm<F>>, ModelError> {
-        self.optional_norm(self.architecture.norm_placement.has_final_norm(), Role::FinalNorm, 0)
+        self.optional_norm(self.architecture.final_norm, Role::FinalNorm, 0)
     }
 
     /// The norm that a block, from 1, applies to its input; `None` if it reads the residual as it is.
@@ -229,11 +226,12 @@ impl Model {
     /// If a value is not finite.
     pub fn input_norm<F: Float>(&self, block: usize) -> Result<Option<Norm<F>>, ModelError> {
         let role = if block.is_multiple_of(2) { Role::FeedForwardInputNorm } else { Role::AttentionInputNorm };
-        let a = &self.architecture;
+        let index = (block - 1) / 2;
+        let layer = self.architecture.layer(index);
         let feed_forward = block.is_multiple_of(2);
-        let there = !feed_forward || a.feed_forward.kind != FeedForwardKind::Absent;
-        let present = there && a.norm_placement.on_input(!feed_forward);
-        self.optional_norm(present, role, (block - 1) / 2)
+        let there = !feed_forward || layer.feed_forward.writes();
+        let present = there && layer.norm_placement.on_input(!feed_forward);
+        self.optional_norm(present, role, index)
     }
 
     fn norm<F: Float>(&self, role: Role, layer: usize) -> Result<Norm<F>, ModelError> {
@@ -259,34 +257,35 @@ impl Model {
     /// If a value is not finite.
     pub fn attention_block<F: Float>(&self, layer: usize) -> Result<AttentionBlock<F>, ModelError> {
         let a = &self.architecture;
+        let Layer { mixer, norm_placement, .. } = a.layer(layer);
+        let attention = mixer.attention();
         let linear = |role, inputs| self.weights.linear(role, layer, inputs, a);
         let values = |role| self.weights.values(role, layer, a);
-        let qk = a.qk_norm != QkNorm::None;
-        let after = a.norm_placement.has_output_norm();
+        let qk = attention.qk_norm != QkNorm::None;
         Ok(AttentionBlock {
             input_norm: self.input_norm(2 * layer + 1)?,
-            value_reads_residual: a.norm_placement == NormPlacement::SandwichQkInput,
+            value_reads_residual: *norm_placement == NormPlacement::SandwichQkInput,
             query: linear(Role::Query, a.d_model)?,
             key: linear(Role::Key, a.d_model)?,
             value: linear(Role::Value, a.d_model)?,
             query_norm: self.optional_norm(qk, Role::QueryNorm, layer)?,
             key_norm: self.optional_norm(qk, Role::KeyNorm, layer)?,
-            gate: a.gate.map(|gate| self.gate(gate, layer)).transpose()?,
-            sink_logits: match a.weighting {
+            gate: attention.gate.map(|gate| self.gate(gate, layer)).transpose()?,
+            sink_logits: match attention.weighting {
                 Weighting::SinkLogit => SinkLogits::Learned(values(Role::SinkLogit)?),
                 Weighting::SoftmaxPlusOne => SinkLogits::Zero,
                 Weighting::Softmax | Weighting::Sigmoid { .. } => SinkLogits::None,
             },
-            key_value_bias: a
+            key_value_bias: attention
                 .key_value_bias
                 .then(|| Ok::<_, ModelError>((values(Role::BiasKey)?, values(Role::BiasValue)?)))
                 .transpose()?,
-            slopes: a.alibi_slopes().into_iter().map(F::from_f64).collect(),
-            output: linear(Role::AttentionOutput, a.query_width())?,
-            output_norm: self.optional_norm(after, Role::AttentionOutputNorm, layer)?,
-            post_norm: a.norm_placement == NormPlacement::Post,
-            group: a.head_group(layer, self.weights.precision),
-            kv_heads: a.kv_heads,
+            slopes: attention.alibi_slopes().into_iter().map(F::from_f64).collect(),
+            output: linear(Role::AttentionOutput, attention.output_width())?,
+            output_norm: self.optional_norm(norm_placement.has_output_norm(), Role::AttentionOutputNorm, layer)?,
+            post_norm: *norm_placement == NormPlacement::Post,
+            group: attention.head_group(self.weights.precision),
+            kv_heads: attention.kv_heads,
         })
     }
 
@@ -295,7 +294,7 @@ impl Model {
         let inputs = gate_inputs(a, gate.signal);
         let weight = if gate.signal == GateSignal::Free {
             let free: Vec<F> = self.weights.values(Role::AttentionGate, layer, a)?;
-            Linear::new(&free, None, inputs, a.gate_width())
+            Linear::new(&free, None, inputs, free.len())
         } else {
             self.weights.linear(Role::AttentionGate, layer, inputs, a)?
         };
@@ -308,19 +307,18 @@ impl Model {
     /// If a value is not finite.
     pub fn feed_forward_block<F: Float>(&self, layer: usize) -> Result<FeedForwardBlock<F>, ModelError> {
         let a = &self.architecture;
+        let Layer { feed_forward, norm_placement, .. } = a.layer(layer);
         let linear = |role, inputs| self.weights.linear(role, layer, inputs, a);
-        let kind = a.feed_forward.kind;
-        let hidden = kind == FeedForwardKind::TwoLayer;
-        let present = kind != FeedForwardKind::Absent;
-        let after = a.norm_placement.has_output_norm();
+        let dense = feed_forward.dense();
+        let after = feed_forward.writes() && norm_placement.has_output_norm();
         Ok(FeedForwardBlock {
             input_norm: self.input_norm(2 * layer + 2)?,
-            gate: hidden.then(|| linear(Role::Gate, a.d_model)).transpose()?,
-            up: (hidden && a.feed_forward.gated).then(|| linear(Role::Up, a.d_model)).transpose()?,
-            down: present.then(|| linear(Role::Down, down_inputs(a))).transpose()?,
-            output_norm: self.optional_norm(present && after, Role::FeedForwardOutputNorm, layer)?,
-            post_norm: a.norm_placement == NormPlacement::Post,
-            activation: a.feed_forward.activation,
+            gate: dense.map(|_| linear(Role::Gate, a.d_model)).transpose()?,
+            up: dense.filter(|dense| dense.gated).map(|_| linear(Role::Up, a.d_model)).transpose()?,
+            down: feed_forward.writes().then(|| linear(Role::Down, feed_forward.down_inputs(a.d_model))).transpose()?,
+            output_norm: self.optional_norm(after, Role::FeedForwardOutputNorm, layer)?,
+            post_norm: *norm_placement == NormPlacement::Post,
+            activation: dense.map_or(Activation::Silu, |dense| dense.activation),
         })
     }
 }

@@ -231,7 +231,7 @@ fn info(a: &Architecture, naming: &Naming, place: Place, part: Part) -> Paramete
         // Free gates have no signal to be multiplied by.
         (Part::Weight, _) if inputs > 1 => ParameterKind::Matrix {
             inputs,
-            outputs: rows(role, a),
+            outputs: rows(role, layer, a),
             writes_residual: matches!(role, Role::AttentionOutput | Role::Down),
         },
         _ => ParameterKind::Vector,
@@ -247,7 +247,7 @@ pub fn count(a: &Architecture) -> u64 {
         NormKind::DynamicTanh => (1, 1),
     };
     let of = |place: Place| {
-        let outputs = rows(place.role, a) as u64;
+        let outputs = rows(place.role, place.layer, a) as u64;
         let norm = if place.role.is_norm() { beside.0 * outputs + beside.1 } else { 0 };
         outputs * place.inputs as u64 + norm
     };

@@ -40,7 +40,7 @@ impl Weights {
     /// Checks that the weight of `role` is there, with the shape that the architecture gives it.
     pub fn check(&self, role: Role, layer: usize, inputs: usize, a: &Architecture) -> Result<(), ModelError> {
         let location = self.naming.weight(role, layer, a);
-        let outputs = rows(role, a);
+        let outputs = rows(role, layer, a);
         self.check_shape(&location, if inputs == 1 { None } else { Some(inputs) }, outputs)?;
         if role.is_norm() && a.norm == NormKind::DynamicTanh {
             self.check_shape(&self.naming.alpha(role, layer, a), None, 1)?;
@@ -92,10 +92,11 @@ impl Weights {
         inputs: usize,
         a: &Architecture,
     ) -> Result<Linear<F>, ModelError> {
-        let outputs = rows(role, a);
+        let outputs = rows(role, layer, a);
         let location = self.naming.weight(role, layer, a);
         let tensor = self.tensor(&location)?;
-        let looked_up = role == Role::AttentionGate && a.gate.is_some_and(|gate| !gate.signal.is_product());
+        let looked_up =
+            role == Role::AttentionGate && a.attention(layer).gate.is_some_and(|gate| !gate.signal.is_product());
         let precision = if looked_up { Precision::Highest } else { self.precision };
         let weight = if location.transposed {
             let values = columns(tensor, location.order, inputs, outputs)?;
@@ -143,7 +144,7 @@ impl Weights {
     /// The bias of `role`, if there is one.
     pub fn bias<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<Option<Vec<F>>, ModelError> {
         let Some(location) = self.bias_location(role, layer, a) else { return Ok(None) };
-        self.vector(self.tensor(&location)?, location.order, rows(role, a)).map(Some)
+        self.vector(self.tensor(&location)?, location.order, rows(role, layer, a)).map(Some)
     }
 
     /// The alpha of a dynamic tanh.
@@ -156,13 +157,13 @@ impl Weights {
     /// A role that is a vector.
     pub fn values<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<Vec<F>, ModelError> {
         let location = self.naming.weight(role, layer, a);
-        self.vector(self.tensor(&location)?, location.order, rows(role, a))
+        self.vector(self.tensor(&location)?, location.order, rows(role, layer, a))
     }
 
     /// The scale of a norm, with whatever the family leaves out of its checkpoints added.
     pub fn gamma<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<Vec<F>, ModelError> {
         let location = self.naming.weight(role, layer, a);
-        let mut gamma: Vec<F> = self.vector(self.tensor(&location)?, location.order, rows(role, a))?;
+        let mut gamma: Vec<F> = self.vector(self.tensor(&location)?, location.order, rows(role, layer, a))?;
         if self.naming.gamma_offset != 0.0 {
             for gamma in &mut gamma {
                 *gamma += F::from_f32(self.naming.gamma_offset);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sinkscope_model::architecture::{Architecture, PositionEncoding, RopeScaling};
+use sinkscope_model::architecture::{Architecture, Rope, RopeScaling};
 use sinkscope_model::{Model, ModelError};
 use sinkscope_sources::checkpoint::{Checkpoint, GgufValue, Metadata, Tensor};
 
@@ -193,7 +193,7 @@ fn an_unknown_key_is_refused_by_name_and_value() {
 fn an_unknown_tensor_is_refused_by_name() {
     for family in FAMILIES {
         let file = File::read(family);
-        let layers = file.open().expect(family).layers.len();
+        let layers = file.open().expect(family).layer_count();
         let beyond = format!("blk.{layers}.attn_q.weight");
         let names = [
             "surprise.weight",
@@ -327,7 +327,7 @@ fn what_a_family_needs_is_missed_by_name() {
         for key in needed.into_iter().chain([epsilon]) {
             file.clone().without(key).refused(&[&format!("key {} is missing", named(&file, key))]);
         }
-        let more = file.clone().with("block_count", number(file.open().expect(family).layers.len() as u64 + 1));
+        let more = file.clone().with("block_count", number(file.open().expect(family).layer_count() as u64 + 1));
         more.refused(&["tensor blk.", "is missing"]);
         file.with(epsilon, number(5)).refused(&[&format!("`{family}.{epsilon}` is 5"), "between 0 and 1"]);
     }
@@ -339,11 +339,11 @@ fn a_list_of_one_number_for_all_layers_means_the_number() {
     for family in FAMILIES {
         let file = File::read(family);
         let plain = file.open().expect(family);
-        let layers = plain.layers.len();
+        let layers = plain.layer_count();
         let sizes = [
-            ("attention.head_count", plain.heads),
-            ("attention.head_count_kv", plain.kv_heads),
-            ("feed_forward_length", plain.d_ffn),
+            ("attention.head_count", plain.attention(0).heads),
+            ("attention.head_count_kv", plain.attention(0).kv_heads),
+            ("feed_forward_length", plain.layer(0).feed_forward.dense().expect("dense").hidden),
         ];
         for (key, size) in sizes {
             let key_name = format!("{family}.{key}");
@@ -362,11 +362,14 @@ fn a_list_of_one_number_for_all_layers_means_the_number() {
     }
 }
 
+/// The rope of the layers that see everything.
+fn rope(a: &Architecture) -> &Rope {
+    let full = a.layers().find(|layer| layer.mixer.attention().window.is_none()).unwrap_or(a.layer(0));
+    full.mixer.attention().rope().expect("rotary")
+}
+
 fn scaling(file: &File) -> RopeScaling {
-    match file.open().expect("sound").position {
-        PositionEncoding::Rotary(ropes) => ropes[0].scaling.clone(),
-        other => panic!("{other:?} is not rotary"),
-    }
+    rope(&file.open().expect("sound")).scaling.clone()
 }
 
 #[test]
@@ -438,8 +441,7 @@ fn yarn_is_read_with_its_ramp_and_its_magnitude() {
 fn part_of_a_head_rotates_only_where_rows_are_not_interleaved() {
     let half = |family: &str| File::read(family).with("rope.dimension_count", number(4));
     half("llama").refused(&["key `llama.rope.dimension_count` is 4", "interleave"]);
-    let PositionEncoding::Rotary(ropes) = half("qwen3").open().expect("qwen3").position else { panic!("rotary") };
-    assert_eq!(ropes[0].rotary_dim, 4);
+    assert_eq!(rope(&half("qwen3").open().expect("qwen3")).rotary_dim, 4);
     for family in ["llama", "qwen2", "gemma3"] {
         for width in [10, 3] {
             let key = format!("`{family}.rope.dimension_count` is {width};");

@@ -8,7 +8,7 @@ use sinkscope_kernels::matmul::Precision;
 use sinkscope_kernels::rope::RopeTable;
 
 use super::{Norm, Product, Projection, multiply};
-use crate::architecture::{self, Architecture, GateSignal, Granularity, PositionEncoding, Rope};
+use crate::architecture::{self, Architecture, Attention, GateSignal, Granularity, Rope};
 use crate::linear::Linear;
 
 /// What attention is asked beside its operands.
@@ -62,26 +62,49 @@ pub struct AttentionBlock<F> {
     pub kv_heads: usize,
 }
 
-impl Architecture {
-    /// The rotary tables of its layers for sequences of `seq_len`, by [`Layer::rope`](architecture::Layer::rope); empty if
-    /// positions enter in another way.
-    pub fn rope_tables<F: Float>(&self, seq_len: usize) -> Vec<RopeTable<F>> {
-        let PositionEncoding::Rotary(ropes) = &self.position else { return Vec::new() };
-        let table = |rope: &Rope| {
+/// The rotary tables of a model's layers.
+#[derive(Debug, Clone)]
+pub struct RopeTables<F> {
+    tables: Vec<RopeTable<F>>,
+    /// Of each layer, its table.
+    of_layer: Vec<Option<usize>>,
+}
+
+impl<F: Float> RopeTables<F> {
+    /// The tables for sequences of `seq_len`; layers that rotate alike share one.
+    pub fn new(a: &Architecture, seq_len: usize) -> Self {
+        let mut ropes: Vec<&Rope> = Vec::new();
+        let mut of_layer = Vec::new();
+        for layer in a.layers() {
+            of_layer.push(layer.mixer.attention().rope().map(|rope| {
+                ropes.iter().position(|other| *other == rope).unwrap_or_else(|| {
+                    ropes.push(rope);
+                    ropes.len() - 1
+                })
+            }));
+        }
+        let table = |rope: &&Rope| {
             let (frequencies, magnitude) = rope.frequencies(seq_len);
             RopeTable::new(&frequencies, magnitude, seq_len)
         };
-        ropes.iter().map(table).collect()
+        Self { tables: ropes.iter().map(table).collect(), of_layer }
     }
 
-    /// What the heads of `layer` that share a key-value head do, in products of some precision.
-    pub fn head_group<F: Float>(&self, layer: usize, precision: Precision) -> HeadGroup<F> {
+    /// That of a layer, if it rotates.
+    pub fn of(&self, layer: usize) -> Option<&RopeTable<F>> {
+        self.of_layer[layer].map(|table| &self.tables[table])
+    }
+}
+
+impl Attention {
+    /// What the heads that share a key-value head do, in products of some precision.
+    pub fn head_group<F: Float>(&self, precision: Precision) -> HeadGroup<F> {
         HeadGroup {
             queries_per_key: self.queries_per_key(),
             head_dim: self.head_dim,
-            scale: F::from_f64(self.attention_scale),
-            soft_cap: self.attention_soft_cap.map(F::from_f64),
-            window: self.layers[layer].window,
+            scale: F::from_f64(self.scale),
+            soft_cap: self.soft_cap.map(F::from_f64),
+            window: self.window,
             weighting: match self.weighting {
                 architecture::Weighting::Sigmoid { bias } => Weighting::Sigmoid { bias: F::from_f64(bias) },
                 _ => Weighting::Softmax,

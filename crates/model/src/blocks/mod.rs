@@ -10,7 +10,7 @@ mod feed_forward_training;
 mod norm;
 
 pub use crate::linear::GradientTask;
-pub use attention::{AttendOptions, AttentionBlock, Gate, SinkLogits};
+pub use attention::{AttendOptions, AttentionBlock, Gate, RopeTables, SinkLogits};
 pub use attention_training::{AttentionGradients, AttentionTrace};
 pub use feed_forward::FeedForwardBlock;
 pub use feed_forward_training::{FeedForwardGradients, FeedForwardTrace};

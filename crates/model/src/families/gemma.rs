@@ -6,7 +6,7 @@ use super::llama::{Defaults, Plain, layer_types, windows};
 use super::naming::{Biases, Naming, Scheme};
 use super::rope::{Spelling, rope, rope_of_kind};
 use super::{Family, Identity, Stored};
-use crate::architecture::{Architecture, Layer, NormPlacement, QkNorm, Rope};
+use crate::architecture::{LayerView, NormPlacement, QkNorm, Rope, Uniform};
 use crate::error::ModelError;
 
 const DEFAULTS: Defaults = Defaults {
@@ -126,7 +126,7 @@ fn gemma3(fields: &Fields<'_>, stored: &Stored<'_>) -> Result<Identity, ModelErr
     let ropes =
         vec![rope("full_attention", ("rope_theta", 1e6))?, rope("sliding_attention", ("rope_local_base_freq", 1e4))?];
     let identity = gemma(fields, stored, &plain, ropes, (layers, QkNorm::PerHead), (None, None))?;
-    if identity.architecture.attention_soft_cap.is_some() {
+    if identity.architecture.any(|layer| layer.mixer.attention().soft_cap.is_some()) {
         // Transformers reads the key and caps nothing.
         return Err(fields.wrong_value("attn_logit_softcapping", "null, as scores of this family are not capped,"));
     }
@@ -134,7 +134,7 @@ fn gemma3(fields: &Fields<'_>, stored: &Stored<'_>) -> Result<Identity, ModelErr
 }
 
 /// A window in the layers that `layer_types` names, or else in those of the family's pattern.
-fn layers(fields: &Fields<'_>, count: usize, slides: impl Fn(usize) -> bool) -> Result<Vec<Layer>, ModelError> {
+fn layers(fields: &Fields<'_>, count: usize, slides: impl Fn(usize) -> bool) -> Result<Vec<LayerView>, ModelError> {
     let window = fields.nullable("sliding_window", Some(4096))?;
     match layer_types(fields, count)? {
         Some(types) => windows(fields, window, types),
@@ -148,10 +148,10 @@ fn gemma(
     stored: &Stored<'_>,
     plain: &Plain,
     ropes: Vec<Rope>,
-    (layers, qk_norm): (Vec<Layer>, QkNorm),
+    (layers, qk_norm): (Vec<LayerView>, QkNorm),
     (attention_cap, logit_cap): (Option<f64>, Option<f64>),
 ) -> Result<Identity, ModelError> {
-    let architecture = Architecture {
+    let uniform = Uniform {
         norm_placement: NormPlacement::Sandwich,
         qk_norm,
         layers,
@@ -159,9 +159,9 @@ fn gemma(
         attention_soft_cap: fields.nullable("attn_logit_softcapping", attention_cap)?,
         logit_soft_cap: fields.nullable("final_logit_softcapping", logit_cap)?,
         embedding_scale: (plain.d_model as f64).sqrt(),
-        ..plain.architecture(fields.optional("model_type")?.unwrap_or("gemma3_text"), ropes)
+        ..plain.uniform(fields.optional("model_type")?.unwrap_or("gemma3_text"), ropes)
     };
     let biases = Biases::new(fields.or("attention_bias", false)?, false);
     let naming = Naming::new(Scheme::Gemma, stored.prefix()).with_gamma_offset(1.0).with_biases(biases);
-    Ok(Identity { architecture, naming })
+    Identity::new(fields, uniform, naming)
 }

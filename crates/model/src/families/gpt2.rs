@@ -4,7 +4,7 @@ use super::accounting::{OUTPUT, any, off};
 use super::llama::{Plain, activation, layer_count};
 use super::naming::{Biases, Naming, Scheme};
 use super::{Family, Identity};
-use crate::architecture::{Architecture, FeedForward, NormKind, PositionEncoding};
+use crate::architecture::{NormKind, PositionEncoding, Uniform, UniformFeedForward};
 
 const SUMMARY: &str = "about the head that chooses among answers";
 
@@ -49,16 +49,16 @@ pub(super) const GPT2: Family = Family {
             activation: activation(fields, "activation_function", "gelu_new")?,
             tied: fields.or("tie_word_embeddings", true)?,
         };
-        let llama = plain.architecture("gpt2", Vec::new());
-        let architecture = Architecture {
+        let llama = plain.uniform("gpt2", Vec::new());
+        let uniform = Uniform {
             norm: NormKind::LayerNorm,
-            feed_forward: FeedForward { gated: false, ..llama.feed_forward },
+            feed_forward: UniformFeedForward { gated: false, ..llama.feed_forward },
             position: PositionEncoding::Learned,
             attention_scale: if fields.or("scale_attn_weights", true)? { llama.attention_scale } else { 1.0 },
             ..llama
         };
         // The hub's first checkpoints were saved from the bare model, without a prefix.
         let prefix = if (stored.has)("wte.weight") { "" } else { "transformer." };
-        Ok(Identity { architecture, naming: Naming::new(Scheme::Gpt2, prefix).with_biases(Biases::new(true, true)) })
+        Identity::new(fields, uniform, Naming::new(Scheme::Gpt2, prefix).with_biases(Biases::new(true, true)))
     },
 };

@@ -5,7 +5,7 @@ use super::llama::{NO_WINDOW, NO_WINDOW_SWITCH, Plain, WINDOW_LAYERS, activation
 use super::naming::{Biases, Naming, Scheme};
 use super::rope::{Spelling, rope};
 use super::{Family, Identity};
-use crate::architecture::{Architecture, FeedForward, NormKind, ResidualLayout};
+use crate::architecture::{NormKind, ResidualLayout, Uniform, UniformFeedForward};
 
 /// `transformers/models/gpt_neox/configuration_gpt_neox.py`.
 pub(super) const GPT_NEOX: Family = Family {
@@ -39,15 +39,15 @@ pub(super) const GPT_NEOX: Family = Family {
             tied: fields.or("tie_word_embeddings", false)?,
         };
         let parallel = fields.or("use_parallel_residual", true)?;
-        let llama = plain.architecture("gpt_neox", vec![rope]);
-        let architecture = Architecture {
+        let llama = plain.uniform("gpt_neox", vec![rope]);
+        let uniform = Uniform {
             norm: NormKind::LayerNorm,
             residual: if parallel { ResidualLayout::Parallel } else { ResidualLayout::Sequential },
-            feed_forward: FeedForward { gated: false, ..llama.feed_forward },
+            feed_forward: UniformFeedForward { gated: false, ..llama.feed_forward },
             ..llama
         };
         let biases = Biases::new(fields.or("attention_bias", true)?, true);
         let prefix = if (stored.has)("embed_in.weight") { "" } else { "gpt_neox." };
-        Ok(Identity { architecture, naming: Naming::new(Scheme::GptNeoX, prefix).with_biases(biases) })
+        Identity::new(fields, uniform, Naming::new(Scheme::GptNeoX, prefix).with_biases(biases))
     },
 };

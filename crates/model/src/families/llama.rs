@@ -7,8 +7,8 @@ use super::naming::{Biases, Naming, Scheme};
 use super::rope::{Spelling, rope};
 use super::{Family, Identity};
 use crate::architecture::{
-    Activation, Architecture, FeedForward, FeedForwardKind, Layer, NormKind, NormPlacement, PositionEncoding, QkNorm,
-    ResidualLayout, Weighting, check_layer_count,
+    Activation, FeedForwardKind, LayerView, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Uniform,
+    UniformFeedForward, Weighting, check_layer_count,
 };
 use crate::error::ModelError;
 
@@ -34,7 +34,7 @@ pub(super) const LLAMA: Family = Family {
         let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
         let biases = Biases::new(fields.or("attention_bias", false)?, fields.or("mlp_bias", false)?);
         let naming = Naming::new(Scheme::Llama, stored.prefix()).with_biases(biases);
-        Ok(Identity { architecture: plain.architecture("llama", vec![rope]), naming })
+        Identity::new(fields, plain.uniform("llama", vec![rope]), naming)
     },
 };
 
@@ -83,8 +83,8 @@ pub(super) const MISTRAL: Family = Family {
         let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
         let window = fields.nullable("sliding_window", Some(4096))?;
         let layers = one_window(fields, plain.layers, window)?;
-        let architecture = Architecture { layers, ..plain.architecture("mistral", vec![rope]) };
-        Ok(Identity { architecture, naming: Naming::new(Scheme::Llama, stored.prefix()) })
+        let uniform = Uniform { layers, ..plain.uniform("mistral", vec![rope]) };
+        Identity::new(fields, uniform, Naming::new(Scheme::Llama, stored.prefix()))
     },
 };
 
@@ -100,12 +100,12 @@ pub(super) const OLMO2: Family = Family {
         let plain = Plain::read(fields, &Defaults { vocabulary: 50_304, norm_epsilon: 1e-5, ..DEFAULTS })?;
         let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
         let biases = Biases::new(fields.or("attention_bias", false)?, false);
-        let architecture = Architecture {
+        let uniform = Uniform {
             norm_placement: NormPlacement::Output,
             qk_norm: QkNorm::Projection,
-            ..plain.architecture("olmo2", vec![rope])
+            ..plain.uniform("olmo2", vec![rope])
         };
-        Ok(Identity { architecture, naming: Naming::new(Scheme::Olmo2, stored.prefix()).with_biases(biases) })
+        Identity::new(fields, uniform, Naming::new(Scheme::Olmo2, stored.prefix()).with_biases(biases))
     },
 };
 
@@ -182,8 +182,8 @@ impl Plain {
     }
 
     /// A Llama of this shape whose layers see everything.
-    pub fn architecture(&self, family: &str, ropes: Vec<crate::architecture::Rope>) -> Architecture {
-        Architecture {
+    pub fn uniform(&self, family: &str, ropes: Vec<crate::architecture::Rope>) -> Uniform {
+        Uniform {
             family: family.to_owned(),
             d_model: self.d_model,
             heads: self.heads,
@@ -197,9 +197,13 @@ impl Plain {
             norm_placement: NormPlacement::Pre,
             residual: ResidualLayout::Sequential,
             qk_norm: QkNorm::None,
-            feed_forward: FeedForward { kind: FeedForwardKind::TwoLayer, activation: self.activation, gated: true },
+            feed_forward: UniformFeedForward {
+                kind: FeedForwardKind::TwoLayer,
+                activation: self.activation,
+                gated: true,
+            },
             position: PositionEncoding::Rotary(ropes),
-            layers: vec![Layer { window: None, rope: 0 }; self.layers],
+            layers: vec![LayerView { window: None, rope: 0 }; self.layers],
             attention_scale: (self.head_dim as f64).powf(-0.5),
             weighting: Weighting::Softmax,
             key_value_bias: false,
@@ -266,10 +270,10 @@ pub(super) fn windows(
     fields: &Fields<'_>,
     window: Option<usize>,
     slides: impl IntoIterator<Item = bool>,
-) -> Result<Vec<Layer>, ModelError> {
+) -> Result<Vec<LayerView>, ModelError> {
     let layer = |slides: bool| match (slides, window) {
         (true, None) => Err(fields.wrong_value("layer_types", "a window for the layers that slide")),
-        _ => Ok(Layer { window: window.filter(|_| slides), rope: 0 }),
+        _ => Ok(LayerView { window: window.filter(|_| slides), rope: 0 }),
     };
     slides.into_iter().map(layer).collect()
 }
@@ -278,12 +282,16 @@ pub(super) fn windows(
 ///
 /// # Errors
 /// If it does.
-pub(super) fn one_window(fields: &Fields<'_>, count: usize, window: Option<usize>) -> Result<Vec<Layer>, ModelError> {
+pub(super) fn one_window(
+    fields: &Fields<'_>,
+    count: usize,
+    window: Option<usize>,
+) -> Result<Vec<LayerView>, ModelError> {
     if let Some(types) = layer_types(fields, count)?
         && types.iter().any(|&slides| slides != window.is_some())
     {
         let wanted = if window.is_some() { "sliding_attention" } else { "full_attention" };
         return Err(fields.wrong_value("layer_types", format!("{wanted} in every layer, as `sliding_window` has it,")));
     }
-    Ok(vec![Layer { window, rope: 0 }; count])
+    Ok(vec![LayerView { window, rope: 0 }; count])
 }

@@ -24,12 +24,12 @@ use serde_json::Value;
 
 use self::accounting::{Inert, Tolerated};
 use self::fields::Fields;
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, Uniform};
 use crate::error::{ModelError, UnknownKey};
 use sinkscope_sources::checkpoint::{Checkpoint, Metadata};
 
 pub(crate) use accounting::{any_matches, matches};
-pub(crate) use inventory::{Place, down_inputs, gate_inputs, inventory};
+pub(crate) use inventory::{Place, gate_inputs, inventory};
 pub(crate) use naming::{BiasRule, Location, Naming, Role, RowOrder, rows};
 pub(crate) use own::describe;
 
@@ -87,6 +87,14 @@ impl Stored<'_> {
 struct Identity {
     architecture: Architecture,
     naming: Naming,
+}
+
+impl Identity {
+    /// A model whose layers are alike.
+    fn new(fields: &Fields<'_>, uniform: Uniform, naming: Naming) -> Result<Self, ModelError> {
+        let architecture = uniform.try_into().map_err(|reason: String| ModelError::malformed(fields.path, reason))?;
+        Ok(Self { architecture, naming })
+    }
 }
 
 /// What a checkpoint is: its architecture, how its tensors are named and laid out, and what is left over.

@@ -1,6 +1,6 @@
 //! Where a family keeps each weight: the tensor's name, and which of its rows, in which order.
 
-use crate::architecture::{Architecture, NormKind};
+use crate::architecture::{Architecture, Dense, Layer, NormKind, QkNorm};
 
 /// What a weight is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +216,11 @@ impl Naming {
             role,
             Role::Query | Role::Key | Role::Value | Role::AttentionOutput | Role::Gate | Role::Up | Role::Down
         );
-        Location { tensor, order: self.order(role, architecture), transposed: self.scheme == Scheme::Gpt2 && linear }
+        Location {
+            tensor,
+            order: self.order(role, layer, architecture),
+            transposed: self.scheme == Scheme::Gpt2 && linear,
+        }
     }
 
     /// Where the bias of `role` in `layer` is, if the checkpoint has one: beside the weight.
@@ -233,23 +237,30 @@ impl Naming {
         Location { tensor, order: RowOrder::From { start: 0, total: 1 }, transposed: false }
     }
 
-    fn order(&self, role: Role, a: &Architecture) -> RowOrder {
-        let (query, key) = (a.query_width(), a.key_width());
+    fn order(&self, role: Role, layer: usize, a: &Architecture) -> RowOrder {
+        let Layer { mixer, feed_forward, .. } = a.layer(layer);
+        let attention = mixer.attention();
+        let (query, key, head_dim) = (attention.query_width(), attention.key_width(), attention.head_dim);
+        let gated = feed_forward.dense().filter(|dense| dense.gated);
         let fused_qkv = matches!(self.scheme, Scheme::Phi3 | Scheme::Gpt2 | Scheme::GgufFused);
-        let fused_gate = a.feed_forward.gated && matches!(self.scheme, Scheme::Phi3 | Scheme::GgufFused);
-        let total = query + 2 * key;
+        let fused_gate = gated.filter(|_| matches!(self.scheme, Scheme::Phi3 | Scheme::GgufFused));
+        let total = query + key + attention.value_width();
         match role {
             Role::Query if fused_qkv => RowOrder::From { start: 0, total },
             Role::Key if fused_qkv => RowOrder::From { start: query, total },
             Role::Value if fused_qkv => RowOrder::From { start: query + key, total },
-            Role::Query | Role::Key if self.interleaved_rotary => RowOrder::Interleaved { head_dim: a.head_dim },
+            Role::Query | Role::Key if self.interleaved_rotary => RowOrder::Interleaved { head_dim },
             Role::Query | Role::Key | Role::Value if self.scheme == Scheme::GptNeoX => {
                 let part = [Role::Query, Role::Key, Role::Value].iter().position(|r| *r == role).unwrap_or(0);
-                RowOrder::HeadParts { part, parts: 3, head_dim: a.head_dim }
+                RowOrder::HeadParts { part, parts: 3, head_dim }
             }
-            Role::Gate if fused_gate => RowOrder::From { start: 0, total: 2 * a.d_ffn },
-            Role::Up if fused_gate => RowOrder::From { start: a.d_ffn, total: 2 * a.d_ffn },
-            _ => RowOrder::From { start: 0, total: rows(role, a) },
+            Role::Gate | Role::Up => match fused_gate {
+                Some(&Dense { hidden, .. }) => {
+                    RowOrder::From { start: if role == Role::Up { hidden } else { 0 }, total: 2 * hidden }
+                }
+                None => RowOrder::From { start: 0, total: rows(role, layer, a) },
+            },
+            _ => RowOrder::From { start: 0, total: rows(role, layer, a) },
         }
     }
 
@@ -337,20 +348,23 @@ impl Naming {
     }
 }
 
-/// Rows (outputs) of the weight of a role.
-pub(crate) fn rows(role: Role, a: &Architecture) -> usize {
+/// Rows (outputs) of the weight of a role in a layer.
+pub(crate) fn rows(role: Role, layer: usize, a: &Architecture) -> usize {
+    let Layer { mixer, feed_forward, .. } = a.layer(layer);
+    let attention = mixer.attention();
     match role {
         Role::Embedding | Role::Head => a.vocabulary,
         Role::Positions => a.max_positions,
-        Role::Query => a.query_width(),
-        Role::Key | Role::Value | Role::BiasKey | Role::BiasValue => a.key_width(),
-        Role::SinkLogit => a.heads,
-        Role::AttentionGate => a.gate_width(),
-        Role::Gate | Role::Up => a.d_ffn,
-        Role::QueryNorm | Role::KeyNorm => match a.qk_norm {
-            crate::architecture::QkNorm::Projection if role == Role::QueryNorm => a.query_width(),
-            crate::architecture::QkNorm::Projection => a.key_width(),
-            _ => a.head_dim,
+        Role::Query => attention.query_width(),
+        Role::Key | Role::BiasKey => attention.key_width(),
+        Role::Value | Role::BiasValue => attention.value_width(),
+        Role::SinkLogit => attention.heads,
+        Role::AttentionGate => attention.gate_width(),
+        Role::Gate | Role::Up => feed_forward.dense().map_or(0, |dense| dense.hidden),
+        Role::QueryNorm | Role::KeyNorm => match attention.qk_norm {
+            QkNorm::Projection if role == Role::QueryNorm => attention.query_width(),
+            QkNorm::Projection => attention.key_width(),
+            QkNorm::None | QkNorm::PerHead => attention.head_dim,
         },
         _ => a.d_model,
     }

@@ -1,6 +1,8 @@
 //! The family of our own: models that no other family's description fits. `config.json` holds the whole architecture as
 //! it is, and the number of the format, which says what the architecture means; tensors are named as Llama's and Gemma's are.
 
+use std::fmt::Display;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -8,16 +10,16 @@ use super::fields::Fields;
 use super::naming::{Naming, Scheme};
 use super::{Family, Identity};
 use crate::architecture::{
-    Activation, Architecture, FeedForward, FeedForwardKind, GateSignal, Layer, NormKind, NormPlacement,
-    PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting,
+    Activation, Architecture, Attention, Dense, FeedForward, GateSignal, Layer, Mixer, NormKind, NormPlacement,
+    Position, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Uniform, Weighting,
 };
 use crate::error::ModelError;
 
 /// Its name in `model_type`.
 const FAMILY: &str = "sinkscope";
 
-/// What an architecture means. A configuration without a format is of the first.
-const FORMAT: usize = 2;
+/// What an architecture means. A configuration without a format is of the first; the first two say each choice once.
+const FORMAT: usize = 3;
 
 pub(super) const OWN: Family = Family {
     name: FAMILY,
@@ -30,22 +32,28 @@ pub(super) const OWN: Family = Family {
         let Some(description) = fields.value("architecture") else {
             return Err(ModelError::malformed(fields.path, "field `architecture` is missing; it describes the model"));
         };
-        let architecture = Architecture::deserialize(description)
-            .map_err(|error| ModelError::malformed(fields.path, format!("field `architecture`: {error}")))?;
-        check_format(fields, &architecture)?;
+        let wrong =
+            |reason: &dyn Display| ModelError::malformed(fields.path, format!("field `architecture`: {reason}"));
+        let format = fields.or("format", 1)?;
+        let architecture = match format {
+            1 | 2 => {
+                let uniform = Uniform::deserialize(description).map_err(|error| wrong(&error))?;
+                check_first_format(fields, format, &uniform)?;
+                uniform.try_into().map_err(|reason: String| wrong(&reason))?
+            }
+            FORMAT => Architecture::deserialize(description).map_err(|error| wrong(&error))?,
+            _ => return Err(fields.wrong_value("format", format!("a number from 1 to {FORMAT}"))),
+        };
+        architecture.validate().map_err(|reason| wrong(&reason))?;
         let (_, naming) = describe(&architecture);
         Ok(Identity { architecture, naming })
     },
 };
 
-/// Refuses what another format means otherwise.
-fn check_format(fields: &Fields<'_>, a: &Architecture) -> Result<(), ModelError> {
-    let format = fields.or("format", 1)?;
-    if !(1..=FORMAT).contains(&format) {
-        return Err(fields.wrong_value("format", format!("a number from 1 to {FORMAT}")));
-    }
+/// Refuses what the first format means otherwise than the second.
+fn check_first_format(fields: &Fields<'_>, format: usize, a: &Uniform) -> Result<(), ModelError> {
     let meant = match () {
-        () if format == FORMAT => return Ok(()),
+        () if format != 1 => return Ok(()),
         () if a.key_value_bias && matches!(a.position, PositionEncoding::Rotary(_)) => {
             "`key_value_bias` met queries before their rotation"
         }
@@ -60,7 +68,7 @@ fn check_format(fields: &Fields<'_>, a: &Architecture) -> Result<(), ModelError>
         () => return Ok(()),
     };
     let reason = format!(
-        "is of format {format} (no `format`: 1), in which {meant}; this version computes it otherwise: train the model again"
+        "is of format 1 (no `format`: 1), in which {meant}; this version computes it otherwise: train the model again"
     );
     Err(ModelError::unsupported(fields.path, reason))
 }
@@ -79,41 +87,46 @@ pub fn describe(a: &Architecture) -> (Value, Naming) {
 
 /// The configuration of a `LlamaForCausalLM`, if that says everything.
 fn llama(a: &Architecture) -> Option<Value> {
-    let PositionEncoding::Rotary(ropes) = &a.position else { return None };
-    let [rope] = &ropes[..] else { return None };
-    let plain = Architecture {
-        family: "llama".to_owned(),
-        norm: NormKind::RmsNorm,
+    let [layer] = &a.kinds[..] else { return None };
+    let (attention, dense) = (layer.mixer.attention(), layer.feed_forward.dense()?);
+    let rope = attention.rope()?;
+    let plain = Layer {
+        mixer: Mixer::Attention(Attention {
+            value_dim: attention.head_dim,
+            window: None,
+            position: Position::Rotary(Rope {
+                theta: rope.theta,
+                rotary_dim: attention.head_dim,
+                scaling: RopeScaling::None,
+            }),
+            qk_norm: QkNorm::None,
+            scale: (attention.head_dim as f64).powf(-0.5),
+            soft_cap: None,
+            weighting: Weighting::Softmax,
+            key_value_bias: false,
+            gate: None,
+            ..*attention
+        }),
+        feed_forward: FeedForward::Dense(Dense { activation: Activation::Silu, gated: true, ..*dense }),
         norm_placement: NormPlacement::Pre,
         residual: ResidualLayout::Sequential,
-        qk_norm: QkNorm::None,
-        feed_forward: FeedForward { kind: FeedForwardKind::TwoLayer, activation: Activation::Silu, gated: true },
-        position: PositionEncoding::Rotary(vec![Rope {
-            theta: rope.theta,
-            rotary_dim: a.head_dim,
-            scaling: RopeScaling::None,
-        }]),
-        layers: vec![Layer { window: None, rope: 0 }; a.layers.len()],
-        attention_scale: (a.head_dim as f64).powf(-0.5),
-        weighting: Weighting::Softmax,
-        key_value_bias: false,
-        gate: None,
-        attention_soft_cap: None,
-        logit_soft_cap: None,
-        embedding_scale: 1.0,
-        registers: 0,
-        ..a.clone()
     };
-    (Architecture { family: "llama".to_owned(), ..a.clone() } == plain).then(|| {
+    let global = a.norm == NormKind::RmsNorm
+        && a.final_norm
+        && !a.learned_positions
+        && a.logit_soft_cap.is_none()
+        && a.embedding_scale == 1.0
+        && a.registers == 0;
+    (global && *layer == plain).then(|| {
         json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
             "hidden_size": a.d_model,
-            "intermediate_size": a.d_ffn,
-            "num_hidden_layers": a.layers.len(),
-            "num_attention_heads": a.heads,
-            "num_key_value_heads": a.kv_heads,
-            "head_dim": a.head_dim,
+            "intermediate_size": dense.hidden,
+            "num_hidden_layers": a.layer_count(),
+            "num_attention_heads": attention.heads,
+            "num_key_value_heads": attention.kv_heads,
+            "head_dim": attention.head_dim,
             "vocab_size": a.vocabulary,
             "max_position_embeddings": a.max_positions,
             "rms_norm_eps": a.norm_epsilon,
@@ -140,20 +153,26 @@ mod tests {
         (OWN.identify)(&fields, &Stored { has: &|_| true })
     }
 
-    fn architecture() -> Architecture {
-        let config = json!({
-            "model_type": FAMILY,
-            "architecture": {
-                "family": FAMILY, "d_model": 8, "heads": 2, "kv_heads": 2, "head_dim": 4, "d_ffn": 8, "vocabulary": 5,
-                "max_positions": 6, "norm": "rms-norm", "norm_epsilon": 1e-5, "norm_placement": "pre",
-                "residual": "sequential", "qk_norm": "none",
-                "feed_forward": { "kind": "two-layer", "activation": "gelu", "gated": false }, "position": "learned",
-                "layers": [{ "window": null, "rope": 0 }], "attention_scale": 0.5, "weighting": "softmax",
-                "key_value_bias": false, "gate": null, "attention_soft_cap": null, "logit_soft_cap": null,
-                "embedding_scale": 1.0, "tied_embeddings": false
-            }
+    /// A configuration of one of the formats that say each choice once.
+    fn config(format: Option<usize>, a: &Uniform) -> Value {
+        let mut config = json!({ "model_type": FAMILY, "architecture": a });
+        if let Some(format) = format {
+            config["format"] = json!(format);
+        }
+        config
+    }
+
+    fn uniform() -> Uniform {
+        let description = json!({
+            "family": FAMILY, "d_model": 8, "heads": 2, "kv_heads": 2, "head_dim": 4, "d_ffn": 8, "vocabulary": 5,
+            "max_positions": 6, "norm": "rms-norm", "norm_epsilon": 1e-5, "norm_placement": "pre",
+            "residual": "sequential", "qk_norm": "none",
+            "feed_forward": { "kind": "two-layer", "activation": "gelu", "gated": false }, "position": "learned",
+            "layers": [{ "window": null, "rope": 0 }], "attention_scale": 0.5, "weighting": "softmax",
+            "key_value_bias": false, "gate": null, "attention_soft_cap": null, "logit_soft_cap": null,
+            "embedding_scale": 1.0, "tied_embeddings": false
         });
-        identify(&config).expect("the first format, which says the same").architecture
+        serde_json::from_value(description).expect("as it was written")
     }
 
     #[test]
@@ -162,29 +181,45 @@ mod tests {
         let gate = AttentionGate { signal: GateSignal::Embedding, granularity: Granularity::Head };
         let rotary = PositionEncoding::Rotary(vec![rope]);
         for (a, said) in [
-            (Architecture { key_value_bias: true, position: rotary.clone(), ..architecture() }, "key_value_bias"),
-            (Architecture { norm_placement: NormPlacement::Post, ..architecture() }, "norm_placement"),
-            (Architecture { gate: Some(gate), ..architecture() }, "gate"),
+            (Uniform { key_value_bias: true, position: rotary.clone(), ..uniform() }, "key_value_bias"),
+            (Uniform { norm_placement: NormPlacement::Post, ..uniform() }, "norm_placement"),
+            (Uniform { gate: Some(gate), ..uniform() }, "gate"),
         ] {
-            let (mut config, _) = describe(&a);
-            assert_eq!(identify(&config).expect("as it is written").architecture, a);
-            config.as_object_mut().expect("an object").remove("format");
-            let error = identify(&config).map(|_| ()).expect_err("the first format").to_string();
+            let second = identify(&config(Some(2), &a)).expect("as it was written").architecture;
+            assert_eq!(Ok(&second), Architecture::try_from(a.clone()).as_ref());
+            assert_eq!(identify(&describe(&second).0).expect("as it is written").architecture, second);
+            let error = identify(&config(None, &a)).map(|_| ()).expect_err("the first format").to_string();
             assert!(error.contains(&format!("`{said}`")) && error.contains("config.json"), "{error}");
         }
         for a in [
-            Architecture { key_value_bias: true, ..architecture() },
-            Architecture { gate: Some(gate), position: rotary, ..architecture() },
+            uniform(),
+            Uniform { key_value_bias: true, ..uniform() },
+            Uniform { gate: Some(gate), position: rotary, ..uniform() },
         ] {
-            let (mut config, _) = describe(&a);
-            config.as_object_mut().expect("an object").remove("format");
-            assert_eq!(identify(&config).expect("means the same").architecture, a);
+            let first = identify(&config(None, &a)).expect("means the same").architecture;
+            assert_eq!(Ok(first), Architecture::try_from(a));
         }
     }
 
     #[test]
+    fn an_architecture_that_contradicts_itself_is_refused() {
+        let a = Architecture::try_from(uniform()).expect("one rope");
+        for (a, part) in [
+            (Architecture { order: vec![1], ..a.clone() }, "a layer is of kind 1, of 1"),
+            (Architecture { order: Vec::new(), ..a.clone() }, "the number of layers is 0"),
+            (Architecture { d_model: 0, ..a }, "the hidden size is 0"),
+        ] {
+            let error = identify(&describe(&a).0).map(|_| ()).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        let rotary = PositionEncoding::Rotary(Vec::new());
+        let error = identify(&config(Some(2), &Uniform { position: rotary, ..uniform() })).map(|_| ());
+        assert!(error.expect_err("no rope").to_string().contains("layer 0 names rope 0, of 0"));
+    }
+
+    #[test]
     fn a_format_of_a_later_version_is_refused() {
-        let (mut config, _) = describe(&architecture());
+        let (mut config, _) = describe(&Architecture::try_from(uniform()).expect("one rope"));
         for format in [json!(0), json!(FORMAT + 1), json!("2"), json!(1.5)] {
             config["format"] = format.clone();
             let error = identify(&config).map(|_| ()).expect_err("unknown").to_string();

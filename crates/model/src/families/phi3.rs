@@ -5,7 +5,7 @@ use super::llama::{Defaults, Plain, one_window};
 use super::naming::{Naming, Scheme};
 use super::rope::{Spelling, rope};
 use super::{Family, Identity};
-use crate::architecture::Architecture;
+use crate::architecture::Uniform;
 
 /// `transformers/models/phi3/configuration_phi3.py`.
 pub(super) const PHI3: Family = Family {
@@ -39,7 +39,7 @@ pub(super) const PHI3: Family = Family {
         };
         let rope = rope(fields, &spelling, plain.head_dim, plain.max_positions)?;
         let layers = one_window(fields, plain.layers, fields.nullable("sliding_window", None)?)?;
-        let architecture = Architecture { layers, ..plain.architecture("phi3", vec![rope]) };
-        Ok(Identity { architecture, naming: Naming::new(Scheme::Phi3, stored.prefix()) })
+        let uniform = Uniform { layers, ..plain.uniform("phi3", vec![rope]) };
+        Identity::new(fields, uniform, Naming::new(Scheme::Phi3, stored.prefix()))
     },
 };

@@ -6,7 +6,7 @@ use super::llama::{Defaults, Plain, layer_types, windows};
 use super::naming::{Biases, Naming, Scheme};
 use super::rope::{Spelling, rope};
 use super::{Family, Identity};
-use crate::architecture::{Architecture, Layer, QkNorm};
+use crate::architecture::{LayerView, QkNorm, Uniform};
 use crate::error::ModelError;
 
 /// `transformers/models/qwen2/configuration_qwen2.py`: queries, keys and values always have biases.
@@ -31,10 +31,9 @@ pub(super) const QWEN2: Family = Family {
         };
         let plain = Plain::read(fields, &defaults)?;
         let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
-        let architecture =
-            Architecture { layers: layers(fields, plain.layers)?, ..plain.architecture("qwen2", vec![rope]) };
+        let uniform = Uniform { layers: layers(fields, plain.layers)?, ..plain.uniform("qwen2", vec![rope]) };
         let naming = Naming::new(Scheme::Llama, stored.prefix()).with_biases(Biases::QUERY_KEY_VALUE);
-        Ok(Identity { architecture, naming })
+        Identity::new(fields, uniform, naming)
     },
 };
 
@@ -58,13 +57,13 @@ pub(super) const QWEN3: Family = Family {
         };
         let plain = Plain::read(fields, &defaults)?;
         let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
-        let architecture = Architecture {
+        let uniform = Uniform {
             layers: layers(fields, plain.layers)?,
             qk_norm: QkNorm::PerHead,
-            ..plain.architecture("qwen3", vec![rope])
+            ..plain.uniform("qwen3", vec![rope])
         };
         let biases = Biases::new(fields.or("attention_bias", false)?, false);
-        Ok(Identity { architecture, naming: Naming::new(Scheme::Llama, stored.prefix()).with_biases(biases) })
+        Identity::new(fields, uniform, Naming::new(Scheme::Llama, stored.prefix()).with_biases(biases))
     },
 };
 
@@ -74,7 +73,7 @@ const INERT: &[Inert] = &[
 ];
 
 /// A window where `use_sliding_window` is on: in the layers that `layer_types` names, or from `max_window_layers` on.
-fn layers(fields: &Fields<'_>, count: usize) -> Result<Vec<Layer>, ModelError> {
+fn layers(fields: &Fields<'_>, count: usize) -> Result<Vec<LayerView>, ModelError> {
     let window = fields.nullable("sliding_window", Some(4096))?;
     let window = if fields.or("use_sliding_window", false)? { window } else { None };
     let first = fields.or("max_window_layers", 28)?;

@@ -8,7 +8,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use super::{FAMILIES, Fields, Stored, from_config};
-use crate::architecture::{Architecture, PositionEncoding, RopeScaling};
+use crate::architecture::{Architecture, Attention, RopeScaling};
 use crate::model::Model;
 use sinkscope_sources::checkpoint::Checkpoint;
 use sinkscope_sources::tokenizer::Tokenizer;
@@ -158,19 +158,21 @@ fn what_gemma_3_leaves_out() {
     let text = json!({"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240,
         "num_hidden_layers": 34, "sliding_window": 1024, "rope_scaling": {"factor": 8.0, "rope_type": "linear"}});
     let a = architecture(&json!({"model_type": "gemma3", "text_config": text})).expect("complete");
-    assert_eq!((a.heads, a.kv_heads, a.head_dim, a.vocabulary, a.max_positions), (8, 4, 256, 262_208, 131_072));
-    assert_eq!((a.attention_scale, a.logit_soft_cap, a.tied_embeddings), (1.0 / 16.0, None, true));
-    assert_eq!((a.layers[4].window, a.layers[5].window), (Some(1024), None));
-    let PositionEncoding::Rotary(ropes) = a.position else { panic!("rotary") };
-    assert_eq!((ropes[0].theta, &ropes[0].scaling), (1e6, &RopeScaling::Linear { factor: 8.0 }));
-    assert_eq!((ropes[1].theta, &ropes[1].scaling), (1e4, &RopeScaling::None));
+    let (windowed, full) = (a.attention(4), a.attention(5));
+    let sizes = (full.heads, full.kv_heads, full.head_dim, a.vocabulary, a.max_positions);
+    assert_eq!(sizes, (8, 4, 256, 262_208, 131_072));
+    assert_eq!((full.scale, a.logit_soft_cap, a.tied_embeddings), (1.0 / 16.0, None, true));
+    assert_eq!((windowed.window, full.window), (Some(1024), None));
+    let of = |attention: &Attention| attention.rope().map(|rope| (rope.theta, rope.scaling.clone()));
+    assert_eq!(of(full), Some((1e6, RopeScaling::Linear { factor: 8.0 })));
+    assert_eq!(of(windowed), Some((1e4, RopeScaling::None)));
 }
 
 #[test]
 fn key_value_heads_left_out_or_null() {
     let config = |family: &str, kv_heads: Option<Value>| {
         let change = kv_heads.map_or_else(|| json!({}), |kv_heads| json!({ "num_key_value_heads": kv_heads }));
-        changed(family, change).map(|a| (a.kv_heads, a.norm_epsilon))
+        changed(family, change).map(|a| (a.attention(0).kv_heads, a.norm_epsilon))
     };
     assert_eq!(config("llama", None), Ok((32, 1e-6)));
     assert_eq!(config("mistral", None), Ok((8, 1e-6)));
@@ -247,9 +249,9 @@ fn what_changes_nothing_is_let_pass() {
 fn rope_scaling_in_one_form_or_the_other() {
     let yarn = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32});
     let scaling = |family: &str, change: Value| {
-        changed(family, change).map(|a| match a.position {
-            PositionEncoding::Rotary(ropes) => (ropes[0].theta, ropes[0].scaling.clone()),
-            other => panic!("{other:?}"),
+        changed(family, change).map(|a| {
+            let rope = a.attention(0).rope().expect("rotary");
+            (rope.theta, rope.scaling.clone())
         })
     };
     let expected = RopeScaling::Yarn {

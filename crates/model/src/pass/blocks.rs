@@ -21,8 +21,8 @@ impl Run<'_> {
         state: &mut State,
         observers: &mut Observers<'_, '_>,
     ) {
-        let a = self.pass.model.architecture();
-        let (d, key_width) = (a.d_model, a.key_width());
+        let d = self.pass.model.architecture().d_model;
+        let a = self.pass.model.architecture().attention(layer);
         let number = 2 * layer + 1;
         let measured = linears.filter(|_| self.pass.measures(self.batch.seq_len));
         if let Some(linears) = measured {
@@ -32,12 +32,12 @@ impl Run<'_> {
 
         let State { residual, output, queries, sink_queries, keys, values, gates, entry, .. } = state;
         let window = self.pass.window.filter(|window| window.sinks > 0);
-        let sinks = window.map(|window| (window.sinks, window.last_position(a.layers[layer].window)));
+        let sinks = window.map(|window| (window.sinks, window.last_position(a.window)));
         let attend = |tile: &Tile, queries: &[f32], heads: &mut [f32], observer: &mut Observer<'_, '_, '_>| {
             let places = places(tile, number);
             let mut row = 0;
             for (chunk, place) in tile.chunks.iter().zip(&places) {
-                let first_key = (chunk.first_row - chunk.position) * key_width;
+                let first_key = chunk.first_row - chunk.position;
                 let own = &queries[row * a.query_width()..];
                 let sink_queries =
                     if sink_queries.is_empty() { own } else { &sink_queries[chunk.first_row * a.query_width()..] };
@@ -45,9 +45,9 @@ impl Run<'_> {
                     chunk.rows,
                     chunk.position,
                     own,
-                    &keys[first_key..],
-                    &values[first_key..],
-                    slice_rows(heads, &(row..row + chunk.rows), a.query_width()),
+                    &keys[first_key * a.key_width()..],
+                    &values[first_key * a.value_width()..],
+                    slice_rows(heads, &(row..row + chunk.rows), a.output_width()),
                     &AttendOptions {
                         mask: observer.mask(number, chunk.sequence),
                         sinks: sinks.map(|(count, last_position)| (count, sink_queries, last_position)),
@@ -62,7 +62,7 @@ impl Run<'_> {
             }
             if let Some(gate) = &block.gate {
                 let first = tile.first_row() * a.gate_width();
-                gate.apply_in_place(heads, &gates[first..first + tile.rows * a.gate_width()], a.head_dim);
+                gate.apply_in_place(heads, &gates[first..first + tile.rows * a.gate_width()], a.value_dim);
             }
             observer.edit_and_show(Point::Heads, &places, heads);
         };
@@ -71,7 +71,7 @@ impl Run<'_> {
             let tasks = cut(tiles, queries, a.query_width()).zip(tiles).collect();
             observers.in_waves(tasks, |(queries, tile): (&mut [f32], &Tile), observer| {
                 self.scratch.with(|scratch| {
-                    let (heads, _) = scratch.heads_and_output(tile.rows * a.query_width(), tile.rows * d);
+                    let (heads, _) = scratch.heads_and_output(tile.rows * a.output_width(), tile.rows * d);
                     attend(tile, queries, heads, observer);
                     measure(linears, Point::Heads, &places(tile, number), heads);
                     queries.copy_from_slice(heads);
@@ -85,7 +85,7 @@ impl Run<'_> {
             .collect();
         observers.in_waves(tasks, |(((residual, output), queries), tile), observer| {
             self.scratch.with(|scratch| {
-                let (heads, out) = scratch.heads_and_output(tile.rows * a.query_width(), tile.rows * d);
+                let (heads, out) = scratch.heads_and_output(tile.rows * a.output_width(), tile.rows * d);
                 let heads = if measured.is_some() {
                     queries
                 } else {
@@ -108,10 +108,10 @@ impl Run<'_> {
         state: &mut State,
         observers: &mut Observers<'_, '_>,
     ) {
-        let a = self.pass.model.architecture();
-        let (d, key_width) = (a.d_model, a.key_width());
+        let d = self.pass.model.architecture().d_model;
+        let a = self.pass.model.architecture().attention(layer);
         let number = 2 * layer + 1;
-        let rope = self.ropes.get(a.layers[layer].rope);
+        let rope = self.ropes.of(layer);
         observers.in_waves(state.tasks(tiles, d), |mut task, observer| {
             let places = places(task.tile, number);
             self.scratch.with(|scratch| {
@@ -143,7 +143,7 @@ impl Run<'_> {
                     block.rotate(
                         table,
                         slice_rows(task.queries, &rows, a.query_width()),
-                        slice_rows(task.keys, &rows, key_width),
+                        slice_rows(task.keys, &rows, a.key_width()),
                         chunk.position,
                     );
                     row = rows.end;
@@ -190,8 +190,7 @@ impl Run<'_> {
         state: &mut State,
         observers: &mut Observers<'_, '_>,
     ) {
-        let a = self.pass.model.architecture();
-        let d = a.d_model;
+        let d = self.pass.model.architecture().d_model;
         let number = 2 * layer + 2;
         let State { residual, output, layer_input, hidden, .. } = state;
         let measured = linears.filter(|_| self.pass.measures(self.batch.seq_len));

@@ -12,8 +12,8 @@ use sinkscope_kernels::simd::add;
 
 use super::scratch::ScratchPool;
 use super::{embed, embed_tokens};
-use crate::architecture::{Architecture, GateSignal, ResidualLayout};
-use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm, multiply};
+use crate::architecture::{Architecture, ResidualLayout};
+use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm, RopeTables, multiply};
 use crate::error::ModelError;
 use crate::model::Model;
 
@@ -78,7 +78,7 @@ impl<'a> Continuations<'a> {
             let reason = format!("token id {id} lies beyond the vocabulary of {}", a.vocabulary);
             return Err(ModelError::Request(reason));
         }
-        let ropes = a.rope_tables(self.prefix.len() + 1);
+        let ropes = RopeTables::new(a, self.prefix.len() + 1);
         let group = self.group_size();
         let total = candidates.len().div_ceil(group) * last;
         for (index, ids) in candidates.chunks(group).enumerate() {
@@ -97,7 +97,7 @@ impl<'a> Continuations<'a> {
     /// How many candidates fit in memory.
     fn group_size(&self) -> usize {
         let a = self.model.architecture();
-        let copies = 1 + usize::from(a.residual == ResidualLayout::Parallel);
+        let copies = 1 + usize::from(a.any(|layer| layer.residual == ResidualLayout::Parallel));
         let room = usize::try_from(self.memory).unwrap_or(usize::MAX) / (4 * copies * a.d_model);
         (room / TILE_ROWS).max(1) * TILE_ROWS
     }
@@ -106,19 +106,19 @@ impl<'a> Continuations<'a> {
         &self,
         ids: &[u32],
         last: usize,
-        ropes: &[RopeTable<f32>],
+        ropes: &RopeTables<f32>,
         show: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), ModelError> {
         let a = self.model.architecture();
         let length = self.prefix.len();
         let scratch = ScratchPool::default();
-        let keeps_embedding = a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding);
+        let keeps_embedding = a.gates_read_embedding();
         let kept = |ids| if keeps_embedding { embed_tokens(self.model, ids) } else { Ok(Vec::new()) };
         let mut prefix = Prefix {
             embedding: kept(self.prefix)?,
             residual: embed(self.model, self.prefix, 0..length.max(1))?,
-            keys: vec![0.0; length * a.key_width()],
-            values: vec![0.0; length * a.key_width()],
+            keys: Vec::new(),
+            values: Vec::new(),
         };
         let mut residual = embed(self.model, ids, length..length + 1)?;
         let embedding = kept(ids)?;
@@ -133,12 +133,12 @@ impl<'a> Continuations<'a> {
                 feed_forward_all(&feed_forward, prefix_input.as_deref(), a, &scratch, &mut prefix.residual);
                 feed_forward_all(&feed_forward, input.as_deref(), a, &scratch, &mut residual);
             } else {
-                let parallel = a.residual == ResidualLayout::Parallel;
+                let parallel = a.layer(layer).residual == ResidualLayout::Parallel;
                 inputs = parallel.then(|| (prefix.residual.clone(), residual.clone()));
                 let attention: AttentionBlock<f32> = self.model.attention_block(layer)?;
-                let rope = ropes.get(a.layers[layer].rope);
-                prefix.attend(&attention, rope, a, &scratch);
-                attend_all(&attention, rope, &prefix, &embedding, a, &scratch, &mut residual);
+                let rope = ropes.of(layer);
+                prefix.attend(&attention, rope, &scratch);
+                attend_all(&attention, rope, &prefix, &embedding, &scratch, &mut residual);
             }
             show(block, &residual);
         }
@@ -148,19 +148,15 @@ impl<'a> Continuations<'a> {
 
 impl Prefix {
     /// Attention among the prefix's own rows; leaves its keys and values.
-    fn attend(
-        &mut self,
-        block: &AttentionBlock<f32>,
-        rope: Option<&RopeTable<f32>>,
-        a: &Architecture,
-        scratch: &ScratchPool,
-    ) {
-        let rows = self.residual.len() / a.d_model;
+    fn attend(&mut self, block: &AttentionBlock<f32>, rope: Option<&RopeTable<f32>>, scratch: &ScratchPool) {
+        let rows = self.residual.len() / block.output.outputs();
+        self.keys.resize(rows * block.key.outputs(), 0.0);
+        self.values.resize(rows * block.value.outputs(), 0.0);
         if rows == 0 {
             return;
         }
         scratch.with(|scratch| {
-            let mut queries = vec![0.0; rows * a.query_width()];
+            let mut queries = vec![0.0; rows * block.query.outputs()];
             let input = scratch.normalised(block.input_norm.as_ref(), &self.residual);
             block.project(input, &self.residual, &mut queries, &mut self.keys, &mut self.values);
             if let Some(table) = rope {
@@ -168,22 +164,22 @@ impl Prefix {
             }
             let entry = block.entry_scores(&queries);
             let gates = block.gate.as_ref().map(|gate| {
-                let mut gates = vec![0.0; rows * a.gate_width()];
+                let mut gates = vec![0.0; rows * gate.weight.outputs()];
                 gate.project(&mut gates, input, &self.embedding, 0);
                 (gate, gates)
             });
-            let (heads, out) = scratch.heads_and_output(queries.len(), self.residual.len());
+            let (heads, out) = scratch.heads_and_output(rows * block.output.inputs(), self.residual.len());
+            let entries = entry.len() / rows;
             for first in (0..rows).step_by(TILE_ROWS) {
-                let width = a.query_width();
                 let count = TILE_ROWS.min(rows - first);
-                let own = first * width..(first + count) * width;
-                let (queries, heads) = (&queries[own.clone()], &mut heads[own]);
-                let entry = entry.get(first * a.heads..(first + count) * a.heads).unwrap_or_default();
+                let own = |width: usize| first * width..(first + count) * width;
+                let (queries, heads) = (&queries[own(block.query.outputs())], &mut heads[own(block.output.inputs())]);
+                let entry = &entry[own(entries)];
                 let options = AttendOptions { entry, ..AttendOptions::default() };
                 block.attend(count, first, queries, &self.keys, &self.values, heads, &options);
             }
             if let Some((gate, gates)) = gates {
-                gate.apply_in_place(heads, &gates, a.head_dim);
+                gate.apply_in_place(heads, &gates, block.group.head_dim);
             }
             block.project_output(heads, out);
             finish(&mut self.residual, out, block.residual_norm());
@@ -197,11 +193,10 @@ fn attend_all(
     rope: Option<&RopeTable<f32>>,
     prefix: &Prefix,
     embedding: &[f32],
-    a: &Architecture,
     scratch: &ScratchPool,
     residual: &mut [f32],
 ) {
-    let (d, query_width, key_width) = (a.d_model, a.query_width(), a.key_width());
+    let (d, query_width, key_width) = (block.output.outputs(), block.query.outputs(), block.key.outputs());
     let position = prefix.keys.len() / key_width;
     residual.par_chunks_mut(TILE_ROWS * d).enumerate().for_each(|(tile, residual)| {
         let rows = residual.len() / d;
@@ -236,9 +231,9 @@ fn attend_all(
                 block.attend(1, position, query, &all_keys, &all_values, heads, &options);
             }
             if let Some(gate) = &block.gate {
-                let mut gates = vec![0.0; rows * a.gate_width()];
+                let mut gates = vec![0.0; rows * gate.weight.outputs()];
                 gate.project_at(&mut gates, &input, embedding, position);
-                gate.apply_in_place(heads, &gates, a.head_dim);
+                gate.apply_in_place(heads, &gates, block.group.head_dim);
             }
             block.project_output(heads, out);
             finish(residual, out, block.residual_norm());

@@ -24,11 +24,10 @@ pub use observers::ErasedTap;
 use self::observers::Observers;
 use self::schedule::{Tile, groups, tiles};
 use self::scratch::ScratchPool;
-use crate::architecture::{GateSignal, PositionEncoding, ResidualLayout};
-use crate::blocks::Projection;
+use crate::architecture::{Layer, ResidualLayout};
+use crate::blocks::{Projection, RopeTables};
 use crate::edit::{Edit, LinearBlock, LinearEdit};
 use crate::error::ModelError;
-use crate::families::down_inputs;
 use crate::linear::Linear;
 use crate::model::Model;
 use crate::tap::{BlockView, CHUNK_ROWS, Place, Point};
@@ -196,7 +195,7 @@ impl<'a> Pass<'a> {
         let mut run = Run {
             pass: self,
             batch,
-            ropes: a.rope_tables(batch.seq_len),
+            ropes: RopeTables::new(a, batch.seq_len),
             scratch: ScratchPool::default(),
             decoding: Duration::ZERO,
             steps: (0, (groups.len() * (2 * layers.len() + usize::from(with_head))) as u64),
@@ -207,7 +206,7 @@ impl<'a> Pass<'a> {
         let tokens = batch.tokens.len();
         let body = a.flops_per_token(batch.seq_len, false);
         let head = if with_head { a.flops_per_token(batch.seq_len, true) - body } else { 0.0 };
-        let per_token = body * layers.len() as f64 / a.layers.len() as f64 + head;
+        let per_token = body * layers.len() as f64 / a.layer_count() as f64 + head;
         Ok(PassReport {
             seconds: start.elapsed().as_secs_f64(),
             decode_seconds: run.decoding.as_secs_f64(),
@@ -270,15 +269,27 @@ impl<'a> Pass<'a> {
     /// How many sequences fit in memory beside the largest block's weights.
     fn fitting(&self, batch: &TokenBatch, keeps_output: bool) -> usize {
         let a = self.model.architecture();
-        let branches = if a.feed_forward.gated { 3 } else { 2 };
-        let weights = (branches * a.d_ffn).max(2 * a.query_width() + 2 * a.key_width()) * a.d_model * 4;
+        let weights = a.most(|layer| {
+            let (attention, dense) = (layer.mixer.attention(), layer.feed_forward.dense());
+            let hidden = dense.map_or(0, |dense| if dense.gated { 3 * dense.hidden } else { 2 * dense.hidden });
+            let queries = attention.query_width() + attention.output_width();
+            hidden.max(queries + attention.key_width() + attention.value_width())
+        });
+        let weights = weights * a.d_model * 4;
         // Layers that are computed in another way have weights of their own.
         let weights = weights * (1 + usize::from(self.linears.is_some()));
-        let copies = 1 + usize::from(keeps_output) + usize::from(a.residual == ResidualLayout::Parallel);
+        let parallel = a.any(|layer| layer.residual == ResidualLayout::Parallel);
+        let copies = 1 + usize::from(keeps_output) + usize::from(parallel) + usize::from(a.gates_read_embedding());
         let queries = 1 + usize::from(self.rotates_for_sinks());
-        let gates = a.gate_width() + if a.gate.is_some() { a.d_model } else { 0 };
-        let hidden = if self.measures(batch.seq_len) { down_inputs(a) } else { 0 };
-        let row = 4 * (copies * a.d_model + queries * a.query_width() + 2 * a.key_width() + gates + hidden);
+        let of_layer = a.most(|layer| {
+            let attention = layer.mixer.attention();
+            let keys = attention.key_width() + attention.value_width();
+            let entry = if attention.has_entry() { attention.heads } else { 0 };
+            queries * attention.query_width() + keys + attention.gate_width() + entry
+        });
+        let hidden =
+            if self.measures(batch.seq_len) { a.most(|layer| layer.feed_forward.down_inputs(a.d_model)) } else { 0 };
+        let row = 4 * (copies * a.d_model + of_layer + hidden);
         let room = usize::try_from(self.memory).unwrap_or(usize::MAX).saturating_sub(weights);
         room / (row * batch.seq_len)
     }
@@ -287,14 +298,30 @@ impl<'a> Pass<'a> {
     /// position.
     fn rotates_for_sinks(&self) -> bool {
         let a = self.model.architecture();
-        let rotary = matches!(a.position, PositionEncoding::Rotary(_));
-        let moved = |window: Window| !window.original_positions && (window.sinks > 0 || a.key_value_bias);
-        rotary && self.window.is_some_and(moved)
+        let Some(window) = self.window.filter(|window| !window.original_positions) else { return false };
+        a.any(|layer| {
+            let attention = layer.mixer.attention();
+            attention.rope().is_some() && (window.sinks > 0 || attention.key_value_bias)
+        })
     }
 
     /// Whether inputs of linear layers are measured before they are multiplied.
     fn measures(&self, seq_len: usize) -> bool {
         seq_len > CHUNK_ROWS && self.linears.is_some_and(LinearEdit::measures)
+    }
+
+    /// Makes room for what a layer's attention and feed-forward block leave of every row.
+    fn fit(&self, state: &mut State, layer: &Layer, rows: usize, seq_len: usize) {
+        let attention = layer.mixer.attention();
+        let fit = |values: &mut Vec<f32>, width: usize| values.resize(rows * width, 0.0);
+        fit(&mut state.queries, attention.query_width());
+        fit(&mut state.sink_queries, if self.rotates_for_sinks() { attention.query_width() } else { 0 });
+        fit(&mut state.keys, attention.key_width());
+        fit(&mut state.values, attention.value_width());
+        fit(&mut state.gates, attention.gate_width());
+        fit(&mut state.entry, if attention.has_entry() { attention.heads } else { 0 });
+        let d_model = self.model.architecture().d_model;
+        fit(&mut state.hidden, if self.measures(seq_len) { layer.feed_forward.down_inputs(d_model) } else { 0 });
     }
 
     /// Another way to compute a block's linear layers, if there is one.
@@ -307,7 +334,7 @@ impl<'a> Pass<'a> {
 struct Run<'a> {
     pass: &'a Pass<'a>,
     batch: &'a TokenBatch,
-    ropes: Vec<RopeTable<f32>>,
+    ropes: RopeTables<f32>,
     scratch: ScratchPool,
     decoding: Duration,
     steps: (u64, u64),
@@ -348,28 +375,33 @@ impl Run<'_> {
             },
             output: vec![0.0; if keeps_output { rows * a.d_model } else { 0 }],
             layer_input: Vec::new(),
-            queries: vec![0.0; rows * a.query_width()],
-            sink_queries: vec![0.0; if self.pass.rotates_for_sinks() { rows * a.query_width() } else { 0 }],
-            keys: vec![0.0; rows * a.key_width()],
-            values: vec![0.0; rows * a.key_width()],
-            gates: vec![0.0; rows * a.gate_width()],
-            entry: vec![0.0; if a.has_entry() { rows * a.heads } else { 0 }],
-            embedding: if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
+            queries: Vec::new(),
+            sink_queries: Vec::new(),
+            keys: Vec::new(),
+            values: Vec::new(),
+            gates: Vec::new(),
+            entry: Vec::new(),
+            embedding: if a.gates_read_embedding() {
                 embed_tokens(self.pass.model, &self.batch.tokens[tokens])?
             } else {
                 Vec::new()
             },
-            hidden: vec![0.0; if self.pass.measures(self.batch.seq_len) { rows * down_inputs(a) } else { 0 }],
+            hidden: Vec::new(),
         };
         let first = 2 * layers.start;
-        observers.in_waves(state.tasks(&tiles, a.d_model), |task, observer| {
-            observer.edit_and_show(Point::Residual, &places(task.tile, first), task.residual);
+        let tasks = cut(&tiles, &mut state.residual, a.d_model).zip(&tiles).collect();
+        observers.in_waves(tasks, |(residual, tile): (&mut [f32], &Tile), observer| {
+            observer.edit_and_show(Point::Residual, &places(tile, first), residual);
         });
         self.done(first, &sequences, &state, observers);
         for layer in layers {
-            if a.residual == ResidualLayout::Parallel {
+            let kind = a.layer(layer);
+            if kind.residual == ResidualLayout::Parallel {
                 state.layer_input.clone_from(&state.residual);
+            } else {
+                state.layer_input.clear();
             }
+            self.pass.fit(&mut state, kind, rows, self.batch.seq_len);
             let mut block = self.decode(|model| model.attention_block(layer))?;
             if let Some(window) = &self.pass.window {
                 block.group.window = Some(window.width_in(block.group.window));
@@ -401,9 +433,9 @@ impl Run<'_> {
 
     /// Rotates rows of one sequence, the first at `position`, as if none stood beyond the end of the cache.
     fn rotate_for_sinks(&self, layer: usize, table: &RopeTable<f32>, queries: &mut [f32], position: usize) {
-        let a = self.pass.model.architecture();
+        let a = self.pass.model.architecture().attention(layer);
         let Some(window) = self.pass.window else { return };
-        let last = window.last_position(a.layers[layer].window);
+        let last = window.last_position(a.window);
         for (row, query) in queries.chunks_exact_mut(a.query_width()).enumerate() {
             table.rotate(query, a.heads, a.head_dim, (position + row).min(last));
         }
@@ -459,11 +491,11 @@ impl State {
     /// Cuts the state into one task a tile.
     fn tasks<'s>(&'s mut self, tiles: &'s [Tile], d_model: usize) -> Vec<Task<'s>> {
         let rows = self.residual.len() / d_model;
-        let (query, key) = (self.queries.len() / rows, self.keys.len() / rows);
+        let (query, key, value) = (self.queries.len() / rows, self.keys.len() / rows, self.values.len() / rows);
         let residual = cut(tiles, &mut self.residual, d_model);
         let queries = cut(tiles, &mut self.queries, query).zip(cut_optional(tiles, &mut self.sink_queries, query));
         let keys = cut(tiles, &mut self.keys, key);
-        let values = cut(tiles, &mut self.values, key);
+        let values = cut(tiles, &mut self.values, value);
         let gates = self.gates.len() / rows;
         let entry = self.entry.len() / rows;
         let gates = cut_optional(tiles, &mut self.gates, gates).zip(cut_optional(tiles, &mut self.entry, entry));

@@ -1,7 +1,7 @@
 //! Which layers see only a window, and which rope each has.
 
 use super::keys::Keys;
-use crate::architecture::Layer;
+use crate::architecture::LayerView;
 use crate::error::ModelError;
 use sinkscope_sources::checkpoint::GgufValue;
 
@@ -12,14 +12,14 @@ const PATTERN: &str = "attention.sliding_window_pattern";
 const GEMMA2_WINDOW: usize = 4096;
 
 /// The layers of a model. Of Gemma 3 those that slide have the second rope.
-pub(super) fn layers(keys: &Keys<'_>, count: usize) -> Result<Vec<Layer>, ModelError> {
+pub(super) fn layers(keys: &Keys<'_>, count: usize) -> Result<Vec<LayerView>, ModelError> {
     let window = window(keys)?;
     let slides = match keys.family {
         "gemma2" => pattern(keys, count, 2, window)?,
         "gemma3" => pattern(keys, count, 6, window)?,
         _ => vec![window.is_some(); count],
     };
-    let layer = |slides: bool| Layer {
+    let layer = |slides: bool| LayerView {
         window: window.filter(|_| slides),
         rope: usize::from(keys.family == "gemma3" && window.is_some() && slides),
     };
@@ -93,7 +93,7 @@ mod tests {
     fn a_gemma_3_without_a_window_has_one_rope() {
         for pairs in [&[][..], &[(WINDOW, GgufValue::Unsigned(0))]] {
             let layers = testing::with_keys("gemma3", pairs, |keys| layers(keys, 7)).expect("no window");
-            assert_eq!(layers, [Layer { window: None, rope: 0 }; 7]);
+            assert_eq!(layers, [LayerView { window: None, rope: 0 }; 7]);
         }
     }
 

@@ -14,8 +14,8 @@ use self::keys::Keys;
 use super::Identified;
 use super::naming::{Biases, Naming, Scheme};
 use crate::architecture::{
-    Activation, Architecture, FeedForward, FeedForwardKind, NormKind, NormPlacement, PositionEncoding, QkNorm,
-    ResidualLayout, Weighting, check_layer_count,
+    Activation, Architecture, FeedForwardKind, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
+    Uniform, UniformFeedForward, Weighting, check_layer_count,
 };
 use crate::error::ModelError;
 use sinkscope_sources::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
@@ -77,7 +77,7 @@ fn architecture(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<Architecture
     let d_model = keys.required("embedding_length", keys.size("embedding_length")?)?;
     let max_positions = keys.required("context_length", keys.size("context_length")?)?;
     let (heads, kv_heads, head_dim) = heads(keys, layer_count, d_model)?;
-    let architecture = Architecture {
+    let uniform = Uniform {
         family: family.to_owned(),
         d_model,
         heads,
@@ -91,7 +91,7 @@ fn architecture(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<Architecture
         norm_placement: if gemma { NormPlacement::Sandwich } else { NormPlacement::Pre },
         residual: ResidualLayout::Sequential,
         qk_norm: if matches!(family, "qwen3" | "gemma3") { QkNorm::PerHead } else { QkNorm::None },
-        feed_forward: FeedForward {
+        feed_forward: UniformFeedForward {
             kind: FeedForwardKind::TwoLayer,
             activation: if gemma || gpt2 { Activation::GeluTanh } else { Activation::Silu },
             gated: !gpt2,
@@ -120,8 +120,8 @@ fn architecture(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<Architecture
         tied_embeddings: has_tied_head(keys, checkpoint),
         registers: 0,
     };
-    check_agreement(keys, &architecture)?;
-    Ok(architecture)
+    check_agreement(keys, &uniform)?;
+    uniform.try_into().map_err(|reason: String| ModelError::malformed(keys.path, reason))
 }
 
 /// Query heads, key-value heads, and their width.
@@ -196,7 +196,7 @@ fn has_tied_head(keys: &Keys<'_>, checkpoint: &Checkpoint) -> bool {
 }
 
 /// Keys that repeat, for models of other shapes, what is computed here in one way only.
-fn check_agreement(keys: &Keys<'_>, a: &Architecture) -> Result<(), ModelError> {
+fn check_agreement(keys: &Keys<'_>, a: &Uniform) -> Result<(), ModelError> {
     const LAYOUT: &str = "tensor_data_layout";
     keys.must_be("attention.scale", a.attention_scale, "it follows from the width of heads in this family")?;
     keys.must_be("embedding_scale", a.embedding_scale, "this family has this factor on the embedding")?;

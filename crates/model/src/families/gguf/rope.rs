@@ -1,7 +1,7 @@
 //! Rotary embeddings: bases, widths and scalings.
 
 use super::keys::Keys;
-use crate::architecture::{Layer, Rope, RopeScaling};
+use crate::architecture::{LayerView, Rope, RopeScaling};
 use crate::error::ModelError;
 use sinkscope_sources::checkpoint::{Checkpoint, GgufValue, Tensor};
 
@@ -25,7 +25,7 @@ pub(super) fn ropes(
     keys: &Keys<'_>,
     head_dim: usize,
     context: usize,
-    layers: &[Layer],
+    layers: &[LayerView],
     checkpoint: &Checkpoint,
 ) -> Result<Vec<Rope>, ModelError> {
     let rotary_dim = rotary_dim(keys, head_dim)?;

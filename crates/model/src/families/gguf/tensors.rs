@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::rope::{DIVISORS, FACTORS};
-use crate::architecture::{Architecture, PositionEncoding, RopeScaling};
+use crate::architecture::{Architecture, RopeScaling};
 use crate::error::ModelError;
 use crate::families::accounting::any_matches;
 use sinkscope_sources::checkpoint::{Checkpoint, Tensor};
@@ -12,8 +12,7 @@ use sinkscope_sources::checkpoint::{Checkpoint, Tensor};
 pub(super) fn leftovers(a: &Architecture) -> Vec<&'static str> {
     // Rotary frequencies, which follow from the keys; heads that score documents, behind the last norm.
     let mut leftovers = vec!["blk.*.attn_rot_embd.weight", "cls.*"];
-    let PositionEncoding::Rotary(ropes) = &a.position else { return leftovers };
-    for rope in ropes {
+    for rope in a.kinds.iter().filter_map(|layer| layer.mixer.attention().rope()) {
         match rope.scaling {
             RopeScaling::Divisors { .. } => leftovers.push(DIVISORS),
             RopeScaling::LongRope { .. } => leftovers.extend(FACTORS),
@@ -45,8 +44,8 @@ fn meaning(name: &str, a: &Architecture) -> Option<String> {
     }
     let (block, rest) = name.strip_prefix("blk.")?.split_once('.')?;
     match block.parse::<usize>() {
-        Ok(block) if block >= a.layers.len() => {
-            Some(format!("is of block {block}, and key `{}.block_count` is {}", a.family, a.layers.len()))
+        Ok(block) if block >= a.layer_count() => {
+            Some(format!("is of block {block}, and key `{}.block_count` is {}", a.family, a.layer_count()))
         }
         _ if is_of_experts(rest) => {
             Some("is of a mixture of experts; only dense feed-forward blocks are supported".to_owned())

@@ -39,7 +39,7 @@ fn agrees_in(precision: Precision, allowed: &Allowed, name: &str) {
         let difference = row_difference(residual, &expected.values(&name), model.architecture().d_model);
         worst.push((name, difference, allowed.residual));
     }
-    for layer in 0..model.architecture().layers.len() {
+    for layer in 0..model.architecture().layer_count() {
         for (point, ours, tolerance) in [
             ("alpha", &recording.alpha[layer], allowed.alpha),
             ("to_self", &recording.to_self[layer], allowed.weight),

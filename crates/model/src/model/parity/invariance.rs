@@ -3,12 +3,10 @@
 
 use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::Precision;
-use sinkscope_kernels::rope::RopeTable;
 
 use super::recording::Recording;
 use super::{PLENTY, family, record, row_difference};
-use crate::architecture::PositionEncoding;
-use crate::blocks::{AttentionTrace, FeedForwardTrace, TileContext};
+use crate::blocks::{AttentionTrace, FeedForwardTrace, RopeTables, TileContext};
 use crate::edit::Edit;
 use crate::error::ModelError;
 use crate::model::Model;
@@ -224,11 +222,9 @@ fn residual_in<F: Float>(model: &Model, ids: &[u32]) -> Result<Vec<f32>, ModelEr
     for &id in ids {
         x.extend(model.embedding::<F>(id)?.into_iter().map(|value| value * F::from_f64(a.embedding_scale)));
     }
-    let PositionEncoding::Rotary(ropes) = &a.position else { panic!("a rotary model") };
-    for layer in 0..a.layers.len() {
-        let (frequencies, magnitude) = ropes[a.layers[layer].rope].frequencies(rows);
-        let table = RopeTable::new(&frequencies, magnitude, rows);
-        let context = TileContext { seq_len: rows, rope: Some(&table), embedding: &[] };
+    let ropes = RopeTables::new(a, rows);
+    for layer in 0..a.layer_count() {
+        let context = TileContext { seq_len: rows, rope: ropes.of(layer), embedding: &[] };
         let (attention, feed_forward) = (model.attention_block::<F>(layer)?, model.feed_forward_block::<F>(layer)?);
         attention.forward(&context, &mut x, &mut AttentionTrace::default(), &mut attention.gradients());
         feed_forward.forward(&mut x, &mut FeedForwardTrace::default(), &mut feed_forward.gradients());

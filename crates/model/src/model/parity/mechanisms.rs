@@ -7,7 +7,7 @@ use safetensors::tensor::TensorView;
 
 use super::{Expected, family, fixtures, logit_difference, record};
 use crate::architecture::{
-    Activation, Architecture, NormPlacement, PositionEncoding, QkNorm, ResidualLayout, RopeScaling,
+    Activation, Architecture, FeedForward, Layer, NormPlacement, Position, QkNorm, ResidualLayout, Rope, RopeScaling,
 };
 use crate::families::{Naming, identify};
 use crate::model::Model;
@@ -37,15 +37,30 @@ fn fails(name: &str, switch_off: impl Fn(&mut Architecture, &mut Naming)) {
 }
 
 fn no_windows(a: &mut Architecture, _: &mut Naming) {
-    a.layers.iter_mut().for_each(|layer| layer.window = None);
+    each(a, |layer| layer.mixer.attention_mut().window = None);
 }
 
 fn no_rope_scaling(a: &mut Architecture, _: &mut Naming) {
-    if let PositionEncoding::Rotary(ropes) = &mut a.position {
-        for rope in ropes {
-            rope.scaling = RopeScaling::None;
-        }
-    }
+    each_rope(a, |rope| rope.scaling = RopeScaling::None);
+}
+
+fn each(a: &mut Architecture, change: impl Fn(&mut Layer)) {
+    a.kinds.iter_mut().for_each(change);
+}
+
+fn each_rope(a: &mut Architecture, change: impl Fn(&mut Rope)) {
+    each(a, |layer| match &mut layer.mixer.attention_mut().position {
+        Position::Rotary(rope) => change(rope),
+        other => panic!("{other:?} is not rotary"),
+    });
+}
+
+/// Gives a layer the window of another.
+fn window_of(a: &mut Architecture, layer: usize, other: usize) {
+    let mut changed = a.layer(layer).clone();
+    changed.mixer.attention_mut().window = a.attention(other).window;
+    a.order[layer] = a.kinds.len();
+    a.kinds.push(changed);
 }
 
 #[test]
@@ -57,7 +72,7 @@ fn nothing_switched_off_agrees() {
 
 #[test]
 fn attention_cap() {
-    fails("gemma2", |a, _| assert!(a.attention_soft_cap.take().is_some()));
+    fails("gemma2", |a, _| each(a, |layer| assert!(layer.mixer.attention_mut().soft_cap.take().is_some())));
 }
 
 #[test]
@@ -74,15 +89,15 @@ fn windows() {
 
 #[test]
 fn windows_of_some_layers_only() {
-    fails("gemma2", |a, _| a.layers[1].window = a.layers[0].window);
-    fails("gemma3", |a, _| a.layers[1].window = a.layers[0].window);
-    fails("qwen2-window", |a, _| a.layers[0].window = a.layers[1].window);
+    fails("gemma2", |a, _| window_of(a, 1, 0));
+    fails("gemma3", |a, _| window_of(a, 1, 0));
+    fails("qwen2-window", |a, _| window_of(a, 0, 1));
 }
 
 #[test]
 fn qk_norm() {
     for name in ["qwen3", "gemma3", "olmo2"] {
-        fails(name, |a, _| a.qk_norm = QkNorm::None);
+        fails(name, |a, _| each(a, |layer| layer.mixer.attention_mut().qk_norm = QkNorm::None));
     }
 }
 
@@ -96,22 +111,26 @@ fn rope_scaling() {
 #[test]
 fn longrope_magnitude() {
     fails("phi3-longrope", |a, _| {
-        let PositionEncoding::Rotary(ropes) = &mut a.position else { panic!("rotary") };
-        let RopeScaling::LongRope { magnitude, .. } = &mut ropes[0].scaling else { panic!("longrope") };
-        *magnitude = 1.0;
+        each_rope(a, |rope| {
+            let RopeScaling::LongRope { magnitude, .. } = &mut rope.scaling else { panic!("longrope") };
+            *magnitude = 1.0;
+        });
     });
 }
 
 #[test]
 fn rope_of_windowed_layers() {
-    fails("gemma3", |a, _| a.layers.iter_mut().for_each(|layer| layer.rope = 0));
+    fails("gemma3", |a, _| {
+        let full = a.layers().find(|layer| layer.mixer.attention().window.is_none()).expect("one").clone();
+        each(a, |layer| layer.mixer.attention_mut().position = full.mixer.attention().position.clone());
+    });
 }
 
 #[test]
 fn partial_rotation() {
     fails("gpt-neox", |a, _| {
-        let PositionEncoding::Rotary(ropes) = &mut a.position else { panic!("rotary") };
-        ropes[0].rotary_dim = a.head_dim;
+        let head_dim = a.attention(0).head_dim;
+        each_rope(a, |rope| rope.rotary_dim = head_dim);
     });
 }
 
@@ -125,14 +144,14 @@ fn gamma_plus_one() {
 #[test]
 fn output_norm() {
     for name in ["gemma2", "gemma3"] {
-        fails(name, |a, _| a.norm_placement = NormPlacement::Pre);
+        fails(name, |a, _| each(a, |layer| layer.norm_placement = NormPlacement::Pre));
     }
 }
 
 #[test]
 fn input_norm() {
     for name in ["gemma2", "gemma3"] {
-        fails(name, |a, _| a.norm_placement = NormPlacement::Output);
+        fails(name, |a, _| each(a, |layer| layer.norm_placement = NormPlacement::Output));
     }
 }
 
@@ -146,18 +165,28 @@ fn embedding_scale() {
 #[test]
 fn attention_scale() {
     for name in ["gemma2", "gemma3"] {
-        fails(name, |a, _| a.attention_scale = (a.head_dim as f64).powf(-0.5));
+        fails(name, |a, _| {
+            each(a, |layer| {
+                let attention = layer.mixer.attention_mut();
+                attention.scale = (attention.head_dim as f64).powf(-0.5);
+            });
+        });
     }
 }
 
 #[test]
 fn parallel_blocks() {
-    fails("gpt-neox", |a, _| a.residual = ResidualLayout::Sequential);
+    fails("gpt-neox", |a, _| each(a, |layer| layer.residual = ResidualLayout::Sequential));
 }
 
 #[test]
 fn the_kind_of_gelu() {
-    fails("gpt2", |a, _| a.feed_forward.activation = Activation::Silu);
+    fails("gpt2", |a, _| {
+        each(a, |layer| {
+            let FeedForward::Dense(dense) = &mut layer.feed_forward else { panic!("dense") };
+            dense.activation = Activation::Silu;
+        });
+    });
 }
 
 #[test]

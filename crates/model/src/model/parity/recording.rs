@@ -37,10 +37,10 @@ pub enum Seen {
 impl Recording {
     pub fn new(a: &Architecture, batch: &TokenBatch) -> Self {
         let rows = batch.tokens.len();
-        let per_layer = || vec![vec![0.0; a.heads * rows]; a.layers.len()];
+        let per_layer = || vec![vec![0.0; a.most_heads() * rows]; a.layer_count()];
         Self {
             seq_len: batch.seq_len,
-            heads: a.heads,
+            heads: a.most_heads(),
             vocabulary: a.vocabulary,
             residual: vec![vec![0.0; rows * a.d_model]; a.blocks() + 1],
             logits: vec![0.0; rows * a.vocabulary],
