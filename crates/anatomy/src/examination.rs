@@ -155,14 +155,14 @@ pub fn examine(
     around: Surroundings<'_>,
 ) -> Result<Examined, AnatomyError> {
     let a = model.architecture();
-    let missing = |&&(layer, head): &&(usize, usize)| layer >= a.layers.len() || head >= a.heads;
+    let missing = |&&(layer, head): &&(usize, usize)| layer >= a.layer_count() || head >= a.attention(layer).heads;
     if let Pictures::Of(heads) = &request.pictures
         && let Some((layer, head)) = heads.iter().find(missing)
     {
         let reason = format!(
             "head {layer}.{head} does not exist: there are {} layers of {} heads, from 0",
-            a.layers.len(),
-            a.heads
+            a.layer_count(),
+            a.most_heads()
         );
         return Err(ModelError::Request(reason).into());
     }

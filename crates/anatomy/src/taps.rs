@@ -38,7 +38,7 @@ impl ModelSize {
     /// That of a model.
     pub fn of(model: &Model) -> Self {
         let a = model.architecture();
-        Self { layers: a.layers.len(), heads: a.heads, d_model: a.d_model, registers: a.registers }
+        Self { layers: a.layer_count(), heads: a.most_heads(), d_model: a.d_model, registers: a.registers }
     }
 }
 

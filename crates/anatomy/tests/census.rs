@@ -42,7 +42,7 @@ fn every_block_and_channel_is_counted() {
                 assert!(spectrum.residual < 1e-4, "{family}: {}", spectrum.residual);
             }
         }
-        assert_eq!(found.coefficient == Some(1.0), a.feed_forward.gated);
+        assert_eq!(found.coefficient == Some(1.0), a.layer(0).feed_forward.dense().is_some_and(|dense| dense.gated));
     }
 }
 

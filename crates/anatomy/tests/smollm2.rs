@@ -215,7 +215,7 @@ fn the_sink_ratios_are_those_of_the_reference() {
     let (reference, model, batch) = open();
     let alpha = number(&reference["tolerance"]["alpha_abs"]);
     let architecture = model.architecture();
-    let mut tap = SinkTap::new(architecture.layers.len(), architecture.heads, batch.sequences, batch.seq_len);
+    let mut tap = SinkTap::new(architecture.layer_count(), architecture.most_heads(), batch.sequences, batch.seq_len);
     Pass::new(&model, 4 << 30).run(&batch, &mut [&mut tap]).expect("a pass");
     for definition in SinkDefinition::ALL {
         for (epsilon, ratio) in reference["sink_ratio"][definition.name()].as_object().expect("by epsilon") {

@@ -43,7 +43,7 @@ impl Opened {
             "{}: {} with {} layers of width {}",
             model.checkpoint().name(),
             architecture.family,
-            architecture.layers.len(),
+            architecture.layer_count(),
             architecture.d_model
         );
         let tokenizer = tokenizer(&model, options)?;

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinkscope_model::architecture::Architecture;
+use sinkscope_model::architecture::{Architecture, Layer};
 
 use crate::recipe::Recipe;
 
@@ -52,9 +52,14 @@ pub fn cost(recipe: &Recipe, a: &Architecture) -> Cost {
     let rows = product(&[training.sequences, positions]);
     let tokens = training.steps.saturating_mul(product(&[training.sequences, training.seq_len]));
     let parameters = sinkscope_model::parameters::count(a);
-    let (d, query, key) = (a.d_model as u64, a.query_width() as u64, a.key_width() as u64);
-    let of_layer = 6 * d + 2 * query + 2 * key + 2 * a.d_ffn as u64;
-    let part = (rows / training.accumulation as u64).saturating_mul(of_layer * a.layers.len() as u64);
+    let of_layer = |layer: &Layer| {
+        let attention = layer.mixer.attention();
+        let queries = attention.query_width() + attention.output_width();
+        let hidden = layer.feed_forward.dense().map_or(0, |dense| dense.hidden);
+        6 * a.d_model + queries + attention.key_width() + attention.value_width() + 2 * hidden
+    };
+    let of_layers: usize = a.layers().map(of_layer).sum();
+    let part = (rows / training.accumulation as u64).saturating_mul(of_layers as u64);
     // Ids, and what is kept of every token after every block.
     let looked_at = product(&[watch.sequences, watch.seq_len.saturating_add(a.registers), a.blocks() + 2, 2]);
     Cost {

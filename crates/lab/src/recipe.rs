@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_model::architecture::{
-    Activation, Architecture, AttentionGate, FeedForward, FeedForwardKind, GateSignal, Granularity, Layer, NormKind,
-    NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting, check_layer_count,
+    Activation, Architecture, AttentionGate, FeedForwardKind, GateSignal, Granularity, LayerView, NormKind,
+    NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Uniform, UniformFeedForward, Weighting,
+    check_layer_count,
 };
 
 use crate::data::bigram_backcopy::BigramBackcopyTask;
@@ -393,7 +394,7 @@ impl Recipe {
         };
         let seq_len = self.training.seq_len.max(self.watch.seq_len);
         let layers = if m.feed_forward == FeedForwardChoice::Attention { 2 * m.layers } else { m.layers };
-        let architecture = Architecture {
+        let uniform = Uniform {
             family: "sinkscope".to_owned(),
             d_model: m.d_model,
             heads: m.heads,
@@ -411,7 +412,7 @@ impl Recipe {
             norm_placement,
             residual: ResidualLayout::Sequential,
             qk_norm,
-            feed_forward: FeedForward { kind, activation, gated },
+            feed_forward: UniformFeedForward { kind, activation, gated },
             position: match m.position {
                 PositionChoice::Rotary => PositionEncoding::Rotary(vec![Rope {
                     theta: m.rope_theta,
@@ -422,7 +423,7 @@ impl Recipe {
                 PositionChoice::Alibi => PositionEncoding::Alibi,
                 PositionChoice::None => PositionEncoding::None,
             },
-            layers: vec![Layer { window: m.window, rope: 0 }; layers],
+            layers: vec![LayerView { window: m.window, rope: 0 }; layers],
             attention_scale: (head_dim as f64).powf(-0.5),
             weighting: match m.weighting {
                 WeightingChoice::Softmax => Weighting::Softmax,
@@ -438,7 +439,8 @@ impl Recipe {
             tied_embeddings: m.tied_embeddings,
             registers: m.registers,
         };
-        architecture.validate().map_err(|reason| LabError::Request(format!("model: {reason}")))?;
+        let architecture = Architecture::try_from(uniform).and_then(|a| a.validate().map(|()| a));
+        let architecture = architecture.map_err(|reason| LabError::Request(format!("model: {reason}")))?;
         self.check()?;
         Ok(architecture)
     }

@@ -120,7 +120,7 @@ const MEMORY: u64 = 1 << 30;
 /// By layer: the norm of the quadratic form of a channel.
 fn frobenius(model: &Model, channel: usize) -> Result<Vec<f64>, AnatomyError> {
     let mut all = Vec::new();
-    for layer in 0..model.architecture().layers.len() {
+    for layer in 0..model.architecture().layer_count() {
         if let Some(form) = QuadraticForm::new(&model.feed_forward_block(layer)?) {
             all.push(norms(&form).frobenius[channel]);
         }

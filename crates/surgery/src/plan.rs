@@ -6,7 +6,7 @@ use sinkscope_anatomy::definitions::SINK_TOKEN_SHARE;
 use sinkscope_anatomy::results::Stage;
 use sinkscope_kernels::quantise::Grid;
 use sinkscope_model::Model;
-use sinkscope_model::architecture::{FeedForwardKind, NormPlacement, PositionEncoding};
+use sinkscope_model::architecture::NormPlacement;
 use sinkscope_model::edit::Edit;
 use sinkscope_model::pass::Window;
 use sinkscope_model::tap::Point;
@@ -148,13 +148,13 @@ impl Planner<'_> {
             Kind::Spikes { block, tokens, channels, .. } => (*block, *tokens, channels.as_deref().unwrap_or_default()),
             Kind::SkipBlock { block, tokens } => (Some(*block), *tokens, &[][..]),
             Kind::Value { block, tokens, .. } | Kind::Apart { block, tokens, .. } => (*block, *tokens, &[][..]),
-            Kind::Window(_) if a.position == PositionEncoding::Learned => {
+            Kind::Window(_) if a.learned_positions => {
                 let reason =
                     "positions inside a cache move, and this model learned a vector for each; windows need rotary ones";
                 return Err(wrong(operation, reason.to_owned()));
             }
             Kind::Window(_) => return Ok(()),
-            Kind::Quantise { .. } if a.norm_placement == NormPlacement::SandwichQkInput => {
+            Kind::Quantise { .. } if a.any(|layer| layer.norm_placement == NormPlacement::SandwichQkInput) => {
                 let reason = "values of this model read another input than its queries and keys do; layers that share one are \
                               quantised together";
                 return Err(wrong(operation, reason.to_owned()));
@@ -203,16 +203,18 @@ impl Planner<'_> {
     fn check_groups(&self, operation: &Operation, scheme: Scheme, block: Option<usize>) -> Result<(), SurgeryError> {
         let Some(group) = scheme.weights.and_then(|weights| weights.group) else { return Ok(()) };
         let a = self.model.architecture();
-        let is_attention = |block: usize| !block.is_multiple_of(2);
-        let attention = block.is_none_or(is_attention);
-        let hidden = a.feed_forward.kind == FeedForwardKind::TwoLayer && block.is_none_or(|block| !is_attention(block));
-        let inputs = [
-            (true, a.d_model, "inputs of the first layers of a block"),
-            (attention, a.query_width(), "inputs of the attention output"),
-            (hidden, a.d_ffn, "inputs of the down projection"),
-        ];
-        match inputs.iter().find(|(present, inputs, _)| *present && !inputs.is_multiple_of(group)) {
-            Some((_, inputs, what)) => {
+        let mut inputs = vec![(a.d_model, "inputs of the first layers of a block")];
+        for (index, layer) in a.layers().enumerate() {
+            let covers = |number: usize| block.is_none_or(|block| block == number);
+            if covers(2 * index + 1) {
+                inputs.push((layer.mixer.attention().output_width(), "inputs of the attention output"));
+            }
+            if let Some(dense) = layer.feed_forward.dense().filter(|_| covers(2 * index + 2)) {
+                inputs.push((dense.hidden, "inputs of the down projection"));
+            }
+        }
+        match inputs.iter().find(|(inputs, _)| !inputs.is_multiple_of(group)) {
+            Some((inputs, what)) => {
                 Err(wrong(operation, format!("groups of {group} do not divide the {inputs} {what}")))
             }
             None => Ok(()),
@@ -283,7 +285,9 @@ impl Planner<'_> {
                 };
                 let blocks = self.attention_blocks(*block);
                 let grid = Grid::Integer { bits: *bits };
-                let cache = CacheEdit::new(grid, self.model.architecture().head_dim, blocks, self.batch.seq_len, kept);
+                let kv_heads =
+                    self.model.architecture().layers().map(|layer| layer.mixer.attention().kv_heads).collect();
+                let cache = CacheEdit::new(grid, kv_heads, blocks, self.batch.seq_len, kept);
                 return Ok(Plan::Cache { cache, start: block.unwrap_or(1) - 1 });
             }
             Kind::Tokens(_) => return Err(wrong(operation, "changes tokens".to_owned())),

@@ -22,9 +22,9 @@ impl Seen {
     /// For a pass over a batch.
     pub fn new(model: &Model, batch: &TokenBatch) -> Self {
         let a = model.architecture();
-        let layers = a.layers.len();
+        let layers = a.layer_count();
         Self {
-            sinks: SinkTap::new(layers, a.heads, batch.sequences, batch.seq_len),
+            sinks: SinkTap::new(layers, a.most_heads(), batch.sequences, batch.seq_len),
             finite: FiniteTap::new(layers),
             received: ReceivedTap::new(layers, batch.sequences, batch.seq_len),
             nll: NllTap::new(layers),

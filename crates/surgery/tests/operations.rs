@@ -75,9 +75,9 @@ impl<F: Fn(usize, usize, usize, &mut [f32]) + Sync> Edit for ByHand<F> {
 /// NLL of every prediction, sink ratio, largest.
 fn naive(model: &Model, batch: &TokenBatch, edit: Option<&dyn Edit>) -> (Vec<f32>, f64, f64) {
     let a = model.architecture();
-    let layers = a.layers.len();
+    let layers = a.layer_count();
     let mut nll = NllTap::new(layers);
-    let mut sinks = SinkTap::new(layers, a.heads, batch.sequences, batch.seq_len);
+    let mut sinks = SinkTap::new(layers, a.most_heads(), batch.sequences, batch.seq_len);
     let mut kept = KeepTap::new(1..=a.blocks());
     let mut pass = Pass::new(model, PLENTY);
     if let Some(edit) = edit {
@@ -319,7 +319,7 @@ impl Edit for Hidden {
 
 /// By token of the batch, whether `alpha_k > 0.3` in at least one head in twenty.
 fn sinking(model: &Model) -> Vec<bool> {
-    let heads = model.architecture().heads;
+    let heads = model.architecture().most_heads();
     let mut received = Received::default();
     Pass::new(model, PLENTY).run(&batch(4), &mut [&mut received]).expect("a pass");
     let sinks = |token: usize| {
@@ -370,7 +370,7 @@ fn received_is_what_the_first_key_gets() {
         let model = model(family);
         let a = model.architecture();
         let alpha = |edit: Option<&dyn Edit>| {
-            let mut sinks = SinkTap::new(a.layers.len(), a.heads, 4, SEQ_LEN);
+            let mut sinks = SinkTap::new(a.layer_count(), a.most_heads(), 4, SEQ_LEN);
             let mut pass = Pass::new(&model, PLENTY);
             if let Some(edit) = edit {
                 pass = pass.with_edit(edit);

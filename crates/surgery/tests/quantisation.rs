@@ -226,7 +226,7 @@ impl LinearBlock for NaiveBlock<'_> {
 }
 
 fn nll_of(model: &Model, batch: &TokenBatch, linears: Option<&dyn LinearEdit>, edit: Option<&dyn Edit>) -> Vec<f32> {
-    let mut nll = NllTap::new(model.architecture().layers.len());
+    let mut nll = NllTap::new(model.architecture().layer_count());
     let mut pass = Pass::new(model, PLENTY);
     if let Some(linears) = linears {
         pass = pass.with_linears(linears);
@@ -401,8 +401,11 @@ fn caches_are_their_naive_forms() {
             ("cache=int2", 1.0, None),
             ("cache=int4@position=0+keep-sinks", 7.0, Some(0)),
         ] {
-            let by_hand =
-                CacheByHand { points: Points::Integer(largest), head_dim: model.architecture().head_dim, kept };
+            let by_hand = CacheByHand {
+                points: Points::Integer(largest),
+                head_dim: model.architecture().attention(0).head_dim,
+                kept,
+            };
             let expected = nll_of(&model, &batch, None, Some(&by_hand));
             let found = run(&model, &batch, &request(&[operation]), PLENTY).expect(operation);
             agrees(&format!("{family} {operation}"), &found, &expected, &untouched, 9);
@@ -520,7 +523,8 @@ fn what_is_not_finite_has_no_scale_and_stays_not_finite() {
     block.multiply(Point::Hidden, &places, &x, &mut [Product::new(Projection::Down, &linear, &mut out)]);
     assert_eq!(out.map(f32::is_finite), [true, true, false, false, true, true]);
 
-    let cache = CacheEdit::new(sinkscope_kernels::quantise::Grid::Integer { bits: 8 }, 2, vec![1], 3, vec![false; 3]);
+    let cache =
+        CacheEdit::new(sinkscope_kernels::quantise::Grid::Integer { bits: 8 }, vec![1], vec![1], 3, vec![false; 3]);
     let place = Place { block: 1, sequence: 0, position: 0, rows: 3 };
     let mut rows = [0.0, 0.0, 1.0, 2.0, 3.0, f32::NAN];
     cache.apply(Point::Key, &place, &mut rows);

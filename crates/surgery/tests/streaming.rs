@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_model::Model;
-use sinkscope_model::architecture::{Architecture, PositionEncoding, ResidualLayout};
+use sinkscope_model::architecture::{Architecture, ResidualLayout};
 use sinkscope_model::blocks::Norm;
 use sinkscope_model::pass::{Pass, Window};
 use sinkscope_model::tap::Point;
@@ -28,8 +28,7 @@ fn batch() -> TokenBatch {
 
 /// A vector of one head, rotated to a position.
 fn rotated(a: &Architecture, layer: usize, vector: &[f64], position: usize) -> Vec<f64> {
-    let PositionEncoding::Rotary(ropes) = &a.position else { unreachable!("a rotary model") };
-    let (frequencies, magnitude) = ropes[a.layers[layer].rope].frequencies(SEQ_LEN);
+    let (frequencies, magnitude) = a.attention(layer).rope().expect("a rotary model").frequencies(SEQ_LEN);
     let half = frequencies.len();
     let mut out = vector.to_vec();
     for (pair, frequency) in frequencies.iter().enumerate() {
@@ -56,18 +55,18 @@ struct Cache(Vec<(usize, Vec<f64>, Vec<f64>)>);
 impl Cache {
     /// Attention of one head of the token just put in, positions being places in the cache, or those in the text.
     fn attend(&self, a: &Architecture, layer: usize, head: usize, query: &[f64], in_text: bool) -> Vec<f64> {
-        let kv = head / a.queries_per_key() * a.head_dim;
+        let kv = head / a.attention(0).queries_per_key() * a.attention(0).head_dim;
         let place = |entry: usize| if in_text { self.0[entry].0 } else { entry };
         let query = rotated(a, layer, query, place(self.0.len() - 1));
         let scores: Vec<f64> = (0..self.0.len())
             .map(|entry| {
-                let key = rotated(a, layer, &self.0[entry].1[kv..kv + a.head_dim], place(entry));
-                let score = a.attention_scale * query.iter().zip(&key).map(|(q, k)| q * k).sum::<f64>();
-                a.attention_soft_cap.map_or(score, |cap| cap * (score / cap).tanh()).exp()
+                let key = rotated(a, layer, &self.0[entry].1[kv..kv + a.attention(0).head_dim], place(entry));
+                let score = a.attention(layer).scale * query.iter().zip(&key).map(|(q, k)| q * k).sum::<f64>();
+                a.attention(layer).soft_cap.map_or(score, |cap| cap * (score / cap).tanh()).exp()
             })
             .collect();
         let sum: f64 = scores.iter().sum();
-        let mut out = vec![0.0; a.head_dim];
+        let mut out = vec![0.0; a.attention(0).head_dim];
         for (score, (_, _, value)) in scores.iter().zip(&self.0) {
             out.iter_mut().zip(&value[kv..]).for_each(|(out, value)| *out += score / sum * value);
         }
@@ -78,22 +77,22 @@ impl Cache {
 /// The residual of every token after the last block.
 fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
     let a = model.architecture();
-    let mut caches: Vec<Cache> = (0..a.layers.len()).map(|_| Cache::default()).collect();
+    let mut caches: Vec<Cache> = (0..a.layer_count()).map(|_| Cache::default()).collect();
     let step = |(position, &id): (usize, &u32)| {
         let mut x: Vec<f64> =
             model.embedding::<f64>(id).expect("an id").into_iter().map(|value| value * a.embedding_scale).collect();
         for (layer, cache) in caches.iter_mut().enumerate() {
             let before = x.clone();
             let block = model.attention_block::<f64>(layer).expect("a block");
-            let mut queries = vec![0.0; a.query_width()];
-            let (mut key, mut value) = (vec![0.0; a.key_width()], vec![0.0; a.key_width()]);
+            let mut queries = vec![0.0; a.attention(0).query_width()];
+            let (mut key, mut value) = (vec![0.0; a.attention(0).key_width()], vec![0.0; a.attention(0).key_width()]);
             block.project(&normalised(block.input_norm.as_ref(), &x), &x, &mut queries, &mut key, &mut value);
             // In it goes, and out go those that are neither among the last nor among the first.
             cache.0.push((position, key, value));
-            let width = a.layers[layer].window.map_or(window.width, |own| own.min(window.width));
+            let width = a.attention(layer).window.map_or(window.width, |own| own.min(window.width));
             cache.0.retain(|entry| entry.0 < window.sinks || entry.0 + width > position);
             let heads: Vec<f64> = queries
-                .chunks_exact(a.head_dim)
+                .chunks_exact(a.attention(0).head_dim)
                 .enumerate()
                 .flat_map(|(head, query)| cache.attend(a, layer, head, query, window.original_positions))
                 .collect();
@@ -102,8 +101,8 @@ fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
             x.iter_mut().zip(&out).for_each(|(x, out)| *x += out);
 
             let block = model.feed_forward_block::<f64>(layer).expect("a block");
-            let read = if a.residual == ResidualLayout::Parallel { &before } else { &x };
-            let (mut gate, mut up) = (vec![0.0; a.d_ffn], vec![0.0; a.d_ffn]);
+            let read = if a.layer(layer).residual == ResidualLayout::Parallel { &before } else { &x };
+            let (mut gate, mut up) = (vec![0.0; block.hidden()], vec![0.0; block.hidden()]);
             let input = normalised(block.input_norm.as_ref(), read);
             block.project(&input, &mut gate, &mut up);
             block.project_output(&mut gate, &up, &mut out);

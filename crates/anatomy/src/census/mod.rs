@@ -167,8 +167,9 @@ pub struct CensusTiming {
 /// If a channel or block asked for does not exist, or a weight is not finite.
 pub fn census(model: &Model, request: &CensusRequest, progress: &dyn Fn(u64, u64)) -> Result<Census, AnatomyError> {
     let blocks = checked_blocks(model, request)?;
+    let dense = model.architecture().layers().find_map(|layer| layer.feed_forward.dense());
     let mut census = Census {
-        coefficient: quadratic::coefficient(model.architecture().feed_forward),
+        coefficient: dense.and_then(|dense| quadratic::coefficient(dense.gated, dense.activation)),
         blocks: vec![],
         spectra: vec![],
         shared_trigger: vec![],

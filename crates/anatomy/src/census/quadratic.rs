@@ -11,14 +11,12 @@
 //! second-order term at all. Biases, and the bias of a LayerNorm, add linear terms and are left out.
 
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
-use sinkscope_model::architecture::{Activation, FeedForward, FeedForwardKind};
+use sinkscope_model::architecture::Activation;
 use sinkscope_model::blocks::FeedForwardBlock;
 
-/// The coefficient of `x^T U_k x` in a block of this kind; `None` if it has no nonlinearity, or one without a quadratic
-/// term.
-pub fn coefficient(kind: FeedForward) -> Option<f64> {
-    match (kind.gated, kind.activation) {
-        _ if kind.kind != FeedForwardKind::TwoLayer => None,
+/// The coefficient of `x^T U_k x` in a block of two layers; `None` if its nonlinearity has no quadratic term.
+pub fn coefficient(gated: bool, activation: Activation) -> Option<f64> {
+    match (gated, activation) {
         (true, _) => Some(1.0),
         (false, Activation::Gelu | Activation::GeluTanh) => Some((2.0 * std::f64::consts::PI).sqrt().recip()),
         (false, Activation::Silu) => Some(0.25),
@@ -47,8 +45,7 @@ impl QuadraticForm {
     /// Copies a block's weights and folds gamma in. `None` if it has no nonlinearity, or one without a quadratic term.
     pub fn new(block: &FeedForwardBlock<f32>) -> Option<Self> {
         let (inner, down) = (block.gate.as_ref()?, block.down.as_ref()?);
-        let kind = FeedForwardKind::TwoLayer;
-        let coefficient = coefficient(FeedForward { kind, activation: block.activation, gated: block.up.is_some() })?;
+        let coefficient = coefficient(block.up.is_some(), block.activation)?;
         let (d_model, d_ffn) = (inner.inputs(), inner.outputs());
         let mut gate = inner.weight().to_vec();
         let mut up = block.up.as_ref().map(|up| up.weight().to_vec());

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::simd::add;
 use sinkscope_model::architecture::{NormKind, ResidualLayout};
-use sinkscope_model::blocks::AttentionBlock;
+use sinkscope_model::blocks::{AttentionBlock, RopeTables};
 use sinkscope_model::pass::{Continuations, Step, embed_tokens};
 use sinkscope_model::{Model, ModelError};
 
@@ -195,7 +195,7 @@ pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steerin
 
 /// The block after which the residual is what feed-forward block `block` reads.
 fn input_of(model: &Model, block: usize) -> usize {
-    match model.architecture().residual {
+    match model.architecture().layer(block / 2 - 1).residual {
         ResidualLayout::Sequential => block - 1,
         ResidualLayout::Parallel => block - 2,
     }
@@ -255,9 +255,8 @@ fn attend(
     if let Some(norm) = &block.input_norm {
         norm.forward(&mut input, residual);
     }
-    let mut heads = vec![0.0; rows * a.query_width()];
-    let ropes = a.rope_tables(1);
-    block.attend_first(&input, residual, embedding, ropes.get(a.layers[layer].rope), &mut heads);
+    let mut heads = vec![0.0; rows * block.output.inputs()];
+    block.attend_first(&input, residual, embedding, RopeTables::new(a, 1).of(layer), &mut heads);
     block.project_output(&heads, &mut input);
     (heads, input)
 }
@@ -271,19 +270,20 @@ fn head_contributions(
     s: &[f32],
 ) -> Result<Vec<Vec<f64>>, ModelError> {
     let a = model.architecture();
+    let attention = a.attention(layer);
     let block = model.attention_block(layer)?;
     let (heads, _) = attend(model, layer, &block, residual, embedding);
     // W_O s: what a unit of each head's output adds along s.
     let along: Vec<f64> = block.output.weight().to_vec().chunks_exact(a.d_model).map(|row| dot(row, s)).collect();
     let share = |head: usize, token: usize| {
-        let own = head * a.head_dim..(head + 1) * a.head_dim;
-        let output = &heads[token * a.query_width()..][own.clone()];
+        let own = head * attention.value_dim..(head + 1) * attention.value_dim;
+        let output = &heads[token * attention.output_width()..][own.clone()];
         let added: f64 = output.iter().zip(&along[own]).map(|(output, along)| f64::from(*output) * along).sum();
         let row = &residual[token * a.d_model..(token + 1) * a.d_model];
         added / dot(row, row).sqrt().max(f64::MIN_POSITIVE)
     };
     let tokens = residual.len() / a.d_model;
-    Ok((0..a.heads).map(|head| (0..tokens).map(|token| share(head, token)).collect()).collect())
+    Ok((0..attention.heads).map(|head| (0..tokens).map(|token| share(head, token)).collect()).collect())
 }
 
 /// By block of a trigger: the alpha of the dynamic tanh that it reads through, if it does.
@@ -305,7 +305,7 @@ fn mean_square(model: &Model, residual: &[f32], trigger: &Trigger, alphas: &Alph
     let rows = residual.chunks_exact(a.d_model);
     let count = rows.len() as f64;
     let square = |row: &[f32]| match alphas.get(&trigger.block) {
-        _ if !a.norm_placement.on_input(false) => dot_wide(row, s).powi(2),
+        _ if !a.layer(trigger.block / 2 - 1).norm_placement.on_input(false) => dot_wide(row, s).powi(2),
         Some(alpha) => row.iter().zip(s).map(|(&h, s)| f64::from((alpha * h).tanh()) * s).sum::<f64>().powi(2),
         None => a.d_model as f64 * cosine(model, row, s).powi(2),
     };

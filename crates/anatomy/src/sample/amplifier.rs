@@ -5,7 +5,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::activation::{Activation, activate};
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
-use sinkscope_model::architecture::FeedForwardKind;
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_model::{Model, ModelError};
 
@@ -140,10 +139,12 @@ impl AmplifierTap {
     /// If a weight is not finite.
     pub fn new(model: &Model, stages: &[Stage], kinds: &[Kinds], sample: &Sample) -> Result<Self, ModelError> {
         let mut blocks = Vec::new();
+        let a = model.architecture();
         // One matrix amplifies nothing.
-        let stages = if model.architecture().feed_forward.kind == FeedForwardKind::TwoLayer { stages } else { &[] };
+        let amplifies =
+            |&&block: &&usize| block.is_multiple_of(2) && a.layer(block / 2 - 1).feed_forward.dense().is_some();
         for (index, (stage, kinds)) in stages.iter().zip(kinds).enumerate() {
-            let steps = stage.step_up.iter().chain(&stage.step_down).filter(|block| block.is_multiple_of(2));
+            let steps = stage.step_up.iter().chain(&stage.step_down).filter(amplifies);
             for &block in steps {
                 blocks.push(Watched::new(model, index + 1, stage, block, kinds.clone())?);
             }
@@ -185,8 +186,8 @@ impl Watched {
             block,
             channel: stage.channel,
             activation,
-            gated: model.architecture().feed_forward.gated,
-            coefficient: coefficient(model.architecture().feed_forward),
+            gated: feed_forward.up.is_some(),
+            coefficient: coefficient(feed_forward.up.is_some(), activation),
             down,
             channels: channels.len(),
             trigger,

@@ -210,7 +210,7 @@ impl GeometryTap {
     }
 
     fn head(&self, layer: usize, head: usize, keys: &[(KeyDimensions, KeyDimensions)]) -> HeadGeometry {
-        let a = &self.architecture;
+        let a = self.architecture.attention(layer);
         let kv_head = head / a.queries_per_key();
         let sinks = &self.known.sink_keys;
         let is_sink: Vec<bool> =
@@ -223,10 +223,10 @@ impl GeometryTap {
         let gap = mean(|sums| sums.gap);
         let deviation =
             gap.zip(mean(|sums| sums.gap_squared)).map(|(mean, square)| (square - mean * mean).max(0.0).sqrt());
-        let norm = |vectors: &[f32], sink: bool| {
+        let norm = |vectors: &[f32], head_dim: usize, sink: bool| {
             let tokens: Vec<usize> = (0..self.tokens()).filter(|&token| is_sink[token] == sink).collect();
             let length = |&token: &usize| {
-                let row = row(vectors, a.key_width(), a.head_dim, token, kv_head);
+                let row = row(vectors, a.kv_heads * head_dim, head_dim, token, kv_head);
                 row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
             };
             tokens.iter().map(length).sum::<f64>() / tokens.len().max(1) as f64
@@ -247,20 +247,20 @@ impl GeometryTap {
             logit_gap_deviation: deviation,
             query_to_sink_key: mean(|sums| sums.to_sink),
             query_to_other_keys: mean(|sums| sums.to_others),
-            key_norm_sink: norm(&self.layer.keys, true),
-            key_norm_other: norm(&self.layer.keys, false),
-            value_norm_sink: norm(&self.layer.values, true),
-            value_norm_other: norm(&self.layer.values, false),
+            key_norm_sink: norm(&self.layer.keys, a.head_dim, true),
+            key_norm_other: norm(&self.layer.keys, a.head_dim, false),
+            value_norm_sink: norm(&self.layer.values, a.value_dim, true),
+            value_norm_other: norm(&self.layer.values, a.value_dim, false),
             distance: total(|sums| sums.distance) / mass.max(f64::MIN_POSITIVE),
             distance_beside_sink: (beside > 0.0).then(|| total(|sums| sums.beside_distance) / beside),
         }
     }
 
     fn sequence(&self, layer: usize, head: usize, sequence: usize, sink: usize) -> Sums {
-        let a = &self.architecture;
+        let a = self.architecture.attention(layer);
         let kv_head = head / a.queries_per_key();
         let first = sequence * self.seq_len;
-        let window = a.layers[layer].window.unwrap_or(self.seq_len);
+        let window = a.window.unwrap_or(self.seq_len);
         let slope = a.alibi_slopes().get(head).copied().unwrap_or(0.0);
         let key = |position: usize| row(&self.layer.keys, a.key_width(), a.head_dim, first + position, kv_head);
         let received = &self.layer.received[(sequence * a.heads + head) * self.seq_len..][..self.seq_len];
@@ -285,10 +285,10 @@ impl GeometryTap {
             }
             let query = row(&self.layer.queries, a.query_width(), a.head_dim, first + position, head);
             let sees_sink = position >= sink && position - sink < window;
-            let logit = a.attention_scale * dot(query, sink_key);
+            let logit = a.scale * dot(query, sink_key);
             let to_sink = if sees_sink {
                 let mut score = [logit];
-                if let Some(cap) = a.attention_soft_cap {
+                if let Some(cap) = a.soft_cap {
                     soft_cap(&mut score, cap);
                 }
                 let score = score[0] - slope * (position - sink) as f64;
@@ -311,7 +311,7 @@ impl GeometryTap {
             if sees_sink && position != sink && others > 0 {
                 let length = norm(query).max(f64::MIN_POSITIVE);
                 let count = others as f64;
-                let gap = logit - a.attention_scale * dot_wide(query, &sum) / count;
+                let gap = logit - a.scale * dot_wide(query, &sum) / count;
                 sums.queries += 1.0;
                 sums.gap += gap;
                 sums.gap_squared += gap * gap;
@@ -330,8 +330,8 @@ impl GeometryTap {
     }
 
     /// Of a key-value head: the keys of spike tokens, and of tokens of no stage.
-    fn key_dimensions(&self, kv_head: usize) -> (KeyDimensions, KeyDimensions) {
-        let a = &self.architecture;
+    fn key_dimensions(&self, layer: usize, kv_head: usize) -> (KeyDimensions, KeyDimensions) {
+        let a = self.architecture.attention(layer);
         let gather = |vectors: &[f32]| -> Vec<f32> {
             (0..self.tokens())
                 .flat_map(|token| row(vectors, a.key_width(), a.head_dim, token, kv_head))
@@ -353,7 +353,7 @@ impl GeometryTap {
     }
 
     fn keep_vectors(&mut self, layer: usize) {
-        let a = &self.architecture;
+        let a = self.architecture.attention(layer);
         for &(_, head) in self.kept.iter().filter(|(wanted, _)| *wanted == layer) {
             let gather = |vectors: &[f32], width: usize, head: usize| {
                 (0..self.tokens()).flat_map(|token| row(vectors, width, a.head_dim, token, head)).copied().collect()
@@ -392,7 +392,7 @@ impl Tap for GeometryTap {
 
     fn merge(&mut self, point: Point, place: &Place, partial: Option<Chunk>) {
         let tokens = self.tokens();
-        let (heads, seq_len) = (self.architecture.heads, self.seq_len);
+        let (heads, seq_len) = (self.architecture.most_heads(), self.seq_len);
         let first = place.sequence * seq_len + place.position;
         let layer = &mut self.layer;
         match partial {
@@ -433,9 +433,9 @@ impl Tap for GeometryTap {
 
     fn block_done(&mut self, view: &BlockView<'_>) {
         let layer = view.block / 2;
-        let kv_heads: Vec<usize> = (0..self.architecture.kv_heads).collect();
-        let keys: Vec<_> = kv_heads.par_iter().map(|&head| self.key_dimensions(head)).collect();
-        let heads: Vec<usize> = (0..self.architecture.heads).collect();
+        let kv_heads: Vec<usize> = (0..self.architecture.attention(layer).kv_heads).collect();
+        let keys: Vec<_> = kv_heads.par_iter().map(|&head| self.key_dimensions(layer, head)).collect();
+        let heads: Vec<usize> = (0..self.architecture.attention(layer).heads).collect();
         let heads: Vec<HeadGeometry> = heads.par_iter().map(|&head| self.head(layer, head, &keys)).collect();
         self.heads.extend(heads);
         self.keep_vectors(layer);

@@ -84,7 +84,7 @@ impl NormalisationTap {
         let reader = |block: usize| match block {
             last if last == a.blocks() => model.final_norm(),
             // Both blocks of a parallel layer read what came before it.
-            inside if a.residual == ResidualLayout::Parallel && inside % 2 == 1 => Ok(None),
+            inside if inside % 2 == 1 && a.layer(inside / 2).residual == ResidualLayout::Parallel => Ok(None),
             _ => model.input_norm(block + 1),
         };
         Ok(Self {

@@ -64,8 +64,8 @@ fn quadratic(form: &Mat<f64>, x: &[f64]) -> f64 {
 
 fn naive(recorded: &Recorded, block: usize, token: usize) -> Naive {
     let weights = recorded.model.feed_forward_block::<f64>(block / 2 - 1).expect("a block");
-    let kind = recorded.model.architecture().feed_forward;
-    let factor = coefficient(kind).expect("a quadratic term");
+    let gated = weights.up.is_some();
+    let factor = coefficient(gated, weights.activation).expect("a quadratic term");
     let read = recorded.read_by(block, token);
     let x = if weights.input_norm.is_some() { recorded.normalised(&read, None) } else { read.clone() };
     let input = match &weights.input_norm {
@@ -98,7 +98,7 @@ fn naive(recorded: &Recorded, block: usize, token: usize) -> Naive {
             .iter()
             .map(|&channel| output(&|unit| activated[unit] * up.as_ref().map_or(1.0, |up| up[unit]), channel))
             .collect(),
-        bilinear: if kind.gated {
+        bilinear: if gated {
             forms.iter().map(|form| quadratic(form, &x)).collect()
         } else {
             // Biases are within what is squared.
@@ -161,7 +161,7 @@ fn is_what_the_formed_matrices_say() {
         assert_eq!(found.iter().map(|found| (found.stage, found.block)).collect::<Vec<_>>(), [(1, 2), (1, 4)]);
         for found in found {
             let weights = recorded.model.feed_forward_block::<f64>(found.block / 2 - 1).expect("a block");
-            let factor = coefficient(recorded.model.architecture().feed_forward).expect("a quadratic term");
+            let factor = coefficient(weights.up.is_some(), weights.activation).expect("a quadratic term");
             let (eigenvalue, _) = leading(&form(&weights, factor, 3));
             let what = format!("{family}, block {}", found.block);
             close(&what, found.eigenvalue.expect("a form"), eigenvalue);

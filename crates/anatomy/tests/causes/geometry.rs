@@ -26,13 +26,13 @@ impl Full {
         let rows = |point, head| -> Vec<Vec<f64>> {
             (0..seq_len).map(|t| recorded.head_row(point, layer, head, sequence * seq_len + t)).collect()
         };
-        let kv_head = head / a.queries_per_key();
+        let kv_head = head / a.attention(0).queries_per_key();
         let (queries, keys) = (rows(Point::Query, head), rows(Point::Key, kv_head));
-        let window = a.layers[layer].window.unwrap_or(seq_len);
-        let logit = |t: usize, k: usize| a.attention_scale * dot(&queries[t], &keys[k]);
+        let window = a.attention(layer).window.unwrap_or(seq_len);
+        let logit = |t: usize, k: usize| a.attention(layer).scale * dot(&queries[t], &keys[k]);
         let logits: Vec<Vec<f64>> = (0..seq_len).map(|t| (0..seq_len).map(|k| logit(t, k)).collect()).collect();
         let row = |t: usize| -> Vec<f64> {
-            let capped = |logit: f64| a.attention_soft_cap.map_or(logit, |cap| cap * (logit / cap).tanh());
+            let capped = |logit: f64| a.attention(layer).soft_cap.map_or(logit, |cap| cap * (logit / cap).tanh());
             let seen = |k: usize| k <= t && t - k < window;
             let weights: Vec<f64> =
                 (0..seq_len).map(|k| if seen(k) { capped(logits[t][k]).exp() } else { 0.0 }).collect();
@@ -84,7 +84,7 @@ fn check_dimension(what: &str, ours: Option<Dimension>, expected: Dimension) {
 }
 
 fn check_keys(what: &str, recorded: &Recorded, head: &HeadGeometry, kinds: &Kinds) {
-    let kv_head = head.head / recorded.model.architecture().queries_per_key();
+    let kv_head = head.head / recorded.model.architecture().attention(0).queries_per_key();
     for (spike, ours) in [(true, head.key_dimension_spike), (false, head.key_dimension_other)] {
         let vectors = |point| -> Vec<Vec<f64>> {
             let tokens = (0..recorded.tokens()).filter(|&token| kinds.of(spike)[token]);
@@ -155,14 +155,14 @@ fn is_that_of_full_attention() {
         let kinds = kinds();
         let sink = |layer: usize, head: usize| (layer + head).is_multiple_of(2);
         let sinks: Vec<Vec<bool>> =
-            (0..a.layers.len()).map(|layer| (0..a.heads).map(|head| sink(layer, head)).collect()).collect();
+            (0..a.layer_count()).map(|layer| (0..a.most_heads()).map(|head| sink(layer, head)).collect()).collect();
         let known = Known { kinds: kinds.clone(), sinks, sink_keys: sink_keys() };
         let mut tap = GeometryTap::new(a, (SEQUENCES, SEQ_LEN), known, vec![(1, 2)]);
         recorded.run(&mut tap);
         let (geometry, to_self, kept) = tap.finish();
-        assert_eq!(geometry.heads.len(), a.layers.len() * a.heads);
+        assert_eq!(geometry.heads.len(), a.layer_count() * a.most_heads());
         for (index, head) in geometry.heads.iter().enumerate() {
-            assert_eq!((head.layer, head.head), (index / a.heads, index % a.heads));
+            assert_eq!((head.layer, head.head), (index / a.most_heads(), index % a.most_heads()));
             assert_eq!(head.sink, sink(head.layer, head.head));
             check(family, &recorded, head, &kinds.spike);
             check_keys(family, &recorded, head, &kinds);
@@ -171,17 +171,23 @@ fn is_that_of_full_attention() {
             for (token, &ours) in to_self.iter().enumerate() {
                 let (sequence, t) = (token / SEQ_LEN, token % SEQ_LEN);
                 let weight = |head| Full::new(&recorded, layer, head, sequence).weights[t][t];
-                close(family, ours, mean(&(0..a.heads).map(weight).collect::<Vec<_>>()));
+                close(family, ours, mean(&(0..a.most_heads()).map(weight).collect::<Vec<_>>()));
             }
         }
         let [vectors] = &kept[..] else { panic!("one head was to be kept") };
-        assert_eq!((vectors.layer, vectors.head, vectors.head_dim), (1, 2, a.head_dim));
+        assert_eq!((vectors.layer, vectors.head, vectors.head_dim), (1, 2, a.attention(0).head_dim));
         for token in 0..recorded.tokens() {
             let wide = |rows: &[f32]| -> Vec<f64> {
-                rows[token * a.head_dim..][..a.head_dim].iter().map(|&value| f64::from(value)).collect()
+                rows[token * a.attention(0).head_dim..][..a.attention(0).head_dim]
+                    .iter()
+                    .map(|&value| f64::from(value))
+                    .collect()
             };
             assert_eq!(wide(&vectors.queries), recorded.head_row(Point::Query, 1, 2, token));
-            assert_eq!(wide(&vectors.keys), recorded.head_row(Point::Key, 1, 2 / a.queries_per_key(), token));
+            assert_eq!(
+                wide(&vectors.keys),
+                recorded.head_row(Point::Key, 1, 2 / a.attention(0).queries_per_key(), token)
+            );
         }
     }
 }

@@ -38,7 +38,7 @@ fn reader(recorded: &Recorded, block: usize) -> Option<Norm<f64>> {
     if block == a.blocks() {
         return model.final_norm().expect("finite");
     }
-    if a.residual == ResidualLayout::Parallel && block % 2 == 1 {
+    if a.layer(0).residual == ResidualLayout::Parallel && block % 2 == 1 {
         return None;
     }
     if (block + 1) % 2 == 1 {

@@ -105,13 +105,13 @@ impl Recorded {
 
     /// A head's part of a token's row.
     pub fn head_row(&self, point: Point, layer: usize, head: usize, token: usize) -> Vec<f64> {
-        let width = self.model.architecture().head_dim;
+        let width = self.model.architecture().attention(0).head_dim;
         self.row(point, 2 * layer + 1, token)[head * width..][..width].to_vec()
     }
 
     /// The residual that a block reads.
     pub fn read_by(&self, block: usize, token: usize) -> Vec<f64> {
-        let parallel = self.model.architecture().residual == ResidualLayout::Parallel;
+        let parallel = self.model.architecture().layer(0).residual == ResidualLayout::Parallel;
         let before = if parallel { (block - 1) / 2 * 2 } else { block - 1 };
         self.row(Point::Residual, before, token)
     }

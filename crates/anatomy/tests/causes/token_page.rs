@@ -36,7 +36,7 @@ fn check(family: &str, sequences: usize, seq_len: usize, shape: (usize, usize)) 
     let recorded = Recorded::of(family, batch.clone());
     let page = page(family, &batch);
     let a = recorded.model.architecture();
-    let (layers, heads) = (a.layers.len(), a.heads);
+    let (layers, heads) = (a.layer_count(), a.most_heads());
     assert_eq!((page.sequences, page.positions, page.layers, page.heads), (shape.0, shape.1, layers, heads));
     assert_eq!(page.tokens.len(), shape.0 * shape.1, "{family}");
     let places = (0..shape.0).flat_map(|sequence| (0..shape.1).map(move |position| (sequence, position)));

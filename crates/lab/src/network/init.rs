@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_model::architecture::{
-    Architecture, FeedForwardKind, GateSignal, NormKind, NormPlacement, PositionEncoding, QkNorm, Weighting,
+    Activation, Architecture, GateSignal, Layer, NormKind, NormPlacement, QkNorm, Weighting,
 };
 use sinkscope_model::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use sinkscope_model::{Linear, ParameterKind, Parameters};
@@ -81,60 +81,63 @@ fn blank<F: Float>(a: &Architecture, how: &Initialisation) -> Parameters<F> {
         epsilon: F::from_f64(a.norm_epsilon),
     };
     let linear = |inputs: usize, outputs: usize| Linear::trainable(inputs, outputs, false);
-    let (query, key) = (a.query_width(), a.key_width());
-    let (query_norm, key_norm) = match a.qk_norm {
-        QkNorm::None => (None, None),
-        QkNorm::PerHead => (Some(a.head_dim), Some(a.head_dim)),
-        QkNorm::Projection => (Some(query), Some(key)),
-    };
-    let after = a.norm_placement.has_output_norm();
-    let post_norm = a.norm_placement == NormPlacement::Post;
-    let attention = |layer: usize| AttentionBlock {
-        input_norm: a.norm_placement.on_input(true).then(|| norm(a.norm, d)),
-        value_reads_residual: a.norm_placement == NormPlacement::SandwichQkInput,
-        query: linear(d, query),
-        key: linear(d, key),
-        value: linear(d, key),
-        query_norm: query_norm.map(|width| norm(a.norm, width)),
-        key_norm: key_norm.map(|width| norm(a.norm, width)),
-        gate: a.gate.map(|gate| Gate {
-            signal: gate.signal,
-            granularity: gate.granularity,
-            weight: match gate.signal {
-                GateSignal::Input | GateSignal::Embedding => linear(d, a.gate_width()),
-                GateSignal::Free => linear(1, a.gate_width()),
-                GateSignal::Position => linear(a.max_positions, a.gate_width()),
+    let attention = |layer: &Layer| {
+        let (attention, placement) = (layer.mixer.attention(), layer.norm_placement);
+        let (query, key, value) = (attention.query_width(), attention.key_width(), attention.value_width());
+        let (query_norm, key_norm) = match attention.qk_norm {
+            QkNorm::None => (None, None),
+            QkNorm::PerHead => (Some(attention.head_dim), Some(attention.head_dim)),
+            QkNorm::Projection => (Some(query), Some(key)),
+        };
+        AttentionBlock {
+            input_norm: placement.on_input(true).then(|| norm(a.norm, d)),
+            value_reads_residual: placement == NormPlacement::SandwichQkInput,
+            query: linear(d, query),
+            key: linear(d, key),
+            value: linear(d, value),
+            query_norm: query_norm.map(|width| norm(a.norm, width)),
+            key_norm: key_norm.map(|width| norm(a.norm, width)),
+            gate: attention.gate.map(|gate| Gate {
+                signal: gate.signal,
+                granularity: gate.granularity,
+                weight: match gate.signal {
+                    GateSignal::Input | GateSignal::Embedding => linear(d, attention.gate_width()),
+                    GateSignal::Free => linear(1, attention.gate_width()),
+                    GateSignal::Position => linear(a.max_positions, attention.gate_width()),
+                },
+            }),
+            sink_logits: match attention.weighting {
+                Weighting::SinkLogit => SinkLogits::Learned(vec![F::ZERO; attention.heads]),
+                Weighting::SoftmaxPlusOne => SinkLogits::Zero,
+                Weighting::Softmax | Weighting::Sigmoid { .. } => SinkLogits::None,
             },
-        }),
-        sink_logits: match a.weighting {
-            Weighting::SinkLogit => SinkLogits::Learned(vec![F::ZERO; a.heads]),
-            Weighting::SoftmaxPlusOne => SinkLogits::Zero,
-            Weighting::Softmax | Weighting::Sigmoid { .. } => SinkLogits::None,
-        },
-        key_value_bias: a.key_value_bias.then(|| (vec![F::ZERO; key], vec![F::ZERO; key])),
-        slopes: a.alibi_slopes().into_iter().map(F::from_f64).collect(),
-        output: linear(query, d),
-        output_norm: after.then(|| norm(a.norm, d)),
-        post_norm,
-        group: a.head_group(layer, Precision::Highest),
-        kv_heads: a.kv_heads,
+            key_value_bias: attention.key_value_bias.then(|| (vec![F::ZERO; key], vec![F::ZERO; value])),
+            slopes: attention.alibi_slopes().into_iter().map(F::from_f64).collect(),
+            output: linear(attention.output_width(), d),
+            output_norm: placement.has_output_norm().then(|| norm(a.norm, d)),
+            post_norm: placement == NormPlacement::Post,
+            group: attention.head_group(Precision::Highest),
+            kv_heads: attention.kv_heads,
+        }
     };
-    let kind = a.feed_forward.kind;
-    let (hidden, present) = (kind == FeedForwardKind::TwoLayer, kind != FeedForwardKind::Absent);
-    let feed_forward = || FeedForwardBlock {
-        input_norm: (present && a.norm_placement.on_input(false)).then(|| norm(a.norm, d)),
-        gate: hidden.then(|| linear(d, a.d_ffn)),
-        up: (hidden && a.feed_forward.gated).then(|| linear(d, a.d_ffn)),
-        down: present.then(|| linear(if hidden { a.d_ffn } else { d }, d)),
-        output_norm: (present && after).then(|| norm(a.norm, d)),
-        post_norm,
-        activation: a.feed_forward.activation,
+    let feed_forward = |layer: &Layer| {
+        let (feed_forward, placement) = (layer.feed_forward, layer.norm_placement);
+        let (dense, present) = (feed_forward.dense(), feed_forward.writes());
+        FeedForwardBlock {
+            input_norm: (present && placement.on_input(false)).then(|| norm(a.norm, d)),
+            gate: dense.map(|dense| linear(d, dense.hidden)),
+            up: dense.filter(|dense| dense.gated).map(|dense| linear(d, dense.hidden)),
+            down: present.then(|| linear(feed_forward.down_inputs(d), d)),
+            output_norm: (present && placement.has_output_norm()).then(|| norm(a.norm, d)),
+            post_norm: placement == NormPlacement::Post,
+            activation: dense.map_or(Activation::Silu, |dense| dense.activation),
+        }
     };
     Parameters {
         embedding: vec![F::ZERO; a.vocabulary * d],
-        positions: (a.position == PositionEncoding::Learned).then(|| vec![F::ZERO; a.max_positions * d]),
-        layers: (0..a.layers.len()).map(|layer| (attention(layer), feed_forward())).collect(),
-        final_norm: a.norm_placement.has_final_norm().then(|| norm(a.norm, d)),
+        positions: a.learned_positions.then(|| vec![F::ZERO; a.max_positions * d]),
+        layers: a.layers().map(|layer| (attention(layer), feed_forward(layer))).collect(),
+        final_norm: a.final_norm.then(|| norm(a.norm, d)),
         head: (!a.tied_embeddings).then(|| linear(d, a.vocabulary)),
     }
 }

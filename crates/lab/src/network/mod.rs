@@ -12,13 +12,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use sinkscope_kernels::matmul::Precision;
-use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::{add, scale};
 use sinkscope_kernels::{Buffer, Float};
 use sinkscope_model::Parameters;
-use sinkscope_model::architecture::{Architecture, GateSignal, ResidualLayout};
+use sinkscope_model::architecture::{Architecture, ResidualLayout};
 use sinkscope_model::blocks::{
-    AttentionGradients, AttentionTrace, FeedForwardGradients, FeedForwardTrace, Norm, TileContext,
+    AttentionGradients, AttentionTrace, FeedForwardGradients, FeedForwardTrace, Norm, RopeTables, TileContext,
 };
 
 use crate::data::Batch;
@@ -60,7 +59,7 @@ pub struct Workspace<F> {
     /// The gradient, shaped as the weights.
     pub gradient: Parameters<F>,
     shape: (usize, usize),
-    ropes: Vec<RopeTable<F>>,
+    ropes: RopeTables<F>,
     tiles: Vec<Tile<F>>,
     /// By tile: the tokens' embedding, if gates depend on it.
     embeddings: Vec<Buffer<F>>,
@@ -128,10 +127,10 @@ impl<F: Float> Network<F> {
         Workspace {
             gradient: zeros_like(&self.parameters),
             shape: (sequences, seq_len),
-            ropes: self.architecture.rope_tables(seq_len),
+            ropes: RopeTables::new(&self.architecture, seq_len),
             tiles: starts.map(tile).collect(),
             embeddings: vec![Buffer::default(); count],
-            traces: vec![vec![Default::default(); self.architecture.layers.len()]; count],
+            traces: vec![vec![Default::default(); self.architecture.layer_count()]; count],
             buffers: [buffers.clone(), buffers],
             head: head::Buffers::default(),
         }
@@ -199,10 +198,10 @@ impl<F: Float> Network<F> {
         &self,
         layer: usize,
         seq_len: usize,
-        ropes: &'a [RopeTable<F>],
+        ropes: &'a RopeTables<F>,
         embedding: &'a [F],
     ) -> TileContext<'a, F> {
-        TileContext { seq_len, rope: ropes.get(self.architecture.layers[layer].rope), embedding }
+        TileContext { seq_len, rope: ropes.of(layer), embedding }
     }
 
     fn embed(&self, batch: &Batch, tile: &mut Tile<F>, embedding: &mut Buffer<F>) {
@@ -215,7 +214,7 @@ impl<F: Float> Network<F> {
         if a.embedding_scale != 1.0 {
             scale(&mut tile.residual, F::from_f64(a.embedding_scale));
         }
-        if a.gate.is_some_and(|gate| gate.signal == GateSignal::Embedding) {
+        if a.gates_read_embedding() {
             embedding.fit(tile.residual.len()).copy_from_slice(&tile.residual);
             tile.d_embedding.fit(tile.residual.len()).fill(F::ZERO);
         }
@@ -328,7 +327,7 @@ pub fn zeros_like<F: Float>(parameters: &Parameters<F>) -> Parameters<F> {
 /// What has no backward.
 fn check(a: &Architecture) -> Result<(), LabError> {
     a.validate().map_err(LabError::Request)?;
-    if a.residual == ResidualLayout::Parallel {
+    if a.any(|layer| layer.residual == ResidualLayout::Parallel) {
         return Err(LabError::Request("parallel blocks have no backward; train sequential ones".into()));
     }
     if a.logit_soft_cap.is_some() {

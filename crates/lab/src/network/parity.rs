@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sinkscope_kernels::Float;
 use sinkscope_model::architecture::{
-    Activation, Architecture, FeedForwardKind, GateSignal, Granularity, NormKind, NormPlacement, PositionEncoding,
-    QkNorm, ResidualLayout, Weighting,
+    Activation, Architecture, Dense, FeedForward, GateSignal, Granularity, NormKind, NormPlacement, Position, QkNorm,
+    ResidualLayout, Weighting,
 };
 use sinkscope_model::parameters::config;
 use sinkscope_model::{Model, Parameters};
@@ -138,7 +138,8 @@ fn every_variant_has_pytorchs_nll() {
         let network = match network::<f64>(name, a) {
             Ok(network) => network,
             Err(error) => {
-                let untrainable = a.residual == ResidualLayout::Parallel || a.logit_soft_cap.is_some();
+                let untrainable =
+                    a.any(|layer| layer.residual == ResidualLayout::Parallel) || a.logit_soft_cap.is_some();
                 assert!(untrainable && error.to_string().contains("no backward"), "{name}: {error}");
                 continue;
             }
@@ -197,44 +198,48 @@ fn arms(a: &Architecture) -> Vec<&'static str> {
         NormKind::LayerNorm => "LayerNorm",
         NormKind::DynamicTanh => "dynamic tanh",
     };
-    let placement = match a.norm_placement {
+    let layer = a.layer(0);
+    let attention = layer.mixer.attention();
+    let placement = match layer.norm_placement {
         NormPlacement::Pre => "pre",
         NormPlacement::Sandwich => "sandwich",
         NormPlacement::Output => "output",
         NormPlacement::SandwichQkInput => "sandwich, QK input",
         NormPlacement::Post => "post",
     };
-    let residual = match a.residual {
+    let residual = match layer.residual {
         ResidualLayout::Sequential => "sequential",
         ResidualLayout::Parallel => "parallel",
     };
-    let qk_norm = match a.qk_norm {
+    let qk_norm = match attention.qk_norm {
         QkNorm::None => "no QK-norm",
         QkNorm::PerHead => "QK-norm per head",
         QkNorm::Projection => "QK-norm of the projection",
     };
-    let feed_forward = match (a.feed_forward.kind, a.feed_forward.gated, a.feed_forward.activation) {
-        (FeedForwardKind::Linear, ..) => "linear",
-        (FeedForwardKind::Absent, ..) => "absent",
-        (FeedForwardKind::TwoLayer, true, Activation::Silu) => "SwiGLU",
-        (FeedForwardKind::TwoLayer, true, Activation::Gelu | Activation::GeluTanh | Activation::Relu) => "GeGLU",
-        (FeedForwardKind::TwoLayer, false, Activation::Gelu) => "GeLU",
-        (FeedForwardKind::TwoLayer, false, Activation::Silu | Activation::GeluTanh | Activation::Relu) => "ReLU",
+    let feed_forward = match layer.feed_forward {
+        FeedForward::Linear => "linear",
+        FeedForward::None => "absent",
+        FeedForward::Dense(Dense { gated, activation, .. }) => match (gated, activation) {
+            (true, Activation::Silu) => "SwiGLU",
+            (true, Activation::Gelu | Activation::GeluTanh | Activation::Relu) => "GeGLU",
+            (false, Activation::Gelu) => "GeLU",
+            (false, Activation::Silu | Activation::GeluTanh | Activation::Relu) => "ReLU",
+        },
     };
-    let position = match &a.position {
-        PositionEncoding::Learned => "learned",
-        PositionEncoding::Rotary(_) => "rotary",
-        PositionEncoding::Alibi => "ALiBi",
-        PositionEncoding::None => "no positions",
+    let position = match &attention.position {
+        Position::None if a.learned_positions => "learned",
+        Position::Rotary(_) => "rotary",
+        Position::Alibi => "ALiBi",
+        Position::None => "no positions",
     };
-    let weighting = match a.weighting {
+    let weighting = match attention.weighting {
         Weighting::Softmax => "softmax",
         Weighting::SoftmaxPlusOne => "softmax plus one",
         Weighting::SinkLogit => "sink logit",
         Weighting::Sigmoid { .. } => "sigmoid",
     };
     let mut arms = vec![norm, placement, residual, qk_norm, feed_forward, position, weighting];
-    if let Some(gate) = a.gate {
+    if let Some(gate) = attention.gate {
         arms.push(match (gate.signal, gate.granularity) {
             (GateSignal::Input, Granularity::Channel) => "gate: input, channel",
             (GateSignal::Input, Granularity::Head) => "gate: input, head",
@@ -251,15 +256,15 @@ fn arms(a: &Architecture) -> Vec<&'static str> {
         });
     }
     let beside = [
-        ("key-value bias", a.key_value_bias),
+        ("key-value bias", attention.key_value_bias),
         ("registers", a.registers > 0),
-        ("window", a.layers.iter().any(|layer| layer.window.is_some())),
-        ("several ropes", a.layers.iter().any(|layer| layer.rope > 0)),
-        ("fewer key-value heads", a.kv_heads < a.heads),
-        ("as many key-value heads", a.kv_heads == a.heads),
+        ("window", a.any(|layer| layer.mixer.attention().window.is_some())),
+        ("several ropes", a.any(|layer| layer.mixer.attention().position != attention.position)),
+        ("fewer key-value heads", attention.kv_heads < attention.heads),
+        ("as many key-value heads", attention.kv_heads == attention.heads),
         ("tied", a.tied_embeddings),
         ("embedding scale", a.embedding_scale != 1.0),
-        ("cap on scores", a.attention_soft_cap.is_some()),
+        ("cap on scores", attention.soft_cap.is_some()),
         ("cap on logits", a.logit_soft_cap.is_some()),
     ];
     arms.extend(beside.into_iter().filter(|(_, there)| *there).map(|(name, _)| name));

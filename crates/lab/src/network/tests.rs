@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use sinkscope_kernels::Float;
 use sinkscope_model::architecture::{
-    Activation, Architecture, AttentionGate, FeedForward, FeedForwardKind, GateSignal, Granularity, Layer, NormKind,
-    NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Weighting,
+    Activation, Architecture, AttentionGate, FeedForwardKind, GateSignal, Granularity, LayerView, NormKind,
+    NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Uniform, UniformFeedForward, Weighting,
 };
 
 use sinkscope_model::parameters::{config, count, in_memory};
@@ -21,8 +21,8 @@ use super::*;
 use crate::data::IGNORED;
 use crate::watch::look;
 
-fn base() -> Architecture {
-    Architecture {
+fn base() -> Uniform {
+    Uniform {
         family: "sinkscope".into(),
         d_model: 12,
         heads: 4,
@@ -36,9 +36,9 @@ fn base() -> Architecture {
         norm_placement: NormPlacement::Pre,
         residual: ResidualLayout::Sequential,
         qk_norm: QkNorm::None,
-        feed_forward: FeedForward { kind: FeedForwardKind::TwoLayer, activation: Activation::Silu, gated: true },
+        feed_forward: UniformFeedForward { kind: FeedForwardKind::TwoLayer, activation: Activation::Silu, gated: true },
         position: PositionEncoding::Rotary(vec![Rope { theta: 100.0, rotary_dim: 4, scaling: RopeScaling::None }]),
-        layers: vec![Layer { window: None, rope: 0 }; 2],
+        layers: vec![LayerView { window: None, rope: 0 }; 2],
         attention_scale: 0.5,
         weighting: Weighting::Softmax,
         key_value_bias: false,
@@ -51,71 +51,64 @@ fn base() -> Architecture {
     }
 }
 
+fn of(uniform: Uniform) -> Architecture {
+    uniform.try_into().expect("ropes that there are")
+}
+
 fn variants() -> Vec<(&'static str, Architecture)> {
-    let feed_forward = |kind, activation, gated| FeedForward { kind, activation, gated };
+    let feed_forward = |kind, activation, gated| UniformFeedForward { kind, activation, gated };
     let gate = |signal, granularity| Some(AttentionGate { signal, granularity });
     let a = base;
-    vec![
+    let variants = vec![
         ("baseline", a()),
-        ("registers", Architecture { registers: 2, ..a() }),
-        ("tied, scaled embedding", Architecture { tied_embeddings: true, embedding_scale: 1.7, ..a() }),
-        (
-            "gelu",
-            Architecture { feed_forward: feed_forward(FeedForwardKind::TwoLayer, Activation::Gelu, false), ..a() },
-        ),
-        (
-            "linear",
-            Architecture { feed_forward: feed_forward(FeedForwardKind::Linear, Activation::Silu, false), ..a() },
-        ),
-        (
-            "attention",
-            Architecture { feed_forward: feed_forward(FeedForwardKind::Absent, Activation::Silu, false), ..a() },
-        ),
-        ("sandwich", Architecture { norm_placement: NormPlacement::Sandwich, ..a() }),
-        ("sandwich-qk-input", Architecture { norm_placement: NormPlacement::SandwichQkInput, ..a() }),
-        ("sandwich-qk-head", Architecture { norm_placement: NormPlacement::Output, qk_norm: QkNorm::PerHead, ..a() }),
-        ("olmo 2", Architecture { norm_placement: NormPlacement::Output, qk_norm: QkNorm::Projection, ..a() }),
-        ("qk-norm alone", Architecture { qk_norm: QkNorm::PerHead, ..a() }),
-        ("post-norm", Architecture { norm_placement: NormPlacement::Post, ..a() }),
-        (
-            "post-norm of LayerNorms",
-            Architecture { norm_placement: NormPlacement::Post, norm: NormKind::LayerNorm, ..a() },
-        ),
-        ("dynamic tanh", Architecture { norm: NormKind::DynamicTanh, ..a() }),
+        ("registers", Uniform { registers: 2, ..a() }),
+        ("tied, scaled embedding", Uniform { tied_embeddings: true, embedding_scale: 1.7, ..a() }),
+        ("gelu", Uniform { feed_forward: feed_forward(FeedForwardKind::TwoLayer, Activation::Gelu, false), ..a() }),
+        ("linear", Uniform { feed_forward: feed_forward(FeedForwardKind::Linear, Activation::Silu, false), ..a() }),
+        ("attention", Uniform { feed_forward: feed_forward(FeedForwardKind::Absent, Activation::Silu, false), ..a() }),
+        ("sandwich", Uniform { norm_placement: NormPlacement::Sandwich, ..a() }),
+        ("sandwich-qk-input", Uniform { norm_placement: NormPlacement::SandwichQkInput, ..a() }),
+        ("sandwich-qk-head", Uniform { norm_placement: NormPlacement::Output, qk_norm: QkNorm::PerHead, ..a() }),
+        ("olmo 2", Uniform { norm_placement: NormPlacement::Output, qk_norm: QkNorm::Projection, ..a() }),
+        ("qk-norm alone", Uniform { qk_norm: QkNorm::PerHead, ..a() }),
+        ("post-norm", Uniform { norm_placement: NormPlacement::Post, ..a() }),
+        ("post-norm of LayerNorms", Uniform { norm_placement: NormPlacement::Post, norm: NormKind::LayerNorm, ..a() }),
+        ("dynamic tanh", Uniform { norm: NormKind::DynamicTanh, ..a() }),
         (
             "dynamic tanh sandwich",
-            Architecture { norm: NormKind::DynamicTanh, norm_placement: NormPlacement::Sandwich, ..a() },
+            Uniform { norm: NormKind::DynamicTanh, norm_placement: NormPlacement::Sandwich, ..a() },
         ),
-        ("layer norm", Architecture { norm: NormKind::LayerNorm, ..a() }),
-        ("learned positions", Architecture { position: PositionEncoding::Learned, ..a() }),
-        ("alibi", Architecture { position: PositionEncoding::Alibi, ..a() }),
-        ("nope", Architecture { position: PositionEncoding::None, ..a() }),
-        ("window", Architecture { layers: vec![Layer { window: Some(3), rope: 0 }; 2], ..a() }),
-        ("soft cap", Architecture { attention_soft_cap: Some(0.7), ..a() }),
-        ("softmax plus one", Architecture { weighting: Weighting::SoftmaxPlusOne, ..a() }),
-        ("sink logit", Architecture { weighting: Weighting::SinkLogit, ..a() }),
-        ("sigmoid", Architecture { weighting: Weighting::Sigmoid { bias: -1.5 }, ..a() }),
-        ("key-value bias", Architecture { key_value_bias: true, ..a() }),
-        ("key-value bias, QK-norm", Architecture { key_value_bias: true, qk_norm: QkNorm::PerHead, ..a() }),
-        ("key-value bias, soft cap", Architecture { key_value_bias: true, attention_soft_cap: Some(0.7), ..a() }),
-        ("gate: input, channel", Architecture { gate: gate(GateSignal::Input, Granularity::Channel), ..a() }),
-        ("gate: input, head", Architecture { gate: gate(GateSignal::Input, Granularity::Head), ..a() }),
-        ("gate: input, single", Architecture { gate: gate(GateSignal::Input, Granularity::Single), ..a() }),
-        ("gate: free, channel", Architecture { gate: gate(GateSignal::Free, Granularity::Channel), ..a() }),
-        ("gate: free, head", Architecture { gate: gate(GateSignal::Free, Granularity::Head), ..a() }),
-        ("gate: free, single", Architecture { gate: gate(GateSignal::Free, Granularity::Single), ..a() }),
-        ("gate: position, channel", Architecture { gate: gate(GateSignal::Position, Granularity::Channel), ..a() }),
-        ("gate: embedding, head", Architecture { gate: gate(GateSignal::Embedding, Granularity::Head), ..a() }),
+        ("layer norm", Uniform { norm: NormKind::LayerNorm, ..a() }),
+        ("learned positions", Uniform { position: PositionEncoding::Learned, ..a() }),
+        ("alibi", Uniform { position: PositionEncoding::Alibi, ..a() }),
+        ("nope", Uniform { position: PositionEncoding::None, ..a() }),
+        ("window", Uniform { layers: vec![LayerView { window: Some(3), rope: 0 }; 2], ..a() }),
+        ("soft cap", Uniform { attention_soft_cap: Some(0.7), ..a() }),
+        ("softmax plus one", Uniform { weighting: Weighting::SoftmaxPlusOne, ..a() }),
+        ("sink logit", Uniform { weighting: Weighting::SinkLogit, ..a() }),
+        ("sigmoid", Uniform { weighting: Weighting::Sigmoid { bias: -1.5 }, ..a() }),
+        ("key-value bias", Uniform { key_value_bias: true, ..a() }),
+        ("key-value bias, QK-norm", Uniform { key_value_bias: true, qk_norm: QkNorm::PerHead, ..a() }),
+        ("key-value bias, soft cap", Uniform { key_value_bias: true, attention_soft_cap: Some(0.7), ..a() }),
+        ("gate: input, channel", Uniform { gate: gate(GateSignal::Input, Granularity::Channel), ..a() }),
+        ("gate: input, head", Uniform { gate: gate(GateSignal::Input, Granularity::Head), ..a() }),
+        ("gate: input, single", Uniform { gate: gate(GateSignal::Input, Granularity::Single), ..a() }),
+        ("gate: free, channel", Uniform { gate: gate(GateSignal::Free, Granularity::Channel), ..a() }),
+        ("gate: free, head", Uniform { gate: gate(GateSignal::Free, Granularity::Head), ..a() }),
+        ("gate: free, single", Uniform { gate: gate(GateSignal::Free, Granularity::Single), ..a() }),
+        ("gate: position, channel", Uniform { gate: gate(GateSignal::Position, Granularity::Channel), ..a() }),
+        ("gate: embedding, head", Uniform { gate: gate(GateSignal::Embedding, Granularity::Head), ..a() }),
         (
             "gate: embedding, learned positions",
-            Architecture {
+            Uniform {
                 gate: gate(GateSignal::Embedding, Granularity::Channel),
                 position: PositionEncoding::Learned,
                 embedding_scale: 1.7,
                 ..a()
             },
         ),
-    ]
+    ];
+    variants.into_iter().map(|(name, uniform)| (name, of(uniform))).collect()
 }
 
 fn batch(a: &Architecture) -> Batch {
@@ -299,7 +292,7 @@ fn distances_are_those_of_the_weights_in_every_variant() {
         };
         let known = Known {
             kinds: Kinds::of_one_stage(vec![false; SEQ_LEN]),
-            sinks: vec![vec![false; a.heads]; a.layers.len()],
+            sinks: vec![vec![false; a.most_heads()]; a.layer_count()],
             sink_keys: vec![SINK],
         };
         let mut geometry = GeometryTap::new(&a, (1, SEQ_LEN), known, Vec::new());
@@ -406,7 +399,7 @@ fn a_candidate_is_the_last_token_of_a_whole_sequence_in_every_variant() {
 /// In one layer, what a cache of the first and the last tokens holds is what a text of these tokens alone would leave in it.
 #[test]
 fn the_key_value_bias_meets_queries_at_their_place_in_a_cache() {
-    let a = Architecture { key_value_bias: true, layers: vec![Layer { window: None, rope: 0 }], ..base() };
+    let a = of(Uniform { key_value_bias: true, layers: vec![LayerView { window: None, rope: 0 }], ..base() });
     let mut network: Network<f32> = network(&a);
     let model = in_memory("one layer", &a, &mut network.parameters).expect("a model");
     let ids = [3, 1, 4, 1, 5, 9, 2, 6];
@@ -422,10 +415,10 @@ fn the_key_value_bias_meets_queries_at_their_place_in_a_cache() {
 
 #[test]
 fn absent_blocks_do_not_count_in_the_scale_of_what_writes() {
-    let absent = FeedForward { kind: FeedForwardKind::Absent, activation: Activation::Silu, gated: false };
-    let layers = vec![Layer { window: None, rope: 0 }; 3];
+    let absent = UniformFeedForward { kind: FeedForwardKind::Absent, activation: Activation::Silu, gated: false };
+    let layers = vec![LayerView { window: None, rope: 0 }; 3];
     for (feed_forward, writing) in [(absent, 3.0_f64), (base().feed_forward, 6.0)] {
-        let a = Architecture { feed_forward, layers: layers.clone(), ..base() };
+        let a = of(Uniform { feed_forward, layers: layers.clone(), ..base() });
         let begin = |scale_residual| {
             let how = Initialisation { scale_residual, ..Initialisation::default() };
             initialise::<f64>(&a, &how, 5).expect("an architecture")

@@ -208,9 +208,16 @@ impl Architecture {
         }
         check_scale("the embedding", self.embedding_scale)?;
         check_soft_cap(self.logit_soft_cap)?;
+        let heads = self.kinds.first().map_or(0, |layer| layer.mixer.attention().heads);
         for (kind, layer) in self.kinds.iter().enumerate() {
             let attention = layer.mixer.attention();
             attention.validate()?;
+            if attention.heads != heads {
+                return Err(format!(
+                    "layers have {heads} and {} heads; only as many in each are supported",
+                    attention.heads
+                ));
+            }
             if let FeedForward::Dense(dense) = layer.feed_forward {
                 check_sizes(&[("feed-forward size", dense.hidden)])?;
             }

@@ -9,8 +9,8 @@ use sinkscope_model::tap::{Place, Point};
 pub struct CacheEdit {
     /// The points that entries go to.
     pub grid: Grid,
-    /// Width of a head.
-    pub head_dim: usize,
+    /// By layer, how many heads keys and values have.
+    pub kv_heads: Vec<usize>,
     /// Which attention blocks.
     pub blocks: Vec<usize>,
     /// Tokens of a sequence.
@@ -20,9 +20,9 @@ pub struct CacheEdit {
 }
 
 impl CacheEdit {
-    /// Of heads of width `head_dim` in these blocks, except for the tokens kept.
-    pub fn new(grid: Grid, head_dim: usize, blocks: Vec<usize>, seq_len: usize, kept: Vec<bool>) -> Self {
-        Self { grid, head_dim, blocks, seq_len, kept }
+    /// Of `kv_heads`, by layer, in these blocks, except for the tokens kept.
+    pub fn new(grid: Grid, kv_heads: Vec<usize>, blocks: Vec<usize>, seq_len: usize, kept: Vec<bool>) -> Self {
+        Self { grid, kv_heads, blocks, seq_len, kept }
     }
 
     /// Tokens whose entries stay as they are.
@@ -38,12 +38,13 @@ impl Edit for CacheEdit {
 
     fn apply(&self, _point: Point, place: &Place, values: &mut [f32]) {
         let width = values.len() / place.rows;
+        let head_width = width / self.kv_heads[place.block / 2];
         for (row, values) in values.chunks_exact_mut(width).enumerate() {
             let position = place.position + row;
             if self.kept[place.sequence * self.seq_len + position] {
                 continue;
             }
-            for head in values.chunks_exact_mut(self.head_dim) {
+            for head in values.chunks_exact_mut(head_width) {
                 // An entry that is not finite has no scale: it stays as it is, and so does not get lost.
                 if let Some(largest) = largest_magnitude(head) {
                     quantise(head, self.grid.scale(largest), self.grid);
