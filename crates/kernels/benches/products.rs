@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use sinkscope_kernels::Buffer;
-use sinkscope_kernels::matmul::{Matrix, MatrixMut, PackedRight, Precision, matmul, matmul_packed};
+use sinkscope_kernels::matmul::{Matrix, MatrixMut, PackedRight, Precision, matmul};
 use sinkscope_kernels::peak;
 
 const TILE_ROWS: usize = 256;
@@ -43,7 +43,7 @@ fn rate(rows: usize, inner: usize, columns: usize) -> f64 {
         for _ in 0..repeats {
             out.par_chunks_mut(TILE_ROWS * columns).zip(left.par_chunks(TILE_ROWS * inner)).for_each(|(out, left)| {
                 let rows = left.len() / inner;
-                matmul_packed(MatrixMut::new(out, rows, columns), Matrix::new(left, rows, inner), &right.whole());
+                matmul(MatrixMut::new(out, rows, columns), Matrix::new(left, rows, inner), right.whole());
             });
         }
         operations * repeats as f64 / start.elapsed().as_secs_f64()
@@ -66,8 +66,8 @@ fn compare(rows: usize, inner: usize, columns: usize) {
     let operations = (2 * rows * inner * columns) as f64;
     let repeats = (1e8 / operations).ceil() as usize;
     let mut contenders: [Contender<'_>; 6] = [
-        ("packed", &mut |out| matmul_packed(MatrixMut::new(out, rows, columns), a, &packed.whole())),
-        ("high", &mut |out| matmul_packed(MatrixMut::new(out, rows, columns), a, &high.whole())),
+        ("packed", &mut |out| matmul(MatrixMut::new(out, rows, columns), a, packed.whole())),
+        ("high", &mut |out| matmul(MatrixMut::new(out, rows, columns), a, high.whole())),
         ("matmul", &mut |out| matmul(MatrixMut::new(out, rows, columns), a, b)),
         ("a^T b", &mut |out| matmul(MatrixMut::new(out, rows, columns), a_turned, b)),
         ("a b^T", &mut |out| matmul(MatrixMut::new(out, rows, columns), a, b_turned)),

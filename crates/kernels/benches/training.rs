@@ -5,15 +5,17 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use sinkscope_kernels::activation::{Activation, activate_backward, activate_gated_backward, activate_gated_into};
+use sinkscope_kernels::activation::{
+    Activation, GatedBackward, activate_backward, activate_gated_backward, activate_gated_into,
+};
 use sinkscope_kernels::adamw::{Step, adamw};
 use sinkscope_kernels::attention::{
-    Extras, Forward, Gradients, HeadGroup, Look, Strided, StridedMut, Weighting, attend, attend_backward,
+    Extras, Forward, Gradients, HeadGroup, Look, Operands, Strided, StridedMut, Weighting, attend, attend_backward,
 };
 use sinkscope_kernels::cross_entropy::cross_entropy_backward;
-use sinkscope_kernels::gate::{Granularity, gate_heads_backward};
+use sinkscope_kernels::gate::{Granularity, HeadGates, gate_heads_backward};
 use sinkscope_kernels::matmul::Precision;
-use sinkscope_kernels::norm::{dynamic_tanh_backward, layer_norm_backward, rms_norm, rms_norm_backward};
+use sinkscope_kernels::norm::{RowGradients, dynamic_tanh_backward, layer_norm_backward, rms_norm, rms_norm_backward};
 
 fn values(count: usize) -> Vec<f32> {
     (0..count).map(|index| (index * 37 % 101) as f32 / 50.0 - 1.0).collect()
@@ -32,15 +34,20 @@ fn sweeps(criterion: &mut Criterion) {
     let (mut dgamma, mut dbeta, mut dalpha) = (values(WIDTH), values(WIDTH), 0.0);
     group.bench_function("rms_norm", |bench| bench.iter(|| rms_norm(black_box(&mut a), &x, &gamma, 1e-5)));
     group.bench_function("rms_norm_backward", |bench| {
-        bench.iter(|| rms_norm_backward(black_box(&mut a), &mut dgamma, &dy, &x, &gamma, 1e-5));
+        bench.iter(|| {
+            rms_norm_backward(RowGradients { dx: black_box(&mut a), dy: &dy, x: &x }, &mut dgamma, &gamma, 1e-5);
+        });
     });
     group.bench_function("layer_norm_backward", |bench| {
-        bench.iter(|| layer_norm_backward(black_box(&mut a), &mut dgamma, &mut dbeta, &dy, &x, &gamma, 1e-5));
+        bench.iter(|| {
+            let rows = RowGradients { dx: black_box(&mut a), dy: &dy, x: &x };
+            layer_norm_backward(rows, &mut dgamma, &mut dbeta, &gamma, 1e-5);
+        });
     });
     group.bench_function("dynamic_tanh_backward", |bench| {
         bench.iter(|| {
-            let a = black_box(&mut a);
-            dynamic_tanh_backward(a, &mut dalpha, &mut dgamma, &mut dbeta, &dy, &x, 0.5, &gamma);
+            let rows = RowGradients { dx: black_box(&mut a), dy: &dy, x: &x };
+            dynamic_tanh_backward(rows, &mut dalpha, &mut dgamma, &mut dbeta, 0.5, &gamma);
         });
     });
     for activation in [Activation::Silu, Activation::Gelu] {
@@ -48,7 +55,10 @@ fn sweeps(criterion: &mut Criterion) {
             bench.iter(|| activate_gated_into(activation, black_box(&mut a), &x, &dy));
         });
         group.bench_function(format!("activate_gated_backward {activation:?}"), |bench| {
-            bench.iter(|| activate_gated_backward(activation, black_box(&mut a), &mut b, &mut c, &dy, &x, &x));
+            bench.iter(|| {
+                let out = GatedBackward { d_gate: black_box(&mut a), d_up: &mut b, hidden: &mut c };
+                activate_gated_backward(activation, out, &dy, &x, &x);
+            });
         });
         group.bench_function(format!("activate_backward {activation:?}"), |bench| {
             bench.iter(|| activate_backward(activation, black_box(&mut a), &dy, &x));
@@ -59,11 +69,11 @@ fn sweeps(criterion: &mut Criterion) {
         bench.iter(|| cross_entropy_backward(black_box(&mut a), WIDTH, &targets, 0.01));
     });
     for granularity in [Granularity::Channel, Granularity::Head] {
-        let gates = ROWS * granularity.gates(4, WIDTH / 4);
+        let gates = HeadGates { heads: 4, head_dim: WIDTH / 4, granularity };
         group.bench_function(format!("gate_heads_backward {granularity:?}"), |bench| {
             bench.iter(|| {
-                let (a, d_gate, gate) = (black_box(&mut a), &mut b[..gates], &x[..gates]);
-                gate_heads_backward(a, d_gate, &dy, &x, gate, WIDTH, WIDTH / 4, granularity);
+                let count = ROWS * gates.count();
+                gate_heads_backward(black_box(&mut a), &mut b[..count], &dy, &x, &x[..count], gates);
             });
         });
     }
@@ -107,11 +117,13 @@ fn attention(criterion: &mut Criterion) {
         // Causal: half the pairs; two products forward, five backward.
         group.throughput(Throughput::Elements((2 * 2 * LENGTH * LENGTH / 2 * width) as u64));
         let extras = Extras::default();
-        let mut forward = |look| attend(&shape, LENGTH, 0, queries, keys, keys, (&mut out, width), extras, look);
+        let operands = Operands { rows: LENGTH, first_position: 0, queries, keys, values: keys };
+        let mut forward =
+            |look| attend(&shape, &operands, StridedMut { data: &mut out, row_stride: width }, &extras, look);
         group.bench_function(format!("forward {name}"), |bench| bench.iter(|| black_box(forward(Look::LogSumExp))));
         group.bench_function(format!("scan {name}"), |bench| bench.iter(|| black_box(forward(Look::Scan))));
         let log_sum_exp = forward(Look::LogSumExp).map(|scan| scan.log_sum_exp).unwrap_or_default();
-        let forward = Forward { queries, keys, values: keys, out: of_queries(&out), log_sum_exp: &log_sum_exp };
+        let forward = Forward { operands, out: of_queries(&out), log_sum_exp: &log_sum_exp };
         let (mut d_queries, mut d_keys, mut d_values) =
             (values(LENGTH * width), values(LENGTH * HEAD_DIM), values(LENGTH * HEAD_DIM));
         let mut gradients = Gradients {
@@ -122,7 +134,7 @@ fn attention(criterion: &mut Criterion) {
         };
         group.throughput(Throughput::Elements((5 * 2 * LENGTH * LENGTH / 2 * width) as u64));
         group.bench_function(format!("backward {name}"), |bench| {
-            bench.iter(|| attend_backward(&shape, LENGTH, &forward, queries, &extras, black_box(&mut gradients)));
+            bench.iter(|| attend_backward(&shape, &forward, queries, &extras, black_box(&mut gradients)));
         });
     }
     group.finish();

@@ -16,60 +16,6 @@ pub enum Activation {
     Relu,
 }
 
-#[inline(always)]
-fn silu<F: Float>(x: F) -> F {
-    x / (F::ONE + (-x).exp())
-}
-
-#[inline(always)]
-fn gelu<F: Float>(x: F) -> F {
-    let half = F::from_f64(0.5);
-    half * x * (F::ONE + (x * F::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
-}
-
-#[inline(always)]
-fn gelu_tanh<F: Float>(x: F) -> F {
-    let inner = F::from_f64(0.797_884_560_802_865_4) * x * (F::ONE + F::from_f64(0.044_715) * x * x);
-    F::from_f64(0.5) * x * (F::ONE + inner.tanh())
-}
-
-#[inline(always)]
-fn relu<F: Float>(x: F) -> F {
-    // In this order an undefined x stays undefined.
-    F::ZERO.maximum(x)
-}
-
-#[inline(always)]
-fn silu_and_slope<F: Float>(x: F) -> (F, F) {
-    let sigmoid = F::ONE / (F::ONE + (-x).exp());
-    let value = x * sigmoid;
-    (value, (F::ONE - sigmoid).mul_add(value, sigmoid))
-}
-
-#[inline(always)]
-fn gelu_and_slope<F: Float>(x: F) -> (F, F) {
-    let half = F::from_f64(0.5);
-    let cumulative = half * (F::ONE + (x * F::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf());
-    let density = F::from_f64(0.398_942_280_401_432_7) * (-half * x * x).exp();
-    (x * cumulative, x.mul_add(density, cumulative))
-}
-
-#[inline(always)]
-fn gelu_tanh_and_slope<F: Float>(x: F) -> (F, F) {
-    let (root, cubic) = (F::from_f64(0.797_884_560_802_865_4), F::from_f64(0.044_715));
-    let square = cubic * x * x;
-    let bounded = (root * x * (F::ONE + square)).tanh();
-    let half = F::from_f64(0.5);
-    let inner_slope = root * (F::ONE + F::from_f64(3.0) * square);
-    let slope = half * (F::ONE + bounded) + half * x * (F::ONE - bounded * bounded) * inner_slope;
-    (half * x * (F::ONE + bounded), slope)
-}
-
-#[inline(always)]
-fn relu_and_slope<F: Float>(x: F) -> (F, F) {
-    (relu(x), if x > F::ZERO { F::ONE } else { F::ZERO })
-}
-
 /// An activation as a type: a function that is passed as a value is not always inlined, and then not vectorised.
 trait Curve {
     fn value<F: Float>(x: F) -> F;
@@ -82,11 +28,14 @@ struct Silu;
 impl Curve for Silu {
     #[inline(always)]
     fn value<F: Float>(x: F) -> F {
-        silu(x)
+        x / (F::ONE + (-x).exp())
     }
+
     #[inline(always)]
     fn value_and_slope<F: Float>(x: F) -> (F, F) {
-        silu_and_slope(x)
+        let open = sigmoid(x);
+        let value = x * open;
+        (value, (F::ONE - open).mul_add(value, open))
     }
 }
 
@@ -95,11 +44,16 @@ struct Gelu;
 impl Curve for Gelu {
     #[inline(always)]
     fn value<F: Float>(x: F) -> F {
-        gelu(x)
+        let half = F::from_f64(0.5);
+        half * x * (F::ONE + (x * F::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
     }
+
     #[inline(always)]
     fn value_and_slope<F: Float>(x: F) -> (F, F) {
-        gelu_and_slope(x)
+        let half = F::from_f64(0.5);
+        let cumulative = half * (F::ONE + (x * F::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf());
+        let density = F::from_f64(0.398_942_280_401_432_7) * (-half * x * x).exp();
+        (x * cumulative, x.mul_add(density, cumulative))
     }
 }
 
@@ -108,11 +62,19 @@ struct GeluTanh;
 impl Curve for GeluTanh {
     #[inline(always)]
     fn value<F: Float>(x: F) -> F {
-        gelu_tanh(x)
+        let inner = F::from_f64(0.797_884_560_802_865_4) * x * (F::ONE + F::from_f64(0.044_715) * x * x);
+        F::from_f64(0.5) * x * (F::ONE + inner.tanh())
     }
+
     #[inline(always)]
     fn value_and_slope<F: Float>(x: F) -> (F, F) {
-        gelu_tanh_and_slope(x)
+        let (root, cubic) = (F::from_f64(0.797_884_560_802_865_4), F::from_f64(0.044_715));
+        let square = cubic * x * x;
+        let bounded = (root * x * (F::ONE + square)).tanh();
+        let half = F::from_f64(0.5);
+        let inner_slope = root * (F::ONE + F::from_f64(3.0) * square);
+        let slope = half * (F::ONE + bounded) + half * x * (F::ONE - bounded * bounded) * inner_slope;
+        (half * x * (F::ONE + bounded), slope)
     }
 }
 
@@ -121,12 +83,31 @@ struct Relu;
 impl Curve for Relu {
     #[inline(always)]
     fn value<F: Float>(x: F) -> F {
-        relu(x)
+        // In this order an undefined x stays undefined.
+        F::ZERO.maximum(x)
     }
+
     #[inline(always)]
     fn value_and_slope<F: Float>(x: F) -> (F, F) {
-        relu_and_slope(x)
+        (Self::value(x), if x > F::ZERO { F::ONE } else { F::ZERO })
     }
+}
+
+/// Calls `$each::<F, C>` with the curve of an activation.
+macro_rules! with_curve {
+    ($activation:expr, $each:ident($($argument:expr),*)) => {
+        match $activation {
+            Activation::Silu => $each::<F, Silu>($($argument),*),
+            Activation::Gelu => $each::<F, Gelu>($($argument),*),
+            Activation::GeluTanh => $each::<F, GeluTanh>($($argument),*),
+            Activation::Relu => $each::<F, Relu>($($argument),*),
+        }
+    };
+}
+
+#[inline(always)]
+pub(crate) fn sigmoid<F: Float>(x: F) -> F {
+    F::ONE / (F::ONE + (-x).exp())
 }
 
 /// `x = activation(x)`.
@@ -141,12 +122,7 @@ pub fn activate<F: Float>(activation: Activation, x: &mut [F]) {
             },
         );
     }
-    match activation {
-        Activation::Silu => each::<F, Silu>(x),
-        Activation::Gelu => each::<F, Gelu>(x),
-        Activation::GeluTanh => each::<F, GeluTanh>(x),
-        Activation::Relu => each::<F, Relu>(x),
-    }
+    with_curve!(activation, each(x));
 }
 
 /// `gate = activation(gate) * up`: the inside of SwiGLU (eq. 12) and GeGLU.
@@ -162,12 +138,7 @@ pub fn activate_gated<F: Float>(activation: Activation, gate: &mut [F], up: &[F]
             },
         );
     }
-    match activation {
-        Activation::Silu => each::<F, Silu>(gate, up),
-        Activation::Gelu => each::<F, Gelu>(gate, up),
-        Activation::GeluTanh => each::<F, GeluTanh>(gate, up),
-        Activation::Relu => each::<F, Relu>(gate, up),
-    }
+    with_curve!(activation, each(gate, up));
 }
 
 /// `hidden = activation(gate) * up`, leaving both as they are for the backward.
@@ -183,12 +154,7 @@ pub fn activate_gated_into<F: Float>(activation: Activation, hidden: &mut [F], g
             },
         );
     }
-    match activation {
-        Activation::Silu => each::<F, Silu>(hidden, gate, up),
-        Activation::Gelu => each::<F, Gelu>(hidden, gate, up),
-        Activation::GeluTanh => each::<F, GeluTanh>(hidden, gate, up),
-        Activation::Relu => each::<F, Relu>(hidden, gate, up),
-    }
+    with_curve!(activation, each(hidden, gate, up));
 }
 
 /// Gradient of [`activate`]: `dx = dy * activation'(x)`.
@@ -204,38 +170,39 @@ pub fn activate_backward<F: Float>(activation: Activation, dx: &mut [F], dy: &[F
             },
         );
     }
-    match activation {
-        Activation::Silu => each::<F, Silu>(dx, dy, x),
-        Activation::Gelu => each::<F, Gelu>(dx, dy, x),
-        Activation::GeluTanh => each::<F, GeluTanh>(dx, dy, x),
-        Activation::Relu => each::<F, Relu>(dx, dy, x),
-    }
+    with_curve!(activation, each(dx, dy, x));
 }
 
 /// Values that [`activate_gated_backward`] reads before it writes any: with six streams, the compiler cannot make sure that
 /// they do not overlap.
 const BLOCK: usize = 32;
 
-/// Gradients of `hidden = activation(gate) * up`: `d_gate = d_hidden * up * activation'(gate)` and `d_up = d_hidden *
-/// activation(gate)`; and `hidden` once more, which the gradient of W_down needs. One sweep.
+/// What [`activate_gated_backward`] writes, all of one length.
+#[derive(Debug)]
+pub struct GatedBackward<'a, F> {
+    /// `d_hidden * up * activation'(gate)`.
+    pub d_gate: &'a mut [F],
+    /// `d_hidden * activation(gate)`.
+    pub d_up: &'a mut [F],
+    /// `activation(gate) * up` once more, which the gradient of W_down needs.
+    pub hidden: &'a mut [F],
+}
+
+/// Gradients of `hidden = activation(gate) * up`, in one sweep.
 ///
 /// # Shapes
 /// All slices have the same length.
 pub fn activate_gated_backward<F: Float>(
     activation: Activation,
-    d_gate: &mut [F],
-    d_up: &mut [F],
-    hidden: &mut [F],
+    out: GatedBackward<'_, F>,
     d_hidden: &[F],
     gate: &[F],
     up: &[F],
 ) {
-    fn each<F: Float, C: Curve>(outputs: [&mut [F]; 3], inputs: [&[F]; 3]) {
-        let count = inputs[0].len();
-        let [d_gate, d_up, hidden] = outputs;
-        let [d_hidden, gate, up] = inputs;
+    fn each<F: Float, C: Curve>(out: GatedBackward<'_, F>, d_hidden: &[F], gate: &[F], up: &[F]) {
+        let GatedBackward { d_gate, d_up, hidden } = out;
         let lengths = [d_gate.len(), d_up.len(), hidden.len(), gate.len(), up.len()];
-        assert_eq!(lengths, [count; 5], "activate_gated_backward: lengths differ");
+        assert_eq!(lengths, [d_hidden.len(); 5], "activate_gated_backward: lengths differ");
         dispatch(
             #[inline(always)]
             || {
@@ -264,13 +231,7 @@ pub fn activate_gated_backward<F: Float>(
             },
         );
     }
-    let (outputs, inputs) = ([d_gate, d_up, hidden], [d_hidden, gate, up]);
-    match activation {
-        Activation::Silu => each::<F, Silu>(outputs, inputs),
-        Activation::Gelu => each::<F, Gelu>(outputs, inputs),
-        Activation::GeluTanh => each::<F, GeluTanh>(outputs, inputs),
-        Activation::Relu => each::<F, Relu>(outputs, inputs),
-    }
+    with_curve!(activation, each(out, d_hidden, gate, up));
 }
 
 /// `x = cap * tanh(x / cap)`, as Gemma 2 bounds scores and logits.
@@ -354,7 +315,7 @@ mod tests {
         let (d_hidden, gate, up) = (convert::<F>(d_hidden), convert::<F>(gate), convert::<F>(up));
         let mut out = [vec![F::ONE; gate.len()], vec![F::ONE; gate.len()], vec![F::ONE; gate.len()]];
         let [d_gate, d_up, hidden] = &mut out;
-        activate_gated_backward(activation, d_gate, d_up, hidden, &d_hidden, &gate, &up);
+        activate_gated_backward(activation, GatedBackward { d_gate, d_up, hidden }, &d_hidden, &gate, &up);
         let mut again = vec![F::ONE; gate.len()];
         activate_gated_into(activation, &mut again, &gate, &up);
         assert_close("the hidden activations of forward and backward", &again, &convert(&wide(&out[2])), 1e-6);

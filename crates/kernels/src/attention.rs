@@ -7,9 +7,7 @@
 //! entropy) falls out of the same sweep; nothing is recomputed.
 
 use crate::activation::soft_cap;
-use crate::matmul::{
-    Matrix, MatrixMut, PackedPart, PackedRight, Precision, matmul_add_of, matmul_packed, matmul_packed_add,
-};
+use crate::matmul::{Matrix, MatrixMut, PackedRight, Precision, Right, matmul};
 use crate::simd::{add_scaled, dispatch};
 use crate::{Buffer, Float};
 
@@ -19,9 +17,9 @@ mod scratch;
 mod weights;
 
 use scratch::with_scratch;
-use weights::weigh;
+use weights::{ScoreRow, weigh};
 
-pub use backward::{EntryGradients, Forward, Gradients, StridedMut, attend_backward};
+pub use backward::{EntryGradients, Forward, Gradients, attend_backward};
 pub use extras::{Entry, Extras, Look, Mask, Sinks, Weighting};
 
 /// Most query positions in one tile: matrix products on fewer rows waste the packing of keys and values.
@@ -57,6 +55,30 @@ pub struct Strided<'a, F> {
     pub data: &'a [F],
     /// Distance between rows.
     pub row_stride: usize,
+}
+
+/// The same in a writable matrix.
+#[derive(Debug)]
+pub struct StridedMut<'a, F> {
+    /// From the group's first value of the first row on.
+    pub data: &'a mut [F],
+    /// Distance between rows.
+    pub row_stride: usize,
+}
+
+/// Query rows of one head group, one after the other in a sequence, and all that they may see of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Operands<'a, F> {
+    /// Number of query rows.
+    pub rows: usize,
+    /// Position in the sequence of the first of them.
+    pub first_position: usize,
+    /// rows x (queries_per_key * head_dim).
+    pub queries: Strided<'a, F>,
+    /// (first_position + rows) x head_dim, from position 0 on.
+    pub keys: Strided<'a, F>,
+    /// As the keys.
+    pub values: Strided<'a, F>,
 }
 
 /// The scan of a run of query rows of one head group. Lengths are per query head, heads in order. All but the log-sum-exp is
@@ -98,23 +120,18 @@ impl<F: Float> Scan<F> {
     }
 }
 
-/// Attention of `rows` query rows, at positions `first_position ..` of a sequence, to the keys at positions
-/// `0 .. first_position + rows`. Gives what `look` asks for.
+/// Attention of query rows to the keys at their positions and before. Gives what `look` asks for.
 ///
 /// # Shapes
-/// `queries`, `out`: rows x (queries_per_key * head_dim), strided; `keys`, `values`: (first_position + rows) x head_dim,
-/// strided.
+/// `out`: rows x (queries_per_key * head_dim).
 pub fn attend<F: Float>(
     group: &HeadGroup<F>,
-    rows: usize,
-    first_position: usize,
-    queries: Strided<'_, F>,
-    keys: Strided<'_, F>,
-    values: Strided<'_, F>,
-    out: (&mut [F], usize),
-    extras: Extras<'_, F>,
+    operands: &Operands<'_, F>,
+    mut out: StridedMut<'_, F>,
+    extras: &Extras<'_, F>,
     look: Look,
 ) -> Option<Scan<F>> {
+    let Operands { rows, first_position, queries, keys, values } = *operands;
     let slopes = extras.slopes.len();
     assert!(slopes == 0 || slopes == group.queries_per_key, "attend: one slope for each query head");
     let key_count = first_position + rows;
@@ -122,8 +139,7 @@ pub fn attend<F: Float>(
     let first_key = first_visible(group, first_position);
     // Those that the last query's window has left behind: no other query's has left more.
     let far = extras.sinks.map_or(0, |sinks| sinks.count.min(first_visible(group, key_count - 1)));
-    let (out, out_stride) = out;
-    with_scratch(|scratch: &mut Scratch<F>| {
+    with_scratch(|scratch: &mut ForwardScratch<F>| {
         for packed in [&mut scratch.keys, &mut scratch.values, &mut scratch.sink_keys] {
             packed.set_precision(group.precision);
         }
@@ -135,14 +151,15 @@ pub fn attend<F: Float>(
         while row < rows {
             let position = first_position + row;
             let tile_rows = tile_rows(group, position).min(rows - row);
-            let tile = Tile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
+            let tile =
+                QueryTile { row, rows: tile_rows, position, rows_in_scan: rows, first_key, keys_in_scan: key_count };
             gather(&mut scratch.queries, group, &tile, queries, group.scale);
             scratch.out.fit(group.queries_per_key * tile.rows * group.head_dim);
             if let Some(sinks) = extras.sinks.filter(|_| far > 0) {
                 gather(&mut scratch.sink_queries, group, &tile, sinks.queries, group.scale);
             }
-            attend_tile(group, &tile, scratch, values, &extras, scan.as_mut());
-            scatter(&scratch.out, group, &tile, out, out_stride, F::ONE);
+            attend_tile(group, &tile, scratch, values, extras, scan.as_mut());
+            scatter(&scratch.out, group, &tile, &mut out, F::ONE);
             row += tile_rows;
         }
     });
@@ -171,7 +188,7 @@ fn tile_rows<F>(group: &HeadGroup<F>, position: usize) -> usize {
 }
 
 /// A run of query positions, all heads of the group.
-struct Tile {
+struct QueryTile {
     /// First row within the call.
     row: usize,
     /// Number of positions.
@@ -191,9 +208,9 @@ fn first_visible<F>(group: &HeadGroup<F>, position: usize) -> usize {
 
 /// The first of the keys that the tile is multiplied by: that which its first query sees, or one of the few before it, where
 /// a panel of packed keys begins.
-fn first_multiplied<F>(group: &HeadGroup<F>, tile: &Tile) -> usize {
+fn first_multiplied<F>(group: &HeadGroup<F>, tile: &QueryTile) -> usize {
     let behind = first_visible(group, tile.position) - tile.first_key;
-    tile.first_key + behind / PackedPart::<F>::FIRST_COLUMN * PackedPart::<F>::FIRST_COLUMN
+    tile.first_key + behind / PackedRight::<F>::FIRST_COLUMN * PackedRight::<F>::FIRST_COLUMN
 }
 
 /// Keys (or values) `from .. to`: (to - from) x head_dim.
@@ -203,7 +220,7 @@ fn rows_of<'a, F: Float>(group: &HeadGroup<F>, rows: Strided<'a, F>, from: usize
 
 /// What one call fills and the next one finds.
 #[derive(Default)]
-struct Scratch<F: Float> {
+struct ForwardScratch<F: Float> {
     /// head_dim x visible keys of the whole call.
     keys: PackedRight<F>,
     /// Their values, keys x head_dim.
@@ -223,19 +240,19 @@ struct Scratch<F: Float> {
 }
 
 /// Puts the heads' rows back beside each other, times `factor`.
-fn scatter<F: Float>(stacked: &[F], group: &HeadGroup<F>, tile: &Tile, out: &mut [F], out_stride: usize, factor: F) {
+fn scatter<F: Float>(stacked: &[F], group: &HeadGroup<F>, tile: &QueryTile, out: &mut StridedMut<'_, F>, factor: F) {
     let width = group.head_dim;
     for (stacked, values) in stacked.chunks_exact(width).enumerate() {
         let (head, row) = (stacked / tile.rows, tile.row + stacked % tile.rows);
-        let at = row * out_stride + head * width;
-        for (out, &value) in out[at..at + width].iter_mut().zip(values) {
+        let at = row * out.row_stride + head * width;
+        for (out, &value) in out.data[at..at + width].iter_mut().zip(values) {
             *out = value * factor;
         }
     }
 }
 
 /// Stacks the heads' rows, times `factor`: (head, row) x head_dim.
-fn gather<F: Float>(stacked: &mut Buffer<F>, group: &HeadGroup<F>, tile: &Tile, rows: Strided<'_, F>, factor: F) {
+fn gather<F: Float>(stacked: &mut Buffer<F>, group: &HeadGroup<F>, tile: &QueryTile, rows: Strided<'_, F>, factor: F) {
     let width = group.head_dim;
     let out = stacked.fit(group.queries_per_key * tile.rows * width);
     for (index, out) in out.chunks_exact_mut(width).enumerate() {
@@ -249,8 +266,8 @@ fn gather<F: Float>(stacked: &mut Buffer<F>, group: &HeadGroup<F>, tile: &Tile, 
 
 fn attend_tile<F: Float>(
     group: &HeadGroup<F>,
-    tile: &Tile,
-    scratch: &mut Scratch<F>,
+    tile: &QueryTile,
+    scratch: &mut ForwardScratch<F>,
     values: Strided<'_, F>,
     extras: &Extras<'_, F>,
     mut scan: Option<&mut Scan<F>>,
@@ -263,17 +280,17 @@ fn attend_tile<F: Float>(
     let multiplied = low - tile.first_key..low - tile.first_key + visible;
     let far = scratch.sink_keys.columns();
 
-    matmul_packed(
+    matmul(
         MatrixMut::new(scratch.scores.fit(stacked * visible), stacked, visible),
         Matrix::new(&scratch.queries, stacked, width),
-        &scratch.keys.part(0..width, multiplied.clone()),
+        scratch.keys.part(0..width, multiplied.clone()),
     );
     let sink_scores = scratch.sink_scores.fit(stacked * far);
     if far > 0 {
-        matmul_packed(
+        matmul(
             MatrixMut::new(sink_scores, stacked, far),
             Matrix::new(&scratch.sink_queries, stacked, width),
-            &scratch.sink_keys.whole(),
+            scratch.sink_keys.whole(),
         );
     }
     dispatch(
@@ -289,8 +306,8 @@ fn attend_tile<F: Float>(
                 scores[last + 1..].fill(F::ZERO);
                 let seen = &mut scores[first..=last];
                 // Sinks that this query's window has left behind.
-                let (sinks, near) = sink_rows.next().unwrap_or_default().split_at_mut(far.min(low + first));
-                near.fill(F::ZERO);
+                let (sinks, in_window) = sink_rows.next().unwrap_or_default().split_at_mut(far.min(low + first));
+                in_window.fill(F::ZERO);
                 if let Some(cap) = group.soft_cap {
                     soft_cap(seen, cap);
                     soft_cap(sinks, cap);
@@ -301,10 +318,15 @@ fn attend_tile<F: Float>(
                     subtract_distances(sinks, slope, &scratch.ramp, met_at);
                 }
                 let entry = extras.entry.map(|entry| entry.score(tile.row + row, head));
-                let (far_part, near_part) = ((0, &mut *sinks), (low + first, &mut *seen));
-                let pairs = (position, extras.mask);
+                let scores = ScoreRow {
+                    far: (0, &mut *sinks),
+                    near: (low + first, &mut *seen),
+                    entry,
+                    position,
+                    mask: extras.mask,
+                };
                 let entropy = scan.as_ref().is_some_and(|scan| !scan.entropy.is_empty());
-                let sums = weigh(group.weighting, far_part, near_part, entry, pairs, &mut scratch.met, entropy);
+                let sums = weigh(group.weighting, scores, &mut scratch.met, entropy);
                 if let Some(value) = extras.entry.and_then(|entry| entry.value) {
                     let out = &mut scratch.out[index * width..(index + 1) * width];
                     for (out, &value) in out.iter_mut().zip(value) {
@@ -334,19 +356,17 @@ fn attend_tile<F: Float>(
         },
     );
     // Where the entry has a value, its share is there already.
-    let multiply =
-        if extras.entry.is_some_and(|entry| entry.value.is_some()) { matmul_packed_add } else { matmul_packed };
-    multiply(
-        MatrixMut::new(&mut scratch.out, stacked, width),
+    let valued = extras.entry.is_some_and(|entry| entry.value.is_some());
+    matmul(
+        MatrixMut::new(&mut scratch.out, stacked, width).accumulating(valued),
         Matrix::new(&scratch.scores, stacked, visible),
-        &scratch.values.part(multiplied, 0..width),
+        scratch.values.part(multiplied, 0..width),
     );
     if far > 0 {
-        matmul_add_of(
-            group.precision,
-            MatrixMut::new(&mut scratch.out, stacked, width),
+        matmul(
+            MatrixMut::new(&mut scratch.out, stacked, width).accumulating(true),
             Matrix::new(&scratch.sink_scores, stacked, far),
-            rows_of(group, values, 0, far),
+            Right::Plain(rows_of(group, values, 0, far), group.precision),
         );
     }
 }

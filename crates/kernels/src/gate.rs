@@ -2,7 +2,8 @@
 //! own, its head's, or its row's.
 
 use crate::Float;
-use crate::simd::dispatch;
+use crate::activation::sigmoid;
+use crate::simd::{dispatch, dot};
 
 /// What shares a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,55 +16,44 @@ pub enum Granularity {
     Single,
 }
 
-impl Granularity {
+/// How the gates of a row lie over its heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadGates {
+    /// Heads of a row.
+    pub heads: usize,
+    /// Values of a head.
+    pub head_dim: usize,
+    /// What shares a gate.
+    pub granularity: Granularity,
+}
+
+impl HeadGates {
     /// Gates of a row.
-    pub fn gates(self, heads: usize, head_dim: usize) -> usize {
-        match self {
-            Granularity::Channel => heads * head_dim,
-            Granularity::Head => heads,
+    pub fn count(self) -> usize {
+        match self.granularity {
+            Granularity::Channel => self.heads * self.head_dim,
+            Granularity::Head => self.heads,
             Granularity::Single => 1,
         }
     }
 
-    /// Consecutive values of a row that share a gate; `width`: values of a row.
-    fn shared_by(self, width: usize, head_dim: usize) -> usize {
-        match self {
-            Granularity::Channel => 1,
-            Granularity::Head => head_dim,
-            Granularity::Single => width,
-        }
+    /// Checks the shapes, and gives the number of consecutive values that share a gate.
+    fn shared<F>(self, heads_output: &[F], gate: &[F]) -> usize {
+        let width = self.heads * self.head_dim;
+        assert!(width > 0 && heads_output.len().is_multiple_of(width), "gate_heads: rows of another length");
+        let shared = width / self.count();
+        assert_eq!(gate.len() * shared, heads_output.len(), "gate_heads: another number of gates");
+        shared
     }
-}
-
-#[inline(always)]
-fn sigmoid<F: Float>(x: F) -> F {
-    F::ONE / (F::ONE + (-x).exp())
-}
-
-/// Checks the shapes, and gives the number of consecutive values that share a gate.
-fn shared<F>(heads_output: &[F], gate: &[F], width: usize, head_dim: usize, granularity: Granularity) -> usize {
-    assert!(width > 0 && width.is_multiple_of(head_dim), "gate_heads: a row is no whole number of heads");
-    assert_eq!(heads_output.len() % width, 0, "gate_heads: rows of another length");
-    let shared = granularity.shared_by(width, head_dim);
-    assert_eq!(gate.len() * shared, heads_output.len(), "gate_heads: another number of gates");
-    shared
 }
 
 /// `out = heads_output * sigmoid(gate)`, each gate for the values that share it.
 ///
 /// # Shapes
-/// `out`, `heads_output`: rows x width, width a multiple of `head_dim`; `gate`: rows x
-/// [`gates`](Granularity::gates).
-pub fn gate_heads<F: Float>(
-    out: &mut [F],
-    heads_output: &[F],
-    gate: &[F],
-    width: usize,
-    head_dim: usize,
-    granularity: Granularity,
-) {
+/// `out`, `heads_output`: rows x (heads * head_dim); `gate`: rows x [`count`](HeadGates::count).
+pub fn gate_heads<F: Float>(out: &mut [F], heads_output: &[F], gate: &[F], gates: HeadGates) {
     assert_eq!(out.len(), heads_output.len(), "gate_heads: output has another length");
-    let shared = shared(heads_output, gate, width, head_dim, granularity);
+    let shared = gates.shared(heads_output, gate);
     dispatch(
         #[inline(always)]
         || {
@@ -88,21 +78,19 @@ pub fn gate_heads<F: Float>(
 /// gate of `d_out * heads_output * sigmoid(gate) * (1 - sigmoid(gate))`.
 ///
 /// # Shapes
-/// `d_heads`, `d_out`, `heads_output`: rows x width; `d_gate`, `gate`: rows x [`gates`](Granularity::gates).
+/// `d_heads`, `d_out`, `heads_output`: rows x (heads * head_dim); `d_gate`, `gate`: rows x [`count`](HeadGates::count).
 pub fn gate_heads_backward<F: Float>(
     d_heads: &mut [F],
     d_gate: &mut [F],
     d_out: &[F],
     heads_output: &[F],
     gate: &[F],
-    width: usize,
-    head_dim: usize,
-    granularity: Granularity,
+    gates: HeadGates,
 ) {
     assert_eq!(d_heads.len(), heads_output.len(), "gate_heads_backward: lengths differ");
     assert_eq!(d_out.len(), heads_output.len(), "gate_heads_backward: lengths differ");
     assert_eq!(d_gate.len(), gate.len(), "gate_heads_backward: another number of gates");
-    let shared = shared(heads_output, gate, width, head_dim, granularity);
+    let shared = gates.shared(heads_output, gate);
     dispatch(
         #[inline(always)]
         || {
@@ -124,7 +112,7 @@ pub fn gate_heads_backward<F: Float>(
                 for (d_heads, &d_out) in d_heads.iter_mut().zip(d_out) {
                     *d_heads = d_out * open;
                 }
-                *d_gate = crate::simd::dot(d_heads, values) * (F::ONE - open);
+                *d_gate = dot(d_heads, values) * (F::ONE - open);
             }
         },
     );
@@ -140,23 +128,24 @@ mod tests {
         for (rows, heads, head_dim) in [(1, 1, 1), (3, 2, 5), (2, 3, 33)] {
             for granularity in [Granularity::Channel, Granularity::Head, Granularity::Single] {
                 let width = heads * head_dim;
-                let gates = granularity.gates(heads, head_dim);
-                let (output, gate, d_out) = (values(rows * width, 1), values(rows * gates, 2), values(rows * width, 3));
+                let gates = HeadGates { heads, head_dim, granularity };
+                let count = gates.count();
+                let (output, gate, d_out) = (values(rows * width, 1), values(rows * count, 2), values(rows * width, 3));
                 let loss = |output: &[f64], gate: &[f64]| {
                     let mut out = vec![0.0; output.len()];
-                    gate_heads(&mut out, output, gate, width, head_dim, granularity);
+                    gate_heads(&mut out, output, gate, gates);
                     inner(&out, &d_out)
                 };
                 let by_hand: f64 = (0..rows * width)
                     .map(|at| {
                         let (row, channel) = (at / width, at % width);
-                        let gate = gate[row * gates + channel * gates / width];
+                        let gate = gate[row * count + channel * count / width];
                         output[at] / (1.0 + (-gate).exp()) * d_out[at]
                     })
                     .sum();
                 assert!((loss(&output, &gate) - by_hand).abs() < 1e-12);
                 let (mut d_heads, mut d_gate) = (vec![9.0; output.len()], vec![9.0; gate.len()]);
-                gate_heads_backward(&mut d_heads, &mut d_gate, &d_out, &output, &gate, width, head_dim, granularity);
+                gate_heads_backward(&mut d_heads, &mut d_gate, &d_out, &output, &gate, gates);
                 let what = format!("{granularity:?} {rows} x {heads} x {head_dim}");
                 assert_close(&what, &d_heads, &gradient(&output, |output| loss(output, &gate)), 1e-8);
                 assert_close(&what, &d_gate, &gradient(&gate, |gate| loss(&output, gate)), 1e-8);
@@ -164,7 +153,7 @@ mod tests {
                 let (output, gate, d_out) = (convert::<f32>(&output), convert::<f32>(&gate), convert::<f32>(&d_out));
                 let (mut narrow_heads, mut narrow_gate) = (vec![9.0; output.len()], vec![9.0; gate.len()]);
                 let (narrow_heads, narrow_gate) = (&mut narrow_heads, &mut narrow_gate);
-                gate_heads_backward(narrow_heads, narrow_gate, &d_out, &output, &gate, width, head_dim, granularity);
+                gate_heads_backward(narrow_heads, narrow_gate, &d_out, &output, &gate, gates);
                 assert_close(&what, narrow_heads, &d_heads, 1e-5);
                 assert_close(&what, narrow_gate, &d_gate, 1e-5);
             }

@@ -10,6 +10,7 @@
 //!
 //! Slices of the wrong length are errors of the caller, not of the user: operations assert their shapes.
 
+#![warn(clippy::too_many_arguments)]
 #![expect(clippy::missing_panics_doc, reason = "said above, once for every operation")]
 #![expect(
     clippy::inline_always,
@@ -25,6 +26,8 @@ pub mod cross_entropy;
 mod differences;
 pub mod float;
 pub mod gate;
+#[cfg(test)]
+mod in_use;
 pub mod instruction_set;
 pub mod matmul;
 pub mod norm;

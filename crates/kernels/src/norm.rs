@@ -75,22 +75,42 @@ pub fn layer_norm<F: Float>(out: &mut [F], x: &[F], gamma: &[F], beta: &[F], eps
     );
 }
 
+/// The rows of a backward, each as many values as a row of gamma, one row after the other.
+#[derive(Debug)]
+pub struct RowGradients<'a, F> {
+    /// The gradient of what goes in, to be written.
+    pub dx: &'a mut [F],
+    /// The gradient of what came out.
+    pub dy: &'a [F],
+    /// What went in.
+    pub x: &'a [F],
+}
+
+impl<'a, F: Float> RowGradients<'a, F> {
+    /// dx, dy and x, row by row.
+    fn rows(self, width: usize) -> impl Iterator<Item = (&'a mut [F], &'a [F], &'a [F])> {
+        let Self { dx, dy, x } = self;
+        assert!(dx.len() == x.len() && dy.len() == x.len(), "backward of a norm: lengths differ");
+        assert_eq!(x.len() % width, 0, "backward of a norm: rows of another length");
+        let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
+        rows.map(|((dx, dy), x)| (dx, dy, x))
+    }
+}
+
 /// Gradients of [`rms_norm`]. With `r = 1 / sqrt(mean(x^2) + eps)`: `dx = r (gamma dy) - x r^3 mean(gamma dy x)`, and
 /// `dgamma += dy x r`.
 ///
 /// # Shapes
-/// `dx`, `dy`, `x`: rows x gamma.len(); `dgamma`: gamma.len().
-pub fn rms_norm_backward<F: Float>(dx: &mut [F], dgamma: &mut [F], dy: &[F], x: &[F], gamma: &[F], eps: F) {
+/// `rows`: rows x gamma.len(); `dgamma`: gamma.len().
+pub fn rms_norm_backward<F: Float>(rows: RowGradients<'_, F>, dgamma: &mut [F], gamma: &[F], eps: F) {
     let width = gamma.len();
     assert_eq!(dgamma.len(), width, "rms_norm_backward: gamma and its gradient differ in length");
-    assert!(dx.len() == x.len() && dy.len() == x.len(), "rms_norm_backward: lengths differ");
-    assert_eq!(x.len() % width, 0, "rms_norm_backward: rows of another length");
+    let rows = rows.rows(width);
     let count = F::from_f64(width as f64);
     dispatch(
         #[inline(always)]
         || {
-            let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
-            for ((dx, dy), x) in rows {
+            for (dx, dy, x) in rows {
                 let (squares, along) = two_sums(
                     x,
                     dy,
@@ -115,26 +135,22 @@ pub fn rms_norm_backward<F: Float>(dx: &mut [F], dgamma: &mut [F], dy: &[F], x: 
 /// `dx = s (gamma dy - mean(gamma dy) - h mean(gamma dy h))`, `dgamma += dy h`, `dbeta += dy`.
 ///
 /// # Shapes
-/// `dx`, `dy`, `x`: rows x gamma.len(); `dgamma`, `dbeta`: gamma.len().
+/// `rows`: rows x gamma.len(); `dgamma`, `dbeta`: gamma.len().
 pub fn layer_norm_backward<F: Float>(
-    dx: &mut [F],
+    rows: RowGradients<'_, F>,
     dgamma: &mut [F],
     dbeta: &mut [F],
-    dy: &[F],
-    x: &[F],
     gamma: &[F],
     eps: F,
 ) {
     let width = gamma.len();
     assert!(dgamma.len() == width && dbeta.len() == width, "layer_norm_backward: parameters differ in length");
-    assert!(dx.len() == x.len() && dy.len() == x.len(), "layer_norm_backward: lengths differ");
-    assert_eq!(x.len() % width, 0, "layer_norm_backward: rows of another length");
+    let rows = rows.rows(width);
     let count = F::from_f64(width as f64);
     dispatch(
         #[inline(always)]
         || {
-            let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
-            for ((dx, dy), x) in rows {
+            for (dx, dy, x) in rows {
                 let mean = sum(x) / count;
                 let scale = F::ONE / (sum_of_squared_deviations(x, mean) / count + eps).sqrt();
                 let (level, along) = two_sums(
@@ -184,27 +200,23 @@ pub fn dynamic_tanh<F: Float>(out: &mut [F], x: &[F], alpha: F, gamma: &[F], bet
 /// `dalpha += sum(s x)`, `dgamma += dy t`, `dbeta += dy`.
 ///
 /// # Shapes
-/// `dx`, `dy`, `x`: rows x gamma.len(); `dgamma`, `dbeta`: gamma.len().
+/// `rows`: rows x gamma.len(); `dgamma`, `dbeta`: gamma.len().
 pub fn dynamic_tanh_backward<F: Float>(
-    dx: &mut [F],
+    rows: RowGradients<'_, F>,
     dalpha: &mut F,
     dgamma: &mut [F],
     dbeta: &mut [F],
-    dy: &[F],
-    x: &[F],
     alpha: F,
     gamma: &[F],
 ) {
     let width = gamma.len();
     assert!(dgamma.len() == width && dbeta.len() == width, "dynamic_tanh_backward: parameters differ in length");
-    assert!(dx.len() == x.len() && dy.len() == x.len(), "dynamic_tanh_backward: lengths differ");
-    assert_eq!(x.len() % width, 0, "dynamic_tanh_backward: rows of another length");
+    let rows = rows.rows(width);
     let mut steepness = 0.0;
     dispatch(
         #[inline(always)]
         || {
-            let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
-            for ((dx, dy), x) in rows {
+            for (dx, dy, x) in rows {
                 // Three short loops, for the reason given in `layer_norm_backward`.
                 for (dx, &x) in dx.iter_mut().zip(x) {
                     *dx = (alpha * x).tanh();
@@ -272,14 +284,14 @@ mod tests {
     const EPS: f64 = 1e-3;
 
     /// Operands of one backward: x, dy, gamma, beta.
-    struct Case {
+    struct NormCase {
         x: Vec<f64>,
         dy: Vec<f64>,
         gamma: Vec<f64>,
         beta: Vec<f64>,
     }
 
-    impl Case {
+    impl NormCase {
         fn new(rows: usize, width: usize) -> Self {
             use crate::differences::values;
             Self {
@@ -298,19 +310,17 @@ mod tests {
     }
 
     /// Gradients as (dx, parameters one after the other), parameters starting from `1`.
-    fn backward<F: Float>(which: usize, case: &Case) -> (Vec<F>, Vec<F>) {
+    fn backward<F: Float>(which: usize, case: &NormCase) -> (Vec<F>, Vec<F>) {
         let (x, dy, gamma) = (convert::<F>(&case.x), convert::<F>(&case.dy), convert::<F>(&case.gamma));
         let eps = F::from_f64(EPS);
         let mut dx = vec![F::from_f64(9.0); x.len()];
         let (mut dgamma, mut dbeta) = (vec![F::ONE; gamma.len()], vec![F::ONE; gamma.len()]);
         let mut dalpha = vec![F::ONE];
+        let rows = RowGradients { dx: &mut dx, dy: &dy, x: &x };
         match which {
-            0 => rms_norm_backward(&mut dx, &mut dgamma, &dy, &x, &gamma, eps),
-            1 => layer_norm_backward(&mut dx, &mut dgamma, &mut dbeta, &dy, &x, &gamma, eps),
-            _ => {
-                let alpha = F::from_f64(0.5);
-                dynamic_tanh_backward(&mut dx, &mut dalpha[0], &mut dgamma, &mut dbeta, &dy, &x, alpha, &gamma);
-            }
+            0 => rms_norm_backward(rows, &mut dgamma, &gamma, eps),
+            1 => layer_norm_backward(rows, &mut dgamma, &mut dbeta, &gamma, eps),
+            _ => dynamic_tanh_backward(rows, &mut dalpha[0], &mut dgamma, &mut dbeta, F::from_f64(0.5), &gamma),
         }
         dgamma.append(&mut dbeta);
         dgamma.append(&mut dalpha);
@@ -328,8 +338,8 @@ mod tests {
     #[test]
     fn gradients_agree_with_differences_and_f32_with_f64() {
         for (rows, width) in [(1, 2), (3, 7), (5, 33), (4, 130)] {
-            let case = Case::new(rows, width);
-            let Case { x, gamma, beta, .. } = &case;
+            let case = NormCase::new(rows, width);
+            let NormCase { x, gamma, beta, .. } = &case;
             for which in 0..3 {
                 let (dx, parameters) = backward::<f64>(which, &case);
                 let what = format!("norm {which}, {rows} x {width}");

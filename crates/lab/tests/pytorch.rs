@@ -192,6 +192,9 @@ fn fifty_steps_in_medium_precision_learn_as_pytorch_does() {
 }
 
 fn in_single(precision: Precision, tolerances: [f64; 3]) {
+    if precision != Precision::Highest && !precision.rounds::<f32>() {
+        return println!("skipped: no AMX for precision {}", precision.name());
+    }
     for (variant, pytorch) in expected().runs {
         let differences = differences::<f32>(&variant, precision, &pytorch.float32);
         let within = differences.iter().zip(tolerances).all(|(&difference, tolerance)| difference < tolerance);

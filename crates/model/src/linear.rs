@@ -1,9 +1,7 @@
 //! A linear layer, its weight packed for products once and not again for every tile of rows. In training it also keeps the
 //! plain weight, which the optimiser changes, and the weight packed the other way round, which the backward multiplies by.
 
-use sinkscope_kernels::matmul::{
-    Matrix, MatrixMut, PackedRight, Precision, matmul_add_of, matmul_packed, matmul_packed_add,
-};
+use sinkscope_kernels::matmul::{Matrix, MatrixMut, PackedRight, Precision, Right, matmul};
 use sinkscope_kernels::simd::{add_columns, add_to_rows};
 use sinkscope_kernels::{Buffer, Float};
 
@@ -115,7 +113,7 @@ impl<F: Float> Linear<F> {
     /// `x`: rows x inputs, `out`: rows x outputs.
     pub fn forward(&self, out: &mut [F], x: &[F]) {
         let rows = x.len() / self.inputs;
-        matmul_packed(MatrixMut::new(out, rows, self.outputs), Matrix::new(x, rows, self.inputs), &self.weight.whole());
+        matmul(MatrixMut::new(out, rows, self.outputs), Matrix::new(x, rows, self.inputs), self.weight.whole());
         if let Some(bias) = &self.bias {
             add_to_rows(out, bias);
         }
@@ -128,8 +126,8 @@ impl<F: Float> Linear<F> {
     pub fn backward(&self, dx: &mut [F], dy: &[F], accumulate: bool) {
         let Some(Training { turned, .. }) = &self.training else { return };
         let rows = dy.len() / self.outputs;
-        let (dx, dy) = (MatrixMut::new(dx, rows, self.inputs), Matrix::new(dy, rows, self.outputs));
-        if accumulate { matmul_packed_add(dx, dy, &turned.whole()) } else { matmul_packed(dx, dy, &turned.whole()) }
+        let dx = MatrixMut::new(dx, rows, self.inputs).accumulating(accumulate);
+        matmul(dx, Matrix::new(dy, rows, self.outputs), turned.whole());
     }
 
     /// The tasks that add `x^T dy` of every tile to this gradient's matrix. A bias is small, and done at once.
@@ -187,11 +185,10 @@ impl<'a, F: Float> GradientTask<'a, F> {
         let count = self.out.len() / self.outputs;
         for (x, dy) in self.tiles {
             let rows = dy.len() / self.outputs;
-            matmul_add_of(
-                self.precision,
-                MatrixMut::new(self.out, count, self.outputs),
+            matmul(
+                MatrixMut::new(self.out, count, self.outputs).accumulating(true),
                 Matrix::strided(&x[self.first..], count, rows, 1, self.inputs),
-                Matrix::new(dy, rows, self.outputs),
+                Right::Plain(Matrix::new(dy, rows, self.outputs), self.precision),
             );
         }
     }

@@ -2,13 +2,16 @@
 
 use super::*;
 use crate::differences::{convert, values};
+use crate::in_use::precisions;
 
 /// The optional operands, owned: positions x queries_per_key scores of an entry, and its value.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Owned {
     pub slopes: Vec<f64>,
     pub entry: Option<(Vec<f64>, Option<Vec<f64>>)>,
-    /// Where queries meet far sinks at the latest.
+    /// First keys that stay in sight of windows.
+    pub sinks: usize,
+    /// Where queries meet them at the latest.
     pub last_position: Option<usize>,
 }
 
@@ -22,14 +25,13 @@ struct Naive {
 /// Every score of every pair, in f64.
 fn naive(
     group: &HeadGroup<f64>,
-    positions: usize,
-    (q, sink_q, sinks): (&[f64], &[f64], usize),
-    k: &[f64],
-    v: &[f64],
+    (q, sink_q): (&[f64], &[f64]),
+    (k, v): (&[f64], &[f64]),
     mask: Mask<'_>,
     owned: &Owned,
 ) -> Naive {
     let (heads, d) = (group.queries_per_key, group.head_dim);
+    let (positions, sinks) = (k.len() / d, owned.sinks);
     let mut result = Naive {
         out: vec![0.0; positions * heads * d],
         weights: vec![Vec::new(); heads],
@@ -93,28 +95,25 @@ pub(super) fn narrow<F: Float>(group: &HeadGroup<f64>) -> HeadGroup<F> {
 }
 
 fn check<F: Float>(group: &HeadGroup<f64>, positions: usize, chunk: usize, tolerance: f64) {
-    check_all::<F>(group, positions, chunk, Mask::default(), 0, &Owned::default(), tolerance);
+    check_all::<F>(group, (positions, chunk), Mask::default(), &Owned::default(), tolerance);
 }
 
 /// In f32 with products of every precision.
 fn check_all<F: Float>(
     group: &HeadGroup<f64>,
-    positions: usize,
-    chunk: usize,
+    (positions, chunk): (usize, usize),
     mask: Mask<'_>,
-    sinks: usize,
     owned: &Owned,
     tolerance: f64,
 ) {
     let (heads, d) = (group.queries_per_key, group.head_dim);
     let (q, k, v) = (values(positions * heads * d, 1), values(positions * d, 2), values(positions * d, 3));
     let sink_q = values(q.len(), 7);
-    let expected = naive(group, positions, (&q, &sink_q, sinks), &k, &v, mask, owned);
+    let expected = naive(group, (&q, &sink_q), (&k, &v), mask, owned);
     let (q, k, v, sink_q) = (convert::<F>(&q), convert::<F>(&k), convert::<F>(&v), convert::<F>(&sink_q));
     let slopes = convert::<F>(&owned.slopes);
     let entry = owned.entry.as_ref().map(|(scores, value)| (convert::<F>(scores), value.as_deref().map(convert::<F>)));
-    let precisions = if F::as_f32(&[]).is_some() { &Precision::ALL[..] } else { &Precision::ALL[..1] };
-    for &precision in precisions {
+    for &precision in precisions::<F>() {
         let group = HeadGroup { precision, ..narrow::<F>(group) };
         let tolerance = match precision {
             Precision::Highest => tolerance,
@@ -130,16 +129,18 @@ fn check_all<F: Float>(
             let mut out = vec![F::ZERO; rows * heads * d];
             let scan = attend(
                 &group,
-                rows,
-                first,
-                Strided { data: &q[first * heads * d..], row_stride: heads * d },
-                Strided { data: &k, row_stride: d },
-                Strided { data: &v, row_stride: d },
-                (&mut out, heads * d),
-                Extras {
+                &Operands {
+                    rows,
+                    first_position: first,
+                    queries: Strided { data: &q[first * heads * d..], row_stride: heads * d },
+                    keys: Strided { data: &k, row_stride: d },
+                    values: Strided { data: &v, row_stride: d },
+                },
+                StridedMut { data: &mut out, row_stride: heads * d },
+                &Extras {
                     mask,
-                    sinks: (sinks > 0).then(|| Sinks {
-                        count: sinks,
+                    sinks: (owned.sinks > 0).then(|| Sinks {
+                        count: owned.sinks,
                         queries: Strided { data: &sink_q[first * heads * d..], row_stride: heads * d },
                         last_position: owned.last_position.unwrap_or(usize::MAX),
                     }),
@@ -217,8 +218,8 @@ fn masks_keep_apart_what_they_should() {
         for (hidden, alone) in [(&hidden, &none), (&none, &alone), (&hidden, &alone), (&every(1), &none)] {
             let mask = Mask { hidden, alone };
             for shape in [group(3, 8), HeadGroup { window: Some(20), soft_cap: Some(2.0), ..group(2, 4) }] {
-                check_all::<f64>(&shape, positions, chunk, mask, 0, &Owned::default(), 1e-12);
-                check_all::<f32>(&shape, positions, chunk, mask, 2, &Owned::default(), 3e-5);
+                check_all::<f64>(&shape, (positions, chunk), mask, &Owned::default(), 1e-12);
+                check_all::<f32>(&shape, (positions, chunk), mask, &Owned { sinks: 2, ..Owned::default() }, 3e-5);
             }
         }
     }
@@ -226,15 +227,16 @@ fn masks_keep_apart_what_they_should() {
 
 #[test]
 fn sinks_stay_in_sight_of_windows() {
+    let with_sinks = |sinks| Owned { sinks, ..Owned::default() };
     for (positions, chunk) in [(1, 1), (9, 4), (67, 256), (150, 64), (300, 256)] {
         for (window, sinks) in [(1, 1), (5, 3), (20, 4), (4, 30), (65, 2), (400, 4)] {
             for shape in [group(3, 8), HeadGroup { soft_cap: Some(2.0), ..group(1, 5) }] {
-                let shape = HeadGroup { window: Some(window), ..shape };
-                check_all::<f64>(&shape, positions, chunk, Mask::default(), sinks, &Owned::default(), 1e-12);
-                check_all::<f32>(&shape, positions, chunk, Mask::default(), sinks, &Owned::default(), 3e-5);
+                let (shape, owned) = (HeadGroup { window: Some(window), ..shape }, with_sinks(sinks));
+                check_all::<f64>(&shape, (positions, chunk), Mask::default(), &owned, 1e-12);
+                check_all::<f32>(&shape, (positions, chunk), Mask::default(), &owned, 3e-5);
             }
         }
-        check_all::<f64>(&group(2, 4), positions, chunk, Mask::default(), 4, &Owned::default(), 1e-12);
+        check_all::<f64>(&group(2, 4), (positions, chunk), Mask::default(), &with_sinks(4), 1e-12);
     }
 }
 
@@ -257,13 +259,14 @@ fn alibi_entries_and_sigmoids_agree_with_naive() {
             for slopes in [Vec::new(), vec![0.3; heads]] {
                 let value = values(shape.head_dim, 12);
                 for entry in [None, Some((scores.clone(), None)), Some((scores.clone(), Some(value)))] {
-                    let owned = Owned { slopes: slopes.clone(), entry, last_position: Some(21) };
+                    let owned =
+                        |sinks| Owned { slopes: slopes.clone(), entry: entry.clone(), sinks, last_position: Some(21) };
                     for weighting in [Weighting::Softmax, Weighting::Sigmoid { bias: -1.5 }] {
                         let shape = HeadGroup { weighting, ..shape };
                         for mask in [Mask::default(), Mask { hidden: &marks, alone: &marks }] {
                             for sinks in [0, 2] {
-                                check_all::<f64>(&shape, positions, chunk, mask, sinks, &owned, 1e-12);
-                                check_all::<f32>(&shape, positions, chunk, mask, sinks, &owned, 5e-5);
+                                check_all::<f64>(&shape, (positions, chunk), mask, &owned(sinks), 1e-12);
+                                check_all::<f32>(&shape, (positions, chunk), mask, &owned(sinks), 5e-5);
                             }
                         }
                     }
@@ -280,7 +283,9 @@ fn the_look_changes_neither_output_nor_log_sum_exp() {
         let mut out = vec![0.0; 40 * 8];
         let strided = |data| Strided { data, row_stride: 8 };
         let (q, k) = (strided(&q), strided(&k));
-        let scan = attend(&group(1, 8), 40, 0, q, k, k, (&mut out, 8), Extras::default(), look);
+        let operands = Operands { rows: 40, first_position: 0, queries: q, keys: k, values: k };
+        let into = StridedMut { data: &mut out, row_stride: 8 };
+        let scan = attend(&group(1, 8), &operands, into, &Extras::default(), look);
         (out, scan)
     };
     let (out, scan) = run(Look::Scan);

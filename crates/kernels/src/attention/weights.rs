@@ -2,6 +2,7 @@
 
 use super::{Mask, Weighting};
 use crate::Float;
+use crate::activation::sigmoid;
 use crate::simd::{exp_shifted, maximum, sum};
 
 /// Sums over a row: weights are `exp(score - shift) / sum` for softmax, and as they are, with shift 0, for sigmoids.
@@ -17,22 +18,31 @@ pub(super) struct Sums<F> {
 /// The scores of keys one after the other, and the position of the first of them.
 pub(super) type Part<'a, F> = (usize, &'a mut [F]);
 
-/// Replaces the scores of the keys that the query at `position` meets by weights, the others' by 0. `far` may be
-/// empty.
+/// The scores of one query.
+pub(super) struct ScoreRow<'a, F> {
+    /// Of the first keys of the sequence, which its window has left behind; may be empty.
+    pub far: Part<'a, F>,
+    pub near: Part<'a, F>,
+    /// Of the entry that is no key.
+    pub entry: Option<F>,
+    /// Where the query stands.
+    pub position: usize,
+    pub mask: Mask<'a>,
+}
+
+/// Replaces the scores of the keys that the query meets by weights, the others' by 0.
 #[inline(always)]
 pub(super) fn weigh<F: Float>(
     weighting: Weighting<F>,
-    far: Part<'_, F>,
-    near: Part<'_, F>,
-    entry: Option<F>,
-    (position, mask): (usize, Mask<'_>),
+    row: ScoreRow<'_, F>,
     met: &mut Vec<F>,
     entropy: bool,
 ) -> Sums<F> {
     let bias = match weighting {
-        Weighting::Softmax => return softmax(far, near, entry, (position, mask), met),
+        Weighting::Softmax => return softmax(row, met),
         Weighting::Sigmoid { bias } => bias,
     };
+    let ScoreRow { far, near, entry, position, mask } = row;
     let mut sums = Sums { shift: F::ZERO, sum: F::ZERO, weighted: F::ZERO, entry: F::ZERO };
     for (first, scores) in [far, near] {
         for score in scores.iter_mut() {
@@ -56,23 +66,13 @@ pub(super) fn weigh<F: Float>(
     sums
 }
 
-#[inline(always)]
-pub(super) fn sigmoid<F: Float>(x: F) -> F {
-    F::ONE / (F::ONE + (-x).exp())
-}
-
 fn times_logarithm<F: Float>(weight: F) -> F {
     if weight > F::ZERO { weight * weight.ln() } else { F::ZERO }
 }
 
 #[inline(always)]
-fn softmax<F: Float>(
-    (far_first, far): Part<'_, F>,
-    (near_first, near): Part<'_, F>,
-    entry: Option<F>,
-    (position, mask): (usize, Mask<'_>),
-    met: &mut Vec<F>,
-) -> Sums<F> {
+fn softmax<F: Float>(row: ScoreRow<'_, F>, met: &mut Vec<F>) -> Sums<F> {
+    let ScoreRow { far: (far_first, far), near: (near_first, near), entry, position, mask } = row;
     let least = entry.unwrap_or(F::NEG_INFINITY);
     let (shift, (mut sum, mut weighted)) = if mask.is_empty() && far.is_empty() {
         let largest = maximum(near).maximum(least);

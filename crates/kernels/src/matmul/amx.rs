@@ -19,14 +19,14 @@ use std::arch::x86_64::{
     _mm512_castsi512_ps, _mm512_cvtne2ps_pbh, _mm512_loadu_epi16, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
     _mm512_set1_epi32, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
-use std::cell::RefCell;
 use std::ops::Range;
 
+use super::kernel::{Kernel, MAX_PACKED_COLUMNS, Packing, lines_in};
 use super::microkernel::turn;
-use super::own::{LANES, Line, Lines, PANEL, Panels, Right};
-use super::tiles::{FETCHED_IN, Parts, STEP, TILE, Tiles, configure, release, run};
-use super::{Matrix, MatrixMut};
-use crate::InstructionSet;
+use super::packed::{LANES, Line, PANEL, Panels};
+use super::tiles::{FETCHED_IN, Parts, STEP, TILE, TilePair, configure, release, run};
+use super::{Matrix, MatrixMut, Right};
+use crate::{Buffer, InstructionSet};
 
 /// Most parts of steps of the inner size in one block.
 const MAX_PARTS: usize = 48;
@@ -35,8 +35,6 @@ const MAX_PARTS: usize = 48;
 const MAX_NEAR_PARTS: usize = 16;
 /// Most rows of the left operand that are split at a time: with [`MAX_PARTS`], 0.8 MB, to fit the second-level cache.
 const MAX_LEFT_ROWS: usize = FETCHED_IN * TILE;
-/// Most columns of the right operand that are packed at a time for one product.
-const MAX_PACKED_COLUMNS: usize = 512;
 /// Most parts of a value.
 const MOST_PARTS: usize = 2;
 
@@ -76,15 +74,15 @@ pub(super) fn lines_of_register(parts: Parts, rows: usize) -> usize {
     rows.div_ceil(STEP) * parts.count() * TILE
 }
 
-/// Element (row, column) of a packed matrix.
-pub(super) fn value(parts: Parts, lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> f32 {
+/// The values of a packed matrix in `row` whose register begins at `column`.
+pub(super) fn line(parts: Parts, lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> Line {
     let tiles = &lines[column / LANES * lines_of_register(parts, shape.0)..][row / STEP * parts.count() * TILE..];
     let (pair, odd) = (row % STEP % TILE, row % STEP / TILE);
-    let part = |part: usize| {
-        let bits = tiles[part * TILE + pair][column % LANES].to_bits();
+    let part = |part: usize, lane: usize| {
+        let bits = tiles[part * TILE + pair][lane].to_bits();
         f32::from_bits(if odd == 1 { bits & 0xffff_0000 } else { bits << 16 })
     };
-    (0..parts.count()).map(part).sum()
+    std::array::from_fn(|lane| (0..parts.count()).map(|at| part(at, lane)).sum())
 }
 
 /// Packs the columns of `matrix` that begin at `column` into one panel: register after register.
@@ -109,9 +107,9 @@ fn pack_right(parts: Parts, lines: &mut [Line], matrix: Matrix<'_, f32>) {
 
 /// The left operand in tiles of rows: step after step, its parts.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn split_left<'a>(parts: Parts, a: Matrix<'_, f32>, scratch: &'a mut Lines) -> &'a [Line] {
+fn split_left<'a>(parts: Parts, a: Matrix<'_, f32>, buffer: &'a mut Buffer<f32>) -> &'a [Line] {
     let of_rows = lines_of_register(parts, a.columns);
-    let lines = scratch.fit(of_rows * a.rows.div_ceil(TILE));
+    let lines = lines_in(buffer, of_rows * a.rows.div_ceil(TILE));
     for (tile, lines) in lines.chunks_exact_mut(of_rows.max(1)).enumerate() {
         for (step, lines) in lines.chunks_exact_mut(parts.count() * TILE).enumerate() {
             pack_tile(parts, lines, a, (tile * TILE, step * STEP), Lined::Rows);
@@ -208,63 +206,57 @@ static PAIRED: [i16; 2 * LANES] = {
     order
 };
 
-/// Memory that a thread's products share.
-#[derive(Default)]
-struct Scratch {
-    left: Lines,
-    right: Lines,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
 /// Cuts `0 .. size` into pieces of at most `most`, about even, all but the last a multiple of `unit`.
 fn cut(size: usize, most: usize, unit: usize) -> impl Iterator<Item = Range<usize>> {
     let piece = size.div_ceil(size.div_ceil(most).max(1)).next_multiple_of(unit);
     (0..size).step_by(piece.max(1)).map(move |start| start..(start + piece).min(size))
 }
 
-/// `out (+)= a b`. The shapes agree, and [`available`] was true.
+/// `out = a b`, or `out += a b`. The shapes agree, and [`available`] was true.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) fn product(parts: Parts, out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_>, accumulate: bool) {
-    SCRATCH.with_borrow_mut(|Scratch { left, right }| {
-        // SAFETY: the machine has AMX, and the process may use it.
-        unsafe { configure() };
-        for steps in cut(a.columns, MAX_PARTS / parts.count() * STEP, STEP) {
-            let accumulate = accumulate || steps.start > 0;
-            for rows in cut(a.rows, MAX_LEFT_ROWS, TILE) {
-                let left = Left {
-                    parts,
-                    tiles: split_left(parts, a.part(rows.clone(), steps.clone()), left),
-                    rows,
-                    steps: steps.len().div_ceil(STEP),
-                };
-                match b {
-                    Right::Packed(panels) => {
-                        let panels = Panels { first_row: panels.first_row + steps.start, ..panels };
-                        block(out, &left, 0..out.columns, &panels, accumulate);
-                    }
-                    Right::Plain(b) => {
-                        for columns in cut(out.columns, MAX_PACKED_COLUMNS, PANEL) {
-                            let b = b.part(steps.clone(), columns.clone());
-                            let lines = right.fit(lines_of_register(parts, b.rows) * b.columns.div_ceil(LANES));
-                            pack_right(parts, lines, b);
-                            let shape = (b.rows, b.columns);
-                            let panels = Panels { lines, shape, first_row: 0, first_column: 0 };
-                            block(out, &left, columns, &panels, accumulate);
-                        }
+pub(super) fn product(
+    parts: Parts,
+    out: &mut MatrixMut<'_, f32>,
+    a: Matrix<'_, f32>,
+    b: Right<'_, f32>,
+    packing: &mut Packing,
+) {
+    // SAFETY: the machine has AMX, and the process may use it.
+    unsafe { configure() };
+    let adds = out.accumulate;
+    for steps in cut(a.columns, MAX_PARTS / parts.count() * STEP, STEP) {
+        out.accumulate = adds || steps.start > 0;
+        for rows in cut(a.rows, MAX_LEFT_ROWS, TILE) {
+            let left = SplitRows {
+                parts,
+                tiles: split_left(parts, a.part(rows.clone(), steps.clone()), &mut packing.left),
+                rows,
+                steps: steps.len().div_ceil(STEP),
+            };
+            match b {
+                Right::Packed(panels) => {
+                    let panels = Panels { first_row: panels.first_row + steps.start, ..panels };
+                    block(out, &left, 0..out.columns, &panels);
+                }
+                Right::Plain(b, _) => {
+                    for columns in cut(out.columns, MAX_PACKED_COLUMNS, PANEL) {
+                        let b = b.part(steps.clone(), columns.clone());
+                        let lines = lines_of_register(parts, b.rows) * b.columns.div_ceil(LANES);
+                        let lines = lines_in(&mut packing.right, lines);
+                        pack_right(parts, lines, b);
+                        let panels = Panels::whole(Kernel::Tiles(parts), lines, (b.rows, b.columns));
+                        block(out, &left, columns, &panels);
                     }
                 }
             }
         }
-        // SAFETY: as above.
-        unsafe { release() };
-    });
+    }
+    // SAFETY: as above.
+    unsafe { release() };
 }
 
 /// Some rows of a left operand, of one block of the inner size.
-struct Left<'a> {
+struct SplitRows<'a> {
     parts: Parts,
     tiles: &'a [Line],
     rows: Range<usize>,
@@ -274,8 +266,8 @@ struct Left<'a> {
 /// What the rows of `left` and `columns` of the output receive from one block of the inner size. `panels` begin with the
 /// first of the columns and of the block's steps.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn block(out: &mut MatrixMut<'_, f32>, left: &Left<'_>, columns: Range<usize>, panels: &Panels<'_>, accumulate: bool) {
-    let Left { parts, steps, .. } = *left;
+fn block(out: &mut MatrixMut<'_, f32>, left: &SplitRows<'_>, columns: Range<usize>, panels: &Panels<'_>) {
+    let SplitRows { parts, steps, .. } = *left;
     let of_step = parts.count() * TILE;
     let apart = lines_of_register(parts, panels.shape.0);
     let right = |column: usize, step: usize| {
@@ -288,7 +280,7 @@ fn block(out: &mut MatrixMut<'_, f32>, left: &Left<'_>, columns: Range<usize>, p
             let next = if near.end < steps { (column, near.end) } else { ((column + PANEL).min(columns.end - 1), 0) };
             let columns = column..(column + PANEL).min(columns.end);
             let (lines, last) = (right(column, near.start), (columns.len().div_ceil(LANES) - 1) * apart);
-            let tiles = Tiles {
+            let tiles = TilePair {
                 left: left.tiles[near.start * of_step..].as_ptr(),
                 right: lines[..last + near.len() * of_step].as_ptr(),
                 apart,
@@ -296,7 +288,7 @@ fn block(out: &mut MatrixMut<'_, f32>, left: &Left<'_>, columns: Range<usize>, p
                 next: right(next.0, next.1).as_ptr(),
             };
             // SAFETY: the machine has AMX, which is configured, and there are as many tiles of columns and steps.
-            unsafe { panel(out, left, columns, &tiles, accumulate || near.start > 0) };
+            unsafe { panel(out, left, columns, &tiles, out.accumulate || near.start > 0) };
         }
     }
 }
@@ -310,9 +302,9 @@ fn block(out: &mut MatrixMut<'_, f32>, left: &Left<'_>, columns: Range<usize>, p
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn panel(
     out: &mut MatrixMut<'_, f32>,
-    left: &Left<'_>,
+    left: &SplitRows<'_>,
     columns: Range<usize>,
-    of_first: &Tiles,
+    of_first: &TilePair,
     accumulate: bool,
 ) {
     let of_step = left.parts.count() * TILE;
@@ -320,7 +312,7 @@ unsafe fn panel(
     for (index, row) in left.rows.clone().step_by(TILE).enumerate() {
         let height = (left.rows.end - row).min(TILE);
         let at = row * out.row_stride + columns.start;
-        let tiles = Tiles {
+        let tiles = TilePair {
             left: of_first.left.wrapping_add(index * left.steps * of_step),
             next: of_first.next.wrapping_add(index * of_first.steps * of_step / FETCHED_IN),
             ..*of_first

@@ -9,20 +9,18 @@
 //! An element is `sum over blocks of (sum over steps of a block)`, in order, so its bits depend on the row of the left
 //! operand, the column of the right one, and nothing else: not on other rows and columns, nor on what is packed.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
+use super::kernel::{Kernel, MAX_PACKED_COLUMNS, Packing, lines_in};
 use super::microkernel::{Left, MAX_ROWS, MAX_WIDE_ROWS, Tile, WIDE, copy, run, turn};
-use super::own::{Kernel, LANES, Line, Lines, PANEL, Panels, Right, registers_of};
-use super::{Matrix, MatrixMut};
+use super::packed::{LANES, Line, PANEL, Panels};
+use super::{Matrix, MatrixMut, Right};
 use crate::{Buffer, InstructionSet};
 
 /// Most steps of the inner size in one block.
 const MAX_INNER: usize = 768;
 /// Most rows of the left operand in one block.
 const MAX_LEFT_ROWS: usize = 264;
-/// Most columns of the right operand that are packed at a time for one product.
-const MAX_PACKED_COLUMNS: usize = 512;
 /// Rows of the left operand whose distance is a multiple of this many values fall on the same few sets of the first-level
 /// cache; steps of an operand that are so far apart or farther lie each on a page of its own.
 const FAR: usize = 1024;
@@ -32,6 +30,11 @@ pub(super) fn available() -> bool {
     InstructionSet::in_use() >= InstructionSet::Avx512
 }
 
+/// Registers of a row in the panel that begins at `column`, a multiple of [`PANEL`].
+fn registers_of(columns: usize, column: usize) -> usize {
+    (columns - column).min(PANEL).div_ceil(LANES)
+}
+
 /// Where the values of row `row` in the panel that begins at `column` lie, in lines, and the lines of a row there.
 fn line_of((rows, columns): (usize, usize), row: usize, column: usize) -> (usize, usize) {
     let of_row = registers_of(columns, column);
@@ -39,9 +42,9 @@ fn line_of((rows, columns): (usize, usize), row: usize, column: usize) -> (usize
 }
 
 /// The values of a packed matrix in `row` whose register holds `column`.
-pub(super) fn line(lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> &Line {
+pub(super) fn line(lines: &[Line], shape: (usize, usize), row: usize, column: usize) -> Line {
     let (first, _) = line_of(shape, row, column / PANEL * PANEL);
-    &lines[first + column % PANEL / LANES]
+    lines[first + column % PANEL / LANES]
 }
 
 /// Packs the columns of `matrix` that begin at `column` into one panel: row after row, each filled up with zeros to a whole
@@ -79,6 +82,15 @@ pub(super) fn pack_panel(panel: &mut [Line], matrix: Matrix<'_, f32>, column: us
     }
 }
 
+/// Packs a matrix, panel after panel.
+fn pack<'a>(buffer: &'a mut Buffer<f32>, matrix: Matrix<'_, f32>) -> Panels<'a> {
+    let lines = lines_in(buffer, Kernel::Vectors.lines(matrix.rows, matrix.columns));
+    for (index, panel) in lines.chunks_mut(Kernel::Vectors.lines(matrix.rows, PANEL)).enumerate() {
+        pack_panel(panel, matrix, index * PANEL);
+    }
+    Panels::whole(Kernel::Vectors, lines, (matrix.rows, matrix.columns))
+}
+
 /// `out[j] = from[j * stride]` for j < count, and 0 beyond.
 fn gather(out: &mut [f32], from: &[f32], stride: usize, count: usize) {
     out[count..].fill(0.0);
@@ -93,23 +105,12 @@ fn even(size: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count).map(move |piece| piece * size / count..(piece + 1) * size / count)
 }
 
-/// Memory that a thread's products share.
-#[derive(Default)]
-struct Scratch {
-    left: Buffer<f32>,
-    right: Lines,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
-
 /// Where panels of some columns of the right operand come from, for one block of the inner size.
 enum Source<'a> {
     /// Packed before; rows from some row on, columns from `first_column` of the output on.
     Packed { panels: Panels<'a>, row: usize, first_column: usize },
     /// Packed when it is wanted: each panel meets one block of rows only, and stays in the second-level cache.
-    OnDemand { matrix: Matrix<'a, f32>, scratch: &'a mut Lines },
+    OnDemand { matrix: Matrix<'a, f32>, buffer: &'a mut Buffer<f32> },
     /// Read where it is: columns are contiguous, and near one another or met by few rows.
     InPlace(Matrix<'a, f32>),
 }
@@ -124,9 +125,9 @@ impl Source<'_> {
                 let (line, of_row) = line_of(panels.shape, row, column);
                 (panels.lines[line..].as_ptr().cast(), of_row * LANES)
             }
-            Self::OnDemand { matrix, scratch } => {
+            Self::OnDemand { matrix, buffer } => {
                 let of_row = registers_of(matrix.columns, column);
-                let packed = scratch.fit(matrix.rows * of_row);
+                let packed = lines_in(buffer, matrix.rows * of_row);
                 pack_panel(packed, *matrix, column);
                 (packed.as_ptr().cast(), of_row * LANES)
             }
@@ -140,42 +141,36 @@ impl Source<'_> {
     }
 }
 
-/// `out (+)= a b`. The shapes agree and are not empty, and [`available`] was true.
-pub(super) fn product(out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_>, accumulate: bool) {
-    let all = 0..out.columns;
-    SCRATCH.with_borrow_mut(|Scratch { left, right }| {
-        for steps in even(a.columns, MAX_INNER) {
-            let accumulate = accumulate || steps.start > 0;
-            let a = a.part(0..a.rows, steps.clone());
-            match b {
-                Right::Packed(panels) => {
-                    let source = Source::Packed { panels, row: steps.start, first_column: 0 };
-                    block(out, a, all.clone(), source, left, accumulate);
-                }
-                Right::Plain(b) => {
-                    let b = b.part(steps, all.clone());
-                    let near = b.row_stride < FAR && a.rows <= MAX_LEFT_ROWS;
-                    if b.column_stride == 1 && (near || a.rows <= MAX_ROWS) {
-                        block(out, a, all.clone(), Source::InPlace(b), left, accumulate);
-                    } else if a.rows <= MAX_LEFT_ROWS {
-                        let source = Source::OnDemand { matrix: b, scratch: right };
-                        block(out, a, all.clone(), source, left, accumulate);
-                    } else {
-                        for first in all.clone().step_by(MAX_PACKED_COLUMNS) {
-                            let columns = first..(first + MAX_PACKED_COLUMNS).min(all.end);
-                            let part = b.part(0..b.rows, columns.clone());
-                            let lines = right.fit(Kernel::Vectors.lines(part.rows, part.columns));
-                            Kernel::Vectors.pack(lines, part);
-                            let shape = (part.rows, part.columns);
-                            let panels = Panels { lines, shape, first_row: 0, first_column: 0 };
-                            let source = Source::Packed { panels, row: 0, first_column: first };
-                            block(out, a, columns, source, left, accumulate);
-                        }
+/// `out = a b`, or `out += a b`. The shapes agree and are not empty, and [`available`] was true.
+pub(super) fn product(out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_, f32>, packing: &mut Packing) {
+    let Packing { left, right } = packing;
+    let columns = 0..out.columns;
+    let adds = out.accumulate;
+    for steps in even(a.columns, MAX_INNER) {
+        out.accumulate = adds || steps.start > 0;
+        let a = a.part(0..a.rows, steps.clone());
+        match b {
+            Right::Packed(panels) => {
+                let source = Source::Packed { panels, row: steps.start, first_column: 0 };
+                block(out, a, columns.clone(), source, left);
+            }
+            Right::Plain(b, _) => {
+                let b = b.part(steps, columns.clone());
+                let near = b.row_stride < FAR && a.rows <= MAX_LEFT_ROWS;
+                if b.column_stride == 1 && (near || a.rows <= MAX_ROWS) {
+                    block(out, a, columns.clone(), Source::InPlace(b), left);
+                } else if a.rows <= MAX_LEFT_ROWS {
+                    block(out, a, columns.clone(), Source::OnDemand { matrix: b, buffer: right }, left);
+                } else {
+                    for first in columns.clone().step_by(MAX_PACKED_COLUMNS) {
+                        let some = first..(first + MAX_PACKED_COLUMNS).min(columns.end);
+                        let panels = pack(right, b.part(0..b.rows, some.clone()));
+                        block(out, a, some, Source::Packed { panels, row: 0, first_column: first }, left);
                     }
                 }
             }
         }
-    });
+    }
 }
 
 /// What `columns` of the output receive from one block of the inner size, all columns of `a`.
@@ -184,8 +179,7 @@ fn block(
     a: Matrix<'_, f32>,
     columns: Range<usize>,
     mut right: Source<'_>,
-    scratch: &mut Buffer<f32>,
-    accumulate: bool,
+    buffer: &mut Buffer<f32>,
 ) {
     let steps = a.columns;
     let left_in_place = if a.column_stride == 1 && !a.row_stride.is_multiple_of(FAR) {
@@ -197,7 +191,7 @@ fn block(
     };
     for rows in even(a.rows, MAX_LEFT_ROWS) {
         let part = a.part(rows.clone(), 0..steps);
-        let left = if left_in_place.is_some() { part.data } else { pack_left(part, scratch) };
+        let left = if left_in_place.is_some() { part.data } else { pack_left(part, buffer) };
         let tiles = rows.len().div_ceil(MAX_ROWS);
         let mut column = columns.start;
         while column < columns.end {
@@ -226,15 +220,15 @@ fn block(
                     rows: tile.len(),
                     inner: steps,
                     columns: width,
-                    accumulate,
+                    accumulate: out.accumulate,
                     next: (next.unwrap_or(panel).wrapping_add(index * lines * LANES), lines),
                 };
                 // SAFETY: the machine has AVX-512: `available` was asked. Rows `first .. first + tile.rows` and columns
                 // `column .. column + width` exist in `out`, whose view reaches as far as its shape says and is borrowed
                 // mutably, so that it overlaps nothing else. `left` begins with the tile's rows: of the view itself,
                 // whose rows or steps are as far apart as it says, or of what `pack_left` makes, all steps of the rows before
-                // the tile's and then all of the tile's. The same columns and steps exist in the right operand or its panels, by the assertions on
-                // shapes in `matmul` and `matmul_packed`.
+                // the tile's and then all of the tile's. The same columns and steps exist in the right operand or its panels, by
+                // the assertions on shapes in `matmul`.
                 unsafe { run(&tile, registers) };
             }
             column += width;
@@ -243,9 +237,9 @@ fn block(
 }
 
 /// The left operand as tiles read it: tile after tile, all steps of its rows, the values of a step together.
-fn pack_left<'a>(a: Matrix<'_, f32>, scratch: &'a mut Buffer<f32>) -> &'a [f32] {
+fn pack_left<'a>(a: Matrix<'_, f32>, buffer: &'a mut Buffer<f32>) -> &'a [f32] {
     // `turn` and `copy` write sixteen values where a step has at most twelve.
-    let packed = scratch.fit(a.rows * a.columns + LANES);
+    let packed = buffer.fit(a.rows * a.columns + LANES);
     for tile in even(a.rows, MAX_ROWS) {
         let (height, at) = (tile.len(), tile.start * a.columns);
         let part = a.part(tile, 0..a.columns);

@@ -7,124 +7,66 @@ use gemm_common::Parallelism;
 use super::{Matrix, MatrixMut};
 use crate::{Float, InstructionSet};
 
-/// `gemm`'s own order of arguments: m, n, k, the output with its column and row stride, whether it is added to, both
-/// operands with their column and row strides, the factors of the output and of the product, three conjugations.
-type Kernel<F> = unsafe fn(
-    usize,
-    usize,
-    usize,
-    *mut F,
-    isize,
-    isize,
-    bool,
-    *const F,
-    isize,
-    isize,
-    *const F,
-    isize,
-    isize,
-    F,
-    F,
-    bool,
-    bool,
-    bool,
-    Parallelism,
-);
+/// A product as `gemm` takes it. Strides are those of columns and of rows.
+pub struct Pointers<F> {
+    /// Rows, columns, inner size.
+    sizes: (usize, usize, usize),
+    out: *mut F,
+    out_strides: (isize, isize),
+    accumulate: bool,
+    left: *const F,
+    left_strides: (isize, isize),
+    right: *const F,
+    right_strides: (isize, isize),
+}
 
 /// A scalar that `gemm` has kernels for. It seals [`Float`]: nobody else can name it.
 pub trait Multiplied: Sized {
-    /// The kernel for an instruction set that the machine has.
-    fn kernel(set: InstructionSet) -> Kernel<Self>;
+    /// Multiplies with the kernel for an instruction set that the machine has.
+    ///
+    /// # Safety
+    /// The strides lead to no element outside of the operands, and the output overlaps neither.
+    unsafe fn multiply(set: InstructionSet, product: Pointers<Self>);
 }
 
-/// The kernel of `$kernels` for the set that `gemm` calls `$set`, whose registers hold `$lanes` values.
+/// Calls a function of `gemm` in its order of arguments; some take one before the product, and some more before the last.
+macro_rules! call {
+    ($function:expr, [$($before:expr)?], $product:ident, [$($between:expr),*]) => {{
+        let Pointers { sizes: (m, n, k), out, out_strides, accumulate, left, left_strides, right, right_strides } = $product;
+        $function(
+            $($before,)? m, n, k, out, out_strides.0, out_strides.1, accumulate, left, left_strides.0, left_strides.1, right,
+            right_strides.0, right_strides.1, 1.0, 1.0, false, false, false, $($between,)* Parallelism::None,
+        )
+    }};
+}
+
+/// Calls the kernel of `$kernels` for the set that `gemm` calls `$set`, whose registers hold `$lanes` values.
 #[cfg(target_arch = "x86_64")]
-macro_rules! kernel {
-    ($float:ident, $kernels:ident, $set:ident, $simd:ident, $lanes:literal) => {{
+macro_rules! call_lesser {
+    ($float:ident, $kernels:ident, $set:ident, $simd:ident, $lanes:literal, $product:ident) => {{
         use gemm_common::simd::{MixedSimd, $simd};
         use $kernels::microkernel::$set::$float::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
-        /// # Safety
-        /// As for every kernel: the strides lead to no element outside of the operands, and the output overlaps neither.
-        unsafe fn kernel(
-            m: usize,
-            n: usize,
-            k: usize,
-            out: *mut $float,
-            out_column: isize,
-            out_row: isize,
-            accumulate: bool,
-            left: *const $float,
-            left_column: isize,
-            left_row: isize,
-            right: *const $float,
-            right_column: isize,
-            right_row: isize,
-            of_out: $float,
-            of_product: $float,
-            _: bool,
-            _: bool,
-            _: bool,
-            parallelism: Parallelism,
-        ) {
-            let Some(simd) = <$simd as MixedSimd<$float, $float, $float, $float>>::try_new() else {
-                unreachable!("the machine has the instruction set")
-            };
-            // SAFETY: the caller's promises.
-            unsafe {
-                gemm_common::gemm::gemm_basic_generic::<
-                    _,
-                    $float,
-                    $lanes,
-                    { MR_DIV_N * $lanes },
-                    NR,
-                    MR_DIV_N,
-                    H_M,
-                    H_N,
-                >(
-                    simd,
-                    m,
-                    n,
-                    k,
-                    out,
-                    out_column,
-                    out_row,
-                    accumulate,
-                    left,
-                    left_column,
-                    left_row,
-                    right,
-                    right_column,
-                    right_row,
-                    of_out,
-                    of_product,
-                    false,
-                    false,
-                    false,
-                    |a, b, c| a * b + c,
-                    &UKR,
-                    &H_UKR,
-                    false,
-                    parallelism,
-                );
-            }
-        }
-        kernel
+        let Some(simd) = <$simd as MixedSimd<$float, $float, $float, $float>>::try_new() else {
+            unreachable!("the machine has the instruction set")
+        };
+        let function =
+            gemm_common::gemm::gemm_basic_generic::<_, $float, $lanes, { MR_DIV_N * $lanes }, NR, MR_DIV_N, H_M, H_N>;
+        call!(function, [simd], $product, [|a, b, c| a * b + c, &UKR, &H_UKR, false])
     }};
 }
 
 macro_rules! multiplied {
     ($float:ident, $kernels:ident, $lanes_of_avx2:literal) => {
         impl Multiplied for $float {
-            fn kernel(set: InstructionSet) -> Kernel<Self> {
-                #[cfg(not(target_arch = "x86_64"))]
-                let _ = set;
-                #[cfg(target_arch = "x86_64")]
+            unsafe fn multiply(set: InstructionSet, product: Pointers<Self>) {
+                // SAFETY (of all three): the caller's promises.
                 match set {
-                    InstructionSet::Portable => return kernel!($float, $kernels, scalar, Scalar, 1),
-                    InstructionSet::Avx2 => return kernel!($float, $kernels, fma, V3, $lanes_of_avx2),
-                    InstructionSet::Avx512 | InstructionSet::Amx => {}
+                    #[cfg(target_arch = "x86_64")]
+                    InstructionSet::Portable => unsafe { call_lesser!($float, $kernels, scalar, Scalar, 1, product) },
+                    #[cfg(target_arch = "x86_64")]
+                    InstructionSet::Avx2 => unsafe { call_lesser!($float, $kernels, fma, V3, $lanes_of_avx2, product) },
+                    _ => unsafe { call!($kernels::gemm::$float::get_gemm_fn(), [], product, []) },
                 }
-                $kernels::gemm::$float::get_gemm_fn()
             }
         }
     };
@@ -133,37 +75,25 @@ macro_rules! multiplied {
 multiplied!(f32, gemm_f32, 8);
 multiplied!(f64, gemm_f64, 4);
 
-/// `out (+)= a b`. The shapes agree and are not empty.
-pub(super) fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>, accumulate: bool) {
-    let kernel = F::kernel(InstructionSet::in_use());
+/// `out = a b`, or `out += a b`. The shapes agree and are not empty.
+pub(super) fn product<F: Float>(out: &mut MatrixMut<'_, F>, a: Matrix<'_, F>, b: Matrix<'_, F>) {
     // Kernels store whole registers of a column: what lies row by row is computed transposed.
     let transposed = out.row_stride > 1;
     let (left, right) = if transposed { (b.transposed(), a.transposed()) } else { (a, b) };
-    let (out_column, out_row) = if transposed { (out.row_stride, 1) } else { (1, out.row_stride) };
+    let out_strides = if transposed { (out.row_stride, 1) } else { (1, out.row_stride) };
+    let signed = |(column, row): (usize, usize)| (column as isize, row as isize);
+    let product = Pointers {
+        sizes: (left.rows, right.columns, a.columns),
+        out: out.data.as_mut_ptr(),
+        out_strides: signed(out_strides),
+        accumulate: out.accumulate,
+        left: left.data.as_ptr(),
+        left_strides: signed((left.column_stride, left.row_stride)),
+        right: right.data.as_ptr(),
+        right_strides: signed((right.column_stride, right.row_stride)),
+    };
     // SAFETY: `Matrix` and `MatrixMut` are only constructed with every element (i, j), i < rows, j < columns, inside
     // their slice, and the shapes agree by the assertions of the callers, so the kernel reads and writes in bounds. `out` is
     // borrowed mutably, so it overlaps neither input, and its rows do not overlap each other. The machine has the set in use.
-    unsafe {
-        kernel(
-            left.rows,
-            right.columns,
-            a.columns,
-            out.data.as_mut_ptr(),
-            out_column as isize,
-            out_row as isize,
-            accumulate,
-            left.data.as_ptr(),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.data.as_ptr(),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            F::ONE,
-            F::ONE,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
+    unsafe { F::multiply(InstructionSet::in_use(), product) };
 }

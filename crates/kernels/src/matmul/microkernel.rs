@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm512_unpacklo_ps,
 };
 
-use super::own::LANES;
+use super::packed::LANES;
 
 /// Most rows of a tile: with two registers a row, 24 accumulators, which leaves room for the operands.
 pub(super) const MAX_ROWS: usize = 12;

@@ -7,7 +7,7 @@
 
 use std::arch::asm;
 
-use super::own::Line;
+use super::packed::Line;
 
 /// Values of the inner size that a tile holds.
 pub(super) const STEP: usize = 32;
@@ -64,7 +64,7 @@ pub(super) unsafe fn release() {
 }
 
 /// What one or two tiles of the output, side by side, are made of.
-pub(super) struct Tiles {
+pub(super) struct TilePair {
     /// Per step, its parts.
     pub left: *const Line,
     /// Per step, its parts, of the first tile of columns.
@@ -81,7 +81,7 @@ pub(super) struct Tiles {
 /// # Safety
 /// The machine has AMX, and [`configure`] was called. `left` and `right` point to the tiles of `steps` steps, at least one, and
 /// `out` to 16 writable rows of 16 values for each tile, `stride` apart, which overlap neither.
-pub(super) unsafe fn run(parts: Parts, tiles: &Tiles, out: *mut f32, stride: usize, wide: usize, accumulate: bool) {
+pub(super) unsafe fn run(parts: Parts, tiles: &TilePair, out: *mut f32, stride: usize, wide: usize, accumulate: bool) {
     // SAFETY: the caller's promises.
     unsafe {
         match (parts, wide, accumulate) {
@@ -99,7 +99,11 @@ pub(super) unsafe fn run(parts: Parts, tiles: &Tiles, out: *mut f32, stride: usi
 
 /// # Safety
 /// As [`run`], for `PARTS` parts and `WIDE` tiles that are added to if `ADD` is 1.
-unsafe fn run_of<const PARTS: usize, const WIDE: usize, const ADD: usize>(tiles: &Tiles, out: *mut f32, stride: usize) {
+unsafe fn run_of<const PARTS: usize, const WIDE: usize, const ADD: usize>(
+    tiles: &TilePair,
+    out: *mut f32,
+    stride: usize,
+) {
     // SAFETY: the caller's promises: every load and store is of a tile that exists. Prefetches may point anywhere.
     unsafe {
         asm!(

@@ -213,6 +213,10 @@ fn gradients_in_f32_agree_with_f64() {
         let mut wide: Network<f64> = network(&a);
         let (_, exact) = gradient(&wide, &batch);
         for (precision, (of_tensor, of_all)) in Precision::ALL.into_iter().zip(tolerances) {
+            if precision != Precision::Highest && !precision.rounds::<f32>() {
+                println!("skipped: no AMX for precision {}", precision.name());
+                continue;
+            }
             let narrow = network::<f32>(&a).with_precision(precision);
             assert!(narrow.parameters.layers.iter().all(|(attention, _)| attention.group.precision == precision));
             let (_, ours) = gradient(&narrow, &batch);

@@ -2,8 +2,10 @@
 
 use sinkscope_kernels::Float;
 use sinkscope_kernels::activation::soft_cap;
-use sinkscope_kernels::attention::{Entry, Extras, HeadGroup, Look, Mask, Scan, Sinks, Strided, Weighting, attend};
-use sinkscope_kernels::gate::gate_heads;
+use sinkscope_kernels::attention::{
+    Entry, Extras, HeadGroup, Look, Mask, Operands, Scan, Sinks, Strided, StridedMut, Weighting, attend,
+};
+use sinkscope_kernels::gate::{HeadGates, gate_heads};
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_kernels::rope::RopeTable;
 
@@ -207,17 +209,15 @@ impl<F: Float> AttentionBlock<F> {
         let scans: Vec<Option<Scan<F>>> = (0..self.kv_heads)
             .map(|head| {
                 let (at, group) = (head * head_dim, head * group_width);
-                attend(
-                    &self.group,
+                let operands = Operands {
                     rows,
-                    position,
-                    strided(&queries[group..], query_width),
-                    strided(&keys[at..], key_width),
-                    strided(&values[at..], key_width),
-                    (&mut out[group..], query_width),
-                    self.extras(head, options),
-                    options.look,
-                )
+                    first_position: position,
+                    queries: strided(&queries[group..], query_width),
+                    keys: strided(&keys[at..], key_width),
+                    values: strided(&values[at..], key_width),
+                };
+                let out = StridedMut { data: &mut out[group..], row_stride: query_width };
+                attend(&self.group, &operands, out, &self.extras(head, options), options.look)
             })
             .collect();
         scans.into_iter().collect()
@@ -415,7 +415,12 @@ impl<F: Float> Gate<F> {
     /// `out`, `heads`: rows x (heads * head_dim); `gates`: rows x gates, as [`Gate::project`] leaves them.
     pub fn apply(&self, out: &mut [F], heads: &[F], gates: &[F], head_dim: usize) {
         let width = heads.len() / (gates.len() / self.weight.outputs());
-        gate_heads(out, heads, gates, width, head_dim, self.granularity.into());
+        gate_heads(out, heads, gates, self.over(width / head_dim, head_dim));
+    }
+
+    /// How the gates of a row lie over its heads.
+    pub(super) fn over(&self, heads: usize, head_dim: usize) -> HeadGates {
+        HeadGates { heads, head_dim, granularity: self.granularity.into() }
     }
 
     /// The same in place.

@@ -1,6 +1,8 @@
 //! The attention block in training.
 
-use sinkscope_kernels::attention::{EntryGradients, Forward, Gradients, Look, Strided, StridedMut, attend_backward};
+use sinkscope_kernels::attention::{
+    EntryGradients, Forward, Gradients, Look, Operands, Strided, StridedMut, attend_backward,
+};
 use sinkscope_kernels::gate::gate_heads_backward;
 use sinkscope_kernels::simd::{add, add_columns};
 use sinkscope_kernels::{Buffer, Float};
@@ -190,8 +192,8 @@ impl<F: Float> AttentionBlock<F> {
             let d_gated = gradients.d_gated.fit(trace.heads.len());
             self.output.backward(d_gated, d_out, false);
             let d_gates = gradients.d_gates.fit(trace.gates.len());
-            let (width, head_dim, granularity) = (self.query.outputs(), self.group.head_dim, gate.granularity.into());
-            gate_heads_backward(d_heads, d_gates, d_gated, &trace.heads, &trace.gates, width, head_dim, granularity);
+            let over = gate.over(self.kv_heads * self.group.queries_per_key, self.group.head_dim);
+            gate_heads_backward(d_heads, d_gates, d_gated, &trace.heads, &trace.gates, over);
         } else {
             self.output.backward(d_heads, d_out, false);
         }
@@ -382,10 +384,15 @@ impl<F: Float> AttentionBlock<F> {
                 let log_sum_exp = first * heads + head * grouped * seq_len;
                 let of_queries = |data| Strided { data, row_stride: query_width };
                 let of_keys = |data| Strided { data, row_stride: key_width };
-                let forward = Forward {
+                let operands = Operands {
+                    rows: seq_len,
+                    first_position: 0,
                     queries: of_queries(&trace.queries[query..]),
                     keys: of_keys(&trace.keys[key..]),
                     values: of_keys(&trace.values[key..]),
+                };
+                let forward = Forward {
+                    operands,
                     out: of_queries(&trace.heads[query..]),
                     log_sum_exp: &trace.log_sum_exp[log_sum_exp..log_sum_exp + grouped * seq_len],
                 };
@@ -400,7 +407,7 @@ impl<F: Float> AttentionBlock<F> {
                     }),
                 };
                 let d_out = of_queries(&gradients.d_heads[query..]);
-                attend_backward(&self.group, seq_len, &forward, d_out, &self.extras(head, &options), &mut into);
+                attend_backward(&self.group, &forward, d_out, &self.extras(head, &options), &mut into);
             }
         }
     }

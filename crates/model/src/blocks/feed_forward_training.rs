@@ -1,6 +1,8 @@
 //! The feed-forward block in training.
 
-use sinkscope_kernels::activation::{activate, activate_backward, activate_gated_backward, activate_gated_into};
+use sinkscope_kernels::activation::{
+    GatedBackward, activate, activate_backward, activate_gated_backward, activate_gated_into,
+};
 use sinkscope_kernels::{Buffer, Float};
 
 use super::{FeedForwardBlock, Finish, GradientTask, Norm, add_norm, input_backward};
@@ -107,8 +109,8 @@ impl<F: Float> FeedForwardBlock<F> {
             let (d_gate, activations) = (gradients.d_gate.fit(hidden), gradients.hidden.fit(hidden));
             if let Some(up) = &self.up {
                 let d_up = gradients.d_up.fit(hidden);
-                let (gates, ups) = (&trace.gate, &trace.up);
-                activate_gated_backward(self.activation, d_gate, d_up, activations, d_hidden, gates, ups);
+                let out = GatedBackward { d_gate, d_up, hidden: activations };
+                activate_gated_backward(self.activation, out, d_hidden, &trace.gate, &trace.up);
                 up.backward(d_input, d_up, false);
             } else {
                 activations.copy_from_slice(&trace.gate);

@@ -2,7 +2,7 @@
 
 use sinkscope_kernels::Float;
 use sinkscope_kernels::norm::{
-    dynamic_tanh, dynamic_tanh_backward, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward,
+    RowGradients, dynamic_tanh, dynamic_tanh_backward, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward,
     rms_norm_in_place,
 };
 use sinkscope_kernels::simd::add;
@@ -62,14 +62,14 @@ impl<F: Float> Norm<F> {
     /// # Shapes
     /// `dx`, `dy`, `x`: rows x gamma.len().
     pub fn backward(&self, dx: &mut [F], gradient: &mut Self, dy: &[F], x: &[F]) {
-        let gamma = &mut gradient.gamma;
+        let (rows, gamma) = (RowGradients { dx, dy, x }, &mut gradient.gamma);
         match (self.alpha, &mut gradient.beta) {
             (Some(alpha), Some(beta)) => {
                 let alpha_gradient = gradient.alpha.get_or_insert(F::ZERO);
-                dynamic_tanh_backward(dx, alpha_gradient, gamma, beta, dy, x, alpha, &self.gamma);
+                dynamic_tanh_backward(rows, alpha_gradient, gamma, beta, alpha, &self.gamma);
             }
-            (_, Some(beta)) => layer_norm_backward(dx, gamma, beta, dy, x, &self.gamma, self.epsilon),
-            (_, None) => rms_norm_backward(dx, gamma, dy, x, &self.gamma, self.epsilon),
+            (_, Some(beta)) => layer_norm_backward(rows, gamma, beta, &self.gamma, self.epsilon),
+            (_, None) => rms_norm_backward(rows, gamma, &self.gamma, self.epsilon),
         }
     }
 

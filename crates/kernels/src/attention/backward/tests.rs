@@ -4,6 +4,7 @@ use crate::attention::tests::{Owned, group, narrow};
 use crate::attention::*;
 use crate::differences::{assert_close, convert, gradient, inner, values};
 use crate::float::Float;
+use crate::in_use::precisions;
 
 #[derive(Clone)]
 struct Case {
@@ -39,22 +40,29 @@ impl Case {
         (self.group.queries_per_key * self.group.head_dim + GAP, self.group.head_dim + GAP)
     }
 
+    fn operands<'a, F>(&self, queries: &'a [F], keys: &'a [F], values: &'a [F]) -> Operands<'a, F> {
+        let (query_stride, key_stride) = self.strides();
+        Operands {
+            rows: self.rows,
+            first_position: 0,
+            queries: Strided { data: queries, row_stride: query_stride },
+            keys: Strided { data: keys, row_stride: key_stride },
+            values: Strided { data: values, row_stride: key_stride },
+        }
+    }
+
     /// Output and log-sum-exp.
     fn forward<F: Float>(&self, precision: Precision) -> (Vec<F>, Vec<F>) {
-        let (query_stride, key_stride) = self.strides();
+        let (query_stride, _) = self.strides();
         let (queries, keys, values) =
             (convert::<F>(&self.queries), convert::<F>(&self.keys), convert::<F>(&self.values));
         let mut out = vec![F::ZERO; self.queries.len()];
         let scan = self.with_extras(|extras| {
             attend(
                 &HeadGroup { precision, ..narrow::<F>(&self.group) },
-                self.rows,
-                0,
-                Strided { data: &queries, row_stride: query_stride },
-                Strided { data: &keys, row_stride: key_stride },
-                Strided { data: &values, row_stride: key_stride },
-                (&mut out, query_stride),
-                extras,
+                &self.operands(&queries, &keys, &values),
+                StridedMut { data: &mut out, row_stride: query_stride },
+                &extras,
                 Look::LogSumExp,
             )
         });
@@ -97,9 +105,7 @@ impl Case {
         ];
         let [d_queries, d_keys, d_values, d_scores, d_value] = &mut d;
         let forward = Forward {
-            queries: Strided { data: &queries, row_stride: query_stride },
-            keys: Strided { data: &keys, row_stride: key_stride },
-            values: Strided { data: &values, row_stride: key_stride },
+            operands: self.operands(&queries, &keys, &values),
             out: Strided { data: &out, row_stride: query_stride },
             log_sum_exp: &log_sum_exp,
         };
@@ -116,7 +122,6 @@ impl Case {
         self.with_extras(|extras| {
             attend_backward(
                 &HeadGroup { precision, ..narrow::<F>(&self.group) },
-                self.rows,
                 &forward,
                 d_out,
                 &extras,
@@ -173,7 +178,7 @@ impl Case {
         } else {
             assert!(wide[4].iter().all(|&value| value == 1.0));
         }
-        for (precision, tolerance) in [(Precision::Highest, 1e-4), (Precision::High, 1e-4), (Precision::Medium, 3e-2)] {
+        for (&precision, tolerance) in precisions::<f32>().iter().zip([1e-4, 1e-4, 3e-2]) {
             let what = format!("{what}, in f32, {precision:?}");
             let narrow = self.backward::<f32>(precision);
             for at in 0..3 {
@@ -227,11 +232,11 @@ fn gradients_agree_with_differences_across_tiles() {
 fn lower_precisions_round_both_ways() {
     let case = Case::new(group(2, 16), 70);
     let highest = (case.forward::<f32>(Precision::Highest).0, case.backward::<f32>(Precision::Highest));
-    for precision in [Precision::High, Precision::Medium] {
+    for &precision in &precisions::<f32>()[1..] {
         let lower = (case.forward::<f32>(precision).0, case.backward::<f32>(precision));
-        assert_eq!(lower.0 != highest.0, precision.rounds::<f32>(), "{precision:?}");
+        assert_ne!(lower.0, highest.0, "{precision:?}");
         for at in 0..3 {
-            assert_eq!(lower.1[at] != highest.1[at], precision.rounds::<f32>(), "{precision:?}, operand {at}");
+            assert_ne!(lower.1[at], highest.1[at], "{precision:?}, operand {at}");
         }
     }
 }
@@ -240,7 +245,7 @@ fn lower_precisions_round_both_ways() {
 #[test]
 fn the_gradients_of_a_rows_scores_add_up_to_zero() {
     let (rows, width) = (40, 8);
-    for precision in Precision::ALL {
+    for &precision in precisions::<f32>() {
         let mut case = Case::new(group(1, width), rows);
         // All keys alike but the first, which all queries are drawn to.
         for (at, key) in case.keys.chunks_mut(width + GAP).enumerate() {

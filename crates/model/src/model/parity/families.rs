@@ -25,6 +25,10 @@ const MEDIUM: Allowed = Allowed { residual: 0.08, logits: 0.03, alpha: 8e-3, wei
 
 fn agrees(name: &str) {
     for (precision, allowed) in Precision::ALL.into_iter().zip([HIGHEST, HIGH, MEDIUM]) {
+        if precision != Precision::Highest && !precision.rounds::<f32>() {
+            println!("skipped: no AMX for precision {}", precision.name());
+            continue;
+        }
         agrees_in(precision, &allowed, name);
     }
 }
