@@ -192,6 +192,14 @@ impl Model {
         self.weights.rows(Role::Embedding, row, self.architecture.d_model, &self.architecture)
     }
 
+    /// The embeddings of token ids, before any scale: ids x d_model.
+    ///
+    /// # Errors
+    /// If a value is not finite.
+    pub fn embeddings(&self, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
+        self.weights.rows_of(Role::Embedding, ids, self.architecture.d_model, &self.architecture)
+    }
+
     /// Learned positions `0 .. count`, count x d_model; `None` if the model has none.
     ///
     /// # Errors

@@ -141,6 +141,18 @@ impl Weights {
         Ok(out)
     }
 
+    /// Rows of a matrix with `width` columns, in any order: the embeddings of tokens.
+    pub fn rows_of(&self, role: Role, ids: &[u32], width: usize, a: &Architecture) -> Result<Vec<f32>, ModelError> {
+        let location = self.naming.weight(role, 0, a);
+        let tensor = self.tensor(&location)?;
+        let mut out = vec![0.0; ids.len() * width];
+        out.par_chunks_mut(width)
+            .zip(ids)
+            .try_for_each(|(out, &id)| gather_f32(tensor, location.order, id as usize, width, out))?;
+        tensor.release();
+        Ok(out)
+    }
+
     /// The bias of `role`, if there is one.
     pub fn bias<F: Float>(&self, role: Role, layer: usize, a: &Architecture) -> Result<Option<Vec<F>>, ModelError> {
         let Some(location) = self.bias_location(role, layer, a) else { return Ok(None) };

@@ -5,9 +5,10 @@ use std::path::Path;
 use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_model::Model;
 use sinkscope_model::architecture::{Architecture, ResidualLayout};
-use sinkscope_model::blocks::Norm;
+use sinkscope_model::blocks::{Projected, TileContext, Unseen};
 use sinkscope_model::pass::{Pass, Window};
-use sinkscope_model::tap::Point;
+
+use sinkscope_model::tap::{Place, Point};
 use sinkscope_sources::data::TokenBatch;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
@@ -36,14 +37,6 @@ fn rotated(a: &Architecture, layer: usize, vector: &[f64], position: usize) -> V
         let (sin, cos) = (sin * magnitude, cos * magnitude);
         out[pair] = vector[pair] * cos - vector[pair + half] * sin;
         out[pair + half] = vector[pair + half] * cos + vector[pair] * sin;
-    }
-    out
-}
-
-fn normalised(norm: Option<&Norm<f64>>, x: &[f64]) -> Vec<f64> {
-    let mut out = x.to_vec();
-    if let Some(norm) = norm {
-        norm.forward(&mut out, x);
     }
     out
 }
@@ -84,9 +77,22 @@ fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
         for (layer, cache) in caches.iter_mut().enumerate() {
             let before = x.clone();
             let block = model.attention_block::<f64>(layer).expect("a block");
-            let mut queries = vec![0.0; a.attention(0).query_width()];
-            let (mut key, mut value) = (vec![0.0; a.attention(0).key_width()], vec![0.0; a.attention(0).key_width()]);
-            block.project(&normalised(block.input_norm.as_ref(), &x), &x, &mut queries, &mut key, &mut value);
+            let mut queries = vec![0.0; block.query.outputs()];
+            let (mut key, mut value) = (vec![0.0; block.key.outputs()], vec![0.0; block.value.outputs()]);
+            let places = [Place { block: 0, sequence: 0, position, rows: 1 }];
+            let context = TileContext { places: &places, rope: None, embedding: &[] };
+            let into = Projected {
+                queries: &mut queries,
+                keys: &mut key,
+                values: &mut value,
+                gates: &mut [],
+                entry: &mut [],
+                far: None,
+                raw: None,
+            };
+            let mut input = vec![0.0; a.d_model];
+            block.read(&x, &mut input, &mut Unseen);
+            block.project(&context, &input, &x, into, &mut Unseen);
             // In it goes, and out go those that are neither among the last nor among the first.
             cache.0.push((position, key, value));
             let width = a.attention(layer).window.map_or(window.width, |own| own.min(window.width));
@@ -97,16 +103,14 @@ fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
                 .flat_map(|(head, query)| cache.attend(a, layer, head, query, window.original_positions))
                 .collect();
             let mut out = vec![0.0; a.d_model];
-            block.project_output(&heads, &mut out);
-            x.iter_mut().zip(&out).for_each(|(x, out)| *x += out);
+            block.output(&heads, &mut out, &mut x, None, &mut Unseen);
 
             let block = model.feed_forward_block::<f64>(layer).expect("a block");
             let read = if a.layer(layer).residual == ResidualLayout::Parallel { &before } else { &x };
             let (mut gate, mut up) = (vec![0.0; block.hidden()], vec![0.0; block.hidden()]);
-            let input = normalised(block.input_norm.as_ref(), read);
-            block.project(&input, &mut gate, &mut up);
-            block.project_output(&mut gate, &up, &mut out);
-            x.iter_mut().zip(&out).for_each(|(x, out)| *x += out);
+            block.read(read, &mut input, &mut Unseen);
+            let hidden = block.activate(&input, &mut gate, &mut up, None, &mut Unseen);
+            block.output(hidden, &mut out, &mut x, None, &mut Unseen);
         }
         x
     };

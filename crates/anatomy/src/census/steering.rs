@@ -11,9 +11,8 @@ use rand::seq::index;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinkscope_kernels::simd::add;
 use sinkscope_model::architecture::{NormKind, ResidualLayout};
-use sinkscope_model::blocks::{AttentionBlock, RopeTables};
+use sinkscope_model::blocks::{AttentionBlock, RopeTables, Unseen};
 use sinkscope_model::pass::{Continuations, Step, embed_tokens};
 use sinkscope_model::{Model, ModelError};
 
@@ -227,11 +226,9 @@ fn attention_alone(
     let embedding = embed_tokens(model, ids)?;
     for layer in 0..last.div_ceil(2) {
         let attention = model.attention_block(layer)?;
-        let out = attend(model, layer, &attention, &residual, &embedding).1;
-        add(&mut residual, &out);
-        if let Some(norm) = attention.residual_norm() {
-            norm.forward_in_place(&mut residual);
-        }
+        let heads = attend(model, layer, &attention, &residual, &embedding);
+        let mut out = vec![0.0; residual.len()];
+        attention.output(&heads, &mut out, &mut residual, None, &mut Unseen);
         let step = Step { block: 2 * layer + 1, candidates: 0..ids.len(), residual: &residual };
         check_step(&step, ids, 0, &|_| String::new())?;
         show(true, 2 * layer + 1, &residual);
@@ -240,25 +237,12 @@ fn attention_alone(
     Ok(())
 }
 
-/// The heads' outputs for tokens at position 0 (rows x heads * head_dim), and what the block adds. `embedding`: of the
-/// tokens, without positions.
-fn attend(
-    model: &Model,
-    layer: usize,
-    block: &AttentionBlock<f32>,
-    residual: &[f32],
-    embedding: &[f32],
-) -> (Vec<f32>, Vec<f32>) {
+/// The heads' outputs for tokens at position 0 (rows x heads * head_dim). `embedding`: of the tokens, without positions.
+fn attend(model: &Model, layer: usize, block: &AttentionBlock<f32>, residual: &[f32], embedding: &[f32]) -> Vec<f32> {
     let a = model.architecture();
-    let rows = residual.len() / a.d_model;
-    let mut input = residual.to_vec();
-    if let Some(norm) = &block.input_norm {
-        norm.forward(&mut input, residual);
-    }
-    let mut heads = vec![0.0; rows * block.output.inputs()];
-    block.attend_first(&input, residual, embedding, RopeTables::new(a, 1).of(layer), &mut heads);
-    block.project_output(&heads, &mut input);
-    (heads, input)
+    let (ropes, mut input) = (RopeTables::new(a, 1), vec![0.0; residual.len()]);
+    block.read(residual, &mut input, &mut Unseen);
+    block.attend_after((&[], &[]), (ropes.of(layer), embedding), &input, residual)
 }
 
 /// By head and token: what the head adds along `s`, as a share of the residual's length. Before any output norm.
@@ -272,7 +256,7 @@ fn head_contributions(
     let a = model.architecture();
     let attention = a.attention(layer);
     let block = model.attention_block(layer)?;
-    let (heads, _) = attend(model, layer, &block, residual, embedding);
+    let heads = attend(model, layer, &block, residual, embedding);
     // W_O s: what a unit of each head's output adds along s.
     let along: Vec<f64> = block.output.weight().to_vec().chunks_exact(a.d_model).map(|row| dot(row, s)).collect();
     let share = |head: usize, token: usize| {

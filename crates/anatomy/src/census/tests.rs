@@ -4,7 +4,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sinkscope_model::Linear;
 use sinkscope_model::architecture::Activation;
-use sinkscope_model::blocks::{FeedForwardBlock, Norm};
+use sinkscope_model::blocks::{FeedForwardBlock, Norm, Unseen};
 
 use super::norms::norms;
 use super::quadratic::QuadraticForm;
@@ -101,7 +101,8 @@ fn the_form_gives_what_the_block_computes_near_the_identity() {
     let gamma = &block.input_norm.as_ref().expect("a norm").gamma;
     let input: Vec<f32> = x.iter().zip(gamma.iter().cycle()).map(|(x, gamma)| x * gamma).collect();
     let (mut gate, mut up) = (vec![0.0; 21], vec![0.0; 21]);
-    block.project(&input, &mut gate, &mut up);
+    block.gate.as_ref().expect("a gate").forward(&mut gate, &input);
+    block.up.as_ref().expect("gated").forward(&mut up, &input);
     let expected: Vec<f32> = (0..3)
         .flat_map(|row| (0..5).map(move |channel| (row, channel)))
         .map(|(row, k)| (0..7).map(|i| gate[row * 7 + i] * up[row * 7 + i] * down[i * 5 + k]).sum())
@@ -127,10 +128,10 @@ fn without_a_gate_the_form_is_the_second_order_term() {
         let form = QuadraticForm::new(&block).expect("a second-order term");
         let x: Vec<f32> = values(5, 8).iter().map(|value| 0.02 * value).collect();
         let run = |x: &[f32]| {
-            let (mut gate, mut out) = (vec![0.0; 40], vec![0.0; 5]);
-            block.project(x, &mut gate, &mut []);
-            block.project_output(&mut gate, &[], &mut out);
-            out
+            let (mut gate, mut out, mut added) = (vec![0.0; 40], vec![0.0; 5], vec![0.0; 5]);
+            let hidden = block.activate(x, &mut gate, &mut [], None, &mut Unseen);
+            block.output(hidden, &mut out, &mut added, None, &mut Unseen);
+            added
         };
         let opposite: Vec<f32> = x.iter().map(|value| -value).collect();
         let even: Vec<f32> = run(&x).iter().zip(run(&opposite)).map(|(a, b)| (a + b) / 2.0).collect();

@@ -19,6 +19,7 @@ use sinkscope_model::architecture::{Architecture, ResidualLayout};
 use sinkscope_model::blocks::{
     AttentionGradients, AttentionTrace, FeedForwardGradients, FeedForwardTrace, Norm, RopeTables, TileContext,
 };
+use sinkscope_model::tap::Place;
 
 use crate::data::Batch;
 use crate::error::LabError;
@@ -61,8 +62,8 @@ pub struct Workspace<F> {
     shape: (usize, usize),
     ropes: RopeTables<F>,
     tiles: Vec<Tile<F>>,
-    /// By tile: the tokens' embedding, if gates depend on it.
-    embeddings: Vec<Buffer<F>>,
+    /// By tile.
+    beside: Vec<Beside<F>>,
     /// By tile and layer.
     traces: Vec<Vec<(AttentionTrace<F>, FeedForwardTrace<F>)>>,
     /// By tile, of layers with an even number and of the others: while one layer goes backwards, the gradients of the other's
@@ -73,6 +74,21 @@ pub struct Workspace<F> {
 
 /// What a tile leaves for the gradients of a layer's weights.
 type LayerGradients<F> = (AttentionGradients<F>, FeedForwardGradients<F>);
+
+/// What a tile's rows have beside themselves.
+#[derive(Debug)]
+struct Beside<F> {
+    /// Its sequences.
+    places: Vec<Place>,
+    /// The tokens' embedding without positions, if gates depend on it.
+    embedding: Buffer<F>,
+}
+
+impl<F: Float> Beside<F> {
+    fn context<'a>(&'a self, layer: usize, ropes: &'a RopeTables<F>) -> TileContext<'a, F> {
+        TileContext { places: &self.places, rope: ropes.of(layer), embedding: &self.embedding }
+    }
+}
 
 /// Whole sequences of a batch on their way.
 #[derive(Debug)]
@@ -114,7 +130,6 @@ impl<F: Float> Network<F> {
     pub fn workspace(&self, sequences: usize, seq_len: usize) -> Workspace<F> {
         let per_tile = (TILE_ROWS / seq_len.max(1)).max(1);
         let starts = (0..sequences).step_by(per_tile);
-        let (attention, feed_forward) = &self.parameters.layers[0];
         let tile = |first: usize| Tile {
             rows: first * seq_len..(first + per_tile).min(sequences) * seq_len,
             residual: Buffer::default(),
@@ -123,13 +138,19 @@ impl<F: Float> Network<F> {
             final_norm: self.parameters.final_norm.as_ref().map(Norm::zeros_like),
         };
         let count = starts.len();
-        let buffers = vec![(attention.gradients(), feed_forward.gradients()); count];
+        let buffers = vec![LayerGradients::default(); count];
         Workspace {
             gradient: zeros_like(&self.parameters),
             shape: (sequences, seq_len),
             ropes: RopeTables::new(&self.architecture, seq_len),
-            tiles: starts.map(tile).collect(),
-            embeddings: vec![Buffer::default(); count],
+            tiles: starts.clone().map(tile).collect(),
+            beside: starts
+                .map(|first| {
+                    let place = |sequence| Place { block: 0, sequence, position: 0, rows: seq_len };
+                    let places = (0..per_tile.min(sequences - first)).map(place).collect();
+                    Beside { places, embedding: Buffer::default() }
+                })
+                .collect(),
             traces: vec![vec![Default::default(); self.architecture.layer_count()]; count],
             buffers: [buffers.clone(), buffers],
             head: head::Buffers::default(),
@@ -174,16 +195,16 @@ impl<F: Float> Network<F> {
     /// Pushes every tile through all layers and the final norm.
     fn forward(&self, batch: &Batch, workspace: &mut Workspace<F>) {
         let d = self.architecture.d_model;
-        let Workspace { tiles, embeddings, traces, buffers: [buffers, _], ropes, head, .. } = workspace;
+        let Workspace { tiles, beside, traces, buffers: [buffers, _], ropes, head, .. } = workspace;
         let rows_of_tiles = head.normed(batch.inputs.len() * d, tiles.first().map_or(1, |tile| tile.rows.len() * d));
-        let tiles = tiles.par_iter_mut().zip(embeddings).zip(traces).zip(buffers).zip(rows_of_tiles);
-        tiles.with_max_len(1).for_each(|((((tile, embedding), traces), buffers), normed)| {
-            self.embed(batch, tile, embedding);
+        let tiles = tiles.par_iter_mut().zip(beside).zip(traces).zip(buffers).zip(rows_of_tiles);
+        tiles.with_max_len(1).for_each(|((((tile, beside), traces), buffers), normed)| {
+            self.embed(batch, tile, &mut beside.embedding);
             let residual = &mut tile.residual;
             for (layer, (trace, (attention, feed_forward))) in
                 traces.iter_mut().zip(&self.parameters.layers).enumerate()
             {
-                let context = self.context(layer, batch.seq_len, ropes, embedding);
+                let context = beside.context(layer, ropes);
                 attention.forward(&context, residual, &mut trace.0, &mut buffers.0);
                 feed_forward.forward(residual, &mut trace.1, &mut buffers.1);
             }
@@ -192,16 +213,6 @@ impl<F: Float> Network<F> {
                 None => normed.copy_from_slice(residual),
             }
         });
-    }
-
-    fn context<'a>(
-        &self,
-        layer: usize,
-        seq_len: usize,
-        ropes: &'a RopeTables<F>,
-        embedding: &'a [F],
-    ) -> TileContext<'a, F> {
-        TileContext { seq_len, rope: ropes.of(layer), embedding }
     }
 
     fn embed(&self, batch: &Batch, tile: &mut Tile<F>, embedding: &mut Buffer<F>) {
@@ -228,7 +239,7 @@ impl<F: Float> Network<F> {
     /// From the gradient of the normalised residual back to the embedding.
     fn backward(&self, batch: &Batch, workspace: &mut Workspace<F>) {
         let d = self.architecture.d_model;
-        let Workspace { tiles, embeddings, traces, buffers: [even, odd], ropes, head, gradient, .. } = workspace;
+        let Workspace { tiles, beside, traces, buffers: [even, odd], ropes, head, gradient, .. } = workspace;
         let rows = tiles.first().map_or(1, |tile| tile.rows.len() * d);
         tiles.par_iter_mut().zip(head.d_normed(rows)).with_max_len(1).for_each(|(tile, d_normed)| {
             let d_residual = tile.d_residual.fit(d_normed.len());
@@ -245,15 +256,13 @@ impl<F: Float> Network<F> {
                 sum.add(of_tile);
             }
         }
-        let (embeddings, traces) = (&*embeddings, &*traces);
+        let (beside, traces) = (&*beside, &*traces);
         let layers = self.parameters.layers.len();
         let Parameters { layers: of_layers, embedding: of_embedding, positions: of_positions, .. } = gradient;
         let mut add_up = |layer: usize, buffers: &[LayerGradients<F>]| {
             let Some((attention, feed_forward)) = of_layers.get_mut(layer) else { return };
-            let of_attention: Vec<_> = (embeddings.iter().zip(traces).zip(buffers))
-                .map(|((embedding, traces), buffers)| {
-                    (self.context(layer, batch.seq_len, ropes, embedding), &traces[layer].0, &buffers.0)
-                })
+            let of_attention: Vec<_> = (beside.iter().zip(traces).zip(buffers))
+                .map(|((beside, traces), buffers)| (beside.context(layer, ropes), &traces[layer].0, &buffers.0))
                 .collect();
             let of_feed_forward: Vec<_> =
                 traces.iter().zip(buffers).map(|(traces, buffers)| (&traces[layer].1, &buffers.1)).collect();
@@ -264,13 +273,13 @@ impl<F: Float> Network<F> {
         for layer in (0..layers).rev() {
             let (attention, feed_forward) = &self.parameters.layers[layer];
             let (own, later) = if layer.is_multiple_of(2) { (&mut *even, &*odd) } else { (&mut *odd, &*even) };
-            let own = tiles.par_iter_mut().zip(embeddings).zip(traces).zip(own).with_max_len(1);
+            let own = tiles.par_iter_mut().zip(beside).zip(traces).zip(own).with_max_len(1);
             let back = || {
-                own.for_each(|(((tile, embedding), traces), buffers)| {
-                    let context = self.context(layer, batch.seq_len, ropes, embedding);
+                own.for_each(|(((tile, beside), traces), buffers)| {
+                    let context = beside.context(layer, ropes);
                     let trace = &traces[layer];
-                    buffers.0.clear();
-                    buffers.1.clear();
+                    buffers.0.begin(attention);
+                    buffers.1.begin(feed_forward);
                     feed_forward.backward(&mut tile.d_residual, &trace.1, &mut buffers.1);
                     let (d_residual, d_embedding) = (&mut tile.d_residual, &mut tile.d_embedding);
                     attention.backward(&context, d_residual, d_embedding, &trace.0, &mut buffers.0);

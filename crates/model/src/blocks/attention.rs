@@ -1,30 +1,49 @@
-//! The attention block (eq. 6-11).
+//! The attention block (eq. 6-11), step by step.
 
 use sinkscope_kernels::Float;
 use sinkscope_kernels::activation::soft_cap;
 use sinkscope_kernels::attention::{
-    Entry, Extras, HeadGroup, Look, Mask, Operands, Scan, Sinks, Strided, StridedMut, Weighting, attend,
+    Entry, Extras, HeadGroup, Mask, Operands, Scan, Sinks, Strided, StridedMut, Weighting, attend,
 };
-use sinkscope_kernels::gate::{HeadGates, gate_heads};
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_kernels::rope::RopeTable;
 
-use super::{Norm, Product, Projection, multiply};
-use crate::architecture::{self, Architecture, Attention, GateSignal, Granularity, Rope};
+use super::step::{Finish, read};
+use super::{Gate, Norm, Probe, Product, Projection, TileContext, Unseen};
+use crate::architecture::{self, Attention};
 use crate::linear::Linear;
+use crate::tap::{Place, Point};
 
-/// What attention is asked beside its operands.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AttendOptions<'a, F> {
-    /// Queries and keys that do not meet.
-    pub mask: Mask<'a>,
-    /// How many keys stay in sight of windows, the queries that meet them, rows x (heads * head_dim), and the last position
-    /// at which they do.
-    pub sinks: Option<(usize, &'a [F], usize)>,
-    /// As [`AttentionBlock::entry_scores`] gives them for these rows.
-    pub entry: &'a [F],
-    /// What to report.
-    pub look: Look,
+/// Rows that attention has been given everything for but the keys of others.
+#[derive(Debug)]
+pub struct Projected<'b, F> {
+    /// rows x (heads * head_dim), rotated.
+    pub queries: &'b mut [F],
+    /// rows x (kv_heads * head_dim), rotated.
+    pub keys: &'b mut [F],
+    /// rows x (kv_heads * head_dim).
+    pub values: &'b mut [F],
+    /// rows x gates: what gates are the sigmoid of; empty without.
+    pub gates: &'b mut [F],
+    /// rows x heads: the scores of the entry of every softmax that stands for no key; empty without.
+    pub entry: &'b mut [F],
+    /// Queries as they meet far sinks and what stands at no position, and the last position at which they do.
+    pub far: Option<(&'b mut [F], usize)>,
+    /// Queries and keys before their norms, where a backward reads them.
+    pub raw: Option<(&'b mut [F], &'b mut [F])>,
+}
+
+/// Rows that attend.
+#[derive(Debug, Clone, Copy)]
+pub struct Attending<'b, F> {
+    /// As [`Projected`] has them.
+    pub queries: &'b [F],
+    /// As [`Projected`] has them.
+    pub gates: &'b [F],
+    /// As [`Projected`] has them.
+    pub entry: &'b [F],
+    /// How many keys stay in sight of windows, the queries that meet them, and the last position at which they do.
+    pub sinks: Option<(usize, &'b [F], usize)>,
 }
 
 /// An attention block with its weights.
@@ -64,40 +83,6 @@ pub struct AttentionBlock<F> {
     pub kv_heads: usize,
 }
 
-/// The rotary tables of a model's layers.
-#[derive(Debug, Clone)]
-pub struct RopeTables<F> {
-    tables: Vec<RopeTable<F>>,
-    /// Of each layer, its table.
-    of_layer: Vec<Option<usize>>,
-}
-
-impl<F: Float> RopeTables<F> {
-    /// The tables for sequences of `seq_len`; layers that rotate alike share one.
-    pub fn new(a: &Architecture, seq_len: usize) -> Self {
-        let mut ropes: Vec<&Rope> = Vec::new();
-        let mut of_layer = Vec::new();
-        for layer in a.layers() {
-            of_layer.push(layer.mixer.attention().rope().map(|rope| {
-                ropes.iter().position(|other| *other == rope).unwrap_or_else(|| {
-                    ropes.push(rope);
-                    ropes.len() - 1
-                })
-            }));
-        }
-        let table = |rope: &&Rope| {
-            let (frequencies, magnitude) = rope.frequencies(seq_len);
-            RopeTable::new(&frequencies, magnitude, seq_len)
-        };
-        Self { tables: ropes.iter().map(table).collect(), of_layer }
-    }
-
-    /// That of a layer, if it rotates.
-    pub fn of(&self, layer: usize) -> Option<&RopeTable<F>> {
-        self.of_layer[layer].map(|table| &self.tables[table])
-    }
-}
-
 impl Attention {
     /// What the heads that share a key-value head do, in products of some precision.
     pub fn head_group<F: Float>(&self, precision: Precision) -> HeadGroup<F> {
@@ -127,228 +112,322 @@ impl<F: Float> AttentionBlock<F> {
         ]
     }
 
-    /// Queries, keys and values of normalised input rows, after biases and QK-norm, before rotation. `residual`: the rows
-    /// before their norm.
-    ///
-    /// # Shapes
-    /// `x`, `residual`: rows x d_model; `queries`: rows x (heads * head_dim); `keys`, `values`: rows x (kv_heads * head_dim).
-    pub fn project(&self, x: &[F], residual: &[F], queries: &mut [F], keys: &mut [F], values: &mut [F]) {
-        self.project_by(x, residual, queries, keys, values, multiply);
+    /// Query heads.
+    pub fn heads(&self) -> usize {
+        self.kv_heads * self.group.queries_per_key
     }
 
-    /// As [`AttentionBlock::project`], the linear layers that read `x` computed by `multiply`.
-    pub fn project_by(
+    /// Whether something that is no key takes part in every softmax.
+    pub fn has_entry(&self) -> bool {
+        self.key_value_bias.is_some() || !matches!(self.sink_logits, SinkLogits::None)
+    }
+
+    /// Number of gates on a row; 0 without.
+    pub fn gate_width(&self) -> usize {
+        self.gate.as_ref().map_or(0, |gate| gate.weight.outputs())
+    }
+
+    /// The first step, on rows: what the block reads.
+    ///
+    /// # Shapes
+    /// `residual`, `input`: rows x d_model.
+    pub fn read(&self, residual: &[F], input: &mut [F], probe: &mut impl Probe<F>) {
+        read(self.input_norm.as_ref(), residual, input, probe);
+    }
+
+    /// The second step, on rows: queries, keys and values, and what else takes part in attention.
+    ///
+    /// # Shapes
+    /// `input`, `residual`: rows x d_model, after and before the input norm.
+    pub fn project(
         &self,
-        x: &[F],
+        context: &TileContext<'_, F>,
+        input: &[F],
         residual: &[F],
-        queries: &mut [F],
-        keys: &mut [F],
-        values: &mut [F],
-        multiply: impl FnOnce(&[F], &mut [Product<'_, F>]),
+        into: Projected<'_, F>,
+        probe: &mut impl Probe<F>,
     ) {
+        let Projected { queries, keys, values, gates, entry, mut far, raw } = into;
         let query = Product::new(Projection::Query, &self.query, queries);
         let key = Product::new(Projection::Key, &self.key, keys);
         if self.value_reads_residual {
-            multiply(x, &mut [query, key]);
+            probe.multiply(Point::NormalisedInput, input, &mut [query, key]);
             self.value.forward(values, residual);
         } else {
-            multiply(x, &mut [query, key, Product::new(Projection::Value, &self.value, values)]);
+            let value = Product::new(Projection::Value, &self.value, values);
+            probe.multiply(Point::NormalisedInput, input, &mut [query, key, value]);
         }
-        if let Some(norm) = &self.query_norm {
-            norm.forward_in_place(queries);
+        let (raw_queries, raw_keys) = raw.unzip();
+        for (norm, values, raw) in
+            [(&self.query_norm, &mut *queries, raw_queries), (&self.key_norm, &mut *keys, raw_keys)]
+        {
+            match (norm, raw) {
+                (Some(norm), Some(raw)) => {
+                    raw.copy_from_slice(values);
+                    norm.forward(values, raw);
+                }
+                (Some(norm), None) => norm.forward_in_place(values),
+                (None, _) => {}
+            }
         }
-        if let Some(norm) = &self.key_norm {
-            norm.forward_in_place(keys);
+        if let Some(gate) = &self.gate {
+            gate.project(gates, input, context);
+        }
+        probe.at(Point::UnrotatedKey, keys);
+        if let Some((far, _)) = &mut far {
+            far.copy_from_slice(queries);
+        }
+        if let Some(table) = context.rope {
+            self.rotate(table, context.places, queries, keys);
+            if let Some((far, last)) = &mut far {
+                let positions = context.places.iter().flat_map(|place| place.position..place.position + place.rows);
+                for (position, far) in positions.zip(far.chunks_exact_mut(self.query.outputs())) {
+                    table.rotate(far, self.heads(), self.group.head_dim, position.min(*last));
+                }
+            }
+        }
+        probe.at(Point::Query, queries);
+        // Queries meet what stands at no position as they meet far sinks: as a cache has them.
+        self.entry_scores(far.as_ref().map_or(&*queries, |(far, _)| far), entry);
+        probe.at(Point::Key, keys);
+        probe.at(Point::Value, values);
+    }
+
+    /// Rotates the queries and keys of rows.
+    fn rotate(&self, table: &RopeTable<F>, places: &[Place], mut queries: &mut [F], mut keys: &mut [F]) {
+        let head_dim = self.group.head_dim;
+        for place in places {
+            let (own, rest) = queries.split_at_mut(place.rows * self.query.outputs());
+            table.rotate(own, self.heads(), head_dim, place.position);
+            queries = rest;
+            let (own, rest) = keys.split_at_mut(place.rows * self.key.outputs());
+            table.rotate(own, self.kv_heads, head_dim, place.position);
+            keys = rest;
         }
     }
 
-    /// The values alone.
+    /// The third step, on rows whose sequences have all their keys up to them: the heads' outputs. With a gate what they are
+    /// after it is in `gated`, and given.
     ///
     /// # Shapes
-    /// As of [`AttentionBlock::project`].
-    pub fn project_values(&self, x: &[F], residual: &[F], values: &mut [F]) {
-        self.value.forward(values, if self.value_reads_residual { residual } else { x });
-    }
-
-    /// Rotates the queries and keys of one sequence's rows, the first at `position`.
-    pub fn rotate(&self, table: &RopeTable<F>, queries: &mut [F], keys: &mut [F], position: usize) {
-        let head_dim = self.group.head_dim;
-        table.rotate(queries, self.kv_heads * self.group.queries_per_key, head_dim, position);
-        table.rotate(keys, self.kv_heads, head_dim, position);
-    }
-
-    /// Undoes a rotation of gradients: from those of rotated queries and keys to those of unrotated ones.
-    pub fn rotate_back(&self, table: &RopeTable<F>, queries: &mut [F], keys: &mut [F], position: usize) {
-        let head_dim = self.group.head_dim;
-        table.rotate_back(queries, self.kv_heads * self.group.queries_per_key, head_dim, position);
-        table.rotate_back(keys, self.kv_heads, head_dim, position);
-    }
-
-    /// Attention of `rows` query rows of one sequence, the first at `position`, to all keys up to each. Gives the scan of
-    /// each key-value head's group, in order, as far as `options.look` asks.
-    ///
-    /// # Shapes
-    /// `queries`, `out`: rows x (heads * head_dim); `keys`, `values`: from the sequence's position 0 on, at least
-    /// (position + rows) x (kv_heads * head_dim).
-    pub fn attend(
+    /// `sequence`: keys and values from position 0 on of a place's sequence; `heads`: rows x (heads * head_dim); `gated`: the
+    /// same, or empty without a gate.
+    pub fn attend<'b, 'k>(
         &self,
-        rows: usize,
-        position: usize,
-        queries: &[F],
-        keys: &[F],
-        values: &[F],
+        places: &[Place],
+        rows: Attending<'_, F>,
+        sequence: impl Fn(&Place) -> (&'k [F], &'k [F]),
+        (heads, gated): (&'b mut [F], &'b mut [F]),
+        probe: &mut impl Probe<F>,
+    ) -> &'b mut [F] {
+        let mut row = 0;
+        for place in places {
+            let (keys, values) = sequence(place);
+            let out = &mut heads[row * self.output.inputs()..];
+            if let Some(scans) = self.attend_place(place, rows.from(row, self), (keys, values), out, probe) {
+                probe.scanned(place, &scans);
+            }
+            row += place.rows;
+        }
+        let outputs = match &self.gate {
+            Some(gate) => {
+                gate.apply(gated, heads, rows.gates, self.group.head_dim);
+                gated
+            }
+            None => heads,
+        };
+        probe.at(Point::Heads, outputs);
+        outputs
+    }
+
+    /// Attention of the rows of one place. Gives the scan of each key-value head's group, in order, as far as is asked.
+    fn attend_place(
+        &self,
+        place: &Place,
+        rows: Attending<'_, F>,
+        (keys, values): (&[F], &[F]),
         out: &mut [F],
-        options: &AttendOptions<'_, F>,
+        probe: &impl Probe<F>,
     ) -> Option<Vec<Scan<F>>> {
         let head_dim = self.group.head_dim;
-        let key_width = self.kv_heads * head_dim;
+        let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         let group_width = self.group.queries_per_key * head_dim;
-        let query_width = self.kv_heads * group_width;
-        let strided = |data, row_stride| Strided { data, row_stride };
+        let (look, mask) = (probe.look(), probe.mask(place));
         // Every head first: to gather an Option at once would stop at the first head that has no scan.
         let scans: Vec<Option<Scan<F>>> = (0..self.kv_heads)
             .map(|head| {
                 let (at, group) = (head * head_dim, head * group_width);
+                let strided = |data, row_stride| Strided { data, row_stride };
                 let operands = Operands {
-                    rows,
-                    first_position: position,
-                    queries: strided(&queries[group..], query_width),
+                    rows: place.rows,
+                    first_position: place.position,
+                    queries: strided(&rows.queries[group..], query_width),
                     keys: strided(&keys[at..], key_width),
                     values: strided(&values[at..], key_width),
                 };
                 let out = StridedMut { data: &mut out[group..], row_stride: query_width };
-                attend(&self.group, &operands, out, &self.extras(head, options), options.look)
+                attend(&self.group, &operands, out, &self.extras(head, &rows, mask), look)
             })
             .collect();
         scans.into_iter().collect()
     }
 
-    /// What one key-value head's group is asked.
-    pub(super) fn extras<'a>(&'a self, head: usize, options: &AttendOptions<'a, F>) -> Extras<'a, F> {
+    /// What one key-value head's group meets beside keys.
+    pub(super) fn extras<'a>(&'a self, head: usize, rows: &Attending<'a, F>, mask: Mask<'a>) -> Extras<'a, F> {
         let (head_dim, heads) = (self.group.head_dim, self.group.queries_per_key);
-        let query_width = self.kv_heads * heads * head_dim;
+        let query_width = self.query.outputs();
         Extras {
-            mask: options.mask,
-            sinks: options.sinks.map(|(count, queries, last_position)| Sinks {
+            mask,
+            sinks: rows.sinks.map(|(count, queries, last_position)| Sinks {
                 count,
                 last_position,
                 queries: Strided { data: &queries[head * heads * head_dim..], row_stride: query_width },
             }),
             slopes: self.slopes.get(head * heads..(head + 1) * heads).unwrap_or_default(),
-            entry: (!options.entry.is_empty()).then(|| Entry {
-                scores: Strided { data: &options.entry[head * heads..], row_stride: self.kv_heads * heads },
+            entry: (!rows.entry.is_empty()).then(|| Entry {
+                scores: Strided { data: &rows.entry[head * heads..], row_stride: self.heads() },
                 value: self.key_value_bias.as_ref().map(|(_, value)| &value[head * head_dim..(head + 1) * head_dim]),
             }),
         }
     }
 
-    /// The scores of the entry of every softmax that stands for no key, rows x heads; empty if there is none.
-    ///
-    /// # Shapes
-    /// `queries`: as they meet keys, after rotation, rows x (heads * head_dim).
-    pub fn entry_scores(&self, queries: &[F]) -> Vec<F> {
-        let heads = self.kv_heads * self.group.queries_per_key;
+    /// The scores of the entry of every softmax that stands for no key.
+    fn entry_scores(&self, queries: &[F], scores: &mut [F]) {
+        let heads = self.heads();
         let head_dim = self.group.head_dim;
-        let rows = queries.len() / (heads * head_dim);
-        let mut scores = Vec::new();
         match (&self.sink_logits, &self.key_value_bias) {
-            (SinkLogits::Zero, _) => scores.resize(rows * heads, F::ZERO),
-            (SinkLogits::Learned(logits), _) => (0..rows).for_each(|_| scores.extend_from_slice(logits)),
+            (SinkLogits::Zero, _) => scores.fill(F::ZERO),
+            (SinkLogits::Learned(logits), _) => {
+                scores.chunks_exact_mut(heads).for_each(|row| row.copy_from_slice(logits));
+            }
             (SinkLogits::None, Some((keys, _))) => {
-                for (index, query) in queries.chunks_exact(head_dim).enumerate() {
+                let queries = queries.chunks_exact(head_dim).enumerate();
+                for ((index, query), score) in queries.zip(scores.iter_mut()) {
                     let group = index % heads / self.group.queries_per_key;
                     let key = &keys[group * head_dim..(group + 1) * head_dim];
                     let dot = query.iter().zip(key).fold(F::ZERO, |sum, (&q, &k)| q.mul_add(k, sum));
-                    scores.push(dot * self.group.scale);
+                    *score = dot * self.group.scale;
                 }
                 if let Some(cap) = self.group.soft_cap {
-                    soft_cap(&mut scores, cap);
+                    soft_cap(scores, cap);
                 }
             }
             (SinkLogits::None, None) => {}
         }
-        scores
     }
 
-    /// The heads' outputs, gates included, of tokens at position 0, each of a sequence of its own: they see only themselves,
-    /// so that a softmax gives a weight of 1 and each head the value of its group (eq. 22 before W_O); where something else
-    /// takes part in it, or weights are sigmoids, that weight depends on the token. A weight of 1 is no product: it rounds no value.
+    /// The last step, on rows: what the block adds to the residual. With `spare`, of the same size, `out` becomes what the
+    /// norm behind the block read.
     ///
     /// # Shapes
-    /// `input`: rows x d_model, normalised; `residual`: the same before the norm; `embedding`: of the tokens, empty if no gate
-    /// depends on it; `heads`: rows x (heads * head_dim).
-    pub fn attend_first(
+    /// `heads`: rows x (heads * head_dim), after their gates; `out`, `residual`: rows x d_model.
+    pub fn output(
         &self,
+        heads: &[F],
+        out: &mut [F],
+        residual: &mut [F],
+        spare: Option<&mut [F]>,
+        probe: &mut impl Probe<F>,
+    ) {
+        probe.multiply(Point::Heads, heads, &mut [Product::new(Projection::AttentionOutput, &self.output, out)]);
+        self.finish().add(residual, out, spare, probe);
+    }
+
+    /// Where the block normalises what it leaves.
+    pub(super) fn finish(&self) -> Finish<'_, F> {
+        Finish { norm: self.output_norm.as_ref(), post: self.post_norm }
+    }
+
+    /// The second and the third step of rows that all stand after the same prefix, each in a sequence of its own: the heads'
+    /// outputs, gates included. Without a prefix a row sees only itself, so that a softmax over keys alone gives it a weight
+    /// of 1 and each head the value of its group (eq. 22 before W_O): no product is needed, and none rounds the value.
+    ///
+    /// # Shapes
+    /// `prefix`: keys and values of the positions before; `input`, `residual`: rows x d_model, after and before the input norm;
+    /// gives rows x (heads * head_dim).
+    pub fn attend_after(
+        &self,
+        prefix: (&[F], &[F]),
+        (rope, embedding): (Option<&RopeTable<F>>, &[F]),
         input: &[F],
         residual: &[F],
-        embedding: &[F],
-        rope: Option<&RopeTable<F>>,
-        heads: &mut [F],
-    ) {
+    ) -> Vec<F> {
         let rows = input.len() / self.query.inputs();
         let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
-        let mut values = vec![F::ZERO; rows * key_width];
-        if self.is_plain_softmax() {
-            self.project_values(input, residual, &mut values);
-            self.attend_to_self(&values, heads);
-        } else {
-            let (mut queries, mut keys) = (vec![F::ZERO; rows * query_width], vec![F::ZERO; rows * key_width]);
-            self.project(input, residual, &mut queries, &mut keys, &mut values);
-            let rows = queries.chunks_exact_mut(query_width).zip(keys.chunks_exact_mut(key_width));
-            let values = values.chunks_exact(key_width).zip(heads.chunks_exact_mut(query_width));
-            for ((query, key), (value, heads)) in rows.zip(values) {
-                // By no angle, but some tables also scale.
-                if let Some(table) = rope {
-                    self.rotate(table, query, key, 0);
-                }
-                let entry = self.entry_scores(query);
-                let options = AttendOptions { entry: &entry, ..AttendOptions::default() };
-                self.attend(1, 0, query, key, value, heads, &options);
+        let position = prefix.0.len() / key_width;
+        let places = vec![Place { block: 0, sequence: 0, position, rows: 1 }; rows];
+        let context = TileContext { places: &places, rope, embedding };
+        let zeros = |width: usize| vec![F::ZERO; rows * width];
+        let (mut heads, mut gates, mut values) = (zeros(query_width), zeros(self.gate_width()), zeros(key_width));
+        if position == 0 && self.is_plain_softmax() {
+            self.value.forward(&mut values, if self.value_reads_residual { residual } else { input });
+            let head_dim = self.group.head_dim;
+            let groups = heads.chunks_exact_mut(self.group.queries_per_key * head_dim);
+            for (heads, value) in groups.zip(values.chunks_exact(head_dim)) {
+                heads.chunks_exact_mut(head_dim).for_each(|head| head.copy_from_slice(value));
             }
+            let Some(gate) = &self.gate else { return heads };
+            gate.project(&mut gates, input, &context);
+            let mut gated = zeros(query_width);
+            gate.apply(&mut gated, &heads, &gates, head_dim);
+            return gated;
         }
-        if let Some(gate) = &self.gate {
-            let mut gates = vec![F::ZERO; rows * gate.weight.outputs()];
-            gate.project_at(&mut gates, input, embedding, 0);
-            gate.apply_in_place(heads, &gates, self.group.head_dim);
+        let (mut queries, mut keys) = (zeros(query_width), zeros(key_width));
+        let mut entry = zeros(if self.has_entry() { self.heads() } else { 0 });
+        let into = Projected {
+            queries: &mut queries,
+            keys: &mut keys,
+            values: &mut values,
+            gates: &mut gates,
+            entry: &mut entry,
+            far: None,
+            raw: None,
+        };
+        self.project(&context, input, residual, into, &mut Unseen);
+        // The prefix, and behind it the row of the moment.
+        let (mut all_keys, mut all_values) = (prefix.0.to_vec(), prefix.1.to_vec());
+        let all = Attending { queries: &queries, gates: &gates, entry: &entry, sinks: None };
+        let mut out = zeros(query_width);
+        let mut gated = zeros(if self.gate.is_some() { query_width } else { 0 });
+        for row in 0..rows {
+            all_keys.truncate(position * key_width);
+            all_values.truncate(position * key_width);
+            let own = row * key_width..(row + 1) * key_width;
+            all_keys.extend_from_slice(&keys[own.clone()]);
+            all_values.extend_from_slice(&values[own]);
+            let heads = &mut heads[row * query_width..(row + 1) * query_width];
+            let gated = gated.get_mut(row * query_width..(row + 1) * query_width).unwrap_or_default();
+            let outputs = self.attend(
+                &places[..1],
+                all.from(row, self),
+                |_| (&all_keys, &all_values),
+                (heads, gated),
+                &mut Unseen,
+            );
+            out[row * query_width..(row + 1) * query_width].copy_from_slice(outputs);
         }
+        out
     }
 
     /// Whether weights are a softmax over keys and nothing else.
     fn is_plain_softmax(&self) -> bool {
-        let alone = matches!(self.sink_logits, SinkLogits::None) && self.key_value_bias.is_none();
-        alone && self.group.weighting == Weighting::Softmax
+        !self.has_entry() && self.group.weighting == Weighting::Softmax
     }
+}
 
-    /// Attention of rows that see only themselves under a plain softmax.
-    fn attend_to_self(&self, values: &[F], out: &mut [F]) {
-        let head_dim = self.group.head_dim;
-        let groups = out.chunks_exact_mut(self.group.queries_per_key * head_dim);
-        for (heads, value) in groups.zip(values.chunks_exact(head_dim)) {
-            for head in heads.chunks_exact_mut(head_dim) {
-                head.copy_from_slice(value);
-            }
+impl<'b, F> Attending<'b, F> {
+    /// From a row on.
+    pub(super) fn from(&self, row: usize, block: &AttentionBlock<F>) -> Self
+    where
+        F: Float,
+    {
+        let from = |values: &'b [F], width: usize| values.get(row * width..).unwrap_or_default();
+        Self {
+            queries: from(self.queries, block.query.outputs()),
+            gates: from(self.gates, block.gate_width()),
+            entry: from(self.entry, block.heads()),
+            sinks: self.sinks.map(|(count, queries, last)| (count, from(queries, block.query.outputs()), last)),
         }
-    }
-
-    /// What the block adds to the residual, from the heads' outputs.
-    ///
-    /// # Shapes
-    /// `heads`: rows x (heads * head_dim); `out`: rows x d_model.
-    pub fn project_output(&self, heads: &[F], out: &mut [F]) {
-        self.project_output_by(heads, out, multiply);
-    }
-
-    /// As [`AttentionBlock::project_output`], the linear layer computed by `multiply`.
-    pub fn project_output_by(&self, heads: &[F], out: &mut [F], multiply: impl FnOnce(&[F], &mut [Product<'_, F>])) {
-        multiply(heads, &mut [Product::new(Projection::AttentionOutput, &self.output, out)]);
-        if let Some(norm) = self.output_norm.as_ref().filter(|_| !self.post_norm) {
-            norm.forward_in_place(out);
-        }
-    }
-
-    /// The norm of the residual after this block, if there is one.
-    pub fn residual_norm(&self) -> Option<&Norm<F>> {
-        self.output_norm.as_ref().filter(|_| self.post_norm)
     }
 }
 
@@ -361,74 +440,4 @@ pub enum SinkLogits<F> {
     Zero,
     /// Learned, one a head.
     Learned(Vec<F>),
-}
-
-/// A gate on the heads' outputs: sigmoid of `W_gate` times a signal.
-#[derive(Debug, Clone)]
-pub struct Gate<F> {
-    /// What it depends on.
-    pub signal: GateSignal,
-    /// How many gates a row has.
-    pub granularity: Granularity,
-    /// From the signal to the gates: a position is a one-hot vector, free parameters have a signal of 1.
-    pub weight: Linear<F>,
-}
-
-impl<F: Float> Gate<F> {
-    /// What the sigmoid is of, for rows of one sequence, the first at `position`.
-    ///
-    /// # Shapes
-    /// `out`: rows x gates; `input`, `embedding`: rows x d_model, empty if the signal is another.
-    pub fn project(&self, out: &mut [F], input: &[F], embedding: &[F], position: usize) {
-        match self.signal {
-            GateSignal::Input => self.weight.forward(out, input),
-            GateSignal::Embedding => self.weight.forward(out, embedding),
-            GateSignal::Free => self.look_up(out, |_| 0),
-            GateSignal::Position => self.look_up(out, |row| position + row),
-        }
-    }
-
-    fn look_up(&self, out: &mut [F], place: impl Fn(usize) -> usize) {
-        let weight = self.weight.weight();
-        for (row, out) in out.chunks_exact_mut(self.weight.outputs()).enumerate() {
-            for (column, out) in out.iter_mut().enumerate() {
-                *out = weight.get(place(row), column);
-            }
-        }
-    }
-
-    /// The same for rows that all stand at `position`, each of a sequence of its own.
-    ///
-    /// # Shapes
-    /// As of [`Gate::project`].
-    pub fn project_at(&self, out: &mut [F], input: &[F], embedding: &[F], position: usize) {
-        if self.signal == GateSignal::Position {
-            out.chunks_exact_mut(self.weight.outputs()).for_each(|row| self.project(row, &[], &[], position));
-        } else {
-            self.project(out, input, embedding, position);
-        }
-    }
-
-    /// Multiplies the heads' outputs.
-    ///
-    /// # Shapes
-    /// `out`, `heads`: rows x (heads * head_dim); `gates`: rows x gates, as [`Gate::project`] leaves them.
-    pub fn apply(&self, out: &mut [F], heads: &[F], gates: &[F], head_dim: usize) {
-        let width = heads.len() / (gates.len() / self.weight.outputs());
-        gate_heads(out, heads, gates, self.over(width / head_dim, head_dim));
-    }
-
-    /// How the gates of a row lie over its heads.
-    pub(super) fn over(&self, heads: usize, head_dim: usize) -> HeadGates {
-        HeadGates { heads, head_dim, granularity: self.granularity.into() }
-    }
-
-    /// The same in place.
-    ///
-    /// # Shapes
-    /// As of [`Gate::apply`].
-    pub fn apply_in_place(&self, heads: &mut [F], gates: &[F], head_dim: usize) {
-        let before = heads.to_vec();
-        self.apply(heads, &before, gates, head_dim);
-    }
 }

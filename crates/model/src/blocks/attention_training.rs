@@ -1,16 +1,18 @@
 //! The attention block in training.
 
 use sinkscope_kernels::attention::{
-    EntryGradients, Forward, Gradients, Look, Operands, Strided, StridedMut, attend_backward,
+    EntryGradients, Forward, Gradients, Look, Mask, Operands, Scan, Strided, StridedMut, attend_backward,
 };
 use sinkscope_kernels::gate::gate_heads_backward;
 use sinkscope_kernels::simd::{add, add_columns};
 use sinkscope_kernels::{Buffer, Float};
 
 use super::{
-    AttendOptions, AttentionBlock, Finish, Gate, GradientTask, Norm, SinkLogits, TileContext, add_norm, input_backward,
+    Attending, AttentionBlock, Gate, GradientTask, Norm, Probe, Projected, SinkLogits, TileContext, Unseen, add_norm,
+    input_backward,
 };
 use crate::architecture::GateSignal;
+use crate::tap::Place;
 
 /// What the backward needs of a tile's forward.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +28,7 @@ pub struct AttentionTrace<F> {
     keys: Buffer<F>,
     values: Buffer<F>,
     /// rows x heads: the scores of the entry that stands for no key.
-    entry: Vec<F>,
+    entry: Buffer<F>,
     /// By sequence, head and row.
     log_sum_exp: Vec<F>,
     gates: Buffer<F>,
@@ -69,10 +71,6 @@ pub struct AttentionGradients<F> {
 type Pair<'a, F> = fn(&'a AttentionTrace<F>, &'a AttentionGradients<F>) -> (&'a [F], &'a [F]);
 
 impl<F: Float> AttentionBlock<F> {
-    fn finish(&self) -> Finish<'_, F> {
-        Finish { norm: self.output_norm.as_ref(), post: self.post_norm }
-    }
-
     /// A gradient of nothing yet.
     #[must_use]
     pub fn zeros_like(&self) -> Self {
@@ -97,19 +95,6 @@ impl<F: Float> AttentionBlock<F> {
         }
     }
 
-    /// Buffers for the backward of a tile.
-    pub fn gradients(&self) -> AttentionGradients<F> {
-        let zeros = |values: &Vec<F>| vec![F::ZERO; values.len()];
-        AttentionGradients {
-            input_norm: self.input_norm.as_ref().map(Norm::zeros_like),
-            query_norm: self.query_norm.as_ref().map(Norm::zeros_like),
-            key_norm: self.key_norm.as_ref().map(Norm::zeros_like),
-            output_norm: self.output_norm.as_ref().map(Norm::zeros_like),
-            bias: self.key_value_bias.as_ref().map(|(key, value)| (zeros(key), zeros(value))),
-            ..AttentionGradients::default()
-        }
-    }
-
     /// Adds the block's output to the residual of a tile. Of `buffers` nothing is kept.
     ///
     /// # Shapes
@@ -123,52 +108,38 @@ impl<F: Float> AttentionBlock<F> {
     ) {
         let len = residual.len();
         let rows = len / self.output.outputs();
-        let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
+        let (queries, keys) = (rows * self.query.outputs(), rows * self.key.outputs());
+        let normed = self.query_norm.is_some();
         trace.residual.fit(len).copy_from_slice(residual);
-        let input = trace.input.fit(len);
-        match &self.input_norm {
-            Some(norm) => norm.forward(input, residual),
-            None => input.copy_from_slice(residual),
-        }
-        let (queries, keys) = (trace.queries.fit(rows * query_width), trace.keys.fit(rows * key_width));
-        self.query.forward(queries, input);
-        self.key.forward(keys, input);
-        self.project_values(input, residual, trace.values.fit(rows * key_width));
-        for (norm, raw, values) in [
-            (&self.query_norm, &mut trace.raw_queries, &mut *queries),
-            (&self.key_norm, &mut trace.raw_keys, &mut *keys),
-        ] {
-            if let Some(norm) = norm {
-                raw.fit(values.len()).copy_from_slice(values);
-                norm.forward(values, raw);
-            }
-        }
-        let sequences = rows / context.seq_len;
-        let (query_rows, key_rows) = (context.seq_len * query_width, context.seq_len * key_width);
-        if let Some(table) = context.rope {
-            for (queries, keys) in queries.chunks_exact_mut(query_rows).zip(keys.chunks_exact_mut(key_rows)) {
-                self.rotate(table, queries, keys, 0);
-            }
-        }
-        trace.entry = self.entry_scores(queries);
-        if let Some(gate) = &self.gate {
-            let width = gate.weight.outputs() * context.seq_len;
-            let gates = trace.gates.fit(sequences * width);
-            for (sequence, gates) in gates.chunks_exact_mut(width).enumerate() {
-                let own = sequence * len / sequences..(sequence + 1) * len / sequences;
-                let embedding = context.embedding.get(own.clone()).unwrap_or_default();
-                gate.project(gates, &input[own], embedding, 0);
-            }
-        }
-        self.attend_whole(context.seq_len, trace);
-        if let Some(gate) = &self.gate {
-            let gated = trace.gated.fit(trace.heads.len());
-            gate.apply(gated, &trace.heads, &trace.gates, self.group.head_dim);
-        }
-        let mut out = std::mem::take(&mut trace.before_norm);
-        self.output.forward(out.fit(len), trace.output_input());
-        self.finish().forward(residual, &mut out, &mut buffers.scratch);
-        trace.before_norm = out;
+        self.read(residual, trace.input.fit(len), &mut Unseen);
+        let into = Projected {
+            queries: trace.queries.fit(queries),
+            keys: trace.keys.fit(keys),
+            values: trace.values.fit(keys),
+            gates: trace.gates.fit(rows * self.gate_width()),
+            entry: trace.entry.fit(if self.has_entry() { rows * self.heads() } else { 0 }),
+            far: None,
+            raw: normed.then(|| (trace.raw_queries.fit(queries), trace.raw_keys.fit(keys))),
+        };
+        self.project(context, &trace.input, residual, into, &mut Unseen);
+        trace.log_sum_exp.clear();
+        let attending = Attending { queries: &trace.queries, gates: &trace.gates, entry: &trace.entry, sinks: None };
+        let (all_keys, all_values) = (&trace.keys, &trace.values);
+        let sequence = |place: &Place| {
+            let first = place.sequence * place.rows * self.key.outputs();
+            (&all_keys[first..], &all_values[first..])
+        };
+        let heads = trace.heads.fit(queries);
+        let gated = trace.gated.fit(if self.gate.is_some() { queries } else { 0 });
+        let outputs = self.attend(
+            context.places,
+            attending,
+            sequence,
+            (heads, gated),
+            &mut KeepLogSumExp(&mut trace.log_sum_exp),
+        );
+        let spare = buffers.scratch.fit(len);
+        self.output(outputs, trace.before_norm.fit(len), residual, Some(spare), &mut Unseen);
     }
 
     /// Turns the gradient of the residual after the block into that of the residual before it. What gates leave for the
@@ -192,18 +163,23 @@ impl<F: Float> AttentionBlock<F> {
             let d_gated = gradients.d_gated.fit(trace.heads.len());
             self.output.backward(d_gated, d_out, false);
             let d_gates = gradients.d_gates.fit(trace.gates.len());
-            let over = gate.over(self.kv_heads * self.group.queries_per_key, self.group.head_dim);
+            let over = gate.over(self.heads(), self.group.head_dim);
             gate_heads_backward(d_heads, d_gates, d_gated, &trace.heads, &trace.gates, over);
         } else {
             self.output.backward(d_heads, d_out, false);
         }
-        self.attend_whole_backward(context.seq_len, trace, gradients);
+        self.attend_backward(context.places, trace, gradients);
         self.entry_backward(trace, gradients);
         if let Some(table) = context.rope {
-            let (query_rows, key_rows) = (context.seq_len * self.query.outputs(), context.seq_len * self.key.outputs());
-            let sequences = gradients.d_queries.chunks_exact_mut(query_rows);
-            for (queries, keys) in sequences.zip(gradients.d_keys.chunks_exact_mut(key_rows)) {
-                self.rotate_back(table, queries, keys, 0);
+            let head_dim = self.group.head_dim;
+            let (mut queries, mut keys) = (&mut gradients.d_queries[..], &mut gradients.d_keys[..]);
+            for place in context.places {
+                let (own, rest) = queries.split_at_mut(place.rows * self.query.outputs());
+                table.rotate_back(own, self.heads(), head_dim, place.position);
+                queries = rest;
+                let (own, rest) = keys.split_at_mut(place.rows * self.key.outputs());
+                table.rotate_back(own, self.kv_heads, head_dim, place.position);
+                keys = rest;
             }
         }
         let AttentionGradients { d_queries, d_keys, d_values, d_gates, d_input, scratch, .. } = gradients;
@@ -236,7 +212,7 @@ impl<F: Float> AttentionBlock<F> {
     /// From the gradient of the entry's scores to those of rotated queries and of its key. Those of sink logits wait.
     fn entry_backward(&self, trace: &AttentionTrace<F>, gradients: &mut AttentionGradients<F>) {
         let (Some((keys, _)), Some((d_keys, _))) = (&self.key_value_bias, &mut gradients.bias) else { return };
-        let heads = self.kv_heads * self.group.queries_per_key;
+        let heads = self.heads();
         let head_dim = self.group.head_dim;
         let queries = trace.queries.chunks_exact(head_dim).zip(gradients.d_queries.chunks_exact_mut(head_dim));
         let scores = trace.entry.iter().zip(gradients.d_entry.iter());
@@ -274,7 +250,7 @@ impl<F: Float> AttentionBlock<F> {
                 add(value, d_value);
             }
             if let Some(gate) = &mut self.gate {
-                gate.add_looked_up(&gradients.d_gates, context.seq_len);
+                gate.add_looked_up(&gradients.d_gates, context.places);
             }
         }
         let of = |x: Pair<'a, F>| -> Vec<_> { tiles.iter().map(|(_, trace, gradients)| x(trace, gradients)).collect() };
@@ -305,13 +281,15 @@ impl<F: Float> AttentionBlock<F> {
 
 impl<F: Float> Gate<F> {
     /// Adds the gradient of gates that are looked up and not projected.
-    fn add_looked_up(&mut self, d_gates: &[F], seq_len: usize) {
+    fn add_looked_up(&mut self, mut d_gates: &[F], places: &[Place]) {
         let width = self.weight.outputs();
         match self.signal {
             GateSignal::Free => add_columns(self.weight.values_mut().0, d_gates),
             GateSignal::Position => {
-                for sequence in d_gates.chunks_exact(seq_len * width) {
-                    add(&mut self.weight.values_mut().0[..seq_len * width], sequence);
+                for place in places {
+                    let (own, rest) = d_gates.split_at(place.rows * width);
+                    add(&mut self.weight.values_mut().0[place.position * width..][..own.len()], own);
+                    d_gates = rest;
                 }
             }
             GateSignal::Input | GateSignal::Embedding => {}
@@ -320,64 +298,45 @@ impl<F: Float> Gate<F> {
 }
 
 impl<F: Float> AttentionGradients<F> {
-    /// Forgets what was added to the vectors' gradients.
-    pub fn clear(&mut self) {
-        let norms = [&mut self.input_norm, &mut self.query_norm, &mut self.key_norm, &mut self.output_norm];
-        for norm in norms.into_iter().flatten() {
-            *norm = norm.zeros_like();
-        }
-        if let Some((key, value)) = &mut self.bias {
-            key.fill(F::ZERO);
-            value.fill(F::ZERO);
-        }
+    /// Begins the backward of a block: nothing has been added to the vectors' gradients.
+    pub fn begin(&mut self, block: &AttentionBlock<F>) {
+        let zeros = |values: &Vec<F>| vec![F::ZERO; values.len()];
+        self.input_norm = block.input_norm.as_ref().map(Norm::zeros_like);
+        self.query_norm = block.query_norm.as_ref().map(Norm::zeros_like);
+        self.key_norm = block.key_norm.as_ref().map(Norm::zeros_like);
+        self.output_norm = block.output_norm.as_ref().map(Norm::zeros_like);
+        self.bias = block.key_value_bias.as_ref().map(|(key, value)| (zeros(key), zeros(value)));
+    }
+}
+
+/// Keeps of attention what its backward reads.
+struct KeepLogSumExp<'t, F>(&'t mut Vec<F>);
+
+impl<F: Float> Probe<F> for KeepLogSumExp<'_, F> {
+    fn look(&self) -> Look {
+        Look::LogSumExp
+    }
+
+    fn scanned(&mut self, _: &Place, scans: &[Scan<F>]) {
+        scans.iter().for_each(|scan| self.0.extend_from_slice(&scan.log_sum_exp));
     }
 }
 
 /// Attention of the whole sequences of a tile.
 impl<F: Float> AttentionBlock<F> {
-    fn attend_whole(&self, seq_len: usize, trace: &mut AttentionTrace<F>) {
-        let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
-        let heads = self.kv_heads * self.group.queries_per_key;
-        let rows = trace.queries.len() / query_width;
-        trace.heads.fit(rows * query_width);
-        trace.log_sum_exp.clear();
-        for first in (0..rows).step_by(seq_len) {
-            let (query, key) = (first * query_width, first * key_width);
-            let options = AttendOptions {
-                entry: trace.entry.get(first * heads..(first + seq_len) * heads).unwrap_or_default(),
-                look: Look::LogSumExp,
-                ..AttendOptions::default()
-            };
-            let scans = self.attend(
-                seq_len,
-                0,
-                &trace.queries[query..query + seq_len * query_width],
-                &trace.keys[key..key + seq_len * key_width],
-                &trace.values[key..key + seq_len * key_width],
-                &mut trace.heads[query..query + seq_len * query_width],
-                &options,
-            );
-            for scan in scans.unwrap_or_default() {
-                trace.log_sum_exp.extend(scan.log_sum_exp);
-            }
-        }
-    }
-
-    fn attend_whole_backward(&self, seq_len: usize, trace: &AttentionTrace<F>, gradients: &mut AttentionGradients<F>) {
+    fn attend_backward(&self, places: &[Place], trace: &AttentionTrace<F>, gradients: &mut AttentionGradients<F>) {
         let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         let (head_dim, grouped) = (self.group.head_dim, self.group.queries_per_key);
-        let heads = self.kv_heads * grouped;
-        let rows = trace.queries.len() / query_width;
+        let heads = self.heads();
         let d_queries = gradients.d_queries.fit(trace.queries.len());
         let d_keys = gradients.d_keys.fit(trace.keys.len());
         let d_values = gradients.d_values.fit(trace.values.len());
         let d_entry = gradients.d_entry.fit(trace.entry.len());
         let mut bias = gradients.bias.as_mut();
-        for first in (0..rows).step_by(seq_len) {
-            let options = AttendOptions {
-                entry: trace.entry.get(first * heads..(first + seq_len) * heads).unwrap_or_default(),
-                ..AttendOptions::default()
-            };
+        let all = Attending { queries: &trace.queries, gates: &trace.gates, entry: &trace.entry, sinks: None };
+        let mut first = 0;
+        for place in places {
+            let (seq_len, rows) = (place.rows, all.from(first, self));
             for head in 0..self.kv_heads {
                 let query = first * query_width + head * grouped * head_dim;
                 let key = first * key_width + head * head_dim;
@@ -407,8 +366,9 @@ impl<F: Float> AttentionBlock<F> {
                     }),
                 };
                 let d_out = of_queries(&gradients.d_heads[query..]);
-                attend_backward(&self.group, &forward, d_out, &self.extras(head, &options), &mut into);
+                attend_backward(&self.group, &forward, d_out, &self.extras(head, &rows, Mask::default()), &mut into);
             }
+            first += seq_len;
         }
     }
 }

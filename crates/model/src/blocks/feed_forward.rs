@@ -1,10 +1,12 @@
 //! The feed-forward block: SwiGLU (eq. 12) and GeGLU, two layers with one nonlinearity, one matrix, or nothing.
 
 use sinkscope_kernels::Float;
-use sinkscope_kernels::activation::{Activation, activate, activate_gated};
+use sinkscope_kernels::activation::{Activation, activate, activate_gated, activate_gated_into};
 
-use super::{Norm, Product, Projection, multiply};
+use super::step::{Finish, read};
+use super::{Norm, Probe, Product, Projection};
 use crate::linear::Linear;
+use crate::tap::Point;
 
 /// A feed-forward block with its weights. Without `gate` it is the matrix `down`; without that it adds nothing.
 #[derive(Debug, Clone)]
@@ -39,68 +41,89 @@ impl<F: Float> FeedForwardBlock<F> {
         self.down.as_ref().map_or(0, Linear::inputs)
     }
 
-    /// Pre-activations of normalised input rows; the rows themselves if the block is one matrix.
+    /// The first step, on rows: what the block reads.
     ///
     /// # Shapes
-    /// `x`: rows x d_model; `gate`: rows x hidden; `up`: the same if the block is gated, else untouched.
-    pub fn project(&self, x: &[F], gate: &mut [F], up: &mut [F]) {
-        self.project_by(x, gate, up, multiply);
+    /// `residual`, `input`: rows x d_model.
+    pub fn read(&self, residual: &[F], input: &mut [F], probe: &mut impl Probe<F>) {
+        read(self.input_norm.as_ref(), residual, input, probe);
     }
 
-    /// As [`FeedForwardBlock::project`], the linear layers computed by `multiply`.
-    pub fn project_by(
+    /// The second step, on rows: the hidden activations, or the input itself if the block is one matrix. They take the place of
+    /// the gate's pre-activations, or go to `hidden`, where a backward reads both.
+    ///
+    /// # Shapes
+    /// `input`: rows x d_model; `gate`: rows x hidden; `up`: the same if the block is gated, else empty; `hidden`: rows x hidden.
+    pub fn activate<'b>(
         &self,
-        x: &[F],
-        gate: &mut [F],
+        input: &[F],
+        gate: &'b mut [F],
         up: &mut [F],
-        multiply: impl FnOnce(&[F], &mut [Product<'_, F>]),
-    ) {
-        match (&self.gate, &self.up) {
-            (Some(own), None) => multiply(x, &mut [Product::new(Projection::Gate, own, gate)]),
-            (Some(own), Some(linear)) => {
-                let gate = Product::new(Projection::Gate, own, gate);
-                multiply(x, &mut [gate, Product::new(Projection::Up, linear, up)]);
+        hidden: Option<&'b mut [F]>,
+        probe: &mut impl Probe<F>,
+    ) -> &'b mut [F] {
+        let hidden = match (&self.gate, &self.up) {
+            (None, _) => {
+                if self.down.is_some() {
+                    gate.copy_from_slice(input);
+                }
+                gate
             }
-            (None, _) if self.down.is_some() => gate.copy_from_slice(x),
-            (None, _) => {}
-        }
+            (Some(own), None) => {
+                probe.multiply(Point::NormalisedInput, input, &mut [Product::new(Projection::Gate, own, gate)]);
+                probe.pre_activations(gate, None);
+                let hidden = match hidden {
+                    Some(hidden) => {
+                        hidden.copy_from_slice(gate);
+                        hidden
+                    }
+                    None => gate,
+                };
+                activate(self.activation, hidden);
+                hidden
+            }
+            (Some(own), Some(linear)) => {
+                let own = Product::new(Projection::Gate, own, gate);
+                probe.multiply(Point::NormalisedInput, input, &mut [own, Product::new(Projection::Up, linear, up)]);
+                probe.pre_activations(gate, Some(up));
+                match hidden {
+                    Some(hidden) => {
+                        activate_gated_into(self.activation, hidden, gate, up);
+                        hidden
+                    }
+                    None => {
+                        activate_gated(self.activation, gate, up);
+                        gate
+                    }
+                }
+            }
+        };
+        probe.at(Point::Hidden, hidden);
+        hidden
     }
 
-    /// What the block adds to the residual. `gate` becomes the hidden activations.
+    /// The last step, on rows: what the block adds to the residual. With `spare`, of the same size, `out` becomes what the
+    /// norm behind the block read.
     ///
     /// # Shapes
-    /// `gate`, `up`: rows x hidden, as [`FeedForwardBlock::project`] left them; `out`: rows x d_model.
-    pub fn project_output(&self, gate: &mut [F], up: &[F], out: &mut [F]) {
-        self.activate(gate, up);
-        self.project_hidden_by(gate, out, multiply);
-    }
-
-    /// The hidden activations, in place of the gate's pre-activations.
-    ///
-    /// # Shapes
-    /// `gate`, `up`: rows x hidden, as [`FeedForwardBlock::project`] left them.
-    pub fn activate(&self, gate: &mut [F], up: &[F]) {
-        match (&self.gate, &self.up) {
-            (Some(_), Some(_)) => activate_gated(self.activation, gate, up),
-            (Some(_), None) => activate(self.activation, gate),
-            (None, _) => {}
+    /// `hidden`: rows x hidden; `out`, `residual`: rows x d_model.
+    pub fn output(
+        &self,
+        hidden: &[F],
+        out: &mut [F],
+        residual: &mut [F],
+        spare: Option<&mut [F]>,
+        probe: &mut impl Probe<F>,
+    ) {
+        match &self.down {
+            Some(down) => probe.multiply(Point::Hidden, hidden, &mut [Product::new(Projection::Down, down, out)]),
+            None => out.fill(F::ZERO),
         }
+        self.finish().add(residual, out, spare, probe);
     }
 
-    /// What the block adds to the residual, from its hidden activations, the linear layer computed by `multiply`.
-    ///
-    /// # Shapes
-    /// `hidden`: rows x hidden; `out`: rows x d_model.
-    pub fn project_hidden_by(&self, hidden: &[F], out: &mut [F], multiply: impl FnOnce(&[F], &mut [Product<'_, F>])) {
-        let Some(down) = &self.down else { return out.fill(F::ZERO) };
-        multiply(hidden, &mut [Product::new(Projection::Down, down, out)]);
-        if let Some(norm) = self.output_norm.as_ref().filter(|_| !self.post_norm) {
-            norm.forward_in_place(out);
-        }
-    }
-
-    /// The norm of the residual after this block, if there is one.
-    pub fn residual_norm(&self) -> Option<&Norm<F>> {
-        self.output_norm.as_ref().filter(|_| self.post_norm)
+    /// Where the block normalises what it leaves.
+    pub(super) fn finish(&self) -> Finish<'_, F> {
+        Finish { norm: self.output_norm.as_ref(), post: self.post_norm }
     }
 }

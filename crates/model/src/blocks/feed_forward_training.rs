@@ -1,11 +1,9 @@
 //! The feed-forward block in training.
 
-use sinkscope_kernels::activation::{
-    GatedBackward, activate, activate_backward, activate_gated_backward, activate_gated_into,
-};
+use sinkscope_kernels::activation::{GatedBackward, activate, activate_backward, activate_gated_backward};
 use sinkscope_kernels::{Buffer, Float};
 
-use super::{FeedForwardBlock, Finish, GradientTask, Norm, add_norm, input_backward};
+use super::{FeedForwardBlock, GradientTask, Norm, Unseen, add_norm, input_backward};
 
 /// What the backward needs of a tile's forward.
 #[derive(Debug, Clone, Default)]
@@ -38,10 +36,6 @@ pub struct FeedForwardGradients<F> {
 type Pair<'a, F> = fn(&'a FeedForwardTrace<F>, &'a FeedForwardGradients<F>) -> (&'a [F], &'a [F]);
 
 impl<F: Float> FeedForwardBlock<F> {
-    fn finish(&self) -> Finish<'_, F> {
-        Finish { norm: self.output_norm.as_ref(), post: self.post_norm }
-    }
-
     /// A gradient of nothing yet.
     #[must_use]
     pub fn zeros_like(&self) -> Self {
@@ -55,15 +49,6 @@ impl<F: Float> FeedForwardBlock<F> {
         }
     }
 
-    /// Buffers for the backward of a tile.
-    pub fn gradients(&self) -> FeedForwardGradients<F> {
-        FeedForwardGradients {
-            input_norm: self.input_norm.as_ref().map(Norm::zeros_like),
-            output_norm: self.output_norm.as_ref().map(Norm::zeros_like),
-            ..FeedForwardGradients::default()
-        }
-    }
-
     /// Adds the block's output to the residual of a tile. Of `buffers` nothing is kept.
     ///
     /// # Shapes
@@ -73,23 +58,12 @@ impl<F: Float> FeedForwardBlock<F> {
         let len = residual.len();
         let hidden = len / down.outputs() * self.hidden();
         trace.residual.fit(len).copy_from_slice(residual);
-        let input = trace.input.fit(len);
-        match &self.input_norm {
-            Some(norm) => norm.forward(input, residual),
-            None => input.copy_from_slice(residual),
-        }
+        self.read(residual, trace.input.fit(len), &mut Unseen);
         let up = trace.up.fit(if self.up.is_some() { hidden } else { 0 });
-        self.project(input, trace.gate.fit(hidden), up);
-        let out = trace.before_norm.fit(len);
-        let activations = buffers.hidden.fit(hidden);
-        if self.up.is_some() {
-            activate_gated_into(self.activation, activations, &trace.gate, up);
-        } else {
-            activations.copy_from_slice(&trace.gate);
-            self.activate(activations, up);
-        }
-        down.forward(out, activations);
-        self.finish().forward(residual, out, &mut buffers.scratch);
+        let (gate, kept) = (trace.gate.fit(hidden), buffers.hidden.fit(hidden));
+        let activations = self.activate(&trace.input, gate, up, Some(kept), &mut Unseen);
+        let spare = buffers.scratch.fit(len);
+        self.output(activations, trace.before_norm.fit(len), residual, Some(spare), &mut Unseen);
     }
 
     /// Turns the gradient of the residual after the block into that of the residual before it.
@@ -157,10 +131,9 @@ impl<F: Float> FeedForwardBlock<F> {
 }
 
 impl<F: Float> FeedForwardGradients<F> {
-    /// Forgets what was added to the vectors' gradients.
-    pub fn clear(&mut self) {
-        for norm in [&mut self.input_norm, &mut self.output_norm].into_iter().flatten() {
-            *norm = norm.zeros_like();
-        }
+    /// Begins the backward of a block: nothing has been added to the vectors' gradients.
+    pub fn begin(&mut self, block: &FeedForwardBlock<F>) {
+        self.input_norm = block.input_norm.as_ref().map(Norm::zeros_like);
+        self.output_norm = block.output_norm.as_ref().map(Norm::zeros_like);
     }
 }

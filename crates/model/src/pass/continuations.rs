@@ -8,14 +8,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 use sinkscope_kernels::rope::RopeTable;
-use sinkscope_kernels::simd::add;
 
 use super::scratch::ScratchPool;
 use super::{embed, embed_tokens};
-use crate::architecture::{Architecture, ResidualLayout};
-use crate::blocks::{AttendOptions, AttentionBlock, FeedForwardBlock, Norm, RopeTables, multiply};
+use crate::architecture::ResidualLayout;
+use crate::blocks::{Attending, AttentionBlock, FeedForwardBlock, Projected, RopeTables, TileContext, Unseen};
 use crate::error::ModelError;
 use crate::model::Model;
+use crate::tap::Place;
 
 /// Rows that a task computes at once.
 const TILE_ROWS: usize = 256;
@@ -40,6 +40,7 @@ pub struct Step<'a> {
 }
 
 /// The rows of the prefix on their way through the model.
+#[derive(Default)]
 struct Prefix {
     residual: Vec<f32>,
     /// The tokens' embedding, if gates depend on it.
@@ -117,8 +118,7 @@ impl<'a> Continuations<'a> {
         let mut prefix = Prefix {
             embedding: kept(self.prefix)?,
             residual: embed(self.model, self.prefix, 0..length.max(1))?,
-            keys: Vec::new(),
-            values: Vec::new(),
+            ..Prefix::default()
         };
         let mut residual = embed(self.model, ids, length..length + 1)?;
         let embedding = kept(ids)?;
@@ -130,14 +130,14 @@ impl<'a> Continuations<'a> {
             if block.is_multiple_of(2) {
                 let feed_forward = self.model.feed_forward_block(layer)?;
                 let (prefix_input, input): (Option<Vec<f32>>, Option<Vec<f32>>) = inputs.take().unzip();
-                feed_forward_all(&feed_forward, prefix_input.as_deref(), a, &scratch, &mut prefix.residual);
-                feed_forward_all(&feed_forward, input.as_deref(), a, &scratch, &mut residual);
+                feed_forward_all(&feed_forward, prefix_input.as_deref(), a.d_model, &scratch, &mut prefix.residual);
+                feed_forward_all(&feed_forward, input.as_deref(), a.d_model, &scratch, &mut residual);
             } else {
                 let parallel = a.layer(layer).residual == ResidualLayout::Parallel;
                 inputs = parallel.then(|| (prefix.residual.clone(), residual.clone()));
                 let attention: AttentionBlock<f32> = self.model.attention_block(layer)?;
                 let rope = ropes.of(layer);
-                prefix.attend(&attention, rope, &scratch);
+                prefix.attend(&attention, rope);
                 attend_all(&attention, rope, &prefix, &embedding, &scratch, &mut residual);
             }
             show(block, &residual);
@@ -148,42 +148,38 @@ impl<'a> Continuations<'a> {
 
 impl Prefix {
     /// Attention among the prefix's own rows; leaves its keys and values.
-    fn attend(&mut self, block: &AttentionBlock<f32>, rope: Option<&RopeTable<f32>>, scratch: &ScratchPool) {
+    fn attend(&mut self, block: &AttentionBlock<f32>, rope: Option<&RopeTable<f32>>) {
         let rows = self.residual.len() / block.output.outputs();
-        self.keys.resize(rows * block.key.outputs(), 0.0);
-        self.values.resize(rows * block.value.outputs(), 0.0);
         if rows == 0 {
             return;
         }
-        scratch.with(|scratch| {
-            let mut queries = vec![0.0; rows * block.query.outputs()];
-            let input = scratch.normalised(block.input_norm.as_ref(), &self.residual);
-            block.project(input, &self.residual, &mut queries, &mut self.keys, &mut self.values);
-            if let Some(table) = rope {
-                block.rotate(table, &mut queries, &mut self.keys, 0);
-            }
-            let entry = block.entry_scores(&queries);
-            let gates = block.gate.as_ref().map(|gate| {
-                let mut gates = vec![0.0; rows * gate.weight.outputs()];
-                gate.project(&mut gates, input, &self.embedding, 0);
-                (gate, gates)
-            });
-            let (heads, out) = scratch.heads_and_output(rows * block.output.inputs(), self.residual.len());
-            let entries = entry.len() / rows;
-            for first in (0..rows).step_by(TILE_ROWS) {
-                let count = TILE_ROWS.min(rows - first);
-                let own = |width: usize| first * width..(first + count) * width;
-                let (queries, heads) = (&queries[own(block.query.outputs())], &mut heads[own(block.output.inputs())]);
-                let entry = &entry[own(entries)];
-                let options = AttendOptions { entry, ..AttendOptions::default() };
-                block.attend(count, first, queries, &self.keys, &self.values, heads, &options);
-            }
-            if let Some((gate, gates)) = gates {
-                gate.apply_in_place(heads, &gates, block.group.head_dim);
-            }
-            block.project_output(heads, out);
-            finish(&mut self.residual, out, block.residual_norm());
-        });
+        let width = |width: usize| vec![0.0; rows * width];
+        let (mut queries, mut gates) = (width(block.query.outputs()), width(block.gate_width()));
+        let mut entry = width(if block.has_entry() { block.heads() } else { 0 });
+        (self.keys, self.values) = (width(block.key.outputs()), width(block.value.outputs()));
+        let places: Vec<Place> = (0..rows)
+            .step_by(TILE_ROWS)
+            .map(|position| Place { block: 0, sequence: 0, position, rows: TILE_ROWS.min(rows - position) })
+            .collect();
+        let context = TileContext { places: &places, rope, embedding: &self.embedding };
+        let mut input = vec![0.0; self.residual.len()];
+        block.read(&self.residual, &mut input, &mut Unseen);
+        let into = Projected {
+            queries: &mut queries,
+            keys: &mut self.keys,
+            values: &mut self.values,
+            gates: &mut gates,
+            entry: &mut entry,
+            far: None,
+            raw: None,
+        };
+        block.project(&context, &input, &self.residual, into, &mut Unseen);
+        let attending = Attending { queries: &queries, gates: &gates, entry: &entry, sinks: None };
+        let mut heads = width(block.output.inputs());
+        let mut gated = width(if block.gate.is_some() { block.output.inputs() } else { 0 });
+        let sequence = |_: &Place| (&self.keys[..], &self.values[..]);
+        let outputs = block.attend(&places, attending, sequence, (&mut heads, &mut gated), &mut Unseen);
+        block.output(outputs, &mut input, &mut self.residual, None, &mut Unseen);
     }
 }
 
@@ -196,79 +192,37 @@ fn attend_all(
     scratch: &ScratchPool,
     residual: &mut [f32],
 ) {
-    let (d, query_width, key_width) = (block.output.outputs(), block.query.outputs(), block.key.outputs());
-    let position = prefix.keys.len() / key_width;
-    residual.par_chunks_mut(TILE_ROWS * d).enumerate().for_each(|(tile, residual)| {
-        let rows = residual.len() / d;
-        let first = tile * TILE_ROWS * d;
+    let width = TILE_ROWS * block.output.outputs();
+    residual.par_chunks_mut(width).enumerate().for_each(|(tile, residual)| {
+        let first = tile * width;
         let embedding = embedding.get(first..first + residual.len()).unwrap_or_default();
         scratch.with(|scratch| {
-            let input = scratch.normalised(block.input_norm.as_ref(), residual).to_vec();
-            let (heads, out) = scratch.heads_and_output(rows * query_width, residual.len());
-            if position == 0 {
-                block.attend_first(&input, residual, embedding, rope, heads);
-                block.project_output(heads, out);
-                finish(residual, out, block.residual_norm());
-                return;
-            }
-            let mut values = vec![0.0; rows * key_width];
-            let (mut queries, mut keys) = (vec![0.0; rows * query_width], vec![0.0; rows * key_width]);
-            block.project(&input, residual, &mut queries, &mut keys, &mut values);
-            // The prefix, and behind it the candidate of the moment.
-            let mut all_keys = [&prefix.keys[..], &vec![0.0; key_width]].concat();
-            let mut all_values = [&prefix.values[..], &vec![0.0; key_width]].concat();
-            for row in 0..rows {
-                let query = &mut queries[row * query_width..(row + 1) * query_width];
-                let own = row * key_width..(row + 1) * key_width;
-                if let Some(table) = rope {
-                    block.rotate(table, query, &mut keys[own.clone()], position);
-                }
-                let entry = block.entry_scores(query);
-                all_keys[position * key_width..].copy_from_slice(&keys[own.clone()]);
-                all_values[position * key_width..].copy_from_slice(&values[own]);
-                let heads = &mut heads[row * query_width..(row + 1) * query_width];
-                let options = AttendOptions { entry: &entry, ..AttendOptions::default() };
-                block.attend(1, position, query, &all_keys, &all_values, heads, &options);
-            }
-            if let Some(gate) = &block.gate {
-                let mut gates = vec![0.0; rows * gate.weight.outputs()];
-                gate.project_at(&mut gates, &input, embedding, position);
-                gate.apply_in_place(heads, &gates, block.group.head_dim);
-            }
-            block.project_output(heads, out);
-            finish(residual, out, block.residual_norm());
+            let input = scratch.input.fit(residual.len());
+            block.read(residual, input, &mut Unseen);
+            let heads = block.attend_after((&prefix.keys, &prefix.values), (rope, embedding), input, residual);
+            block.output(&heads, scratch.out.fit(residual.len()), residual, None, &mut Unseen);
         });
     });
-}
-
-/// Adds what a block computed to the residual.
-fn finish(residual: &mut [f32], out: &[f32], norm: Option<&Norm<f32>>) {
-    add(residual, out);
-    if let Some(norm) = norm {
-        norm.forward_in_place(residual);
-    }
 }
 
 /// The feed-forward block, on `input` if that is another residual.
 fn feed_forward_all(
     block: &FeedForwardBlock<f32>,
     input: Option<&[f32]>,
-    a: &Architecture,
+    d_model: usize,
     scratch: &ScratchPool,
     residual: &mut [f32],
 ) {
-    let width = TILE_ROWS * a.d_model;
+    let width = TILE_ROWS * d_model;
     residual.par_chunks_mut(width).enumerate().for_each(|(tile, residual)| {
-        let source = input.map(|input| &input[tile * width..tile * width + residual.len()]);
+        let read = input.map(|input| &input[tile * width..tile * width + residual.len()]);
+        let hidden = residual.len() / d_model * block.hidden();
         scratch.with(|scratch| {
-            scratch.normalised(block.input_norm.as_ref(), source.unwrap_or(residual));
-            let rows = residual.len() / a.d_model;
-            let (input, gate, up) = scratch.feed_forward(rows * block.hidden(), block.up.is_some());
-            block.project(input, gate, up);
-            block.activate(gate, up);
-            let (hidden, out) = scratch.hidden_and_output(residual.len());
-            block.project_hidden_by(hidden, out, multiply);
-            finish(residual, out, block.residual_norm());
+            let input = scratch.input.fit(residual.len());
+            block.read(read.unwrap_or(residual), input, &mut Unseen);
+            let up = scratch.up.fit(if block.up.is_some() { hidden } else { 0 });
+            let hidden = block.activate(input, scratch.wide.fit(hidden), up, None, &mut Unseen);
+            block.output(hidden, scratch.out.fit(residual.len()), residual, None, &mut Unseen);
         });
     });
 }

@@ -6,7 +6,8 @@ use sinkscope_kernels::simd::dispatch;
 
 use super::observers::Observers;
 use super::schedule::Tile;
-use super::{Run, cut, places};
+use super::state::cut;
+use super::{Run, places};
 use crate::error::ModelError;
 use crate::tap::{EventData, Point};
 
@@ -56,9 +57,8 @@ impl Run<'_> {
             let scratch = &self.scratch;
             observers.in_waves(tasks, |(tile, running), observer| {
                 scratch.with(|scratch| {
-                    let logits = scratch.logits(tile.rows * width);
-                    let rows = tile.first_row()..tile.first_row() + tile.rows;
-                    head.forward(logits, &residual[rows.start * d..rows.end * d]);
+                    let logits = scratch.wide.fit(tile.rows * width);
+                    head.forward(logits, tile.of(&residual));
                     if let Some(cap) = a.logit_soft_cap {
                         dispatch(
                             #[inline(always)]
@@ -71,7 +71,13 @@ impl Run<'_> {
                         observer.show(Point::Logits, place, EventData::Logits { start, end, values });
                         row += place.rows;
                     }
-                    take_in_logits(running, logits, width, start, &targets[rows]);
+                    take_in_logits(
+                        running,
+                        logits,
+                        width,
+                        start,
+                        &targets[tile.first_row()..tile.first_row() + tile.rows],
+                    );
                 });
             });
         }

@@ -10,20 +10,22 @@ mod head;
 mod observers;
 mod schedule;
 mod scratch;
+mod state;
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use sinkscope_kernels::rope::RopeTable;
 use sinkscope_kernels::simd::{add, scale};
 
 pub use continuations::{Continuations, Step};
 pub use observers::ErasedTap;
 
+use self::blocks::InGroup;
 use self::observers::Observers;
-use self::schedule::{Tile, groups, tiles};
+use self::schedule::{TILE_ROWS, Tile, groups, tiles};
 use self::scratch::ScratchPool;
+use self::state::{State, cut};
 use crate::architecture::{Layer, ResidualLayout};
 use crate::blocks::{Projection, RopeTables};
 use crate::edit::{Edit, LinearBlock, LinearEdit};
@@ -85,41 +87,6 @@ pub struct PassReport {
     pub groups: usize,
     /// Floating-point operations of products and attention.
     pub flops: f64,
-}
-
-/// The activations of a group.
-struct State {
-    residual: Vec<f32>,
-    /// What the block just added, if a tap wants whole blocks.
-    output: Vec<f32>,
-    /// The residual before the layer, for parallel blocks.
-    layer_input: Vec<f32>,
-    queries: Vec<f32>,
-    /// Queries as they meet far sinks, if they are rotated apart.
-    sink_queries: Vec<f32>,
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    /// What gates on the heads' outputs are the sigmoid of, if there are gates.
-    gates: Vec<f32>,
-    /// The scores of the entry of every softmax that stands for no key, if there is one.
-    entry: Vec<f32>,
-    /// The tokens' embedding, if gates depend on it.
-    embedding: Vec<f32>,
-    /// The hidden activations of a feed-forward block, if they are measured before they are multiplied.
-    hidden: Vec<f32>,
-}
-
-/// The rows of one task, cut from the state.
-struct Task<'s> {
-    tile: &'s Tile,
-    residual: &'s mut [f32],
-    queries: &'s mut [f32],
-    sink_queries: Option<&'s mut [f32]>,
-    keys: &'s mut [f32],
-    values: &'s mut [f32],
-    gates: Option<&'s mut [f32]>,
-    entry: Option<&'s mut [f32]>,
-    embedding: &'s [f32],
 }
 
 impl<'a> Pass<'a> {
@@ -287,10 +254,18 @@ impl<'a> Pass<'a> {
             let entry = if attention.has_entry() { attention.heads } else { 0 };
             queries * attention.query_width() + keys + attention.gate_width() + entry
         });
-        let hidden =
-            if self.measures(batch.seq_len) { a.most(|layer| layer.feed_forward.down_inputs(a.d_model)) } else { 0 };
+        let kept =
+            |layer: &Layer| layer.feed_forward.down_inputs(a.d_model).max(layer.mixer.attention().output_width());
+        let hidden = if self.measures(batch.seq_len) { a.most(kept) } else { 0 };
         let row = 4 * (copies * a.d_model + of_layer + hidden);
-        let room = usize::try_from(self.memory).unwrap_or(usize::MAX).saturating_sub(weights);
+        // Of every thread, the buffers of one tile.
+        let of_tile = a.most(|layer| {
+            let gated = layer.feed_forward.dense().is_some_and(|dense| dense.gated);
+            let hidden = layer.feed_forward.down_inputs(a.d_model);
+            2 * a.d_model + layer.mixer.attention().output_width().max(if gated { 2 * hidden } else { hidden })
+        });
+        let scratch = 4 * TILE_ROWS * of_tile * rayon::current_num_threads();
+        let room = usize::try_from(self.memory).unwrap_or(usize::MAX).saturating_sub(weights + scratch);
         room / (row * batch.seq_len)
     }
 
@@ -308,20 +283,6 @@ impl<'a> Pass<'a> {
     /// Whether inputs of linear layers are measured before they are multiplied.
     fn measures(&self, seq_len: usize) -> bool {
         seq_len > CHUNK_ROWS && self.linears.is_some_and(LinearEdit::measures)
-    }
-
-    /// Makes room for what a layer's attention and feed-forward block leave of every row.
-    fn fit(&self, state: &mut State, layer: &Layer, rows: usize, seq_len: usize) {
-        let attention = layer.mixer.attention();
-        let fit = |values: &mut Vec<f32>, width: usize| values.resize(rows * width, 0.0);
-        fit(&mut state.queries, attention.query_width());
-        fit(&mut state.sink_queries, if self.rotates_for_sinks() { attention.query_width() } else { 0 });
-        fit(&mut state.keys, attention.key_width());
-        fit(&mut state.values, attention.value_width());
-        fit(&mut state.gates, attention.gate_width());
-        fit(&mut state.entry, if attention.has_entry() { attention.heads } else { 0 });
-        let d_model = self.model.architecture().d_model;
-        fit(&mut state.hidden, if self.measures(seq_len) { layer.feed_forward.down_inputs(d_model) } else { 0 });
     }
 
     /// Another way to compute a block's linear layers, if there is one.
@@ -374,21 +335,15 @@ impl Run<'_> {
                 None => embed(self.pass.model, &self.batch.tokens[tokens.clone()], 0..self.batch.seq_len)?,
             },
             output: vec![0.0; if keeps_output { rows * a.d_model } else { 0 }],
-            layer_input: Vec::new(),
-            queries: Vec::new(),
-            sink_queries: Vec::new(),
-            keys: Vec::new(),
-            values: Vec::new(),
-            gates: Vec::new(),
-            entry: Vec::new(),
             embedding: if a.gates_read_embedding() {
                 embed_tokens(self.pass.model, &self.batch.tokens[tokens])?
             } else {
                 Vec::new()
             },
-            hidden: Vec::new(),
+            ..State::default()
         };
         let first = 2 * layers.start;
+        let measures = self.pass.measures(self.batch.seq_len);
         let tasks = cut(&tiles, &mut state.residual, a.d_model).zip(&tiles).collect();
         observers.in_waves(tasks, |(residual, tile): (&mut [f32], &Tile), observer| {
             observer.edit_and_show(Point::Residual, &places(tile, first), residual);
@@ -396,30 +351,27 @@ impl Run<'_> {
         self.done(first, &sequences, &state, observers);
         for layer in layers {
             let kind = a.layer(layer);
+            state.layer_input.clear();
             if kind.residual == ResidualLayout::Parallel {
-                state.layer_input.clone_from(&state.residual);
-            } else {
-                state.layer_input.clear();
+                state.layer_input.extend_from_slice(&state.residual);
             }
-            self.pass.fit(&mut state, kind, rows, self.batch.seq_len);
             let mut block = self.decode(|model| model.attention_block(layer))?;
             if let Some(window) = &self.pass.window {
                 block.group.window = Some(window.width_in(block.group.window));
             }
-            let linears = self.pass.begin(2 * layer + 1, &block.linears());
-            self.attention(layer, &block, linears.as_deref(), &tiles, &mut state, observers);
-            if let Some(linears) = linears {
-                linears.finish();
-            }
+            state.attention.fit(&block, rows, self.pass.rotates_for_sinks());
+            state.kept.resize(if measures { rows * block.output.inputs() } else { 0 }, 0.0);
+            self.in_group(2 * layer + 1, &tiles, &block.linears(), |run, group| {
+                run.attention(layer, &block, group, &mut state, observers);
+            });
             drop(block);
             self.done(2 * layer + 1, &sequences, &state, observers);
             self.step();
             let block = self.decode(|model| model.feed_forward_block(layer))?;
-            let linears = self.pass.begin(2 * layer + 2, &block.linears());
-            self.feed_forward(layer, &block, linears.as_deref(), &tiles, &mut state, observers);
-            if let Some(linears) = linears {
-                linears.finish();
-            }
+            state.kept.resize(if measures { rows * block.hidden() } else { 0 }, 0.0);
+            self.in_group(2 * layer + 2, &tiles, &block.linears(), |run, group| {
+                run.feed_forward(&block, group, &mut state, observers);
+            });
             drop(block);
             self.done(2 * layer + 2, &sequences, &state, observers);
             self.step();
@@ -431,14 +383,25 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Rotates rows of one sequence, the first at `position`, as if none stood beyond the end of the cache.
-    fn rotate_for_sinks(&self, layer: usize, table: &RopeTable<f32>, queries: &mut [f32], position: usize) {
-        let a = self.pass.model.architecture().attention(layer);
-        let Some(window) = self.pass.window else { return };
-        let last = window.last_position(a.window);
-        for (row, query) in queries.chunks_exact_mut(a.query_width()).enumerate() {
-            table.rotate(query, a.heads, a.head_dim, (position + row).min(last));
+    /// Runs a block of a group, its linear layers computed in another way if there is one.
+    fn in_group(
+        &self,
+        number: usize,
+        tiles: &[Tile],
+        linears: &[(Projection, &Linear<f32>)],
+        run: impl FnOnce(&Self, &InGroup<'_>),
+    ) {
+        let linears = self.pass.begin(number, linears);
+        run(self, &InGroup { number, tiles, linears: linears.as_deref() });
+        if let Some(linears) = linears {
+            linears.finish();
         }
+    }
+
+    /// The last position at which queries of a layer meet far sinks and what stands at no position.
+    fn last_far_position(&self, layer: usize) -> usize {
+        let own = self.pass.model.architecture().attention(layer).window;
+        self.pass.window.map_or(usize::MAX, |window| window.last_position(own))
     }
 
     /// Shows whole blocks to the taps that want them.
@@ -476,74 +439,11 @@ fn embed(model: &Model, ids: &[u32], positions: Range<usize>) -> Result<Vec<f32>
 /// If a value is not finite.
 pub fn embed_tokens(model: &Model, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
     let a = model.architecture();
-    let mut rows = vec![0.0; ids.len() * a.d_model];
-    rows.par_chunks_mut(a.d_model).zip(ids).try_for_each(|(out, &id)| {
-        out.copy_from_slice(&model.embedding::<f32>(id)?);
-        if a.embedding_scale != 1.0 {
-            scale(out, a.embedding_scale as f32);
-        }
-        Ok::<_, ModelError>(())
-    })?;
-    Ok(rows)
-}
-
-impl State {
-    /// Cuts the state into one task a tile.
-    fn tasks<'s>(&'s mut self, tiles: &'s [Tile], d_model: usize) -> Vec<Task<'s>> {
-        let rows = self.residual.len() / d_model;
-        let (query, key, value) = (self.queries.len() / rows, self.keys.len() / rows, self.values.len() / rows);
-        let residual = cut(tiles, &mut self.residual, d_model);
-        let queries = cut(tiles, &mut self.queries, query).zip(cut_optional(tiles, &mut self.sink_queries, query));
-        let keys = cut(tiles, &mut self.keys, key);
-        let values = cut(tiles, &mut self.values, value);
-        let gates = self.gates.len() / rows;
-        let entry = self.entry.len() / rows;
-        let gates = cut_optional(tiles, &mut self.gates, gates).zip(cut_optional(tiles, &mut self.entry, entry));
-        let embedding = &self.embedding;
-        let rows = residual.zip(queries).zip(keys.zip(values)).zip(gates);
-        tiles
-            .iter()
-            .zip(rows)
-            .map(|(tile, (((residual, (queries, sink_queries)), (keys, values)), (gates, entry)))| Task {
-                tile,
-                residual,
-                queries,
-                sink_queries,
-                keys,
-                values,
-                gates,
-                entry,
-                embedding: embedding
-                    .get(tile.first_row() * d_model..(tile.first_row() + tile.rows) * d_model)
-                    .unwrap_or_default(),
-            })
-            .collect()
+    let mut rows = model.embeddings(ids)?;
+    if a.embedding_scale != 1.0 {
+        rows.par_chunks_mut(a.d_model).for_each(|row| scale(row, a.embedding_scale as f32));
     }
-}
-
-/// The rows of each tile.
-fn cut<'s>(tiles: &'s [Tile], values: &'s mut [f32], width: usize) -> impl Iterator<Item = &'s mut [f32]> {
-    let mut rest = values;
-    tiles.iter().map(move |tile| {
-        let (rows, after) = std::mem::take(&mut rest).split_at_mut(tile.rows * width);
-        rest = after;
-        rows
-    })
-}
-
-/// The rows of each tile of a buffer that may be absent, which is empty then.
-fn cut_optional<'s>(
-    tiles: &'s [Tile],
-    values: &'s mut [f32],
-    width: usize,
-) -> impl Iterator<Item = Option<&'s mut [f32]>> {
-    let present = !values.is_empty();
-    let width = if present { width } else { 0 };
-    cut(tiles, values, width).map(move |rows| present.then_some(rows))
-}
-
-fn slice_rows<'s>(values: &'s mut [f32], rows: &Range<usize>, width: usize) -> &'s mut [f32] {
-    &mut values[rows.start * width..rows.end * width]
+    Ok(rows)
 }
 
 /// Where a tile's chunks are.

@@ -50,7 +50,7 @@ struct Partial {
     value: Box<dyn Any + Send>,
 }
 
-/// Most tiles whose partials are held before they are merged.
+/// Tiles whose partials are held before they are merged, or as many as there are threads.
 const WAVE_TILES: usize = 32;
 
 /// The taps and edits of a pass.
@@ -67,8 +67,9 @@ impl Observers<'_, '_> {
     /// Does `work` for each task in parallel and merges what the taps made of it in the order of the tasks.
     pub fn in_waves<T: Send>(&mut self, tasks: Vec<T>, work: impl Fn(T, &mut Observer<'_, '_, '_>) + Sync) {
         let mut tasks = tasks.into_iter();
+        let tiles = WAVE_TILES.max(rayon::current_num_threads());
         loop {
-            let wave: Vec<T> = tasks.by_ref().take(WAVE_TILES).collect();
+            let wave: Vec<T> = tasks.by_ref().take(tiles).collect();
             if wave.is_empty() {
                 return;
             }

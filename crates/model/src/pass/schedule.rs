@@ -10,7 +10,7 @@ use crate::tap::CHUNK_ROWS;
 
 /// Most rows in a tile: enough that packing the weights for a product is a small part of it, few enough that a tile's
 /// activations stay in cache.
-const TILE_ROWS: usize = 256;
+pub(super) const TILE_ROWS: usize = 256;
 
 /// A run of rows of one sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +30,21 @@ pub(super) struct Chunk {
 pub(super) struct Tile {
     pub chunks: Vec<Chunk>,
     pub rows: usize,
+    /// Index in the batch of the group's first sequence.
+    pub first_sequence: usize,
+    /// Rows of the group.
+    of_rows: usize,
 }
 
 impl Tile {
     pub fn first_row(&self) -> usize {
         self.chunks[0].first_row
+    }
+
+    /// The tile's rows of values that the group has of every row; nothing of nothing.
+    pub fn of<'v>(&self, values: &'v [f32]) -> &'v [f32] {
+        let width = values.len() / self.of_rows;
+        &values[self.first_row() * width..(self.first_row() + self.rows) * width]
     }
 }
 
@@ -54,6 +64,7 @@ pub(super) fn groups(sequences: usize, seq_len: usize, fitting: usize) -> Vec<Ra
 pub(super) fn tiles(group: Range<usize>, seq_len: usize) -> Vec<Tile> {
     let per_tile = sequences_per_tile(seq_len);
     let start = group.start;
+    let of_rows = group.len() * seq_len;
     let chunks = group.flat_map(move |sequence| {
         (0..seq_len).step_by(CHUNK_ROWS).map(move |position| Chunk {
             sequence,
@@ -69,7 +80,7 @@ pub(super) fn tiles(group: Range<usize>, seq_len: usize) -> Vec<Tile> {
                 tile.rows += chunk.rows;
                 tile.chunks.push(chunk);
             }
-            _ => tiles.push(Tile { rows: chunk.rows, chunks: vec![chunk] }),
+            _ => tiles.push(Tile { rows: chunk.rows, chunks: vec![chunk], first_sequence: start, of_rows }),
         }
     }
     tiles

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::blocks::Norm;
+use sinkscope_kernels::Buffer;
 
 /// Buffers that no task is using.
 #[derive(Debug, Default)]
@@ -25,51 +25,12 @@ impl ScratchPool {
 /// The buffers of one task. What they hold is left over from earlier tasks.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    input: Vec<f32>,
-    wide: Vec<f32>,
-    up: Vec<f32>,
-    out: Vec<f32>,
-}
-
-impl Scratch {
-    /// The block's input after its norm; a copy, if it has none.
-    pub fn normalised(&mut self, norm: Option<&Norm<f32>>, x: &[f32]) -> &mut [f32] {
-        self.input.resize(x.len(), 0.0);
-        match norm {
-            Some(norm) => norm.forward(&mut self.input, x),
-            None => self.input.copy_from_slice(x),
-        }
-        &mut self.input
-    }
-
-    /// A buffer for the heads' outputs and one for the block's.
-    pub fn heads_and_output(&mut self, heads: usize, out: usize) -> (&mut [f32], &mut [f32]) {
-        self.wide.resize(heads, 0.0);
-        self.out.resize(out, 0.0);
-        (&mut self.wide, &mut self.out)
-    }
-
-    /// The input as [`Scratch::normalised`] left it, and buffers for gate and up.
-    pub fn feed_forward(&mut self, hidden: usize, gated: bool) -> (&[f32], &mut [f32], &mut [f32]) {
-        self.wide.resize(hidden, 0.0);
-        self.up.resize(if gated { hidden } else { 0 }, 0.0);
-        (&self.input, &mut self.wide, &mut self.up)
-    }
-
-    /// The hidden activations, in the buffer for the gate.
-    pub fn hidden(&self) -> &[f32] {
-        &self.wide
-    }
-
-    /// The hidden activations, and a buffer for the block's output.
-    pub fn hidden_and_output(&mut self, out: usize) -> (&[f32], &mut [f32]) {
-        self.out.resize(out, 0.0);
-        (&self.wide, &mut self.out)
-    }
-
-    /// A buffer for logits.
-    pub fn logits(&mut self, len: usize) -> &mut [f32] {
-        self.wide.resize(len, 0.0);
-        &mut self.wide
-    }
+    /// What a block reads.
+    pub input: Buffer<f32>,
+    /// The heads' outputs, a gate's pre-activations and then hidden activations, or logits.
+    pub wide: Buffer<f32>,
+    /// A gated block's linear branch, or the heads' outputs after their gates.
+    pub up: Buffer<f32>,
+    /// What a block adds.
+    pub out: Buffer<f32>,
 }

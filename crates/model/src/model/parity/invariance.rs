@@ -6,7 +6,9 @@ use sinkscope_kernels::matmul::Precision;
 
 use super::recording::Recording;
 use super::{PLENTY, family, record, row_difference};
-use crate::blocks::{AttentionTrace, FeedForwardTrace, RopeTables, TileContext};
+use crate::blocks::{
+    AttentionGradients, AttentionTrace, FeedForwardGradients, FeedForwardTrace, RopeTables, TileContext,
+};
 use crate::edit::Edit;
 use crate::error::ModelError;
 use crate::model::Model;
@@ -227,11 +229,12 @@ fn residual_in<F: Float>(model: &Model, ids: &[u32]) -> Result<Vec<f32>, ModelEr
         x.extend(model.embedding::<F>(id)?.into_iter().map(|value| value * F::from_f64(a.embedding_scale)));
     }
     let ropes = RopeTables::new(a, rows);
+    let places = [Place { block: 0, sequence: 0, position: 0, rows }];
     for layer in 0..a.layer_count() {
-        let context = TileContext { seq_len: rows, rope: ropes.of(layer), embedding: &[] };
+        let context = TileContext { places: &places, rope: ropes.of(layer), embedding: &[] };
         let (attention, feed_forward) = (model.attention_block::<F>(layer)?, model.feed_forward_block::<F>(layer)?);
-        attention.forward(&context, &mut x, &mut AttentionTrace::default(), &mut attention.gradients());
-        feed_forward.forward(&mut x, &mut FeedForwardTrace::default(), &mut feed_forward.gradients());
+        attention.forward(&context, &mut x, &mut AttentionTrace::default(), &mut AttentionGradients::default());
+        feed_forward.forward(&mut x, &mut FeedForwardTrace::default(), &mut FeedForwardGradients::default());
     }
     Ok(x.into_iter().map(|value| value.to_f64() as f32).collect())
 }
