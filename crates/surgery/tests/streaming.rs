@@ -5,7 +5,7 @@ use std::path::Path;
 use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_model::Model;
 use sinkscope_model::architecture::{Architecture, ResidualLayout};
-use sinkscope_model::blocks::{Projected, TileContext, Unseen};
+use sinkscope_model::blocks::{AttentionRows, TileContext, Unseen};
 use sinkscope_model::pass::{Pass, Window};
 
 use sinkscope_model::tap::{Place, Point};
@@ -77,27 +77,19 @@ fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
         for (layer, cache) in caches.iter_mut().enumerate() {
             let before = x.clone();
             let block = model.attention_block::<f64>(layer).expect("a block");
-            let mut queries = vec![0.0; block.query.outputs()];
-            let (mut key, mut value) = (vec![0.0; block.key.outputs()], vec![0.0; block.value.outputs()]);
             let places = [Place { block: 0, sequence: 0, position, rows: 1 }];
             let context = TileContext { places: &places, rope: None, embedding: &[] };
-            let into = Projected {
-                queries: &mut queries,
-                keys: &mut key,
-                values: &mut value,
-                gates: &mut [],
-                entry: &mut [],
-                far: None,
-                raw: None,
-            };
+            let mut rows = AttentionRows::default();
+            rows.fit(&block, 1);
             let mut input = vec![0.0; a.d_model];
             block.read(&x, &mut input, &mut Unseen);
-            block.project(&context, &input, &x, into, &mut Unseen);
+            block.project(&context, &input, &x, rows.projected(), &mut Unseen);
             // In it goes, and out go those that are neither among the last nor among the first.
-            cache.0.push((position, key, value));
+            cache.0.push((position, rows.keys.to_vec(), rows.values.to_vec()));
             let width = a.attention(layer).window.map_or(window.width, |own| own.min(window.width));
             cache.0.retain(|entry| entry.0 < window.sinks || entry.0 + width > position);
-            let heads: Vec<f64> = queries
+            let heads: Vec<f64> = rows
+                .queries
                 .chunks_exact(a.attention(0).head_dim)
                 .enumerate()
                 .flat_map(|(head, query)| cache.attend(a, layer, head, query, window.original_positions))

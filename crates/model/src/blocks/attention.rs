@@ -9,42 +9,10 @@ use sinkscope_kernels::matmul::Precision;
 use sinkscope_kernels::rope::RopeTable;
 
 use super::step::{Finish, read};
-use super::{Gate, Norm, Probe, Product, Projection, TileContext, Unseen};
+use super::{Attending, AttentionRows, Gate, Norm, Probe, Product, Projected, Projection, TileContext, Unseen};
 use crate::architecture::{self, Attention};
 use crate::linear::Linear;
 use crate::tap::{Place, Point};
-
-/// Rows that attention has been given everything for but the keys of others.
-#[derive(Debug)]
-pub struct Projected<'b, F> {
-    /// rows x (heads * head_dim), rotated.
-    pub queries: &'b mut [F],
-    /// rows x (kv_heads * head_dim), rotated.
-    pub keys: &'b mut [F],
-    /// rows x (kv_heads * head_dim).
-    pub values: &'b mut [F],
-    /// rows x gates: what gates are the sigmoid of; empty without.
-    pub gates: &'b mut [F],
-    /// rows x heads: the scores of the entry of every softmax that stands for no key; empty without.
-    pub entry: &'b mut [F],
-    /// Queries as they meet far sinks and what stands at no position, and the last position at which they do.
-    pub far: Option<(&'b mut [F], usize)>,
-    /// Queries and keys before their norms, where a backward reads them.
-    pub raw: Option<(&'b mut [F], &'b mut [F])>,
-}
-
-/// Rows that attend.
-#[derive(Debug, Clone, Copy)]
-pub struct Attending<'b, F> {
-    /// As [`Projected`] has them.
-    pub queries: &'b [F],
-    /// As [`Projected`] has them.
-    pub gates: &'b [F],
-    /// As [`Projected`] has them.
-    pub entry: &'b [F],
-    /// How many keys stay in sight of windows, the queries that meet them, and the last position at which they do.
-    pub sinks: Option<(usize, &'b [F], usize)>,
-}
 
 /// An attention block with its weights.
 #[derive(Debug, Clone)]
@@ -117,9 +85,10 @@ impl<F: Float> AttentionBlock<F> {
         self.kv_heads * self.group.queries_per_key
     }
 
-    /// Whether something that is no key takes part in every softmax.
-    pub fn has_entry(&self) -> bool {
-        self.key_value_bias.is_some() || !matches!(self.sink_logits, SinkLogits::None)
+    /// Scores on a row of what takes part in every softmax and is no key: one a head, or none.
+    pub fn entries(&self) -> usize {
+        let none = self.key_value_bias.is_none() && matches!(self.sink_logits, SinkLogits::None);
+        if none { 0 } else { self.heads() }
     }
 
     /// Number of gates on a row; 0 without.
@@ -211,7 +180,7 @@ impl<F: Float> AttentionBlock<F> {
     ///
     /// # Shapes
     /// `sequence`: keys and values from position 0 on of a place's sequence; `heads`: rows x (heads * head_dim); `gated`: the
-    /// same, or empty without a gate.
+    /// same, untouched without a gate.
     pub fn attend<'b, 'k>(
         &self,
         places: &[Place],
@@ -224,7 +193,7 @@ impl<F: Float> AttentionBlock<F> {
         for place in places {
             let (keys, values) = sequence(place);
             let out = &mut heads[row * self.output.inputs()..];
-            if let Some(scans) = self.attend_place(place, rows.from(row, self), (keys, values), out, probe) {
+            if let Some(scans) = self.attend_place(place, rows.from(self, row), (keys, values), out, probe) {
                 probe.scanned(place, &scans);
             }
             row += place.rows;
@@ -357,77 +326,41 @@ impl<F: Float> AttentionBlock<F> {
         let position = prefix.0.len() / key_width;
         let places = vec![Place { block: 0, sequence: 0, position, rows: 1 }; rows];
         let context = TileContext { places: &places, rope, embedding };
-        let zeros = |width: usize| vec![F::ZERO; rows * width];
-        let (mut heads, mut gates, mut values) = (zeros(query_width), zeros(self.gate_width()), zeros(key_width));
+        let mut own = AttentionRows::default();
+        own.fit(self, rows);
+        let mut out = vec![F::ZERO; rows * query_width];
         if position == 0 && self.is_plain_softmax() {
-            self.value.forward(&mut values, if self.value_reads_residual { residual } else { input });
-            let head_dim = self.group.head_dim;
-            let groups = heads.chunks_exact_mut(self.group.queries_per_key * head_dim);
-            for (heads, value) in groups.zip(values.chunks_exact(head_dim)) {
+            self.value.forward(&mut own.values, if self.value_reads_residual { residual } else { input });
+            let (head_dim, group) = (self.group.head_dim, self.group.queries_per_key * self.group.head_dim);
+            for (heads, value) in out.chunks_exact_mut(group).zip(own.values.chunks_exact(head_dim)) {
                 heads.chunks_exact_mut(head_dim).for_each(|head| head.copy_from_slice(value));
             }
-            let Some(gate) = &self.gate else { return heads };
-            gate.project(&mut gates, input, &context);
-            let mut gated = zeros(query_width);
-            gate.apply(&mut gated, &heads, &gates, head_dim);
-            return gated;
+            if let Some(gate) = &self.gate {
+                gate.project(&mut own.gates, input, &context);
+                gate.apply(&mut own.queries, &out, &own.gates, head_dim);
+                out.copy_from_slice(&own.queries);
+            }
+            return out;
         }
-        let (mut queries, mut keys) = (zeros(query_width), zeros(key_width));
-        let mut entry = zeros(if self.has_entry() { self.heads() } else { 0 });
-        let into = Projected {
-            queries: &mut queries,
-            keys: &mut keys,
-            values: &mut values,
-            gates: &mut gates,
-            entry: &mut entry,
-            far: None,
-            raw: None,
-        };
-        self.project(&context, input, residual, into, &mut Unseen);
+        self.project(&context, input, residual, own.projected(), &mut Unseen);
         // The prefix, and behind it the row of the moment.
-        let (mut all_keys, mut all_values) = (prefix.0.to_vec(), prefix.1.to_vec());
-        let all = Attending { queries: &queries, gates: &gates, entry: &entry, sinks: None };
-        let mut out = zeros(query_width);
-        let mut gated = zeros(if self.gate.is_some() { query_width } else { 0 });
-        for row in 0..rows {
-            all_keys.truncate(position * key_width);
-            all_values.truncate(position * key_width);
-            let own = row * key_width..(row + 1) * key_width;
-            all_keys.extend_from_slice(&keys[own.clone()]);
-            all_values.extend_from_slice(&values[own]);
-            let heads = &mut heads[row * query_width..(row + 1) * query_width];
-            let gated = gated.get_mut(row * query_width..(row + 1) * query_width).unwrap_or_default();
-            let outputs = self.attend(
-                &places[..1],
-                all.from(row, self),
-                |_| (&all_keys, &all_values),
-                (heads, gated),
-                &mut Unseen,
-            );
-            out[row * query_width..(row + 1) * query_width].copy_from_slice(outputs);
+        let (mut keys, mut values) = (prefix.0.to_vec(), prefix.1.to_vec());
+        let (mut heads, mut gated) = (vec![F::ZERO; query_width], vec![F::ZERO; query_width]);
+        for (row, out) in out.chunks_exact_mut(query_width).enumerate() {
+            keys.truncate(position * key_width);
+            values.truncate(position * key_width);
+            keys.extend_from_slice(&own.keys[row * key_width..][..key_width]);
+            values.extend_from_slice(&own.values[row * key_width..][..key_width]);
+            let rows = own.attending(self, row..row + 1);
+            let buffers = (&mut heads[..], &mut gated[..]);
+            out.copy_from_slice(self.attend(&places[..1], rows, |_| (&keys, &values), buffers, &mut Unseen));
         }
         out
     }
 
     /// Whether weights are a softmax over keys and nothing else.
     fn is_plain_softmax(&self) -> bool {
-        !self.has_entry() && self.group.weighting == Weighting::Softmax
-    }
-}
-
-impl<'b, F> Attending<'b, F> {
-    /// From a row on.
-    pub(super) fn from(&self, row: usize, block: &AttentionBlock<F>) -> Self
-    where
-        F: Float,
-    {
-        let from = |values: &'b [F], width: usize| values.get(row * width..).unwrap_or_default();
-        Self {
-            queries: from(self.queries, block.query.outputs()),
-            gates: from(self.gates, block.gate_width()),
-            entry: from(self.entry, block.heads()),
-            sinks: self.sinks.map(|(count, queries, last)| (count, from(queries, block.query.outputs()), last)),
-        }
+        self.entries() == 0 && self.group.weighting == Weighting::Softmax
     }
 }
 

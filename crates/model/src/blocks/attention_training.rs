@@ -8,7 +8,7 @@ use sinkscope_kernels::simd::{add, add_columns};
 use sinkscope_kernels::{Buffer, Float};
 
 use super::{
-    Attending, AttentionBlock, Gate, GradientTask, Norm, Probe, Projected, SinkLogits, TileContext, Unseen, add_norm,
+    AttentionBlock, AttentionRows, Gate, GradientTask, Norm, Probe, SinkLogits, TileContext, Unseen, add_norm,
     input_backward,
 };
 use crate::architecture::GateSignal;
@@ -21,17 +21,9 @@ pub struct AttentionTrace<F> {
     residual: Buffer<F>,
     /// What queries and keys are made of: the residual after the input norm.
     input: Buffer<F>,
-    /// Queries and keys before their norms.
-    raw_queries: Buffer<F>,
-    raw_keys: Buffer<F>,
-    queries: Buffer<F>,
-    keys: Buffer<F>,
-    values: Buffer<F>,
-    /// rows x heads: the scores of the entry that stands for no key.
-    entry: Buffer<F>,
+    rows: AttentionRows<F>,
     /// By sequence, head and row.
     log_sum_exp: Vec<F>,
-    gates: Buffer<F>,
     heads: Buffer<F>,
     /// The heads' outputs times their gates.
     gated: Buffer<F>,
@@ -108,36 +100,22 @@ impl<F: Float> AttentionBlock<F> {
     ) {
         let len = residual.len();
         let rows = len / self.output.outputs();
-        let (queries, keys) = (rows * self.query.outputs(), rows * self.key.outputs());
-        let normed = self.query_norm.is_some();
         trace.residual.fit(len).copy_from_slice(residual);
         self.read(residual, trace.input.fit(len), &mut Unseen);
-        let into = Projected {
-            queries: trace.queries.fit(queries),
-            keys: trace.keys.fit(keys),
-            values: trace.values.fit(keys),
-            gates: trace.gates.fit(rows * self.gate_width()),
-            entry: trace.entry.fit(if self.has_entry() { rows * self.heads() } else { 0 }),
-            far: None,
-            raw: normed.then(|| (trace.raw_queries.fit(queries), trace.raw_keys.fit(keys))),
-        };
-        self.project(context, &trace.input, residual, into, &mut Unseen);
+        trace.rows.fit(self, rows);
+        trace.rows.keep_raw(self);
+        self.project(context, &trace.input, residual, trace.rows.projected(), &mut Unseen);
         trace.log_sum_exp.clear();
-        let attending = Attending { queries: &trace.queries, gates: &trace.gates, entry: &trace.entry, sinks: None };
-        let (all_keys, all_values) = (&trace.keys, &trace.values);
+        let (keys, values) = (&trace.rows.keys, &trace.rows.values);
         let sequence = |place: &Place| {
             let first = place.sequence * place.rows * self.key.outputs();
-            (&all_keys[first..], &all_values[first..])
+            (&keys[first..], &values[first..])
         };
-        let heads = trace.heads.fit(queries);
-        let gated = trace.gated.fit(if self.gate.is_some() { queries } else { 0 });
-        let outputs = self.attend(
-            context.places,
-            attending,
-            sequence,
-            (heads, gated),
-            &mut KeepLogSumExp(&mut trace.log_sum_exp),
-        );
+        let width = rows * self.output.inputs();
+        let gated = trace.gated.fit(if self.gate.is_some() { width } else { 0 });
+        let attending = trace.rows.attending(self, 0..rows);
+        let probe = &mut KeepLogSumExp(&mut trace.log_sum_exp);
+        let outputs = self.attend(context.places, attending, sequence, (trace.heads.fit(width), gated), probe);
         let spare = buffers.scratch.fit(len);
         self.output(outputs, trace.before_norm.fit(len), residual, Some(spare), &mut Unseen);
     }
@@ -162,9 +140,9 @@ impl<F: Float> AttentionBlock<F> {
         if let Some(gate) = &self.gate {
             let d_gated = gradients.d_gated.fit(trace.heads.len());
             self.output.backward(d_gated, d_out, false);
-            let d_gates = gradients.d_gates.fit(trace.gates.len());
+            let d_gates = gradients.d_gates.fit(trace.rows.gates.len());
             let over = gate.over(self.heads(), self.group.head_dim);
-            gate_heads_backward(d_heads, d_gates, d_gated, &trace.heads, &trace.gates, over);
+            gate_heads_backward(d_heads, d_gates, d_gated, &trace.heads, &trace.rows.gates, over);
         } else {
             self.output.backward(d_heads, d_out, false);
         }
@@ -184,8 +162,8 @@ impl<F: Float> AttentionBlock<F> {
         }
         let AttentionGradients { d_queries, d_keys, d_values, d_gates, d_input, scratch, .. } = gradients;
         for (norm, gradient, values, raw) in [
-            (&self.query_norm, &mut gradients.query_norm, &mut *d_queries, &trace.raw_queries),
-            (&self.key_norm, &mut gradients.key_norm, &mut *d_keys, &trace.raw_keys),
+            (&self.query_norm, &mut gradients.query_norm, &mut *d_queries, &trace.rows.raw_queries),
+            (&self.key_norm, &mut gradients.key_norm, &mut *d_keys, &trace.rows.raw_keys),
         ] {
             if let (Some(norm), Some(gradient)) = (norm, gradient) {
                 norm.backward(scratch.fit(values.len()), gradient, values, raw);
@@ -214,8 +192,8 @@ impl<F: Float> AttentionBlock<F> {
         let (Some((keys, _)), Some((d_keys, _))) = (&self.key_value_bias, &mut gradients.bias) else { return };
         let heads = self.heads();
         let head_dim = self.group.head_dim;
-        let queries = trace.queries.chunks_exact(head_dim).zip(gradients.d_queries.chunks_exact_mut(head_dim));
-        let scores = trace.entry.iter().zip(gradients.d_entry.iter());
+        let queries = trace.rows.queries.chunks_exact(head_dim).zip(gradients.d_queries.chunks_exact_mut(head_dim));
+        let scores = trace.rows.entry.iter().zip(gradients.d_entry.iter());
         for (index, ((query, d_query), (&score, &d_score))) in queries.zip(scores).enumerate() {
             let group = index % heads / self.group.queries_per_key;
             let own = group * head_dim..(group + 1) * head_dim;
@@ -328,15 +306,15 @@ impl<F: Float> AttentionBlock<F> {
         let (query_width, key_width) = (self.query.outputs(), self.key.outputs());
         let (head_dim, grouped) = (self.group.head_dim, self.group.queries_per_key);
         let heads = self.heads();
-        let d_queries = gradients.d_queries.fit(trace.queries.len());
-        let d_keys = gradients.d_keys.fit(trace.keys.len());
-        let d_values = gradients.d_values.fit(trace.values.len());
-        let d_entry = gradients.d_entry.fit(trace.entry.len());
+        let d_queries = gradients.d_queries.fit(trace.rows.queries.len());
+        let d_keys = gradients.d_keys.fit(trace.rows.keys.len());
+        let d_values = gradients.d_values.fit(trace.rows.values.len());
+        let d_entry = gradients.d_entry.fit(trace.rows.entry.len());
         let mut bias = gradients.bias.as_mut();
-        let all = Attending { queries: &trace.queries, gates: &trace.gates, entry: &trace.entry, sinks: None };
         let mut first = 0;
         for place in places {
-            let (seq_len, rows) = (place.rows, all.from(first, self));
+            let seq_len = place.rows;
+            let rows = trace.rows.attending(self, first..first + seq_len);
             for head in 0..self.kv_heads {
                 let query = first * query_width + head * grouped * head_dim;
                 let key = first * key_width + head * head_dim;
@@ -346,9 +324,9 @@ impl<F: Float> AttentionBlock<F> {
                 let operands = Operands {
                     rows: seq_len,
                     first_position: 0,
-                    queries: of_queries(&trace.queries[query..]),
-                    keys: of_keys(&trace.keys[key..]),
-                    values: of_keys(&trace.values[key..]),
+                    queries: of_queries(&trace.rows.queries[query..]),
+                    keys: of_keys(&trace.rows.keys[key..]),
+                    values: of_keys(&trace.rows.values[key..]),
                 };
                 let forward = Forward {
                     operands,

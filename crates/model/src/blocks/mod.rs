@@ -10,16 +10,18 @@ mod feed_forward_training;
 mod gate;
 mod norm;
 mod rope;
+mod rows;
 mod step;
 
 pub use crate::linear::GradientTask;
-pub use attention::{Attending, AttentionBlock, Projected, SinkLogits};
+pub use attention::{AttentionBlock, SinkLogits};
 pub use attention_training::{AttentionGradients, AttentionTrace};
 pub use feed_forward::FeedForwardBlock;
 pub use feed_forward_training::{FeedForwardGradients, FeedForwardTrace};
 pub use gate::Gate;
 pub use norm::Norm;
 pub use rope::RopeTables;
+pub use rows::{Attending, AttentionRows, Projected};
 pub use step::{Probe, TileContext, Unseen};
 
 use sinkscope_kernels::simd::add;

@@ -5,9 +5,11 @@ use sinkscope_kernels::attention::{Look, Scan};
 
 use super::observers::{Observer, Observers, by_place};
 use super::schedule::Tile;
-use super::state::{AttentionRows, State, cut, cut_optional};
+use super::state::{State, cut, cut_optional, cut_rows};
 use super::{Run, places};
-use crate::blocks::{Attending, AttentionBlock, FeedForwardBlock, Probe, Product, TileContext, multiply};
+use crate::blocks::{
+    Attending, AttentionBlock, AttentionRows, FeedForwardBlock, Probe, Product, TileContext, multiply,
+};
 use crate::edit::{LinearBlock, Mask};
 use crate::tap::{AttentionScan, EventData, Place, Point};
 
@@ -150,7 +152,7 @@ impl Run<'_> {
             });
         }
         let last = self.last_far_position(layer);
-        let tasks = rows.cut(tiles, block, last).zip(tiles).collect();
+        let tasks = cut_rows(rows, tiles, block, last).zip(tiles).collect();
         observers.in_waves(tasks, |(into, tile), observer| {
             let places = places(tile, number);
             let context = TileContext { places: &places, rope: self.ropes.of(layer), embedding: tile.of(embedding) };
@@ -194,23 +196,22 @@ impl Run<'_> {
     /// The heads' outputs of a tile.
     fn attend<'b>(
         &self,
-        (block, rows, last): (&AttentionBlock<f32>, &AttentionRows, usize),
+        (block, rows, last): (&AttentionBlock<f32>, &AttentionRows<f32>, usize),
         tile: &Tile,
         (heads, gated): (&'b mut Buffer<f32>, &'b mut Buffer<f32>),
         probe: &mut Watched<'_, '_, '_, '_>,
     ) -> &'b mut [f32] {
-        let queries = tile.of(&rows.queries);
-        let far = if rows.far.is_empty() { queries } else { tile.of(&rows.far) };
-        let sinks = self.pass.window.map_or(0, |window| window.sinks);
-        let attending = Attending {
-            queries,
-            gates: tile.of(&rows.gates),
-            entry: tile.of(&rows.entry),
-            sinks: (sinks > 0).then_some((sinks, far, last)),
-        };
+        let first = tile.first_row();
+        let attending = rows.attending(block, first..first + tile.rows);
+        let far = if rows.far.is_empty() { attending.queries } else { tile.of(&rows.far) };
+        let sinks = self.pass.window.map(|window| window.sinks).filter(|&sinks| sinks > 0);
+        let attending = Attending { sinks: sinks.map(|count| (count, far, last)), ..attending };
         let width = tile.rows * block.output.inputs();
         let gated = gated.fit(if block.gate.is_some() { width } else { 0 });
-        let sequence = |place: &Place| rows.of_sequence(place.sequence - tile.first_sequence, self.batch.seq_len);
+        let sequence = |place: &Place| {
+            let row = (place.sequence - tile.first_sequence) * self.batch.seq_len;
+            (&rows.keys[row * block.key.outputs()..], &rows.values[row * block.value.outputs()..])
+        };
         block.attend(probe.places, attending, sequence, (heads.fit(width), gated), probe)
     }
 

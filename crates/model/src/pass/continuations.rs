@@ -12,7 +12,7 @@ use sinkscope_kernels::rope::RopeTable;
 use super::scratch::ScratchPool;
 use super::{embed, embed_tokens};
 use crate::architecture::ResidualLayout;
-use crate::blocks::{Attending, AttentionBlock, FeedForwardBlock, Projected, RopeTables, TileContext, Unseen};
+use crate::blocks::{AttentionBlock, AttentionRows, FeedForwardBlock, RopeTables, TileContext, Unseen};
 use crate::error::ModelError;
 use crate::model::Model;
 use crate::tap::Place;
@@ -45,8 +45,7 @@ struct Prefix {
     residual: Vec<f32>,
     /// The tokens' embedding, if gates depend on it.
     embedding: Vec<f32>,
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    rows: AttentionRows<f32>,
 }
 
 impl<'a> Continuations<'a> {
@@ -153,10 +152,6 @@ impl Prefix {
         if rows == 0 {
             return;
         }
-        let width = |width: usize| vec![0.0; rows * width];
-        let (mut queries, mut gates) = (width(block.query.outputs()), width(block.gate_width()));
-        let mut entry = width(if block.has_entry() { block.heads() } else { 0 });
-        (self.keys, self.values) = (width(block.key.outputs()), width(block.value.outputs()));
         let places: Vec<Place> = (0..rows)
             .step_by(TILE_ROWS)
             .map(|position| Place { block: 0, sequence: 0, position, rows: TILE_ROWS.min(rows - position) })
@@ -164,20 +159,12 @@ impl Prefix {
         let context = TileContext { places: &places, rope, embedding: &self.embedding };
         let mut input = vec![0.0; self.residual.len()];
         block.read(&self.residual, &mut input, &mut Unseen);
-        let into = Projected {
-            queries: &mut queries,
-            keys: &mut self.keys,
-            values: &mut self.values,
-            gates: &mut gates,
-            entry: &mut entry,
-            far: None,
-            raw: None,
-        };
-        block.project(&context, &input, &self.residual, into, &mut Unseen);
-        let attending = Attending { queries: &queries, gates: &gates, entry: &entry, sinks: None };
-        let mut heads = width(block.output.inputs());
-        let mut gated = width(if block.gate.is_some() { block.output.inputs() } else { 0 });
-        let sequence = |_: &Place| (&self.keys[..], &self.values[..]);
+        self.rows.fit(block, rows);
+        block.project(&context, &input, &self.residual, self.rows.projected(), &mut Unseen);
+        let width = rows * block.output.inputs();
+        let (mut heads, mut gated) = (vec![0.0; width], vec![0.0; width]);
+        let sequence = |_: &Place| (&self.rows.keys[..], &self.rows.values[..]);
+        let attending = self.rows.attending(block, 0..rows);
         let outputs = block.attend(&places, attending, sequence, (&mut heads, &mut gated), &mut Unseen);
         block.output(outputs, &mut input, &mut self.residual, None, &mut Unseen);
     }
@@ -199,7 +186,8 @@ fn attend_all(
         scratch.with(|scratch| {
             let input = scratch.input.fit(residual.len());
             block.read(residual, input, &mut Unseen);
-            let heads = block.attend_after((&prefix.keys, &prefix.values), (rope, embedding), input, residual);
+            let heads =
+                block.attend_after((&prefix.rows.keys, &prefix.rows.values), (rope, embedding), input, residual);
             block.output(&heads, scratch.out.fit(residual.len()), residual, None, &mut Unseen);
         });
     });

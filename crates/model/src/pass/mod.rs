@@ -359,7 +359,10 @@ impl Run<'_> {
             if let Some(window) = &self.pass.window {
                 block.group.window = Some(window.width_in(block.group.window));
             }
-            state.attention.fit(&block, rows, self.pass.rotates_for_sinks());
+            state.attention.fit(&block, rows);
+            if self.pass.rotates_for_sinks() {
+                state.attention.far.fit(rows * block.query.outputs());
+            }
             state.kept.resize(if measures { rows * block.output.inputs() } else { 0 }, 0.0);
             self.in_group(2 * layer + 1, &tiles, &block.linears(), |run, group| {
                 run.attention(layer, &block, group, &mut state, observers);
