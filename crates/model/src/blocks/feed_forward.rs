@@ -62,41 +62,40 @@ impl<F: Float> FeedForwardBlock<F> {
         hidden: Option<&'b mut [F]>,
         probe: &mut impl Probe<F>,
     ) -> &'b mut [F] {
-        let hidden = match (&self.gate, &self.up) {
-            (None, _) => {
-                if self.down.is_some() {
-                    gate.copy_from_slice(input);
-                }
-                gate
-            }
-            (Some(own), None) => {
-                probe.multiply(Point::NormalisedInput, input, &mut [Product::new(Projection::Gate, own, gate)]);
-                probe.pre_activations(gate, None);
-                let hidden = match hidden {
-                    Some(hidden) => {
-                        hidden.copy_from_slice(gate);
-                        hidden
-                    }
-                    None => gate,
-                };
-                activate(self.activation, hidden);
-                hidden
-            }
+        let gated = self.up.is_some();
+        match (&self.gate, &self.up) {
             (Some(own), Some(linear)) => {
                 let own = Product::new(Projection::Gate, own, gate);
                 probe.multiply(Point::NormalisedInput, input, &mut [own, Product::new(Projection::Up, linear, up)]);
-                probe.pre_activations(gate, Some(up));
-                match hidden {
-                    Some(hidden) => {
-                        activate_gated_into(self.activation, hidden, gate, up);
-                        hidden
-                    }
-                    None => {
-                        activate_gated(self.activation, gate, up);
-                        gate
-                    }
-                }
             }
+            (Some(own), None) => {
+                probe.multiply(Point::NormalisedInput, input, &mut [Product::new(Projection::Gate, own, gate)]);
+            }
+            (None, _) if self.down.is_some() => gate.copy_from_slice(input),
+            (None, _) => {}
+        }
+        if self.gate.is_some() {
+            probe.pre_activations(gate, gated.then_some(up));
+        }
+        let hidden = match (&self.gate, hidden) {
+            (Some(_), Some(hidden)) if gated => {
+                activate_gated_into(self.activation, hidden, gate, up);
+                hidden
+            }
+            (Some(_), Some(hidden)) => {
+                hidden.copy_from_slice(gate);
+                activate(self.activation, hidden);
+                hidden
+            }
+            (Some(_), None) => {
+                if gated {
+                    activate_gated(self.activation, gate, up)
+                } else {
+                    activate(self.activation, gate)
+                }
+                gate
+            }
+            (None, _) => gate,
         };
         probe.at(Point::Hidden, hidden);
         hidden

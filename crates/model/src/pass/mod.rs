@@ -247,37 +247,21 @@ impl<'a> Pass<'a> {
         let weights = weights * (1 + usize::from(self.linears.is_some()));
         let parallel = a.any(|layer| layer.residual == ResidualLayout::Parallel);
         let copies = 1 + usize::from(keeps_output) + usize::from(parallel) + usize::from(a.gates_read_embedding());
-        let queries = 1 + usize::from(self.rotates_for_sinks());
+        let queries = 1 + usize::from(self.window.is_some());
         let of_layer = a.most(|layer| {
             let attention = layer.mixer.attention();
             let keys = attention.key_width() + attention.value_width();
-            let entry = if attention.has_entry() { attention.heads } else { 0 };
-            queries * attention.query_width() + keys + attention.gate_width() + entry
+            queries * attention.query_width() + keys + attention.gate_width() + attention.heads
         });
-        let kept =
+        let read_last =
             |layer: &Layer| layer.feed_forward.down_inputs(a.d_model).max(layer.mixer.attention().output_width());
-        let hidden = if self.measures(batch.seq_len) { a.most(kept) } else { 0 };
-        let row = 4 * (copies * a.d_model + of_layer + hidden);
+        let kept = if self.measures(batch.seq_len) { a.most(read_last) } else { 0 };
+        let row = 4 * (copies * a.d_model + of_layer + kept);
         // Of every thread, the buffers of one tile.
-        let of_tile = a.most(|layer| {
-            let gated = layer.feed_forward.dense().is_some_and(|dense| dense.gated);
-            let hidden = layer.feed_forward.down_inputs(a.d_model);
-            2 * a.d_model + layer.mixer.attention().output_width().max(if gated { 2 * hidden } else { hidden })
-        });
+        let of_tile = 2 * a.d_model + 2 * a.most(read_last);
         let scratch = 4 * TILE_ROWS * of_tile * rayon::current_num_threads();
         let room = usize::try_from(self.memory).unwrap_or(usize::MAX).saturating_sub(weights + scratch);
         room / (row * batch.seq_len)
-    }
-
-    /// Whether queries are rotated apart, as if none stood beyond the end of the cache, to meet far sinks or what stands at no
-    /// position.
-    fn rotates_for_sinks(&self) -> bool {
-        let a = self.model.architecture();
-        let Some(window) = self.window.filter(|window| !window.original_positions) else { return false };
-        a.any(|layer| {
-            let attention = layer.mixer.attention();
-            attention.rope().is_some() && (window.sinks > 0 || attention.key_value_bias)
-        })
     }
 
     /// Whether inputs of linear layers are measured before they are multiplied.
@@ -360,7 +344,8 @@ impl Run<'_> {
                 block.group.window = Some(window.width_in(block.group.window));
             }
             state.attention.fit(&block, rows);
-            if self.pass.rotates_for_sinks() {
+            let moved = self.pass.window.filter(|window| !window.original_positions);
+            if moved.is_some_and(|window| window.sinks > 0 || block.key_value_bias.is_some()) {
                 state.attention.far.fit(rows * block.query.outputs());
             }
             state.kept.resize(if measures { rows * block.output.inputs() } else { 0 }, 0.0);
