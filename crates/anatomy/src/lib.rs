@@ -28,4 +28,4 @@ pub mod taps;
 pub mod token_page;
 pub mod tokens;
 pub mod tsne;
-mod wide;
+pub mod wide;

@@ -22,6 +22,7 @@ use crate::bootstrap::intervals_of_means;
 use crate::positions::PositionSums;
 use crate::results::{OtherDefinition, Sinks};
 use crate::sink_tokens::SinkTokens;
+use crate::wide;
 
 /// The named variants of the sink ratio.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -311,9 +312,9 @@ fn indicator(scan: &HeadScan, definition: SinkDefinition, epsilon: f64) -> f64 {
     f64::from(u8::from(scan.max_alpha(definition) > epsilon))
 }
 
+/// 0 of no values, as of a model without layers.
 fn mean<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
-    let (sum, count) = values.into_iter().fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
-    if count == 0 { 0.0 } else { sum / count as f64 }
+    wide::mean(values.into_iter().copied()).unwrap_or(0.0)
 }
 
 impl Tap for SinkTap {

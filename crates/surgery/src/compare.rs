@@ -13,6 +13,7 @@ use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, Finished, Mode
 use sinkscope_anatomy::results::Stage;
 use sinkscope_anatomy::sinks::SinkDefinition;
 use sinkscope_anatomy::tokens::Tokens;
+use sinkscope_anatomy::wide::mean;
 use sinkscope_model::Model;
 use sinkscope_model::data::TokenBatch;
 use sinkscope_model::pass::{ErasedTap, Pass, PassReport};
@@ -90,7 +91,7 @@ pub fn compare(
         .map(|(plan, operation)| run.variant(operation, plan, &kept, &untouched.seen))
         .collect::<Result<Vec<_>, _>>()?;
     let predicted = run.beyond(model.architecture().registers, &untouched.seen.nll.nll);
-    let nll = mean(&predicted);
+    let nll = mean(predicted.iter().copied()).unwrap_or(0.0);
     let comparison = Comparison {
         baseline: Baseline {
             perplexity: finite(Some(nll.exp())),
@@ -345,14 +346,11 @@ impl Run<'_> {
     /// Notes the mean over sequences at every target, given its predictions in the original and now.
     fn add_positions(&mut self, name: Option<&str>, nll: &[f32], pairs: &[(usize, usize)]) {
         let predicted = nll.len() / self.batch.sequences;
-        let mean = |at: usize| {
-            nll.iter().skip(at).step_by(predicted).map(|&nll| f64::from(nll)).sum::<f64>() / self.batch.sequences as f64
-        };
         let noted = pairs.iter().map(|&(original, now)| PositionNll {
             name: name.unwrap_or_default().to_owned(),
             // A prediction at one position is of the target at the next.
             position: original + 1,
-            nll: mean(now),
+            nll: mean(nll.iter().skip(now).step_by(predicted).copied()).unwrap_or(0.0),
         });
         self.positions.extend(noted);
     }
@@ -366,10 +364,7 @@ impl Run<'_> {
 
     /// Over the targets beyond a position.
     fn after(&self, position: usize, before: &[f32], after: &[f32]) -> Option<PerplexityAfter> {
-        let perplexity = |nll: &[f32]| {
-            let chosen = self.beyond(position, nll);
-            finite((!chosen.is_empty()).then(|| mean(&chosen).exp()))
-        };
+        let perplexity = |nll: &[f32]| finite(mean(self.beyond(position, nll)).map(f64::exp));
         Some(PerplexityAfter { position, value: perplexity(after)?, untouched: perplexity(before)? })
     }
 
@@ -396,10 +391,9 @@ impl Run<'_> {
             })
             .collect();
         let deltas: Vec<f64> = sequences.iter().map(|sequence| sequence.1).collect();
-        let number = sequences.len() as f64;
         Some(Scores {
-            nll: sequences.iter().map(|sequence| sequence.0).sum::<f64>() / number,
-            delta: deltas.iter().sum::<f64>() / number,
+            nll: mean(sequences.iter().map(|sequence| sequence.0))?,
+            delta: mean(deltas.iter().copied())?,
             interval: intervals_of_means(&deltas, deltas.len(), self.request.seed)
                 .map(|intervals| intervals[0])
                 .filter(|ends| ends.iter().all(|end| end.is_finite())),
@@ -446,8 +440,4 @@ fn fill_in(plan: &mut Plan, rows: &RowsTap, sequences: usize, of_others: bool) {
         let means = rows.rows.keys().map(|&block| (block, rows.means(block, sequences, of_others)));
         edit.change = Change::Replace(means.collect());
     }
-}
-
-fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64
 }

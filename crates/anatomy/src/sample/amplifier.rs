@@ -13,7 +13,7 @@ use super::{Kinds, Sample, chosen};
 use crate::census::quadratic::{QuadraticForm, coefficient};
 use crate::census::spectrum::leading;
 use crate::results::Stage;
-use crate::wide::dot;
+use crate::wide::{dot_f64, mean, norm_f64};
 
 /// Most spike tokens that are points of a block.
 pub const MOST_SPIKE_POINTS: usize = 64;
@@ -204,10 +204,10 @@ impl Watched {
             .chunks_exact(d_ffn)
             .zip(real.chunks_exact(d_ffn))
             .map(|(gate, activated)| {
-                let (length, activated_length) = (dot(gate, gate).sqrt(), dot(activated, activated).sqrt());
+                let (length, activated_length) = (norm_f64(gate), norm_f64(activated));
                 let lengths = (length * activated_length).max(f64::MIN_POSITIVE);
                 Token {
-                    cosine: dot(gate, activated) / lengths,
+                    cosine: dot_f64(gate, activated) / lengths,
                     norm_ratio: activated_length / length.max(f64::MIN_POSITIVE),
                     ..Token::default()
                 }
@@ -277,7 +277,7 @@ impl Watched {
     }
 
     fn summary(&self, tokens: &[&Token]) -> AmplifierTokens {
-        let mean = |of: &dyn Fn(&Token) -> f64| tokens.iter().map(|token| of(token)).sum::<f64>() / tokens.len() as f64;
+        let mean = |of: &dyn Fn(&Token) -> f64| mean(tokens.iter().map(|token| of(token))).unwrap_or(0.0);
         let real = |token: &Token| f64::from(token.real[0]);
         let rank_one =
             self.trigger.as_ref().map(|trigger| move |token: &Token| trigger.eigenvalue * token.along.powi(2));
@@ -285,7 +285,7 @@ impl Watched {
         let bilinear = |token: &Token| -> f64 {
             token.real.iter().zip(&token.bilinear).map(|(real, form)| f64::from(real - form).powi(2)).sum()
         };
-        let length = |token: &Token| dot(&token.real, &token.real);
+        let length = |token: &Token| dot_f64(&token.real, &token.real);
         AmplifierTokens {
             tokens: tokens.len(),
             cosine: mean(&|token| token.cosine),

@@ -13,7 +13,7 @@ use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
 
 use super::Kinds;
 use super::dimension::{Dimension, dimension};
-use crate::wide::{dot, dot_wide, norm};
+use crate::wide::{dot_f64, mean, norm_f64};
 
 /// Every head, by layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,9 +25,7 @@ pub struct Geometry {
 impl Geometry {
     /// Mean logit gap of the heads that are sinks, or of those that are not; `None` if none of them has one.
     pub fn mean_logit_gap(&self, sink: bool) -> Option<f64> {
-        let gaps: Vec<f64> =
-            self.heads.iter().filter(|head| head.sink == sink).filter_map(|head| head.logit_gap).collect();
-        (!gaps.is_empty()).then(|| gaps.iter().sum::<f64>() / gaps.len() as f64)
+        mean(self.heads.iter().filter(|head| head.sink == sink).filter_map(|head| head.logit_gap))
     }
 }
 
@@ -219,17 +217,13 @@ impl GeometryTap {
             sinks.iter().enumerate().map(|(sequence, &sink)| self.sequence(layer, head, sequence, sink)).collect();
         let total = |of: fn(&Sums) -> f64| sums.iter().map(of).sum::<f64>();
         let queries = total(|sums| sums.queries);
-        let mean = |of: fn(&Sums) -> f64| (queries > 0.0).then(|| total(of) / queries);
-        let gap = mean(|sums| sums.gap);
+        let over_queries = |of: fn(&Sums) -> f64| (queries > 0.0).then(|| total(of) / queries);
+        let gap = over_queries(|sums| sums.gap);
         let deviation =
-            gap.zip(mean(|sums| sums.gap_squared)).map(|(mean, square)| (square - mean * mean).max(0.0).sqrt());
+            gap.zip(over_queries(|sums| sums.gap_squared)).map(|(mean, square)| (square - mean * mean).max(0.0).sqrt());
         let norm = |vectors: &[f32], sink: bool| {
-            let tokens: Vec<usize> = (0..self.tokens()).filter(|&token| is_sink[token] == sink).collect();
-            let length = |&token: &usize| {
-                let row = row(vectors, a.key_width(), a.head_dim, token, kv_head);
-                row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
-            };
-            tokens.iter().map(length).sum::<f64>() / tokens.len().max(1) as f64
+            let tokens = (0..self.tokens()).filter(|&token| is_sink[token] == sink);
+            mean(tokens.map(|token| norm_f64(row(vectors, a.key_width(), a.head_dim, token, kv_head)))).unwrap_or(0.0)
         };
         let spiking = (0..self.tokens()).filter(|&token| is_sink[token] && self.known.kinds.spike[token]).count();
         let (spike, other) = keys[kv_head];
@@ -245,8 +239,8 @@ impl GeometryTap {
             key_dimension_other: other,
             logit_gap: gap,
             logit_gap_deviation: deviation,
-            query_to_sink_key: mean(|sums| sums.to_sink),
-            query_to_other_keys: mean(|sums| sums.to_others),
+            query_to_sink_key: over_queries(|sums| sums.to_sink),
+            query_to_other_keys: over_queries(|sums| sums.to_others),
             key_norm_sink: norm(&self.layer.keys, true),
             key_norm_other: norm(&self.layer.keys, false),
             value_norm_sink: norm(&self.layer.values, true),
@@ -268,7 +262,7 @@ impl GeometryTap {
         let (mut sum, mut unit) = (vec![0.0; a.head_dim], vec![0.0; a.head_dim]);
         let add = |position: usize, sign: f64, sum: &mut [f64], unit: &mut [f64]| {
             if position != sink {
-                let length = norm(key(position)).max(f64::MIN_POSITIVE);
+                let length = norm_f64(key(position)).max(f64::MIN_POSITIVE);
                 for ((sum, unit), &value) in sum.iter_mut().zip(unit).zip(key(position)) {
                     *sum += sign * f64::from(value);
                     *unit += sign * f64::from(value) / length;
@@ -277,7 +271,7 @@ impl GeometryTap {
         };
         let mut sums = Sums::default();
         let sink_key = key(sink);
-        let sink_length = norm(sink_key).max(f64::MIN_POSITIVE);
+        let sink_length = norm_f64(sink_key).max(f64::MIN_POSITIVE);
         for position in 0..self.seq_len {
             add(position, 1.0, &mut sum, &mut unit);
             if position >= window {
@@ -285,7 +279,7 @@ impl GeometryTap {
             }
             let query = row(&self.layer.queries, a.query_width(), a.head_dim, first + position, head);
             let sees_sink = position >= sink && position - sink < window;
-            let logit = a.attention_scale * dot(query, sink_key);
+            let logit = a.attention_scale * dot_f64(query, sink_key);
             let to_sink = if sees_sink {
                 let mut score = [logit];
                 if let Some(cap) = a.attention_soft_cap {
@@ -309,14 +303,14 @@ impl GeometryTap {
             sums.beside_distance += position as f64 * (mass - to_sink);
             let others = (position + 1).min(window) - usize::from(sees_sink);
             if sees_sink && position != sink && others > 0 {
-                let length = norm(query).max(f64::MIN_POSITIVE);
+                let length = norm_f64(query).max(f64::MIN_POSITIVE);
                 let count = others as f64;
-                let gap = logit - a.attention_scale * dot_wide(query, &sum) / count;
+                let gap = logit - a.attention_scale * dot_f64(query, &sum) / count;
                 sums.queries += 1.0;
                 sums.gap += gap;
                 sums.gap_squared += gap * gap;
-                sums.to_sink += dot(query, sink_key) / (length * sink_length);
-                sums.to_others += dot_wide(query, &unit) / (length * count);
+                sums.to_sink += dot_f64(query, sink_key) / (length * sink_length);
+                sums.to_others += dot_f64(query, &unit) / (length * count);
             }
         }
         // sum over t and k of A[t, k] (t - k).

@@ -2,6 +2,7 @@
 
 use sinkscope_anatomy::results::Sinks;
 use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
+use sinkscope_anatomy::wide::mean;
 
 use super::{or_gap, take};
 use crate::ReportError;
@@ -115,8 +116,7 @@ pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportErro
     } else {
         Axis::names("position of the key, from", received.first.iter().map(ToString::to_string))
     };
-    let mean_of_first =
-        |layers: &[Vec<f64>]| layers.iter().filter_map(|layer| layer.first()).sum::<f64>() / layers.len().max(1) as f64;
+    let of_first = mean(received.layers.iter().filter_map(|layer| layer.first().copied())).unwrap_or(0.0);
     Ok(Figure {
         id: "sinks-by-position".into(),
         title: "Who receives the attention".into(),
@@ -125,7 +125,7 @@ pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportErro
             "Attention that a key receives (alpha), mean over sequences and the heads of a layer, by the position of \
                   the key. Colours go by the logarithm."
                 .into(),
-        alt: format!("The first key receives {:.3} in the mean over layers.", mean_of_first(&received.layers)),
+        alt: format!("The first key receives {of_first:.3} in the mean over layers."),
         panels: vec![Panel {
             title: String::new(),
             x,
@@ -171,7 +171,7 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
             &other,
         ));
     }
-    let mean =
+    let gap_of =
         |sink: bool| geometry.mean_logit_gap(sink).map_or_else(|| "unknown".to_owned(), |gap| format!("{gap:.2}"));
     Ok(Figure {
         id: "geometry".into(),
@@ -181,7 +181,7 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
             "A dot is a head. Left: by how much the logit of the sink key exceeds that of the other keys that a query \
                   sees. Right: how many dimensions hold 95 % of the keys of spike tokens, and of all others."
                 .into(),
-        alt: format!("Mean logit gap of sink heads {}, of other heads {}.", mean(true), mean(false)),
+        alt: format!("Mean logit gap of sink heads {}, of other heads {}.", gap_of(true), gap_of(false)),
         panels,
         data: take(tables, "geometry")?,
     })

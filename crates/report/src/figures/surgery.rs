@@ -1,5 +1,6 @@
 //! What operations on the model do to it.
 
+use sinkscope_anatomy::wide::mean;
 use sinkscope_surgery::definitions::BREAKS;
 use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 
@@ -113,10 +114,10 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
             .filter_map(|run| {
                 let known: Vec<f64> = run.nll.iter().flatten().copied().collect();
                 let quarter = (known.len() / 4).max(1);
-                let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len().max(1) as f64;
-                let (first, last) = (known.get(..quarter)?, known.get(known.len() - quarter..)?);
+                let of = |part: Option<&[f64]>| mean(part?.iter().copied());
+                let (first, last) = (of(known.get(..quarter))?, of(known.get(known.len() - quarter..))?);
                 let name = if run.name.is_empty() { "Untouched" } else { &run.name };
-                Some(format!("{name}: {:.2} nats in the first quarter, {:.2} in the last.", mean(first), mean(last)))
+                Some(format!("{name}: {:.2} nats in the first quarter, {:.2} in the last.", first, last))
             })
             .collect::<Vec<_>>()
             .join(" "),

@@ -6,6 +6,7 @@ use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierTokens};
 use sinkscope_anatomy::sample::embedding::{SelfSinking, SelfSinkingTokens};
 use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
 use sinkscope_anatomy::sample::normalisation::{Normalisation, NormalisedTokens};
+use sinkscope_anatomy::wide::mean;
 
 use super::grid::{Grid, Heading};
 use super::style::Style;
@@ -169,12 +170,11 @@ fn geometry(all: &Geometry, style: &Style) -> String {
         Heading::number("sink heads").expendable(1),
         Heading::number("other heads").expendable(1),
     ]);
-    let mean = |sink: bool, of: fn(&HeadGeometry) -> Option<f64>| {
-        let values: Vec<f64> = all.heads.iter().filter(|head| head.sink == sink).filter_map(of).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    let of_heads = |sink: bool, of: fn(&HeadGeometry) -> Option<f64>| {
+        mean(all.heads.iter().filter(|head| head.sink == sink).filter_map(of))
     };
     let mut row = |name: &str, show: fn(f64) -> String, of: fn(&HeadGeometry) -> Option<f64>| {
-        let means = [true, false].map(|sink| mean(sink, of));
+        let means = [true, false].map(|sink| of_heads(sink, of));
         if means != [None, None] {
             let cells = means.map(|mean| mean.map_or_else(String::new, show));
             grid.row(std::iter::once(name.to_owned()).chain(cells).collect());
