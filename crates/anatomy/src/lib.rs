@@ -17,6 +17,7 @@ pub mod pictures;
 pub mod positions;
 pub mod prediction;
 pub mod probe;
+pub mod received;
 pub mod regularities;
 pub mod residual;
 pub mod results;

@@ -13,6 +13,7 @@ use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
 
 use super::Kinds;
 use super::dimension::{Dimension, dimension};
+use crate::received::Received;
 use crate::wide::{dot_f64, mean, norm_f64};
 
 /// Every head, by layer.
@@ -135,8 +136,8 @@ struct Layer {
     keys: Vec<f32>,
     unrotated: Vec<f32>,
     values: Vec<f32>,
-    /// sequences x heads x seq_len.
-    received: Vec<f64>,
+    /// heads x tokens.
+    received: Received,
     /// heads x tokens.
     log_sum_exp: Vec<f32>,
     /// heads x tokens.
@@ -147,13 +148,13 @@ struct Layer {
 
 /// What a chunk shows.
 #[derive(Debug)]
-pub enum Chunk {
+pub enum LayerChunk {
     /// rows x width.
     Rows(Vec<f32>),
     /// heads x keys, heads x rows three times.
     Attention {
         /// Attention received.
-        received: Vec<f32>,
+        received: Received<f32>,
         /// Log of the sum of exponentials.
         log_sum_exp: Vec<f32>,
         /// Sum of the weights.
@@ -191,7 +192,7 @@ impl GeometryTap {
             seq_len,
             known,
             kept,
-            layer: Layer::default(),
+            layer: Layer { received: Received::new(architecture.heads, sequences * seq_len), ..Layer::default() },
             heads: Vec::new(),
             to_self: Vec::new(),
             vectors: Vec::new(),
@@ -257,7 +258,7 @@ impl GeometryTap {
         let window = a.layers[layer].window.unwrap_or(self.seq_len);
         let slope = a.alibi_slopes().get(head).copied().unwrap_or(0.0);
         let key = |position: usize| row(&self.layer.keys, a.key_width(), a.head_dim, first + position, kv_head);
-        let received = &self.layer.received[(sequence * a.heads + head) * self.seq_len..][..self.seq_len];
+        let received = &self.layer.received.row(head)[first..first + self.seq_len];
         // Running sums over the keys in sight but the sink's: as they are, and of length 1.
         let (mut sum, mut unit) = (vec![0.0; a.head_dim], vec![0.0; a.head_dim]);
         let add = |position: usize, sign: f64, sum: &mut [f64], unit: &mut [f64]| {
@@ -364,18 +365,18 @@ impl GeometryTap {
 }
 
 impl Tap for GeometryTap {
-    type Partial = Option<Chunk>;
+    type Partial = Option<LayerChunk>;
 
     fn wants(&self, point: Point, block: usize) -> bool {
         let points = [Point::UnrotatedKey, Point::Query, Point::Key, Point::Value, Point::Attention, Point::BlockDone];
         block % 2 == 1 && block < self.architecture.blocks() && points.contains(&point)
     }
 
-    fn observe(&self, event: &Event<'_>) -> Option<Chunk> {
+    fn observe(&self, event: &Event<'_>) -> Option<LayerChunk> {
         match event.data {
-            EventData::Rows(rows) => Some(Chunk::Rows(rows.to_vec())),
-            EventData::Attention(scan) => Some(Chunk::Attention {
-                received: scan.received.to_vec(),
+            EventData::Rows(rows) => Some(LayerChunk::Rows(rows.to_vec())),
+            EventData::Attention(scan) => Some(LayerChunk::Attention {
+                received: Received::by_head(&scan, scan.keys),
                 log_sum_exp: scan.log_sum_exp.to_vec(),
                 mass: scan.mass.to_vec(),
                 to_self: scan.to_self.to_vec(),
@@ -384,13 +385,13 @@ impl Tap for GeometryTap {
         }
     }
 
-    fn merge(&mut self, point: Point, place: &Place, partial: Option<Chunk>) {
+    fn merge(&mut self, point: Point, place: &Place, partial: Option<LayerChunk>) {
         let tokens = self.tokens();
         let (heads, seq_len) = (self.architecture.heads, self.seq_len);
         let first = place.sequence * seq_len + place.position;
         let layer = &mut self.layer;
         match partial {
-            Some(Chunk::Rows(rows)) => {
+            Some(LayerChunk::Rows(rows)) => {
                 let kept = match point {
                     Point::UnrotatedKey => &mut layer.unrotated,
                     Point::Query => &mut layer.queries,
@@ -401,17 +402,12 @@ impl Tap for GeometryTap {
                 kept.resize(tokens * width, 0.0);
                 kept[first * width..][..rows.len()].copy_from_slice(&rows);
             }
-            Some(Chunk::Attention { received, log_sum_exp, mass, to_self }) => {
-                layer.received.resize(self.sequences * heads * seq_len, 0.0);
+            Some(LayerChunk::Attention { received, log_sum_exp, mass, to_self }) => {
                 layer.log_sum_exp.resize(heads * tokens, 0.0);
                 layer.mass.resize(heads * tokens, 0.0);
                 layer.to_self.resize(tokens, 0.0);
-                let keys = received.len() / heads;
+                layer.received.add(0, place.sequence * seq_len, &received);
                 for head in 0..heads {
-                    let sums = &mut layer.received[(place.sequence * heads + head) * seq_len..][..keys];
-                    for (sum, &received) in sums.iter_mut().zip(&received[head * keys..]) {
-                        *sum += f64::from(received);
-                    }
                     let rows = head * place.rows..(head + 1) * place.rows;
                     let own = head * tokens + first..head * tokens + first + place.rows;
                     layer.log_sum_exp[own.clone()].copy_from_slice(&log_sum_exp[rows.clone()]);
@@ -434,7 +430,7 @@ impl Tap for GeometryTap {
         self.heads.extend(heads);
         self.keep_vectors(layer);
         self.to_self.push(std::mem::take(&mut self.layer.to_self));
-        self.layer.received.fill(0.0);
+        self.layer.received.clear();
     }
 }
 
