@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::mem::take;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-const DROPPED_BITS: u32 = 15;
+/// Bits of the mantissa that the histogram keeps: its relative error is below two to their negative.
+pub const KEPT_BITS: u32 = 8;
+const DROPPED_BITS: u32 = f32::MANTISSA_DIGITS - 1 - KEPT_BITS;
 const BUCKETS: usize = 1 << (31 - DROPPED_BITS);
 /// Infinities and NaNs start here.
 const FIRST_NON_FINITE: usize = (f32::INFINITY.to_bits() >> DROPPED_BITS) as usize;

@@ -79,10 +79,15 @@ impl FromStr for SinkDefinition {
 
 /// No definition of the sink ratio has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown definition of the sink ratio `{name}`: choose `paper`, `gu` or `gu-max`")]
+#[error("unknown definition of the sink ratio `{name}`: choose {}", choices())]
 pub struct UnknownSinkDefinition {
     /// The name.
     pub name: String,
+}
+
+fn choices() -> String {
+    let [first, second, third] = SinkDefinition::ALL.map(|definition| format!("`{}`", definition.name()));
+    format!("{first}, {second} or {third}")
 }
 
 /// What is kept of one head in one sequence.
@@ -120,12 +125,12 @@ pub struct SinkTap {
     scans: Vec<HeadScan>,
     under_way: SequenceSums,
     positions: PositionSums,
-    tokens: Option<HeadCounts>,
+    tokens: Option<CountedTokens>,
 }
 
 /// In how many heads each token sinks.
 #[derive(Debug, Clone)]
-struct HeadCounts {
+struct CountedTokens {
     definition: SinkDefinition,
     epsilon: f64,
     /// sequences x tracked keys.
@@ -176,7 +181,7 @@ impl SinkTap {
     pub fn with_tokens(mut self, definition: SinkDefinition, epsilon: f64) -> Self {
         let sequences = self.scans.len().checked_div(self.layers * self.heads).unwrap_or(0);
         let heads = vec![0; sequences * tracked_keys(self.seq_len)];
-        self.tokens = Some(HeadCounts { definition, epsilon, heads });
+        self.tokens = Some(CountedTokens { definition, epsilon, heads });
         self
     }
 
@@ -218,7 +223,7 @@ impl SinkTap {
     /// Counts the heads of the layer under way in which a token of the sequence sinks.
     fn count_heads(&mut self, sequence: usize) {
         let (seq_len, tracked) = (self.seq_len, tracked_keys(self.seq_len));
-        let Some(HeadCounts { definition, epsilon, heads }) = &mut self.tokens else { return };
+        let Some(CountedTokens { definition, epsilon, heads }) = &mut self.tokens else { return };
         let counts = &mut heads[sequence * tracked..][..tracked];
         for received in self.under_way.received.rows() {
             for key in definition.keys(seq_len) {

@@ -5,41 +5,6 @@ use std::collections::BTreeMap;
 use sinkscope_anatomy::received::Received;
 use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
 
-/// The negative log-likelihood of every predicted token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NllTap {
-    head: usize,
-    /// sequences x (T - 1).
-    pub nll: Vec<f32>,
-}
-
-impl NllTap {
-    /// For a model of `layers` layers.
-    pub fn new(layers: usize) -> Self {
-        Self { head: 2 * layers + 1, nll: Vec::new() }
-    }
-}
-
-impl Tap for NllTap {
-    type Partial = Vec<f32>;
-
-    fn wants(&self, point: Point, block: usize) -> bool {
-        point == Point::Prediction && block == self.head
-    }
-
-    fn observe(&self, event: &Event<'_>) -> Vec<f32> {
-        match event.data {
-            EventData::Nll(values) => values.to_vec(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn merge(&mut self, _point: Point, _place: &Place, partial: Vec<f32>) {
-        // Chunks come in order.
-        self.nll.extend(partial);
-    }
-}
-
 /// The attention that every token receives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReceivedTap {

@@ -100,7 +100,7 @@ struct Watched {
     /// d_ffn x channels: W_down of the stage's spike channels, its own first.
     down: Vec<f32>,
     channels: usize,
-    trigger: Option<Trigger>,
+    trigger: Option<InputTrigger>,
     kinds: Kinds,
     /// By token of the sample.
     seen: Vec<Token>,
@@ -108,7 +108,7 @@ struct Watched {
 
 /// The trigger, on the normalised input as the block sees it.
 #[derive(Debug)]
-struct Trigger {
+struct InputTrigger {
     eigenvalue: f64,
     direction: Vec<f64>,
     /// What the norm multiplies by and adds; 1 and 0 without one.
@@ -128,9 +128,6 @@ pub struct Token {
     along: f64,
     trigger_cosine: f64,
 }
-
-/// What a chunk shows: of each watch on the block, its tokens.
-pub type Chunk = Vec<Vec<Token>>;
 
 impl AmplifierTap {
     /// Watches the feed-forward step blocks of `stages`. `kinds`, by stage: what each token of the sample is beside
@@ -178,7 +175,7 @@ impl Watched {
         let trigger = QuadraticForm::new(&feed_forward).map(|form| {
             let eigen = leading(&form, stage.channel, 0);
             let eigenvalue = eigen.eigenvalues.first().copied().unwrap_or(0.0);
-            Trigger { eigenvalue, direction: eigen.trigger, gamma: wide(gamma, 1.0), beta: wide(beta, 0.0) }
+            InputTrigger { eigenvalue, direction: eigen.trigger, gamma: wide(gamma, 1.0), beta: wide(beta, 0.0) }
         });
         Ok(Self {
             stage: stage_number,
@@ -308,7 +305,7 @@ fn relative(difference: f64, whole: f64) -> Option<f64> {
 }
 
 impl Tap for AmplifierTap {
-    type Partial = Chunk;
+    type Partial = Vec<Vec<Token>>;
 
     fn wants(&self, point: Point, block: usize) -> bool {
         let hidden = |watched: &Watched| if watched.gated { Point::Up } else { Point::Gate };
@@ -317,7 +314,7 @@ impl Tap for AmplifierTap {
             .any(|watched| watched.block == block && (point == Point::NormalisedInput || point == hidden(watched)))
     }
 
-    fn observe(&self, event: &Event<'_>) -> Chunk {
+    fn observe(&self, event: &Event<'_>) -> Self::Partial {
         let watches = self.blocks.iter().filter(|watched| watched.block == event.place.block);
         let rows = event.place.rows;
         let look = |watched: &Watched| match (event.point, event.data) {
@@ -329,7 +326,7 @@ impl Tap for AmplifierTap {
         watches.map(look).collect()
     }
 
-    fn merge(&mut self, point: Point, place: &Place, partial: Chunk) {
+    fn merge(&mut self, point: Point, place: &Place, partial: Self::Partial) {
         let first = place.sequence * self.seq_len + place.position;
         let watches = self.blocks.iter_mut().filter(|watched| watched.block == place.block);
         for (watched, tokens) in watches.zip(partial) {
