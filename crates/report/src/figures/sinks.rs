@@ -1,5 +1,6 @@
 //! Which heads sink, at which positions, and what their geometry has to do with it.
 
+use sinkscope_anatomy::definitions::{INTERVAL, RANK_SHARE, in_percent};
 use sinkscope_anatomy::results::Sinks;
 use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
 use sinkscope_anatomy::wide::mean;
@@ -93,11 +94,12 @@ pub fn by_layer(sinks: &Sinks) -> Result<Figure, ReportError> {
         id: "sinks-by-layer".into(),
         title: "Sink ratio by layer".into(),
         paper: Some("eq. 28".into()),
-        caption:
-            "Share of a layer's heads and sequences that are sinks, with its 95 % bootstrap interval over sequences \
-                  where there are several; dashed, by the definitions of Gu et al.: of the first key alone (gu), or of any of the first half \
-                  (gu-max), over the queries that see it."
-                .into(),
+        caption: format!(
+            "Share of a layer's heads and sequences that are sinks, with its {} bootstrap interval over sequences where there \
+             are several; dashed, by the definitions of Gu et al.: of the first key alone (gu), or of any of the first half \
+             (gu-max), over the queries that see it.",
+            in_percent(INTERVAL)
+        ),
         alt: format!("{} over all layers; at most {} in one.", percent(sinks.ratio), percent(most)),
         panels: vec![Panel::plot("", Axis::linear("layer"), Axis::linear("sink ratio, %").within(0.0, 102.0), series)],
         data: Table::new("sinks-by-layer", columns)?,
@@ -137,7 +139,7 @@ pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportErro
 }
 
 /// A number of a head.
-type Of<'a> = &'a dyn Fn(&HeadGeometry) -> f64;
+type HeadValue<'a> = &'a dyn Fn(&HeadGeometry) -> f64;
 
 /// What sets sink heads apart: the logit gap and the dimension of keys (eq. 26).
 ///
@@ -147,7 +149,7 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
     let alpha = |head: &HeadGeometry| {
         sinks.and_then(|sinks| sinks.heads.get(head.layer)?.get(head.head).copied()).unwrap_or(f64::NAN)
     };
-    let panel = |title: &str, x: Axis, y: Axis, of_x: Of<'_>, of_y: Of<'_>| {
+    let panel = |title: &str, x: Axis, y: Axis, of_x: HeadValue<'_>, of_y: HeadValue<'_>| {
         let dots = |name: &str, colour, sink: bool| {
             let heads = || geometry.heads.iter().filter(move |head| head.sink == sink);
             Series::new(name, colour, Mark::Dots, heads().map(|head| (of_x(head), of_y(head))))
@@ -157,6 +159,7 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
         Panel::plot(title, x, y, series)
     };
     let gap = |head: &HeadGeometry| or_gap(head.logit_gap);
+    let most = in_percent(RANK_SHARE);
     let rank = |rank: Option<usize>| rank.map_or(f64::NAN, |rank| rank as f64);
     let spike = |head: &HeadGeometry| rank(head.key_rank95_spike);
     let other = |head: &HeadGeometry| rank(head.key_rank95_other);
@@ -165,8 +168,8 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
     if geometry.heads.iter().any(|head| head.key_rank95_spike.is_some()) {
         panels.push(panel(
             "Dimensions of keys",
-            Axis::linear("95 % rank, spike keys"),
-            Axis::linear("95 % rank, other keys"),
+            Axis::linear(format!("{most} rank, spike keys")),
+            Axis::linear(format!("{most} rank, other keys")),
             &spike,
             &other,
         ));
@@ -177,10 +180,10 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
         id: "geometry".into(),
         title: "What sets sink heads apart".into(),
         paper: Some("eq. 26".into()),
-        caption:
-            "A dot is a head. Left: by how much the logit of the sink key exceeds that of the other keys that a query \
-                  sees. Right: how many dimensions hold 95 % of the keys of spike tokens, and of all others."
-                .into(),
+        caption: format!(
+            "A dot is a head. Left: by how much the logit of the sink key exceeds that of the other keys that a query sees. \
+             Right: how many dimensions hold {most} of the keys of spike tokens, and of all others."
+        ),
         alt: format!("Mean logit gap of sink heads {}, of other heads {}.", gap_of(true), gap_of(false)),
         panels,
         data: take(tables, "geometry")?,

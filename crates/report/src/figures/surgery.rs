@@ -1,5 +1,6 @@
 //! What operations on the model do to it.
 
+use sinkscope_anatomy::definitions::{INTERVAL, in_percent};
 use sinkscope_anatomy::wide::mean;
 use sinkscope_surgery::definitions::BREAKS;
 use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
@@ -44,10 +45,12 @@ pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, R
         id: "operations".into(),
         title: "What operations cost".into(),
         paper: None,
-        caption: "What is added to the loss, over the targets that both runs predict, with the paired 95 % bootstrap \
-                  interval over sequences; perplexity over these targets, beside that of the untouched model over all its \
-                  own; the sink ratio and the largest activation that are left."
-            .into(),
+        caption: format!(
+            "What is added to the loss, over the targets that both runs predict, with the paired {} bootstrap interval over \
+             sequences; perplexity over these targets, beside that of the untouched model over all its own; the sink ratio \
+             and the largest activation that are left.",
+            in_percent(INTERVAL)
+        ),
         alt: worst.map_or_else(
             || "No operation predicts a target that the untouched model does.".into(),
             |worst| {
@@ -117,7 +120,7 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
                 let of = |part: Option<&[f64]>| mean(part?.iter().copied());
                 let (first, last) = (of(known.get(..quarter))?, of(known.get(known.len() - quarter..))?);
                 let name = if run.name.is_empty() { "Untouched" } else { &run.name };
-                Some(format!("{name}: {:.2} nats in the first quarter, {:.2} in the last.", first, last))
+                Some(format!("{name}: {first:.2} nats in the first quarter, {last:.2} in the last."))
             })
             .collect::<Vec<_>>()
             .join(" "),
@@ -188,10 +191,10 @@ pub fn quantisation(comparison: &Comparison, tables: &[Table]) -> Result<Option<
         paper: None,
         caption: format!(
             "Relative error of the output of every quantised layer, at tokens that do not spike, in percent, for the {} \
-             worst of {}. Colours go by the logarithm. A layer breaks above {:.0} %.",
+             worst of {}. Colours go by the logarithm. A layer breaks above {}.",
             shown().count(),
             counted(quantised.len(), "quantisation", "quantisations"),
-            100.0 * BREAKS
+            in_percent(BREAKS)
         ),
         alt: broken.join("; ") + ".",
         panels: panels.collect(),

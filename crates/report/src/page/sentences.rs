@@ -2,6 +2,7 @@
 //! the prefix of a part.
 
 use sinkscope_anatomy::census::Census;
+use sinkscope_anatomy::definitions::{TOP_CHANNELS, in_words};
 use sinkscope_anatomy::median::upper_median;
 use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::{Anatomy, Sinks, Spikes};
@@ -124,9 +125,10 @@ fn normalisation(anatomy: &Anatomy) -> Option<String> {
         format!("; two such tokens then have a cosine of {cosine:.4} to each other")
     });
     Some(format!(
-        "Normalised after block {block}, before the learned scale, a spike token has {} of its squared length in three \
+        "Normalised after block {block}, before the learned scale, a spike token has {} of its squared length in {} \
          entries{alike}.",
-        percent(tokens.plain.top3_energy)
+        percent(tokens.plain.top3_energy),
+        in_words(TOP_CHANNELS)
     ))
 }
 

@@ -1,5 +1,6 @@
 //! What explains spikes and sinks: the five regularities, the amplifier at work, normalisation, the geometry of heads.
 
+use sinkscope_anatomy::definitions::{RANK_SHARE, TOP_CHANNELS, in_percent};
 use sinkscope_anatomy::regularities::{Regularity, Threshold};
 use sinkscope_anatomy::results::{Anatomy, SampleSize, Stage};
 use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierTokens};
@@ -11,7 +12,7 @@ use sinkscope_anatomy::wide::mean;
 use super::grid::{Grid, Heading};
 use super::style::Style;
 use crate::number::{counted, factor, percent, value};
-use crate::text::token_within;
+use crate::text::token_or_id;
 
 /// Most vocabulary items named that spike away from position 0.
 const MOST_ITEMS: usize = 8;
@@ -57,7 +58,7 @@ pub(super) fn elsewhere(stage: &Stage, style: &Style) -> Option<String> {
         Heading::number("least position").expendable(2),
     ]);
     for item in stage.elsewhere.iter().take(MOST_ITEMS) {
-        let text = if item.text.is_empty() { format!("id {}", item.id) } else { token_within(&item.text, TOKEN_WIDTH) };
+        let text = token_or_id(&item.text, item.id, TOKEN_WIDTH);
         let counts = [item.spiking, item.occurrences, item.first, item.first_occurrence, item.least_position];
         grid.row(std::iter::once(text).chain(counts.map(|count| count.to_string())).collect());
     }
@@ -129,10 +130,11 @@ fn error(share: f64) -> String {
 
 /// Around the steps, and at both ends.
 fn normalisation(all: &Normalisation, anatomy: &Anatomy, style: &Style) -> String {
+    let energy = format!("energy in {TOP_CHANNELS} channels");
     let mut grid = Grid::new([
         Heading::number("after block"),
         Heading::text("tokens"),
-        Heading::number("energy in 3 channels"),
+        Heading::number(&energy),
         Heading::number("largest"),
         Heading::number("cosine"),
         Heading::number("least").expendable(1),
@@ -181,8 +183,9 @@ fn geometry(all: &Geometry, style: &Style) -> String {
         }
     };
     row("sink token spikes", percent, |head| Some(head.sink_is_spike));
-    row("95 % rank of spike keys", value, |head| head.key_rank95_spike.map(|rank| rank as f64));
-    row("95 % rank of other keys", value, |head| head.key_rank95_other.map(|rank| rank as f64));
+    let most = in_percent(RANK_SHARE);
+    row(&format!("{most} rank of spike keys"), value, |head| head.key_rank95_spike.map(|rank| rank as f64));
+    row(&format!("{most} rank of other keys"), value, |head| head.key_rank95_other.map(|rank| rank as f64));
     row("logit gap", value, |head| head.logit_gap);
     row("its deviation over queries", value, |head| head.logit_gap_deviation);
     row("cosine of queries to the sink key", value, |head| head.query_to_sink_key);
