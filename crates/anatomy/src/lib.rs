@@ -1,7 +1,9 @@
 //! What is there: spikes, sinks and their causes, each with a written definition.
 //!
 //! Start at [`definitions`]. [`examination`] turns a request into taps on a pass and the taps into [`results`]; each of
-//! [`residual`] (with [`lifecycle`] and [`spikes`]), [`sinks`], [`prediction`] and [`token_page`] is one tap.
+//! [`residual`] (with [`lifecycle`] and [`spikes`]), [`sinks`], [`nll`] and [`token_page`] is one tap.
+
+#![warn(clippy::too_many_arguments)]
 
 pub mod bootstrap;
 pub mod census;
@@ -12,11 +14,12 @@ pub mod head_room;
 pub mod lifecycle;
 pub mod magnitude;
 pub mod median;
+pub mod nll;
 pub mod not_finite;
 pub mod pictures;
 pub mod positions;
-pub mod prediction;
 pub mod probe;
+pub mod received;
 pub mod regularities;
 pub mod residual;
 pub mod results;
@@ -28,4 +31,4 @@ pub mod taps;
 pub mod token_page;
 pub mod tokens;
 pub mod tsne;
-mod wide;
+pub mod wide;

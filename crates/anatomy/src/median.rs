@@ -10,23 +10,34 @@ use std::collections::BTreeMap;
 use std::mem::take;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-const DROPPED_BITS: u32 = 15;
+/// Bits of the mantissa that the histogram keeps: its relative error is below two to their negative.
+pub const KEPT_BITS: u32 = 8;
+const DROPPED_BITS: u32 = f32::MANTISSA_DIGITS - 1 - KEPT_BITS;
 const BUCKETS: usize = 1 << (31 - DROPPED_BITS);
 /// Infinities and NaNs start here.
 const FIRST_NON_FINITE: usize = (f32::INFINITY.to_bits() >> DROPPED_BITS) as usize;
 
 /// The exact median; of an even count the lower of the two middle values, as PyTorch has it; 0 of none, and NaN if a
 /// value is.
-pub fn median(values: &[f32]) -> f64 {
+pub fn median<V: Copy + Into<f64>>(values: &[V]) -> f64 {
+    middle(values, |count| (count - 1) / 2)
+}
+
+/// The median that a page shows: of an even count the upper of the two middle values.
+pub fn upper_median<V: Copy + Into<f64>>(values: &[V]) -> f64 {
+    middle(values, |count| count / 2)
+}
+
+fn middle<V: Copy + Into<f64>>(values: &[V], rank: fn(usize) -> usize) -> f64 {
+    let mut values: Vec<f64> = values.iter().map(|&value| value.into()).collect();
     if values.is_empty() {
         return 0.0;
     }
     if values.iter().any(|value| value.is_nan()) {
         return f64::NAN;
     }
-    let mut values = values.to_vec();
-    let middle = (values.len() - 1) / 2;
-    f64::from(*values.select_nth_unstable_by(middle, f32::total_cmp).1)
+    let rank = rank(values.len());
+    *values.select_nth_unstable_by(rank, f64::total_cmp).1
 }
 
 /// Counts of one block while it runs, one shard a thread so that threads do not wait for one another.
@@ -155,10 +166,11 @@ mod tests {
 
     #[test]
     fn exact_medians_of_odd_even_and_no_values() {
-        assert_eq!(median(&[]), 0.0);
+        assert_eq!(median::<f32>(&[]), 0.0);
         assert_eq!(median(&[3.0]), 3.0);
         assert_eq!(median(&[4.0, 1.0, 3.0]), 3.0);
         assert_eq!(median(&[8.0, 1.0, 2.0, 5.0]), 2.0);
+        assert_eq!(upper_median(&[8.0, 1.0, 2.0, 5.0]), 5.0);
         assert_eq!(median(&[2.0, 2.0]), 2.0);
         assert!(median(&[1.0, f32::NAN, 2.0]).is_nan(), "no value is absorbed");
     }

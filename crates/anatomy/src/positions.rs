@@ -2,9 +2,13 @@
 //!
 //! Alpha is a sum over queries, so every chunk of them adds its part to the means; nothing is kept of a sequence.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_model::tap::AttentionScan;
+
+use crate::received::Received;
 
 /// Positions below this one are bins of their own.
 pub const SINGLE_POSITIONS: usize = 64;
@@ -24,8 +28,8 @@ pub struct AlphaByPosition {
 pub(crate) struct PositionSums {
     first: Vec<usize>,
     seq_len: usize,
-    /// layers x bins: attention received, over sequences, heads and positions.
-    layers: Vec<Vec<f64>>,
+    /// layers x bins, over sequences, heads and the positions of a bin.
+    received: Received,
 }
 
 impl PositionSums {
@@ -33,29 +37,23 @@ impl PositionSums {
         let wide = std::iter::successors(Some(SINGLE_POSITIONS), |first| first.checked_mul(2));
         let first: Vec<usize> =
             (0..seq_len.min(SINGLE_POSITIONS)).chain(wide.take_while(|&first| first < seq_len)).collect();
-        Self { layers: vec![vec![0.0; first.len()]; layers], first, seq_len }
+        Self { received: Received::new(layers, first.len()), first, seq_len }
     }
 
     /// What a chunk of queries gives every bin that it sees.
-    pub(crate) fn of_chunk(&self, scan: &AttentionScan<'_>) -> Vec<f64> {
-        let mut sums = vec![0.0; self.first.partition_point(|&first| first < scan.keys)];
-        for received in scan.received.chunks_exact(scan.keys) {
-            for (bin, sum) in sums.iter_mut().enumerate() {
-                let keys = self.first[bin]..self.end(bin).min(scan.keys);
-                *sum += received[keys].iter().copied().map(f64::from).sum::<f64>();
-            }
-        }
-        sums
+    pub(crate) fn of_chunk(&self, scan: &AttentionScan<'_>) -> Received {
+        let bins = self.first.partition_point(|&first| first < scan.keys);
+        Received::over_heads(scan, bins, |head, bin| {
+            head[self.first[bin]..self.end(bin).min(scan.keys)].iter().copied().map(f64::from).sum()
+        })
     }
 
-    pub(crate) fn add(&mut self, layer: usize, chunk: &[f64]) {
-        for (sum, part) in self.layers[layer].iter_mut().zip(chunk) {
-            *sum += part;
-        }
+    pub(crate) fn add(&mut self, layer: usize, chunk: &Received) {
+        self.received.add(layer, 0, chunk);
     }
 
-    pub(crate) fn adopt_layers(&mut self, other: &Self, layers: std::ops::Range<usize>) {
-        self.layers[layers.clone()].clone_from_slice(&other.layers[layers]);
+    pub(crate) fn adopt_layers(&mut self, other: &Self, layers: Range<usize>) {
+        self.received.adopt(&other.received, layers);
     }
 
     /// `rows`: sequences times heads.
@@ -64,7 +62,7 @@ impl PositionSums {
             let positions = self.end(bin) - self.first[bin];
             sum / (rows * positions * self.seq_len).max(1) as f64
         };
-        let layers = self.layers.iter().map(|bins| bins.iter().enumerate().map(mean).collect()).collect();
+        let layers = self.received.rows().map(|bins| bins.iter().enumerate().map(mean).collect()).collect();
         AlphaByPosition { first: self.first.clone(), layers }
     }
 

@@ -8,6 +8,7 @@ use crate::definitions::{FEW_CHANNELS, FEW_TOKENS, FIXED_RATIO_VARIATION, INTERM
 use crate::median::median;
 use crate::residual::ResidualTap;
 use crate::results::Stage;
+use crate::wide::mean;
 
 /// One regularity of the strongest stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,21 +39,16 @@ pub enum Threshold {
 pub fn regularities(tap: &ResidualTap, stage: Option<&Stage>, seq_len: usize, d_model: usize) -> Vec<Regularity> {
     let last = tap.blocks().end - 1;
     let at_ends = |stage: &Stage| {
-        let mean = |block: usize| {
-            let largest = |token: &crate::results::SpikeToken| {
-                tap.maxima(block).largest[token.sequence * seq_len + token.position]
-            };
-            stage.tokens.iter().map(|token| f64::from(largest(token))).sum::<f64>() / stage.tokens.len() as f64
+        let at_block = |block: usize| {
+            let largest = &tap.maxima(block).largest;
+            mean(stage.tokens.iter().map(|token| largest[token.sequence * seq_len + token.position]))
         };
-        Some(mean(0).max(mean(last)) / stage.peak.abs())
+        Some(at_block(0)?.max(at_block(last)?) / stage.peak.abs())
     };
     let beside = |stage: &Stage, of: fn(&crate::results::SpikeChannel) -> f64| -> Vec<f64> {
         stage.channels.iter().filter(|channel| channel.channel != stage.channel).map(of).collect()
     };
-    let together = |stage: &Stage| {
-        let shares = beside(stage, |channel| channel.share);
-        (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
-    };
+    let together = |stage: &Stage| mean(beside(stage, |channel| channel.share));
     let variation = |stage: &Stage| {
         let variations: Vec<f32> =
             beside(stage, |channel| channel.ratio_variation).into_iter().map(|variation| variation as f32).collect();

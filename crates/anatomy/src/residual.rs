@@ -19,6 +19,7 @@ use crate::spikes::outline::{StageOutline, outlines};
 use crate::spikes::record::Recorder;
 use crate::spikes::stage::StageValues;
 use crate::spikes::{is_massive, is_spike};
+use crate::wide::mean;
 
 /// Follows residual and output over all blocks.
 #[derive(Debug)]
@@ -107,10 +108,7 @@ impl ResidualTap {
 
     /// Mean over sequences of the largest magnitude.
     pub fn largest_mean(&self, block: usize) -> f64 {
-        let sequences = self.maxima[block].largest.chunks_exact(self.seq_len);
-        let count = sequences.len();
-        let sum: f64 = sequences.map(|tokens| f64::from(largest_magnitude(tokens))).sum();
-        if count == 0 { 0.0 } else { sum / count as f64 }
+        mean(self.maxima[block].largest.chunks_exact(self.seq_len).map(largest_magnitude)).unwrap_or(0.0)
     }
 
     /// The first value that is not finite.

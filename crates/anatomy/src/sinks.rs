@@ -20,8 +20,10 @@ use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use crate::bootstrap::intervals_of_means;
 use crate::positions::PositionSums;
+use crate::received::Received;
 use crate::results::{OtherDefinition, Sinks};
 use crate::sink_tokens::SinkTokens;
+use crate::wide;
 
 /// The named variants of the sink ratio.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -77,10 +79,15 @@ impl FromStr for SinkDefinition {
 
 /// No definition of the sink ratio has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown definition of the sink ratio `{name}`: choose `paper`, `gu` or `gu-max`")]
+#[error("unknown definition of the sink ratio `{name}`: choose {}", choices())]
 pub struct UnknownSinkDefinition {
     /// The name.
     pub name: String,
+}
+
+fn choices() -> String {
+    let [first, second, third] = SinkDefinition::ALL.map(|definition| format!("`{}`", definition.name()));
+    format!("{first}, {second} or {third}")
 }
 
 /// What is kept of one head in one sequence.
@@ -118,12 +125,12 @@ pub struct SinkTap {
     scans: Vec<HeadScan>,
     under_way: SequenceSums,
     positions: PositionSums,
-    tokens: Option<HeadCounts>,
+    tokens: Option<CountedTokens>,
 }
 
 /// In how many heads each token sinks.
 #[derive(Debug, Clone)]
-struct HeadCounts {
+struct CountedTokens {
     definition: SinkDefinition,
     epsilon: f64,
     /// sequences x tracked keys.
@@ -131,10 +138,10 @@ struct HeadCounts {
 }
 
 /// Sums over the chunks of the sequence under way in one block.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct SequenceSums {
     /// heads x tracked keys.
-    received: Vec<f64>,
+    received: Received,
     entropy: Vec<f64>,
     to_self: Vec<f64>,
 }
@@ -142,14 +149,12 @@ struct SequenceSums {
 /// One chunk of query rows, per head.
 #[derive(Debug)]
 pub struct ChunkSums {
-    /// Of the keys `0..keys`.
-    keys: usize,
-    /// heads x keys.
-    received: Vec<f32>,
+    /// heads x tracked keys.
+    received: Received<f32>,
     entropy: Vec<f64>,
     to_self: Vec<f64>,
-    /// Attention received by bin of positions, over heads.
-    positions: Vec<f64>,
+    /// By bin of positions, over heads.
+    positions: Received,
 }
 
 impl SinkTap {
@@ -161,7 +166,11 @@ impl SinkTap {
             heads,
             seq_len,
             scans: vec![HeadScan::default(); sequences * layers * heads],
-            under_way: SequenceSums::default(),
+            under_way: SequenceSums {
+                received: Received::new(heads, tracked_keys(seq_len)),
+                entropy: vec![0.0; heads],
+                to_self: vec![0.0; heads],
+            },
             positions: PositionSums::new(layers, seq_len),
             tokens: None,
         }
@@ -171,19 +180,20 @@ impl SinkTap {
     #[must_use]
     pub fn with_tokens(mut self, definition: SinkDefinition, epsilon: f64) -> Self {
         let sequences = self.scans.len().checked_div(self.layers * self.heads).unwrap_or(0);
-        let heads = vec![0; sequences * self.tracked_keys()];
-        self.tokens = Some(HeadCounts { definition, epsilon, heads });
+        let heads = vec![0; sequences * tracked_keys(self.seq_len)];
+        self.tokens = Some(CountedTokens { definition, epsilon, heads });
         self
     }
 
     /// Which tokens sink; `None` without [`Self::with_tokens`].
     pub fn sink_tokens(&self) -> Option<SinkTokens> {
         let counts = self.tokens.as_ref()?;
-        Some(SinkTokens::new(counts.heads.clone(), self.tracked_keys(), self.seq_len, self.layers * self.heads))
+        Some(SinkTokens::new(counts.heads.clone(), tracked_keys(self.seq_len), self.seq_len, self.layers * self.heads))
     }
 
-    /// Takes what another tap saw of some layers of the same batch: those that a pass left out because they are as they were. Heads in which a token sinks are not among it.
-    pub fn adopt_layers(&mut self, other: &Self, layers: std::ops::Range<usize>) {
+    /// Takes what another tap saw of some layers of the same batch: those that a pass left out because they are
+    /// as they were. Heads in which a token sinks are not among it.
+    pub fn adopt_layers(&mut self, other: &Self, layers: Range<usize>) {
         let width = self.layers * self.heads;
         let own = layers.start * self.heads..layers.end * self.heads;
         if width > 0 && self.scans.len() == other.scans.len() && self.seq_len == other.seq_len {
@@ -194,14 +204,9 @@ impl SinkTap {
         }
     }
 
-    /// Keys of which the sum is kept: those of the first half, and key 0 in any case.
-    fn tracked_keys(&self) -> usize {
-        (self.seq_len / 2).max(1)
-    }
-
     fn scan_of_head(&self, head: usize) -> HeadScan {
         let tokens = self.seq_len as f64;
-        let received = &self.under_way.received[head * self.tracked_keys()..][..self.tracked_keys()];
+        let received = self.under_way.received.row(head);
         let max_alpha = |definition: SinkDefinition| {
             let alpha = |key: usize| definition.alpha(received[key], key, self.seq_len);
             definition.keys(self.seq_len).map(alpha).fold(0.0, f64::max)
@@ -217,10 +222,10 @@ impl SinkTap {
 
     /// Counts the heads of the layer under way in which a token of the sequence sinks.
     fn count_heads(&mut self, sequence: usize) {
-        let (seq_len, tracked) = (self.seq_len, self.tracked_keys());
-        let Some(HeadCounts { definition, epsilon, heads }) = &mut self.tokens else { return };
+        let (seq_len, tracked) = (self.seq_len, tracked_keys(self.seq_len));
+        let Some(CountedTokens { definition, epsilon, heads }) = &mut self.tokens else { return };
         let counts = &mut heads[sequence * tracked..][..tracked];
-        for received in self.under_way.received.chunks_exact(tracked) {
+        for received in self.under_way.received.rows() {
             for key in definition.keys(seq_len) {
                 counts[key] += u32::from(definition.alpha(received[key], key, seq_len) > *epsilon);
             }
@@ -307,13 +312,18 @@ impl SinkTap {
     }
 }
 
+/// Keys of which the sum is kept: those of the first half, and key 0 in any case.
+fn tracked_keys(seq_len: usize) -> usize {
+    (seq_len / 2).max(1)
+}
+
 fn indicator(scan: &HeadScan, definition: SinkDefinition, epsilon: f64) -> f64 {
     f64::from(u8::from(scan.max_alpha(definition) > epsilon))
 }
 
+/// 0 of no values, as of a model without layers.
 fn mean<'a>(values: impl IntoIterator<Item = &'a f64>) -> f64 {
-    let (sum, count) = values.into_iter().fold((0.0, 0_usize), |(sum, count), value| (sum + value, count + 1));
-    if count == 0 { 0.0 } else { sum / count as f64 }
+    wide::mean(values.into_iter().copied()).unwrap_or(0.0)
 }
 
 impl Tap for SinkTap {
@@ -325,31 +335,23 @@ impl Tap for SinkTap {
 
     fn observe(&self, event: &Event<'_>) -> Option<ChunkSums> {
         let EventData::Attention(scan) = event.data else { return None };
-        let keys = scan.keys.min(self.tracked_keys());
-        let mut received = Vec::with_capacity(scan.heads * keys);
-        for head in scan.received.chunks_exact(scan.keys) {
-            received.extend_from_slice(&head[..keys]);
-        }
         let sum_rows = |values: &[f32]| -> Vec<f64> {
             values.chunks_exact(event.place.rows).map(|rows| rows.iter().copied().map(f64::from).sum()).collect()
         };
         let (entropy, to_self) = (sum_rows(scan.entropy), sum_rows(scan.to_self));
-        Some(ChunkSums { keys, received, entropy, to_self, positions: self.positions.of_chunk(&scan) })
+        let received = Received::by_head(&scan, tracked_keys(self.seq_len));
+        Some(ChunkSums { received, entropy, to_self, positions: self.positions.of_chunk(&scan) })
     }
 
     fn merge(&mut self, _point: Point, place: &Place, partial: Option<ChunkSums>) {
         let Some(chunk) = partial else { return };
-        let tracked = self.tracked_keys();
-        if place.position == 0 {
-            self.under_way.received.clear();
-            self.under_way.received.resize(self.heads * tracked, 0.0);
-            self.under_way.entropy = vec![0.0; self.heads];
-            self.under_way.to_self = vec![0.0; self.heads];
-        }
         let sums = &mut self.under_way;
-        for (sums, received) in sums.received.chunks_exact_mut(tracked).zip(chunk.received.chunks_exact(chunk.keys)) {
-            add(sums, received.iter().copied().map(f64::from));
+        if place.position == 0 {
+            sums.received.clear();
+            sums.entropy.fill(0.0);
+            sums.to_self.fill(0.0);
         }
+        sums.received.add(0, 0, &chunk.received);
         add(&mut sums.entropy, chunk.entropy);
         add(&mut sums.to_self, chunk.to_self);
         self.positions.add((place.block - 1) / 2, &chunk.positions);

@@ -8,8 +8,8 @@ use crate::error::AnatomyError;
 use crate::examination::AnatomyRequest;
 use crate::head_room::head_room;
 use crate::lifecycle::lifecycle;
+use crate::nll::NllTap;
 use crate::not_finite::{FiniteTap, first};
-use crate::prediction::PredictionTap;
 use crate::regularities::regularities;
 use crate::residual::{ResidualTap, StageSearch};
 use crate::results::Anatomy;
@@ -52,7 +52,7 @@ pub struct AnatomyTaps {
     /// For sinks.
     pub sinks: Option<SinkTap>,
     /// For the negative log-likelihood.
-    pub prediction: Option<PredictionTap>,
+    pub nll: Option<NllTap>,
     /// For the text itself.
     pub page: Option<TokenPageTap>,
     request: AnatomyRequest,
@@ -94,7 +94,7 @@ impl AnatomyTaps {
                 let tap = SinkTap::new(size.layers, size.heads, sequences, seq_len);
                 tap.with_tokens(request.definition, request.epsilon)
             }),
-            prediction: request.nll.then(|| PredictionTap::new(size.layers, size.registers, sequences)),
+            nll: request.nll.then(|| NllTap::new(size.layers, size.registers, sequences)),
             page: request.tokens.then(|| TokenPageTap::new(size.layers, size.heads, sequences, seq_len)),
             request: request.clone(),
             d_model: size.d_model,
@@ -103,12 +103,12 @@ impl AnatomyTaps {
 
     /// Those that are there, for a pass.
     pub fn active(&mut self) -> Vec<&mut dyn ErasedTap> {
-        let Self { finite, residual, sinks, prediction, page, .. } = self;
+        let Self { finite, residual, sinks, nll, page, .. } = self;
         let mut active: Vec<&mut dyn ErasedTap> = Vec::new();
         active.extend(finite.as_mut().map(|tap| tap as &mut dyn ErasedTap));
         active.extend(residual.as_mut().map(|tap| tap as &mut dyn ErasedTap));
         active.extend(sinks.as_mut().map(|tap| tap as &mut dyn ErasedTap));
-        active.extend(prediction.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+        active.extend(nll.as_mut().map(|tap| tap as &mut dyn ErasedTap));
         active.extend(page.as_mut().map(|tap| tap as &mut dyn ErasedTap));
         active
     }
@@ -119,17 +119,17 @@ impl AnatomyTaps {
     ///
     /// [`AnatomyError::NotFinite`] if a residual or a log-likelihood is infinite or undefined.
     pub fn finish(self, batch: &TokenBatch, text: &dyn Fn(u32) -> String) -> Result<Finished, AnatomyError> {
-        let Self { finite, residual, sinks, prediction, page, request, d_model } = self;
+        let Self { finite, residual, sinks, nll, page, request, d_model } = self;
         let in_residual = residual.as_ref().and_then(ResidualTap::not_finite).or(finite.and_then(|tap| tap.not_finite));
-        let in_prediction = prediction.as_ref().and_then(PredictionTap::not_finite);
+        let in_prediction = nll.as_ref().and_then(NllTap::not_finite);
         if let Some(found) = first(in_residual, in_prediction) {
             return Err(AnatomyError::NotFinite(found.named(Tokens::new(batch, text))));
         }
         let mut anatomy = Anatomy {
             sinks: sinks.map(|tap| tap.finish(request.definition, request.epsilon, request.seed)),
-            perplexity: prediction.as_ref().and_then(PredictionTap::perplexity),
-            nll: prediction.as_ref().and_then(PredictionTap::nll),
-            predicted_tokens: prediction.as_ref().map(PredictionTap::predicted_tokens),
+            perplexity: nll.as_ref().and_then(NllTap::perplexity),
+            nll: nll.as_ref().and_then(NllTap::nll),
+            predicted_tokens: nll.as_ref().map(NllTap::predicted_tokens),
             tokens: page.map(|tap| tap.finish(Tokens::new(batch, text))),
             ..Anatomy::default()
         };

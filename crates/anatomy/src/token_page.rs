@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use crate::magnitude::{largest_of_row, magnitude_bits};
+use crate::received::Received;
 use crate::tokens::Tokens;
 
 /// Most tokens shown.
@@ -71,8 +72,8 @@ pub struct TokenPageTap {
     positions: usize,
     /// By token shown.
     largest: Vec<Entry>,
-    /// By token shown, layer and head.
-    received: Vec<f64>,
+    /// (layers x heads) x tokens shown.
+    received: Received,
 }
 
 /// An entry of the residual.
@@ -85,16 +86,11 @@ struct Entry {
 
 /// What a chunk shows of the tokens on the page.
 #[derive(Debug)]
-pub enum Chunk {
+pub enum ShownChunk {
     /// Each row's entry of largest magnitude, and its channel.
     Largest(Vec<(f32, usize)>),
-    /// heads x keys: attention received by the first keys.
-    Received {
-        /// Number of keys.
-        keys: usize,
-        /// heads x keys.
-        values: Vec<f32>,
-    },
+    /// heads x keys.
+    Received(Received<f32>),
 }
 
 impl TokenPageTap {
@@ -112,7 +108,7 @@ impl TokenPageTap {
             sequences,
             positions,
             largest: vec![Entry { value: 0.0, block: 1, channel: 0 }; tokens],
-            received: vec![0.0; tokens * layers * heads],
+            received: Received::new(layers * heads, tokens),
         }
     }
 
@@ -131,7 +127,8 @@ impl TokenPageTap {
                 channel: largest.channel,
             }
         });
-        let bytes: Vec<u8> = self.received.iter().map(|received| coded(received / self.seq_len as f64)).collect();
+        let of_token = |token: usize| self.received.rows().map(move |row| coded(row[token] / self.seq_len as f64));
+        let bytes: Vec<u8> = (0..self.largest.len()).flat_map(of_token).collect();
         TokenPage {
             sequences: self.sequences,
             positions: self.positions,
@@ -150,14 +147,14 @@ fn coded(alpha: f64) -> u8 {
 }
 
 impl Tap for TokenPageTap {
-    type Partial = Option<Chunk>;
+    type Partial = Option<ShownChunk>;
 
     fn wants(&self, point: Point, block: usize) -> bool {
         let inside = (1..=2 * self.layers).contains(&block);
         inside && (point == Point::Residual || point == Point::Attention && block % 2 == 1)
     }
 
-    fn observe(&self, event: &Event<'_>) -> Option<Chunk> {
+    fn observe(&self, event: &Event<'_>) -> Option<ShownChunk> {
         let Place { sequence, position, rows, .. } = event.place;
         if sequence >= self.sequences {
             return None;
@@ -165,35 +162,24 @@ impl Tap for TokenPageTap {
         match event.data {
             EventData::Rows(values) if position < self.positions => {
                 let rows = values.chunks_exact(values.len() / rows).take(self.positions - position);
-                Some(Chunk::Largest(rows.map(largest_of_row).collect()))
+                Some(ShownChunk::Largest(rows.map(largest_of_row).collect()))
             }
-            EventData::Attention(scan) => {
-                let keys = scan.keys.min(self.positions);
-                let values = scan.received.chunks_exact(scan.keys).flat_map(|head| &head[..keys]).copied().collect();
-                Some(Chunk::Received { keys, values })
-            }
+            EventData::Attention(scan) => Some(ShownChunk::Received(Received::by_head(&scan, self.positions))),
             _ => None,
         }
     }
 
-    fn merge(&mut self, _point: Point, place: &Place, partial: Option<Chunk>) {
+    fn merge(&mut self, _point: Point, place: &Place, partial: Option<ShownChunk>) {
         let first = place.sequence * self.positions;
         match partial {
-            Some(Chunk::Largest(rows)) => {
+            Some(ShownChunk::Largest(rows)) => {
                 for (largest, (value, channel)) in self.largest[first + place.position..].iter_mut().zip(rows) {
                     if magnitude_bits(value) > magnitude_bits(largest.value) {
                         *largest = Entry { value, block: place.block, channel };
                     }
                 }
             }
-            Some(Chunk::Received { keys, values }) => {
-                let layer = (place.block - 1) / 2;
-                for (head, values) in values.chunks_exact(keys).enumerate() {
-                    for (key, &value) in values.iter().enumerate() {
-                        self.received[((first + key) * self.layers + layer) * self.heads + head] += f64::from(value);
-                    }
-                }
-            }
+            Some(ShownChunk::Received(chunk)) => self.received.add((place.block - 1) / 2 * self.heads, first, &chunk),
             None => {}
         }
     }

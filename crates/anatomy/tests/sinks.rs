@@ -1,4 +1,4 @@
-//! Sink ratios against full attention matrices, and the prediction tap.
+//! Sink ratios against full attention matrices, and the NLL tap.
 
 mod fake;
 

@@ -82,11 +82,11 @@ fn examine(model: &Model, batch: &TokenBatch, request: &AnatomyRequest, memory: 
     let pass = Pass::new(model, memory);
     let mut taps = AnatomyTaps::new(request, size, batch);
     let mut first = FirstRow { block: 24, row: Vec::new() };
-    let AnatomyTaps { residual, sinks, prediction, .. } = &mut taps;
+    let AnatomyTaps { residual, sinks, nll, .. } = &mut taps;
     let mut active: Vec<&mut dyn ErasedTap> = vec![&mut first];
     active.extend(residual.as_mut().map(|tap| tap as &mut dyn ErasedTap));
     active.extend(sinks.as_mut().map(|tap| tap as &mut dyn ErasedTap));
-    active.extend(prediction.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+    active.extend(nll.as_mut().map(|tap| tap as &mut dyn ErasedTap));
     let groups = pass.run(batch, &mut active).expect("a pass").groups;
     let anatomy = match taps.finish(batch, &|_| String::new()).expect("finite") {
         Finished::Complete(anatomy) => *anatomy,

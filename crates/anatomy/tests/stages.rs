@@ -409,7 +409,7 @@ fn where_no_residual_is_asked_for_what_is_not_finite_is_found_all_the_same() {
     let place = |pass: &FakePass| {
         let mut taps = AnatomyTaps::new(&request, size, &pass.batch);
         pass.show(taps.finite.as_mut().expect("no residual is"), Division::WHOLE);
-        pass.show(taps.prediction.as_mut().expect("asked for"), Division::WHOLE);
+        pass.show(taps.nll.as_mut().expect("asked for"), Division::WHOLE);
         match taps.finish(&pass.batch, &|_| String::new()) {
             Err(AnatomyError::NotFinite(found)) => Some((found.block, found.channel, found.sequence, found.position)),
             _ => None,

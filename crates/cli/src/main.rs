@@ -1,5 +1,7 @@
 //! The `sinkscope` command: parse, resolve, run, print, exit.
 
+#![warn(clippy::too_many_arguments)]
+
 mod anatomy;
 mod arguments;
 mod byte_size;

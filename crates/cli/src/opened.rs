@@ -10,9 +10,9 @@ use sinkscope_sources::checkpoint::{Checkpoint, HubSettings};
 use sinkscope_sources::data::{self, BosPolicy, Data, TextRequest, TokenBatch};
 use sinkscope_sources::tokenizer::Tokenizer;
 
-use crate::arguments::Bos;
+use crate::arguments::{Bos, TextArguments};
 use crate::progress::Progress;
-use crate::request::{RunOptions, TextOptions};
+use crate::request::RunOptions;
 
 /// A model, its tokeniser and the tokens.
 pub struct Opened {
@@ -31,7 +31,7 @@ impl Opened {
     ///
     /// # Errors
     /// If the model, the text or the request is wrong.
-    pub fn new(run: &RunOptions, options: &TextOptions, progress: &Progress) -> Result<Self> {
+    pub fn new(run: &RunOptions, options: &TextArguments, progress: &Progress) -> Result<Self> {
         progress.stage("opening");
         let precision = options.precision;
         if precision != Precision::Highest && !precision.rounds::<f32>() {
@@ -94,7 +94,7 @@ pub fn show(progress: &Progress, step: examination::Progress) {
 }
 
 /// The model's tokeniser, if it has one. Token ids need none, so there one that cannot be read only costs their texts.
-fn tokenizer(model: &Model, options: &TextOptions) -> Result<Option<Tokenizer>, SourceError> {
+fn tokenizer(model: &Model, options: &TextArguments) -> Result<Option<Tokenizer>, SourceError> {
     let checkpoint = model.checkpoint();
     match Tokenizer::from_metadata(checkpoint.metadata(), checkpoint.path()) {
         Err(error @ SourceError::Unsupported { .. }) if options.tokens.is_some() => {
@@ -106,7 +106,7 @@ fn tokenizer(model: &Model, options: &TextOptions) -> Result<Option<Tokenizer>, 
 }
 
 /// What is wanted of a text.
-pub fn text_request(options: &TextOptions) -> TextRequest<'_> {
+pub fn text_request(options: &TextArguments) -> TextRequest<'_> {
     TextRequest {
         text: options.text.as_deref(),
         field: options.text_field.as_deref(),

@@ -56,7 +56,7 @@ pub(crate) fn kind_name(kind: BlockKind) -> &'static str {
 /// One row a block, point (`residual`, `output`) and rank of channel. What describes a whole residual is null for
 /// outputs.
 fn blocks_table(blocks: &[BlockLifecycle]) -> Result<Table, ReportError> {
-    struct Row<'a> {
+    struct TopRow<'a> {
         block: &'a BlockLifecycle,
         is_residual: bool,
         rank: usize,
@@ -67,7 +67,7 @@ fn blocks_table(blocks: &[BlockLifecycle]) -> Result<Table, ReportError> {
         let points = [(true, Some(&block.residual.top)), (false, block.output.as_ref().map(|output| &output.top))];
         for (is_residual, top) in points {
             for (rank, top) in top.into_iter().flatten().enumerate() {
-                rows.push(Row { block, is_residual, rank, top });
+                rows.push(TopRow { block, is_residual, rank, top });
             }
         }
     }

@@ -121,8 +121,8 @@ fn amplifier_points_table(blocks: &[Amplifier]) -> Result<Table, ReportError> {
 
 /// One row a block and kind of token, without and with gamma.
 fn normalisation_table(blocks: &[NormalisedBlock]) -> Result<Table, ReportError> {
-    type Row<'a> = (&'a NormalisedBlock, &'a str, &'a NormalisedTokens, bool, Sparsity);
-    let mut rows: Vec<Row<'_>> = Vec::new();
+    type SeenRow<'a> = (&'a NormalisedBlock, &'a str, &'a NormalisedTokens, bool, Sparsity);
+    let mut rows: Vec<SeenRow<'_>> = Vec::new();
     for block in blocks {
         for (kind, of) in [("spike", &block.spike), ("other", &block.other)] {
             let Some(of) = of else { continue };
@@ -148,7 +148,7 @@ fn normalisation_table(blocks: &[NormalisedBlock]) -> Result<Table, ReportError>
 
 /// One row a head.
 fn geometry_table(heads: &[HeadGeometry]) -> Result<Table, ReportError> {
-    type Of = fn(&HeadGeometry) -> &KeyDimensions;
+    type DimensionsOf = fn(&HeadGeometry) -> &KeyDimensions;
     type Way = fn(&KeyDimensions) -> Option<Dimension>;
     let mut columns = vec![
         Column::counts("layer", heads.iter().map(|head| head.layer)),
@@ -169,7 +169,7 @@ fn geometry_table(heads: &[HeadGeometry]) -> Result<Table, ReportError> {
     float("value_norm_other", |head| Some(head.value_norm_other));
     float("distance", |head| Some(head.distance));
     float("distance_beside_sink", |head| head.distance_beside_sink);
-    let kinds: [(&str, Of); 2] =
+    let kinds: [(&str, DimensionsOf); 2] =
         [("spike", |head| &head.key_dimension_spike), ("other", |head| &head.key_dimension_other)];
     let ways: [(&str, Way); 4] = [
         ("", |dimensions| dimensions.uncentred),

@@ -22,6 +22,8 @@
 //! # Ok::<(), sinkscope_report::ReportError>(())
 //! ```
 
+#![warn(clippy::too_many_arguments)]
+
 pub mod anatomy_tables;
 pub mod causes_tables;
 pub mod census_tables;

@@ -49,6 +49,20 @@ pub(crate) fn percent(share: f64) -> String {
     }
 }
 
+/// Blocks by number: no block, block 3, blocks 3 and 5.
+pub(crate) fn blocks(numbers: &[usize]) -> String {
+    match numbers {
+        [] => "no block".to_owned(),
+        [block] => format!("block {block}"),
+        blocks => format!("blocks {}", list(blocks)),
+    }
+}
+
+/// What ends a list of which so many are not shown.
+pub(crate) fn and_more(hidden: usize) -> String {
+    if hidden > 0 { format!(" and {hidden} more") } else { String::new() }
+}
+
 /// A factor: 327x, 5.2x.
 pub(crate) fn factor(ratio: f64) -> String {
     if !ratio.is_finite() {

@@ -26,6 +26,11 @@ pub(crate) fn token_within(text: &str, width: usize) -> String {
     cut
 }
 
+/// A token by its text, no wider than `width` columns, or by its id if it has none.
+pub(crate) fn token_or_id(text: &str, id: u32, width: usize) -> String {
+    if text.is_empty() { format!("id {id}") } else { token_within(text, width) }
+}
+
 /// The text with control, format and other invisible characters escaped; letters, accents, quotes and backslashes stay.
 pub fn escape_control(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -1,5 +1,7 @@
 //! What a run says to those who quantise the model or run it on long texts: facts that it measured, each with its figure.
 
+use sinkscope_anatomy::definitions::in_percent;
+
 use crate::definitions::BREAKS;
 use crate::operation::{Kind, Operation, SpikeChange};
 use crate::results::{Advice, Comparison, LinearLayer, Variant};
@@ -53,16 +55,16 @@ fn layers(variant: &Variant) -> Option<Advice> {
         format!("{} of block {} ({:.1} %{spikes})", layer.projection, layer.block, 100.0 * error)
     };
     let breaking = worst.iter().filter(|(layer, _)| layer.breaks).count();
-    let threshold = 100.0 * BREAKS;
+    let threshold = in_percent(BREAKS);
     if breaking == 0 {
         let first = worst.first()?;
-        let text = format!("no layer loses more than {threshold:.0} % of its output; most loses {}", named(first));
+        let text = format!("no layer loses more than {threshold} of its output; most loses {}", named(first));
         return Some(line("layers", variant, text, 0.0, "layers"));
     }
     let list: Vec<String> = worst.iter().take(breaking.min(MOST_LAYERS)).map(named).collect();
     let more = if breaking > list.len() { format!(" and {} more", breaking - list.len()) } else { String::new() };
     let text = format!(
-        "{breaking} of {} linear layers lose more than {threshold:.0} % of their output; keep in higher precision {}{more}",
+        "{breaking} of {} linear layers lose more than {threshold} of their output; keep in higher precision {}{more}",
         variant.linear_layers.len(),
         list.join("; ")
     );

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sinkscope_anatomy::wide::norm_f64;
 use sinkscope_model::edit::{Edit, Mask};
 use sinkscope_model::tap::{Place, Point};
 
@@ -40,9 +41,9 @@ impl RowEdit {
         match &self.change {
             Change::Scale(factor) => self.each(row, |_, value| *value *= factor),
             Change::ZeroRescale => {
-                let before = length(row);
+                let before = norm_f64(row);
                 self.each(row, |_, value| *value = 0.0);
-                let after = length(row);
+                let after = norm_f64(row);
                 // A row that is nothing but spike has no direction left to be rescaled along.
                 if after > 0.0 {
                     for value in row.iter_mut() {
@@ -99,10 +100,6 @@ impl Edit for MaskEdit {
             Apart::Forbidden => Mask { hidden: marked, alone: &[] },
         })
     }
-}
-
-fn length(row: &[f32]) -> f64 {
-    row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
 }
 
 impl Edit for RowEdit {

@@ -2,13 +2,14 @@
 //! that is not finite.
 
 use sinkscope_anatomy::magnitude::largest_magnitude;
-use sinkscope_anatomy::not_finite::{FiniteTap, Found};
+use sinkscope_anatomy::nll::NllTap;
+use sinkscope_anatomy::not_finite::{FiniteTap, Found, first};
 use sinkscope_anatomy::sinks::SinkTap;
 use sinkscope_model::Model;
 use sinkscope_model::pass::ErasedTap;
 use sinkscope_sources::data::TokenBatch;
 
-use crate::taps::{NllTap, ReceivedTap};
+use crate::taps::ReceivedTap;
 
 /// What one run shows of a batch.
 pub(crate) struct Seen {
@@ -27,7 +28,7 @@ impl Seen {
             sinks: SinkTap::new(layers, a.most_heads(), batch.sequences, batch.seq_len),
             finite: FiniteTap::new(layers),
             received: ReceivedTap::new(layers, batch.sequences, batch.seq_len),
-            nll: NllTap::new(layers),
+            nll: NllTap::new(layers, a.registers, batch.sequences).with_predictions(),
         }
     }
 
@@ -49,12 +50,7 @@ impl Seen {
     }
 
     /// The first activation, or log-likelihood of a predicted token, that is not finite. Those of registers do not count.
-    pub fn not_finite(&self, model: &Model, batch: &TokenBatch) -> Option<Found> {
-        let a = model.architecture();
-        let mut predicted = self.nll.nll.chunks_exact((batch.seq_len - 1).max(1)).enumerate();
-        let of_sequence = |(sequence, nll): (usize, &[f32])| {
-            Found::in_nll(a.blocks() + 1, sequence, a.registers + 1, nll.get(a.registers..).unwrap_or_default())
-        };
-        self.finite.not_finite.or_else(|| predicted.find_map(of_sequence))
+    pub fn not_finite(&self) -> Option<Found> {
+        first(self.finite.not_finite, self.nll.not_finite())
     }
 }

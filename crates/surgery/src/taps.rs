@@ -2,94 +2,53 @@
 
 use std::collections::BTreeMap;
 
+use sinkscope_anatomy::received::Received;
 use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
-
-/// The negative log-likelihood of every predicted token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NllTap {
-    head: usize,
-    /// sequences x (T - 1).
-    pub nll: Vec<f32>,
-}
-
-impl NllTap {
-    /// For a model of `layers` layers.
-    pub fn new(layers: usize) -> Self {
-        Self { head: 2 * layers + 1, nll: Vec::new() }
-    }
-}
-
-impl Tap for NllTap {
-    type Partial = Vec<f32>;
-
-    fn wants(&self, point: Point, block: usize) -> bool {
-        point == Point::Prediction && block == self.head
-    }
-
-    fn observe(&self, event: &Event<'_>) -> Vec<f32> {
-        match event.data {
-            EventData::Nll(values) => values.to_vec(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn merge(&mut self, _point: Point, _place: &Place, partial: Vec<f32>) {
-        // Chunks come in order.
-        self.nll.extend(partial);
-    }
-}
 
 /// The attention that every token receives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReceivedTap {
     seq_len: usize,
-    /// By layer, by token of the batch: mean over heads and over the queries that come after it or are it.
-    received: Vec<Vec<f64>>,
+    /// layers x tokens of the batch: mean over heads and over the queries that come after a token or are it.
+    received: Received,
 }
 
 impl ReceivedTap {
     /// For a model of `layers` layers and a batch of `sequences` sequences of `seq_len` tokens.
     pub fn new(layers: usize, sequences: usize, seq_len: usize) -> Self {
-        Self { seq_len, received: vec![vec![0.0; sequences * seq_len]; layers] }
+        Self { seq_len, received: Received::new(layers, sequences * seq_len) }
     }
 
     /// Takes what another tap saw of the first layers of the same batch.
     pub fn adopt_layers(&mut self, other: &Self, layers: usize) {
-        self.received[..layers].clone_from_slice(&other.received[..layers]);
+        self.received.adopt(&other.received, 0..layers);
     }
 
     /// Mean over the tokens marked and over layers; `None` if none is marked.
     pub fn mean(&self, tokens: &[bool]) -> Option<f64> {
         let marked = tokens.iter().filter(|token| **token).count();
-        let of = |layer: &Vec<f64>| -> f64 {
+        let of = |layer: &[f64]| -> f64 {
             layer.iter().zip(tokens).filter(|(_, marked)| **marked).map(|(received, _)| received).sum()
         };
-        (marked > 0).then(|| self.received.iter().map(of).sum::<f64>() / (marked * self.received.len()) as f64)
+        (marked > 0).then(|| self.received.rows().map(of).sum::<f64>() / (marked * self.received.rows().len()) as f64)
     }
 }
 
 impl Tap for ReceivedTap {
-    type Partial = Vec<f64>;
+    type Partial = Received;
 
     fn wants(&self, point: Point, _block: usize) -> bool {
         point == Point::Attention
     }
 
-    fn observe(&self, event: &Event<'_>) -> Vec<f64> {
-        let EventData::Attention(scan) = event.data else { return Vec::new() };
+    fn observe(&self, event: &Event<'_>) -> Received {
+        let EventData::Attention(scan) = event.data else { return Received::default() };
         let queries = |key: usize| (self.seq_len - key) as f64;
-        let mut received = vec![0.0; scan.keys];
-        for head in scan.received.chunks_exact(scan.keys) {
-            for (key, (sum, &weight)) in received.iter_mut().zip(head).enumerate() {
-                *sum += f64::from(weight) / (queries(key) * scan.heads as f64);
-            }
-        }
-        received
+        Received::over_heads(&scan, scan.keys, |head, key| f64::from(head[key]) / (queries(key) * scan.heads as f64))
     }
 
-    fn merge(&mut self, _point: Point, place: &Place, partial: Vec<f64>) {
-        let sums = &mut self.received[(place.block - 1) / 2][place.sequence * self.seq_len..];
-        sums.iter_mut().zip(partial).for_each(|(sum, part)| *sum += part);
+    fn merge(&mut self, _point: Point, place: &Place, partial: Received) {
+        self.received.add((place.block - 1) / 2, place.sequence * self.seq_len, &partial);
     }
 }
 

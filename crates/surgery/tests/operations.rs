@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use sinkscope_anatomy::examination::{AnatomyRequest, Surroundings, examine};
+use sinkscope_anatomy::nll::NllTap;
 use sinkscope_anatomy::results::Stage;
 use sinkscope_anatomy::sinks::{SinkDefinition, SinkTap};
 use sinkscope_model::Model;
@@ -14,7 +15,7 @@ use sinkscope_sources::data::TokenBatch;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
 use sinkscope_surgery::results::{Comparison, Variant};
-use sinkscope_surgery::taps::{KeepTap, NllTap, RowsTap};
+use sinkscope_surgery::taps::{KeepTap, RowsTap};
 
 const SEQ_LEN: usize = 9;
 const PLENTY: u64 = 1 << 40;
@@ -76,7 +77,7 @@ impl<F: Fn(usize, usize, usize, &mut [f32]) + Sync> Edit for ByHand<F> {
 fn naive(model: &Model, batch: &TokenBatch, edit: Option<&dyn Edit>) -> (Vec<f32>, f64, f64) {
     let a = model.architecture();
     let layers = a.layer_count();
-    let mut nll = NllTap::new(layers);
+    let mut nll = NllTap::new(layers, 0, batch.sequences).with_predictions();
     let mut sinks = SinkTap::new(layers, a.most_heads(), batch.sequences, batch.seq_len);
     let mut kept = KeepTap::new(1..=a.blocks());
     let mut pass = Pass::new(model, PLENTY);
@@ -85,7 +86,7 @@ fn naive(model: &Model, batch: &TokenBatch, edit: Option<&dyn Edit>) -> (Vec<f32
     }
     pass.run(batch, &mut [&mut nll, &mut sinks, &mut kept]).expect("a pass");
     let reached = kept.residuals.values().flatten().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    (nll.nll, sinks.finish(SinkDefinition::Paper, 0.3, 0).ratio, f64::from(reached))
+    (nll.predictions().to_vec(), sinks.finish(SinkDefinition::Paper, 0.3, 0).ratio, f64::from(reached))
 }
 
 fn mean(values: &[f32]) -> f64 {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use sinkscope_anatomy::examination::Surroundings;
+use sinkscope_anatomy::nll::NllTap;
 use sinkscope_model::blocks::{Product, Projection};
 use sinkscope_model::edit::{Edit, LinearBlock, LinearEdit};
 use sinkscope_model::pass::Pass;
@@ -15,7 +16,6 @@ use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
 use sinkscope_surgery::quantise::{CacheEdit, MaximaTap, QuantisedLayers, Scheme};
 use sinkscope_surgery::results::Comparison;
-use sinkscope_surgery::taps::NllTap;
 
 const PLENTY: u64 = 1 << 40;
 const FAMILIES: [&str; 6] = ["llama", "gemma2", "olmo2", "gpt2", "gpt-neox", "qwen2-window"];
@@ -226,7 +226,7 @@ impl LinearBlock for NaiveBlock<'_> {
 }
 
 fn nll_of(model: &Model, batch: &TokenBatch, linears: Option<&dyn LinearEdit>, edit: Option<&dyn Edit>) -> Vec<f32> {
-    let mut nll = NllTap::new(model.architecture().layer_count());
+    let mut nll = NllTap::new(model.architecture().layer_count(), 0, batch.sequences).with_predictions();
     let mut pass = Pass::new(model, PLENTY);
     if let Some(linears) = linears {
         pass = pass.with_linears(linears);
@@ -235,7 +235,7 @@ fn nll_of(model: &Model, batch: &TokenBatch, linears: Option<&dyn LinearEdit>, e
         pass = pass.with_edit(edit);
     }
     pass.run(batch, &mut [&mut nll]).expect("a pass");
-    nll.nll
+    nll.predictions().to_vec()
 }
 
 fn mean(values: &[f32]) -> f64 {

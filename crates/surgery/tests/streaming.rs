@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use sinkscope_anatomy::examination::Surroundings;
+use sinkscope_anatomy::nll::NllTap;
 use sinkscope_model::Model;
 use sinkscope_model::architecture::{Architecture, ResidualLayout};
 use sinkscope_model::blocks::{AttentionRows, TileContext, Unseen};
@@ -13,7 +14,7 @@ use sinkscope_sources::data::TokenBatch;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
 use sinkscope_surgery::results::Comparison;
-use sinkscope_surgery::taps::{NllTap, RowsTap};
+use sinkscope_surgery::taps::RowsTap;
 
 const SEQ_LEN: usize = 17;
 
@@ -155,11 +156,11 @@ fn windows_as_operations() {
     let late =
         |nll: &[f32]| -> Vec<f32> { nll.chunks_exact(SEQ_LEN - 1).flat_map(|row| row[8..].iter().copied()).collect() };
     let run = |window: Option<Window>| {
-        let mut nll = NllTap::new(2);
+        let mut nll = NllTap::new(2, 0, batch().sequences).with_predictions();
         let pass = Pass::new(&model, u64::MAX);
         let pass = if let Some(window) = window { pass.with_window(window) } else { pass };
         pass.run(&batch(), &mut [&mut nll]).expect("a pass");
-        nll.nll
+        nll.predictions().to_vec()
     };
     let untouched = run(None);
     for (variant, (width, sinks, original_positions)) in

@@ -24,6 +24,7 @@ use self::steering::{FirstTokens, Steering, Trigger};
 use self::units::{HiddenUnit, UnitRows};
 use crate::definitions::{SHARED_TRIGGER_SHARE, TOP_CHANNELS};
 use crate::error::AnatomyError;
+use crate::median::median;
 
 /// What to take a census of.
 #[derive(Debug, Clone, PartialEq)]
@@ -236,11 +237,9 @@ impl Census {
         let top: Vec<usize> = order.into_iter().take(TOP_CHANNELS).collect();
         let mut channels = top.clone();
         channels.extend(request.channels.iter().filter(|channel| !top.contains(channel)));
-        let mut sorted = frobenius.clone();
-        sorted.sort_by(f64::total_cmp);
         self.blocks.push(BlockCensus {
             block,
-            median: sorted[(sorted.len() - 1) / 2],
+            median: median(&frobenius),
             top: top.into_iter().map(|channel| ChannelNorm { channel, frobenius: frobenius[channel] }).collect(),
             frobenius,
             symmetric,

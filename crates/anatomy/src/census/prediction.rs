@@ -20,6 +20,7 @@ use super::Spectrum;
 use super::steering::{Reach, Reached};
 use crate::definitions::{SPIKE_RATIO, STEP_SHARE};
 use crate::results::Stage;
+use crate::wide::dot_f64;
 
 /// What the weights say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -142,6 +143,6 @@ impl Prediction {
 
 /// Absolute cosines between the triggers of spectra, pair by pair.
 pub(super) fn cosines(spectra: &[&Spectrum]) -> Vec<Vec<f64>> {
-    let cosine = |a: &Spectrum, b: &Spectrum| a.trigger.iter().zip(&b.trigger).map(|(a, b)| a * b).sum::<f64>().abs();
+    let cosine = |a: &Spectrum, b: &Spectrum| dot_f64(&a.trigger, &b.trigger).abs();
     spectra.iter().map(|a| spectra.iter().map(|b| cosine(a, b)).collect()).collect()
 }

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use sinkscope_kernels::matmul::{Matrix, MatrixMut, matmul};
 
 use super::quadratic::QuadraticForm;
+use crate::wide::{dot_f64, norm_f64};
 
 /// Eigenvalues asked for.
 pub const LEADING: usize = 6;
@@ -64,8 +65,8 @@ pub fn leading(form: &QuadraticForm, channel: usize, seed: u64) -> Eigen {
     let mut pairs = Vec::new();
     while diagonal.len() < d.min(MOST_STEPS) {
         let mut next = operator.times(&basis[basis.len() - 1]);
-        diagonal.push(dot(&next, &basis[basis.len() - 1]));
-        let scale = length(&next);
+        diagonal.push(dot_f64(&next, &basis[basis.len() - 1]));
+        let scale = norm_f64(&next);
         let mut length;
         (length, next) = normalised(next, &basis);
         if basis.len() < d && length <= 1e-7 * scale {
@@ -98,11 +99,11 @@ pub fn leading(form: &QuadraticForm, channel: usize, seed: u64) -> Eigen {
 fn normalised(mut vector: Vec<f64>, basis: &[Vec<f64>]) -> (f64, Vec<f64>) {
     for _ in 0..2 {
         for direction in basis {
-            let along = dot(&vector, direction);
+            let along = dot_f64(&vector, direction);
             vector.iter_mut().zip(direction).for_each(|(entry, direction)| *entry -= along * direction);
         }
     }
-    let length = length(&vector);
+    let length = norm_f64(&vector);
     if length > 0.0 {
         for entry in &mut vector {
             *entry /= length;
@@ -131,14 +132,6 @@ fn eigenpairs(matrix: &Mat<f64>) -> Option<Vec<(f64, Vec<f64>)>> {
         values.enumerate().map(|(i, value)| (value, vectors.col(i).iter().copied().collect())).collect();
     pairs.sort_by(|a, b| b.0.abs().total_cmp(&a.0.abs()));
     Some(pairs)
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn length(a: &[f64]) -> f64 {
-    dot(a, a).sqrt()
 }
 
 /// All eigenvalues of S_k, from the dense matrix; `None` if they cannot be computed.
@@ -174,7 +167,7 @@ fn finish(operator: &Symmetric<'_>, pairs: Vec<(f64, Vec<f64>)>) -> Eigen {
     let scale = pairs.first().map_or(0.0, |pair| pair.0.abs());
     let residual = |(value, vector): &(f64, Vec<f64>)| {
         let image = operator.times(vector);
-        length(&image.iter().zip(vector).map(|(image, entry)| image - value * entry).collect::<Vec<_>>())
+        norm_f64(&image.iter().zip(vector).map(|(image, entry)| image - value * entry).collect::<Vec<_>>())
     };
     let largest = pairs.iter().take(LEADING).map(residual).fold(0.0, f64::max);
     let mut trigger = pairs.first().map(|pair| pair.1.clone()).unwrap_or_default();

@@ -21,7 +21,7 @@ use crate::error::AnatomyError;
 use crate::magnitude::largest_magnitude;
 use crate::median::median;
 use crate::not_finite::check_step;
-use crate::wide::{dot, dot_wide};
+use crate::wide::{dot_f64, mean, norm_f64};
 
 /// Vocabulary items that are walked.
 pub const SAMPLE: usize = 256;
@@ -165,7 +165,7 @@ pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steerin
     }
     // Towards the side of the trigger on which each token ends up: s* and -s* are the same trigger.
     for (sign, row) in signs.iter_mut().zip(before.chunks_exact(d)) {
-        *sign = if dot_wide(row, &trigger.direction) < 0.0 { -1.0 } else { 1.0 };
+        *sign = if dot_f64(row, &trigger.direction) < 0.0 { -1.0 } else { 1.0 };
     }
     let mut alone = Vec::new();
     attention_alone(model, ids, trigger.block, &mut |attention, _, residual| {
@@ -178,10 +178,7 @@ pub fn steering(model: &Model, ids: &[u32], trigger: &Trigger) -> Result<Steerin
         after_attention: cosines[2 * layer + 1],
         after_feed_forward: cosines.get(2 * layer + 2).copied(),
         attention_alone: alone[layer],
-        heads: heads
-            .iter()
-            .map(|tokens| tokens.iter().zip(&signs).map(|(share, sign)| share * sign).sum::<f64>() / ids.len() as f64)
-            .collect(),
+        heads: heads.iter().map(|tokens| dot_f64(tokens, &signs) / ids.len() as f64).collect(),
     });
     Ok(Steering {
         block: trigger.block,
@@ -258,13 +255,12 @@ fn head_contributions(
     let block = model.attention_block(layer)?;
     let heads = attend(model, layer, &block, residual, embedding);
     // W_O s: what a unit of each head's output adds along s.
-    let along: Vec<f64> = block.output.weight().to_vec().chunks_exact(a.d_model).map(|row| dot(row, s)).collect();
+    let along: Vec<f64> = block.output.weight().to_vec().chunks_exact(a.d_model).map(|row| dot_f64(row, s)).collect();
     let share = |head: usize, token: usize| {
         let own = head * attention.value_dim..(head + 1) * attention.value_dim;
-        let output = &heads[token * attention.output_width()..][own.clone()];
-        let added: f64 = output.iter().zip(&along[own]).map(|(output, along)| f64::from(*output) * along).sum();
+        let added = dot_f64(&heads[token * attention.output_width()..][own.clone()], &along[own]);
         let row = &residual[token * a.d_model..(token + 1) * a.d_model];
-        added / dot(row, row).sqrt().max(f64::MIN_POSITIVE)
+        added / norm_f64(row).max(f64::MIN_POSITIVE)
     };
     let tokens = residual.len() / a.d_model;
     Ok((0..attention.heads).map(|head| (0..tokens).map(|token| share(head, token)).collect()).collect())
@@ -286,14 +282,12 @@ fn alphas(model: &Model, triggers: &[Trigger]) -> Result<Alphas, ModelError> {
 /// Mean over rows of `(s . x)^2`, x the input that a feed-forward block makes of the row, without gamma.
 fn mean_square(model: &Model, residual: &[f32], trigger: &Trigger, alphas: &Alphas) -> f64 {
     let (a, s) = (model.architecture(), &trigger.direction);
-    let rows = residual.chunks_exact(a.d_model);
-    let count = rows.len() as f64;
     let square = |row: &[f32]| match alphas.get(&trigger.block) {
-        _ if !a.layer(trigger.block / 2 - 1).norm_placement.on_input(false) => dot_wide(row, s).powi(2),
+        _ if !a.layer(trigger.block / 2 - 1).norm_placement.on_input(false) => dot_f64(row, s).powi(2),
         Some(alpha) => row.iter().zip(s).map(|(&h, s)| f64::from((alpha * h).tanh()) * s).sum::<f64>().powi(2),
         None => a.d_model as f64 * cosine(model, row, s).powi(2),
     };
-    rows.map(square).sum::<f64>() / count
+    mean(residual.chunks_exact(a.d_model).map(square)).unwrap_or(0.0)
 }
 
 fn typical_largest(model: &Model, residual: &[f32]) -> f64 {
@@ -304,15 +298,14 @@ fn typical_largest(model: &Model, residual: &[f32]) -> f64 {
 
 fn mean_absolute_cosine(model: &Model, residual: &[f32], s: &[f64]) -> f64 {
     let rows = residual.chunks_exact(model.architecture().d_model);
-    let count = rows.len() as f64;
-    rows.map(|row| cosine(model, row, s).abs()).sum::<f64>() / count
+    mean(rows.map(|row| cosine(model, row, s).abs())).unwrap_or(0.0)
 }
 
 /// Cosine of a residual to s: that of the normalised input too, as normalisation only scales (a LayerNorm centres first).
 fn cosine(model: &Model, row: &[f32], s: &[f64]) -> f64 {
     let mean = match model.architecture().norm {
         NormKind::RmsNorm | NormKind::DynamicTanh => 0.0,
-        NormKind::LayerNorm => row.iter().map(|&value| f64::from(value)).sum::<f64>() / row.len() as f64,
+        NormKind::LayerNorm => mean(row.iter().copied()).unwrap_or(0.0),
     };
     let (mut product, mut square) = (0.0, 0.0);
     for (&value, s) in row.iter().zip(s) {

@@ -10,6 +10,7 @@ use super::norms::norms;
 use super::quadratic::QuadraticForm;
 use super::spectrum::{self, dense, full};
 use super::units::UnitRows;
+use crate::wide::{dot_f64, norm_f64};
 
 fn values(count: usize, seed: u64) -> Vec<f32> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -58,11 +59,11 @@ fn symmetric(u: &[f64], d: usize) -> Vec<f64> {
 }
 
 fn frobenius(matrix: &[f64]) -> f64 {
-    matrix.iter().map(|value| value * value).sum::<f64>().sqrt()
+    norm_f64(matrix)
 }
 
 fn times(matrix: &[f64], x: &[f64]) -> Vec<f64> {
-    matrix.chunks_exact(x.len()).map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum()).collect()
+    matrix.chunks_exact(x.len()).map(|row| dot_f64(row, x)).collect()
 }
 
 fn close(ours: f64, expected: f64, scale: f64) -> bool {
@@ -113,7 +114,7 @@ fn the_form_gives_what_the_block_computes_near_the_identity() {
         let x: Vec<f64> = x.iter().map(|&value| f64::from(value)).collect();
         for channel in 0..5 {
             let image = times(&naive(&block, channel), &x);
-            let form: f64 = image.iter().zip(&x).map(|(a, b)| a * b).sum();
+            let form = dot_f64(&image, &x);
             assert!((form - f64::from(expected[row * 5 + channel])).abs() < 1e-5);
         }
     }
@@ -156,7 +157,7 @@ fn spectra_are_those_of_the_dense_matrix() {
             let all = full(&form, channel).expect("a decomposition");
             assert_eq!(all.eigenvalues.len(), d);
             let norm = frobenius(&s);
-            let squares = all.eigenvalues.iter().map(|value| value * value).sum::<f64>().sqrt();
+            let squares = norm_f64(&all.eigenvalues);
             assert!(close(squares, norm, norm));
             let trace: f64 = (0..d).map(|i| s[i * d + i]).sum();
             assert!(close(all.eigenvalues.iter().sum(), trace, norm * d as f64));

@@ -12,7 +12,7 @@ use super::{Kinds, Sample, chosen};
 use crate::census::quadratic::{QuadraticForm, coefficient};
 use crate::census::spectrum::leading;
 use crate::results::Stage;
-use crate::wide::dot;
+use crate::wide::{dot_f64, mean, norm_f64};
 
 /// Most spike tokens that are points of a block.
 pub const MOST_SPIKE_POINTS: usize = 64;
@@ -99,7 +99,7 @@ struct Watched {
     /// d_ffn x channels: W_down of the stage's spike channels, its own first.
     down: Vec<f32>,
     channels: usize,
-    trigger: Option<Trigger>,
+    trigger: Option<InputTrigger>,
     kinds: Kinds,
     /// By token of the sample.
     seen: Vec<Token>,
@@ -107,7 +107,7 @@ struct Watched {
 
 /// The trigger, on the normalised input as the block sees it.
 #[derive(Debug)]
-struct Trigger {
+struct InputTrigger {
     eigenvalue: f64,
     direction: Vec<f64>,
     /// What the norm multiplies by and adds; 1 and 0 without one.
@@ -127,9 +127,6 @@ pub struct Token {
     along: f64,
     trigger_cosine: f64,
 }
-
-/// What a chunk shows: of each watch on the block, its tokens.
-pub type Chunk = Vec<Vec<Token>>;
 
 impl AmplifierTap {
     /// Watches the feed-forward step blocks of `stages`. `kinds`, by stage: what each token of the sample is beside
@@ -179,7 +176,7 @@ impl Watched {
         let trigger = QuadraticForm::new(&feed_forward).map(|form| {
             let eigen = leading(&form, stage.channel, 0);
             let eigenvalue = eigen.eigenvalues.first().copied().unwrap_or(0.0);
-            Trigger { eigenvalue, direction: eigen.trigger, gamma: wide(gamma, 1.0), beta: wide(beta, 0.0) }
+            InputTrigger { eigenvalue, direction: eigen.trigger, gamma: wide(gamma, 1.0), beta: wide(beta, 0.0) }
         });
         Ok(Self {
             stage: stage_number,
@@ -205,10 +202,10 @@ impl Watched {
             .chunks_exact(d_ffn)
             .zip(real.chunks_exact(d_ffn))
             .map(|(gate, activated)| {
-                let (length, activated_length) = (dot(gate, gate).sqrt(), dot(activated, activated).sqrt());
+                let (length, activated_length) = (norm_f64(gate), norm_f64(activated));
                 let lengths = (length * activated_length).max(f64::MIN_POSITIVE);
                 Token {
-                    cosine: dot(gate, activated) / lengths,
+                    cosine: dot_f64(gate, activated) / lengths,
                     norm_ratio: activated_length / length.max(f64::MIN_POSITIVE),
                     ..Token::default()
                 }
@@ -278,7 +275,7 @@ impl Watched {
     }
 
     fn summary(&self, tokens: &[&Token]) -> AmplifierTokens {
-        let mean = |of: &dyn Fn(&Token) -> f64| tokens.iter().map(|token| of(token)).sum::<f64>() / tokens.len() as f64;
+        let mean = |of: &dyn Fn(&Token) -> f64| mean(tokens.iter().map(|token| of(token))).unwrap_or(0.0);
         let real = |token: &Token| f64::from(token.real[0]);
         let rank_one =
             self.trigger.as_ref().map(|trigger| move |token: &Token| trigger.eigenvalue * token.along.powi(2));
@@ -286,7 +283,7 @@ impl Watched {
         let bilinear = |token: &Token| -> f64 {
             token.real.iter().zip(&token.bilinear).map(|(real, form)| f64::from(real - form).powi(2)).sum()
         };
-        let length = |token: &Token| dot(&token.real, &token.real);
+        let length = |token: &Token| dot_f64(&token.real, &token.real);
         AmplifierTokens {
             tokens: tokens.len(),
             cosine: mean(&|token| token.cosine),
@@ -309,7 +306,7 @@ fn relative(difference: f64, whole: f64) -> Option<f64> {
 }
 
 impl Tap for AmplifierTap {
-    type Partial = Chunk;
+    type Partial = Vec<Vec<Token>>;
 
     fn wants(&self, point: Point, block: usize) -> bool {
         let hidden = |watched: &Watched| if watched.gated { Point::Up } else { Point::Gate };
@@ -318,7 +315,7 @@ impl Tap for AmplifierTap {
             .any(|watched| watched.block == block && (point == Point::NormalisedInput || point == hidden(watched)))
     }
 
-    fn observe(&self, event: &Event<'_>) -> Chunk {
+    fn observe(&self, event: &Event<'_>) -> Self::Partial {
         let watches = self.blocks.iter().filter(|watched| watched.block == event.place.block);
         let rows = event.place.rows;
         let look = |watched: &Watched| match (event.point, event.data) {
@@ -330,7 +327,7 @@ impl Tap for AmplifierTap {
         watches.map(look).collect()
     }
 
-    fn merge(&mut self, point: Point, place: &Place, partial: Chunk) {
+    fn merge(&mut self, point: Point, place: &Place, partial: Self::Partial) {
         let first = place.sequence * self.seq_len + place.position;
         let watches = self.blocks.iter_mut().filter(|watched| watched.block == place.block);
         for (watched, tokens) in watches.zip(partial) {

@@ -3,7 +3,7 @@
 //! as a token at position 0.
 
 use super::Kinds;
-use crate::wide::dot;
+use crate::wide::{dot_f64, mean, norm_f64};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_model::{Model, ModelError};
@@ -61,25 +61,23 @@ pub fn self_sinking(
             for value in &mut row {
                 *value *= scale;
             }
-            let lengths = (dot(&row, &row) * dot(&norm.gamma, &norm.gamma)).sqrt();
+            let lengths = (dot_f64(&row, &row) * dot_f64(&norm.gamma, &norm.gamma)).sqrt();
             // An embedding of nothing but zeros, as of padding, points nowhere.
-            cosine = if lengths > 0.0 { dot(&row, &norm.gamma) / lengths } else { 0.0 };
+            cosine = if lengths > 0.0 { dot_f64(&row, &norm.gamma) / lengths } else { 0.0 };
             if let Some(positions) = &positions {
                 row.iter_mut().zip(&positions[position * d..]).for_each(|(value, learned)| *value += learned);
             }
             norm.forward_in_place(&mut row);
-            magnitude = dot(&row, &row).sqrt();
+            magnitude = norm_f64(&row);
         }
         all[kind].push((token, cosine, magnitude));
     }
     let summary = |tokens: &Vec<(usize, f64, f64)>| {
-        let count = tokens.len() as f64;
-        let mean = |of: &dyn Fn(&(usize, f64, f64)) -> f64| tokens.iter().map(of).sum::<f64>() / count;
         (!tokens.is_empty()).then(|| SelfSinkingTokens {
             tokens: tokens.len(),
-            embedding_gamma_cosine: norm.is_some().then(|| mean(&|token| token.1)),
-            post_norm_magnitude: norm.is_some().then(|| mean(&|token| token.2)),
-            to_self: to_self.iter().map(|layer| mean(&|token| layer[token.0])).collect(),
+            embedding_gamma_cosine: mean(tokens.iter().map(|token| token.1)).filter(|_| norm.is_some()),
+            post_norm_magnitude: mean(tokens.iter().map(|token| token.2)).filter(|_| norm.is_some()),
+            to_self: to_self.iter().filter_map(|layer| mean(tokens.iter().map(|token| layer[token.0]))).collect(),
         })
     };
     let [spike, marks, other] = &all;

@@ -13,6 +13,7 @@ use sinkscope_model::{Model, ModelError};
 use super::{Kinds, chosen};
 use crate::definitions::TOP_CHANNELS;
 use crate::magnitude::largest_magnitude;
+use crate::wide::{mean, norm_f64};
 
 /// Most tokens of a kind that are compared with one another.
 pub const MOST_TOKENS: usize = 256;
@@ -137,7 +138,7 @@ fn sparsity(x: &[f32], d: usize) -> Sparsity {
     let energies: Vec<f64> = unit
         .par_chunks_mut(d)
         .map(|row| {
-            let length = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+            let length = norm_f64(row).max(f64::MIN_POSITIVE);
             for value in row.iter_mut() {
                 *value = (f64::from(*value) / length) as f32;
             }
@@ -163,7 +164,7 @@ fn sparsity(x: &[f32], d: usize) -> Sparsity {
     }
     let pairs = rows * (rows - 1) / 2;
     Sparsity {
-        top3_energy: energies.iter().sum::<f64>() / rows as f64,
+        top3_energy: mean(energies).unwrap_or(0.0),
         cosine_mean: (pairs > 0).then(|| sum / pairs as f64),
         cosine_min: (pairs > 0).then_some(least),
     }
@@ -197,6 +198,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::wide::dot_f64;
 
     #[test]
     fn sparsity_is_its_definition() {
@@ -205,7 +207,6 @@ mod tests {
             let x: Vec<f32> = (0..rows * d).map(|_| random.random_range(-2.0..2.0)).collect();
             let found = sparsity(&x, d);
             let row = |row: usize| x[row * d..(row + 1) * d].iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             let mut cosines = Vec::new();
             let mut energy = 0.0;
             for i in 0..rows {
@@ -215,11 +216,11 @@ mod tests {
                 energy += squares.iter().take(3).sum::<f64>() / squares.iter().sum::<f64>() / rows as f64;
                 for j in 0..i {
                     let b = row(j);
-                    cosines.push(dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt());
+                    cosines.push(dot_f64(&a, &b) / (norm_f64(&a) * norm_f64(&b)));
                 }
             }
             assert!((found.top3_energy - energy).abs() < 1e-6);
-            let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
+            let mean = mean(cosines.iter().copied()).unwrap_or(0.0);
             assert_eq!(found.cosine_mean.is_some(), rows > 1);
             if let (Some(ours), Some(least)) = (found.cosine_mean, found.cosine_min) {
                 assert!((ours - mean).abs() < 1e-6);

@@ -26,7 +26,8 @@ use sinkscope_model::tap::BlockView;
 use crate::magnitude::RowMaxima;
 use crate::median::median;
 use crate::spikes::outline::StageOutline;
-use crate::spikes::stage::{ChannelSums, StageValues, mean, peak, spike_channels};
+use crate::spikes::stage::{ChannelSums, StageValues, peak, spike_channels};
+use crate::wide::mean;
 
 /// Share of the spike threshold, taken from the group, from which values are recorded.
 pub const CANDIDATE_SHARE: f64 = 0.8;
@@ -135,7 +136,7 @@ impl Recorder {
             .collect();
         let outputs: Option<Vec<_>> = (outline.first_block..=outline.window_end)
             .map(|block| gather(&parts, |group| group.blocks.get(block)?.output.get(&outline.channel)))
-            .map(|column| column.map(|column| mean(&column)))
+            .map(|column| column.map(|column| mean(column).unwrap_or(0.0)))
             .collect();
         let peak = peak(outline.first_block, run?);
         let threshold = self.spike_ratio * typical[peak.block];

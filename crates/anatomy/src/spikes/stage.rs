@@ -3,6 +3,7 @@
 use crate::definitions::STEP_SHARE;
 use crate::results::SpikeChannel;
 use crate::spikes::outline::StageOutline;
+use crate::wide::mean;
 
 /// What was measured of a stage's tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,18 +31,12 @@ pub struct Peak {
 pub fn peak(first_block: usize, columns: Vec<Vec<f32>>) -> Peak {
     let mut peak = Peak { block: first_block, mean: 0.0, values: Vec::new() };
     for (index, values) in columns.into_iter().enumerate() {
-        let mean = mean(&values);
+        let mean = mean(values.iter().copied()).unwrap_or(0.0);
         if index == 0 || mean.abs() > peak.mean.abs() {
             peak = Peak { block: first_block + index, mean, values };
         }
     }
     peak
-}
-
-/// Mean in f64, added up in order; 0 of none.
-pub fn mean(values: &[f32]) -> f64 {
-    let sum: f64 = values.iter().copied().map(f64::from).sum();
-    if values.is_empty() { 0.0 } else { sum / values.len() as f64 }
 }
 
 /// Step-up and step-down blocks.

@@ -228,7 +228,7 @@ impl FakePass {
         if let Some(tap) = &mut taps.sinks {
             self.show(tap, division);
         }
-        if let Some(tap) = &mut taps.prediction {
+        if let Some(tap) = &mut taps.nll {
             self.show(tap, division);
         }
         if let Some(tap) = &mut taps.page {

@@ -1,5 +1,7 @@
 //! What `--help` says beside the options.
 
+use sinkscope_anatomy::definitions::{SINK_TOKEN_SHARE, in_percent};
+
 pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed while running, 2 the request or an input is wrong.";
 
 pub const PREPARE_HELP: &str = "\
@@ -22,7 +24,10 @@ Examples:
   sinkscope data prepare corpus --document-separator form-feed --vocab-size 4096 --out data
   sinkscope data prepare a.parquet b.jsonl.zst --vocab-size 32768 --held-out 0.01 --out data";
 
-pub const OPERATE_HELP: &str = "\
+/// The operations, where they are done, and examples.
+pub fn operate_help() -> String {
+    format!(
+        "\
 Operations:
   zero-spikes           spike entries become zero, right after the last step-up block
   mean-spikes           they become their mean over the other sequences (or --calibration)
@@ -48,7 +53,7 @@ Operations:
 
   Operations on spikes, blocks, values and attention to tokens take a place: @block=B,
   @position=P (or all); those on spike entries also @channels=C,C,...
-  A token sinks if it does so in 5 % of the heads or more: the `sink_tokens` of operate.json.
+  A token sinks if it does so in {} of the heads or more: the `sink_tokens` of operate.json.
   An operation that makes activations infinite or undefined has no figures; its row says from
   which block, channel and position on.
 
@@ -56,7 +61,10 @@ Examples:
   sinkscope operate model.gguf zero-spikes mean-spikes
   sinkscope operate model.gguf zero-spikes@position=17 zero-spikes@channels=1,2,3 --text book.txt
   sinkscope operate model.gguf quantize=w8a8-tensor quantize=w8a8-tensor+keep-spikes
-  sinkscope operate model.gguf drop-first bos=on --sequences 32 --out results";
+  sinkscope operate model.gguf drop-first bos=on --sequences 32 --out results",
+        in_percent(SINK_TOKEN_SHARE)
+    )
+}
 
 pub const TRAIN_HELP: &str = "\
 Files of a run:

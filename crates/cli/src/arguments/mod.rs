@@ -8,10 +8,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use sinkscope_anatomy::definitions::{SINK_EPSILON, SPIKE_RATIO};
 use sinkscope_kernels::matmul::Precision;
+use sinkscope_lab::data::prepare::HeldOut;
 
 use self::help::{
-    ANATOMY_EXAMPLES, CENSUS_EXAMPLES, EXIT_STATUS, OPERATE_HELP, PREPARE_HELP, PROBE_EXAMPLES, REPORT_HELP,
-    SCHEMA_HELP, STUDY_HELP, TRAIN_HELP,
+    ANATOMY_EXAMPLES, CENSUS_EXAMPLES, EXIT_STATUS, PREPARE_HELP, PROBE_EXAMPLES, REPORT_HELP, SCHEMA_HELP, STUDY_HELP,
+    TRAIN_HELP, operate_help,
 };
 
 /// Look at a transformer language model and say where its massive activations and attention sinks are.
@@ -37,7 +38,7 @@ pub enum Command {
     Probe(ProbeArguments),
 
     /// Change a model while it runs (its spikes, its sinks, its tokens), and compare with the untouched model
-    #[command(after_help = OPERATE_HELP)]
+    #[command(after_help = operate_help())]
     Operate(OperateArguments),
 
     /// Train a small model by a recipe, and watch its spikes and sinks being born
@@ -246,7 +247,7 @@ pub struct RunArguments {
 }
 
 /// What every command that runs a model on a text takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub struct TextArguments {
     /// Take the text of this file: .txt, .jsonl, .ndjson, .json or .parquet, each also .gz or .zst; or of standard input (-)
     #[arg(long, value_name = "FILE", conflicts_with = "tokens")]
@@ -280,6 +281,11 @@ pub struct TextArguments {
     /// bf16. The lower, the faster on machines with AMX and the same elsewhere
     #[arg(long, value_parser = precision_parser(), value_name = "P", default_value = Precision::default().name())]
     pub precision: Precision,
+}
+
+fn held_out_help() -> String {
+    let usual = HeldOut::default().share();
+    format!("Hold out this share of the text, in whole documents, at least one [default: {usual} of the documents]")
 }
 
 fn precision_parser() -> impl TypedValueParser<Value = Precision> {
@@ -323,8 +329,7 @@ pub struct PrepareArguments {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = DocumentSeparator::Pages)]
     pub document_separator: DocumentSeparator,
 
-    /// Hold out this share of the text, in whole documents, at least one [default: 0.05 of the documents]
-    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, help = held_out_help())]
     pub held_out: Option<f64>,
 
     /// Seed of the choice of documents held out

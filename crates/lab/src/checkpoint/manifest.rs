@@ -17,7 +17,7 @@ const FORMAT: u32 = 1;
 /// The content of `state.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Manifest {
+pub(super) struct CheckpointManifest {
     format: u32,
     /// Steps done.
     pub(super) step: u64,
@@ -28,7 +28,7 @@ pub(super) struct Manifest {
     state: Box<RawValue>,
 }
 
-impl Manifest {
+impl CheckpointManifest {
     /// A checkpoint still without files.
     pub(super) fn new<State: Serialize + DeserializeOwned>(step: u64, state: &State) -> Result<Self, LabError> {
         let unfit =

@@ -74,7 +74,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::directory::{Entry, Kind};
-use self::manifest::Manifest;
+use self::manifest::CheckpointManifest;
 use crate::LabError;
 
 /// File of the weights.
@@ -233,7 +233,7 @@ impl Checkpoints {
     }
 
     /// Makes the best checkpoint of the files of one that is still being written.
-    fn place_best(&self, writing: &Path, manifest: &Manifest) -> Result<(), LabError> {
+    fn place_best(&self, writing: &Path, manifest: &CheckpointManifest) -> Result<(), LabError> {
         let best = directory::fresh(&self.run, directory::WRITING_BEST)?;
         let manifest = manifest.without(OPTIMIZER_FILE);
         for name in manifest.files() {
@@ -246,11 +246,11 @@ impl Checkpoints {
 }
 
 /// Writes and syncs the files of a checkpoint.
-fn write<State>(snapshot: &Snapshot<'_, State>, writing: &Path) -> Result<Manifest, LabError>
+fn write<State>(snapshot: &Snapshot<'_, State>, writing: &Path) -> Result<CheckpointManifest, LabError>
 where
     State: Serialize + DeserializeOwned,
 {
-    let mut manifest = Manifest::new(snapshot.step, snapshot.state)?;
+    let mut manifest = CheckpointManifest::new(snapshot.step, snapshot.state)?;
     for (name, content) in snapshot.files {
         check_file_name(name)?;
         if manifest.has(name) {
@@ -267,7 +267,7 @@ where
 
 /// A checkpoint in which everything agrees.
 struct Whole {
-    manifest: Manifest,
+    manifest: CheckpointManifest,
     model: Vec<NamedTensor<'static>>,
     optimizer: Vec<NamedTensor<'static>>,
     files: Vec<(String, Vec<u8>)>,
@@ -275,7 +275,7 @@ struct Whole {
 
 /// Reads a checkpoint and verifies it on the way.
 fn read(path: &Path) -> Result<Whole, LabError> {
-    let manifest = Manifest::read(path)?;
+    let manifest = CheckpointManifest::read(path)?;
     let mut files = Vec::new();
     for name in manifest.files().filter(|name| ![MODEL_FILE, OPTIMIZER_FILE].contains(name)) {
         files.push((name.to_owned(), directory::read(&path.join(name), manifest.digest(path, name)?)?));

@@ -16,6 +16,7 @@ use rand_distr::{Distribution, Gamma};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinkscope_anatomy::wide::dot_f64;
 
 use super::batch::Batch;
 use super::identity::{Identity, digest};
@@ -187,7 +188,7 @@ impl BigramBackcopy {
         let first = self.row(self.bos()).to_vec();
         let mut sum = entropies[tokens];
         if seq_len > 1 {
-            sum += first.iter().zip(&entropies).map(|(probability, entropy)| probability * entropy).sum::<f64>();
+            sum += dot_f64(&first, &entropies);
         }
         // Probability that the last token but one is `before` and the last `last`.
         let mut pairs = vec![0.0; tokens * tokens];

@@ -39,12 +39,12 @@ pub(super) struct Piece {
 
 /// Some documents.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct TextBatch {
     text: String,
     pieces: Vec<Piece>,
 }
 
-impl Batch {
+impl TextBatch {
     /// Adds a piece.
     pub(super) fn add(&mut self, part: Part<'_>, lot: u64) {
         self.text.push_str(part.text);
@@ -153,11 +153,11 @@ pub(super) fn read(
     field: &str,
     separator: Separator,
     seed: u64,
-    mut take: impl FnMut(Batch) -> Result<(), LabError>,
+    mut take: impl FnMut(TextBatch) -> Result<(), LabError>,
 ) -> Result<Vec<Input>, LabError> {
     std::thread::scope(|scope| {
-        let (send, receive): (_, Receiver<Batch>) = sync_channel(AHEAD);
-        let reader = Reader { send, seed, batch: Batch::default(), lot: 0 };
+        let (send, receive): (_, Receiver<TextBatch>) = sync_channel(AHEAD);
+        let reader = DocumentReader { send, seed, batch: TextBatch::default(), lot: 0 };
         let reader = scope.spawn(move || reader.read(files, field, separator));
         for batch in &receive {
             take(batch)?;
@@ -166,15 +166,15 @@ pub(super) fn read(
     })
 }
 
-struct Reader {
-    send: SyncSender<Batch>,
+struct DocumentReader {
+    send: SyncSender<TextBatch>,
     seed: u64,
-    batch: Batch,
+    batch: TextBatch,
     /// That of the document which the last piece is of.
     lot: u64,
 }
 
-impl Reader {
+impl DocumentReader {
     fn read(mut self, files: &[PathBuf], field: &str, separator: Separator) -> Result<Vec<Input>, LabError> {
         let mut inputs = Vec::with_capacity(files.len());
         for path in files {

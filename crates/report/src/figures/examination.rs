@@ -1,13 +1,13 @@
 //! Where spikes come in, stay and go out, and what normalisation makes of them.
 
-use sinkscope_anatomy::definitions::STEP_SHARE;
+use sinkscope_anatomy::definitions::{MIN_STAGE_BLOCKS, STEP_SHARE, TOP_CHANNELS, in_percent, in_words};
 use sinkscope_anatomy::results::{Lifecycle, Picture, Silu, Spikes, Stage, TopChannel};
 use sinkscope_anatomy::sample::normalisation::{NormalisedBlock, NormalisedTokens};
 
 use super::{blocks, line, take};
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Figure, Mark, Panel, Rule, Series};
-use crate::number::{factor, list, value};
+use crate::number::{self, factor, value};
 use crate::tidy::{Column, Table};
 
 /// Life cycle of the largest channels: after every block, and in what the block adds (Fig. 1).
@@ -58,17 +58,22 @@ pub fn life_cycle(lifecycle: &Lifecycle, spikes: Option<&Spikes>, tables: &[Tabl
         id: "life-cycle".into(),
         title: "Life cycle of the largest channels".into(),
         paper: Some("Fig. 1".into()),
-        caption: "The three channels of largest magnitude after every block, over all tokens, beside the typical \
-                  token's largest (the median over tokens), and in what the block itself adds. Odd blocks are \
-                  attention, even ones feed-forward, block 0 is the embedding."
-            .into(),
+        caption: format!(
+            "The {} channels of largest magnitude after every block, over all tokens, beside the typical token's largest \
+             (the median over tokens), and in what the block itself adds. Odd blocks are attention, even ones feed-forward, \
+             block 0 is the embedding.",
+            in_words(TOP_CHANNELS)
+        ),
         alt: stage.map_or_else(
             || match spikes {
-                Some(_) => "No stage of spikes: at no two blocks in a row does a token stand out.".into(),
+                Some(_) => {
+                    let few = in_words(MIN_STAGE_BLOCKS);
+                    format!("No stage of spikes: at no {few} blocks in a row does a token stand out.")
+                }
                 None => format!(
                     "The spike steps up at {} and down at {}.",
-                    or_none(&lifecycle.step_up),
-                    or_none(&lifecycle.step_down)
+                    number::blocks(&lifecycle.step_up),
+                    number::blocks(&lifecycle.step_down)
                 ),
             },
             |stage| {
@@ -84,24 +89,16 @@ pub fn life_cycle(lifecycle: &Lifecycle, spikes: Option<&Spikes>, tables: &[Tabl
                 format!(
                     "Channel {} steps up at {}, peaks at {} after block {}{times}, and steps down at {}.",
                     stage.channel,
-                    or_none(&stage.step_up),
+                    number::blocks(&stage.step_up),
                     value(stage.peak),
                     stage.peak_block,
-                    or_none(&stage.step_down)
+                    number::blocks(&stage.step_down)
                 )
             },
         ),
         panels: vec![residual, Panel::plot("What a block adds", blocks(), Axis::log("magnitude"), output.collect())],
         data: take(tables, "blocks")?,
     })
-}
-
-fn or_none(blocks: &[usize]) -> String {
-    match blocks {
-        [] => "no block".into(),
-        [block] => format!("block {block}"),
-        blocks => format!("blocks {}", list(blocks)),
-    }
 }
 
 /// What each block adds in the channel of the strongest stages, signs kept.
@@ -133,8 +130,8 @@ pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
         paper: Some("Table 1".into()),
         caption: format!(
             "What every block of a stage's window adds in the stage's channel, averaged over its tokens. Step-up blocks add \
-             at least {share} % of the peak, step-down blocks take at least {share} % away.",
-            share = 100.0 * STEP_SHARE
+             at least {share} of the peak, step-down blocks take at least {share} away.",
+            share = in_percent(STEP_SHARE)
         ),
         alt: shown
             .iter()
@@ -142,8 +139,8 @@ pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
                 format!(
                     "Channel {} steps up at {} and down at {}.",
                     stage.channel,
-                    or_none(&stage.step_up),
-                    or_none(&stage.step_down)
+                    number::blocks(&stage.step_up),
+                    number::blocks(&stage.step_down)
                 )
             })
             .collect::<Vec<_>>()
@@ -171,8 +168,8 @@ pub fn normalisation(
     peak_block: Option<usize>,
     tables: &[Table],
 ) -> Result<Figure, ReportError> {
-    type Of = fn(&NormalisedBlock) -> Option<&NormalisedTokens>;
-    let kinds: [(&str, Colour, Of); 2] = [
+    type TokensOf = fn(&NormalisedBlock) -> Option<&NormalisedTokens>;
+    let kinds: [(&str, Colour, TokensOf); 2] = [
         ("spike tokens", Colour::Spike, |block| block.spike.as_ref()),
         ("other tokens", Colour::Other, |block| block.other.as_ref()),
     ];
@@ -195,19 +192,21 @@ pub fn normalisation(
         Some(peak) => seen().find(|(block, _)| *block == peak),
         None => seen().max_by(|a, b| a.1.plain.top3_energy.total_cmp(&b.1.plain.top3_energy)),
     };
+    let few = in_words(TOP_CHANNELS);
     Ok(Figure {
         id: "cosines".into(),
         title: "What normalisation makes of spike tokens".into(),
         paper: Some("Fig. 5".into()),
-        caption: "The residual after every block as the model's own normalisation leaves it, without gamma. Left: mean cosine of pairs of \
-                  tokens, shaded down to the least of any pair. Right: share of the squared length that the three \
-                  largest entries have."
-            .into(),
+        caption: format!(
+            "The residual after every block as the model's own normalisation leaves it, without gamma. Left: mean cosine of \
+             pairs of tokens, shaded down to the least of any pair. Right: share of the squared length that the {few} largest \
+             entries have."
+        ),
         alt: at_peak.map_or_else(
             || "There is no spike token in the sample.".into(),
             |(block, tokens)| {
                 format!(
-                    "After block {block}, three entries have {:.1} % of the squared length of spike tokens, whose mean \
+                    "After block {block}, {few} entries have {:.1} % of the squared length of spike tokens, whose mean \
                      cosine is {}.",
                     100.0 * tokens.plain.top3_energy,
                     tokens.plain.cosine_mean.map_or_else(|| "not known".into(), |cosine| format!("{cosine:.4}"))
@@ -216,7 +215,12 @@ pub fn normalisation(
         ),
         panels: vec![
             Panel::plot("Alike", blocks(), Axis::linear("cosine of pairs"), cosines.into()),
-            Panel::plot("Sparse", blocks(), Axis::linear("% in three channels").within(0.0, 102.0), energy.into()),
+            Panel::plot(
+                "Sparse",
+                blocks(),
+                Axis::linear(format!("% in {few} channels")).within(0.0, 102.0),
+                energy.into(),
+            ),
         ],
         data: take(tables, "normalisation")?,
     })

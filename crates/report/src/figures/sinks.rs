@@ -1,7 +1,9 @@
 //! Which heads sink, at which positions, and what their geometry has to do with it.
 
+use sinkscope_anatomy::definitions::{INTERVAL, RANK_SHARE, in_percent};
 use sinkscope_anatomy::results::Sinks;
 use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
+use sinkscope_anatomy::wide::mean;
 
 use super::{or_gap, take};
 use crate::ReportError;
@@ -92,11 +94,12 @@ pub fn by_layer(sinks: &Sinks) -> Result<Figure, ReportError> {
         id: "sinks-by-layer".into(),
         title: "Sink ratio by layer".into(),
         paper: Some("eq. 28".into()),
-        caption:
-            "Share of a layer's heads and sequences that are sinks, with its 95 % bootstrap interval over sequences \
-                  where there are several; dashed, by the definitions of Gu et al.: of the first key alone (gu), or of any of the first half \
-                  (gu-max), over the queries that see it."
-                .into(),
+        caption: format!(
+            "Share of a layer's heads and sequences that are sinks, with its {} bootstrap interval over sequences where there \
+             are several; dashed, by the definitions of Gu et al.: of the first key alone (gu), or of any of the first half \
+             (gu-max), over the queries that see it.",
+            in_percent(INTERVAL)
+        ),
         alt: format!("{} over all layers; at most {} in one.", percent(sinks.ratio), percent(most)),
         panels: vec![Panel::plot("", Axis::linear("layer"), Axis::linear("sink ratio, %").within(0.0, 102.0), series)],
         data: Table::new("sinks-by-layer", columns)?,
@@ -115,8 +118,7 @@ pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportErro
     } else {
         Axis::names("position of the key, from", received.first.iter().map(ToString::to_string))
     };
-    let mean_of_first =
-        |layers: &[Vec<f64>]| layers.iter().filter_map(|layer| layer.first()).sum::<f64>() / layers.len().max(1) as f64;
+    let of_first = mean(received.layers.iter().filter_map(|layer| layer.first().copied())).unwrap_or(0.0);
     Ok(Figure {
         id: "sinks-by-position".into(),
         title: "Who receives the attention".into(),
@@ -125,7 +127,7 @@ pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportErro
             "Attention that a key receives (alpha), mean over sequences and the heads of a layer, by the position of \
                   the key. Colours go by the logarithm."
                 .into(),
-        alt: format!("The first key receives {:.3} in the mean over layers.", mean_of_first(&received.layers)),
+        alt: format!("The first key receives {of_first:.3} in the mean over layers."),
         panels: vec![Panel {
             title: String::new(),
             x,
@@ -137,7 +139,7 @@ pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportErro
 }
 
 /// A number of a head.
-type Of<'a> = &'a dyn Fn(&HeadGeometry) -> f64;
+type HeadValue<'a> = &'a dyn Fn(&HeadGeometry) -> f64;
 
 /// What sets sink heads apart: the logit gap and the dimension of keys (eq. 26).
 ///
@@ -147,7 +149,7 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
     let alpha = |head: &HeadGeometry| {
         sinks.and_then(|sinks| sinks.heads.get(head.layer)?.get(head.head).copied()).unwrap_or(f64::NAN)
     };
-    let panel = |title: &str, x: Axis, y: Axis, of_x: Of<'_>, of_y: Of<'_>| {
+    let panel = |title: &str, x: Axis, y: Axis, of_x: HeadValue<'_>, of_y: HeadValue<'_>| {
         let dots = |name: &str, colour, sink: bool| {
             let heads = || geometry.heads.iter().filter(move |head| head.sink == sink);
             Series::new(name, colour, Mark::Dots, heads().map(|head| (of_x(head), of_y(head))))
@@ -157,6 +159,7 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
         Panel::plot(title, x, y, series)
     };
     let gap = |head: &HeadGeometry| or_gap(head.logit_gap);
+    let most = in_percent(RANK_SHARE);
     let rank = |rank: Option<usize>| rank.map_or(f64::NAN, |rank| rank as f64);
     let spike = |head: &HeadGeometry| rank(head.key_rank95_spike);
     let other = |head: &HeadGeometry| rank(head.key_rank95_other);
@@ -165,23 +168,23 @@ pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) ->
     if geometry.heads.iter().any(|head| head.key_rank95_spike.is_some()) {
         panels.push(panel(
             "Dimensions of keys",
-            Axis::linear("95 % rank, spike keys"),
-            Axis::linear("95 % rank, other keys"),
+            Axis::linear(format!("{most} rank, spike keys")),
+            Axis::linear(format!("{most} rank, other keys")),
             &spike,
             &other,
         ));
     }
-    let mean =
+    let gap_of =
         |sink: bool| geometry.mean_logit_gap(sink).map_or_else(|| "unknown".to_owned(), |gap| format!("{gap:.2}"));
     Ok(Figure {
         id: "geometry".into(),
         title: "What sets sink heads apart".into(),
         paper: Some("eq. 26".into()),
-        caption:
-            "A dot is a head. Left: by how much the logit of the sink key exceeds that of the other keys that a query \
-                  sees. Right: how many dimensions hold 95 % of the keys of spike tokens, and of all others."
-                .into(),
-        alt: format!("Mean logit gap of sink heads {}, of other heads {}.", mean(true), mean(false)),
+        caption: format!(
+            "A dot is a head. Left: by how much the logit of the sink key exceeds that of the other keys that a query sees. \
+             Right: how many dimensions hold {most} of the keys of spike tokens, and of all others."
+        ),
+        alt: format!("Mean logit gap of sink heads {}, of other heads {}.", gap_of(true), gap_of(false)),
         panels,
         data: take(tables, "geometry")?,
     })

@@ -1,5 +1,7 @@
 //! What operations on the model do to it.
 
+use sinkscope_anatomy::definitions::{INTERVAL, in_percent};
+use sinkscope_anatomy::wide::mean;
 use sinkscope_surgery::definitions::BREAKS;
 use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 
@@ -43,10 +45,12 @@ pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, R
         id: "operations".into(),
         title: "What operations cost".into(),
         paper: None,
-        caption: "What is added to the loss, over the targets that both runs predict, with the paired 95 % bootstrap \
-                  interval over sequences; perplexity over these targets, beside that of the untouched model over all its \
-                  own; the sink ratio and the largest activation that are left."
-            .into(),
+        caption: format!(
+            "What is added to the loss, over the targets that both runs predict, with the paired {} bootstrap interval over \
+             sequences; perplexity over these targets, beside that of the untouched model over all its own; the sink ratio \
+             and the largest activation that are left.",
+            in_percent(INTERVAL)
+        ),
         alt: worst.map_or_else(
             || "No operation predicts a target that the untouched model does.".into(),
             |worst| {
@@ -113,10 +117,10 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
             .filter_map(|run| {
                 let known: Vec<f64> = run.nll.iter().flatten().copied().collect();
                 let quarter = (known.len() / 4).max(1);
-                let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len().max(1) as f64;
-                let (first, last) = (known.get(..quarter)?, known.get(known.len() - quarter..)?);
+                let of = |part: Option<&[f64]>| mean(part?.iter().copied());
+                let (first, last) = (of(known.get(..quarter))?, of(known.get(known.len() - quarter..))?);
                 let name = if run.name.is_empty() { "Untouched" } else { &run.name };
-                Some(format!("{name}: {:.2} nats in the first quarter, {:.2} in the last.", mean(first), mean(last)))
+                Some(format!("{name}: {first:.2} nats in the first quarter, {last:.2} in the last."))
             })
             .collect::<Vec<_>>()
             .join(" "),
@@ -187,10 +191,10 @@ pub fn quantisation(comparison: &Comparison, tables: &[Table]) -> Result<Option<
         paper: None,
         caption: format!(
             "Relative error of the output of every quantised layer, at tokens that do not spike, in percent, for the {} \
-             worst of {}. Colours go by the logarithm. A layer breaks above {:.0} %.",
+             worst of {}. Colours go by the logarithm. A layer breaks above {}.",
             shown().count(),
             counted(quantised.len(), "quantisation", "quantisations"),
-            100.0 * BREAKS
+            in_percent(BREAKS)
         ),
         alt: broken.join("; ") + ".",
         panels: panels.collect(),

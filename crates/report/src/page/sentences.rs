@@ -2,6 +2,8 @@
 //! the prefix of a part.
 
 use sinkscope_anatomy::census::Census;
+use sinkscope_anatomy::definitions::{TOP_CHANNELS, in_words};
+use sinkscope_anatomy::median::upper_median;
 use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::{Anatomy, Sinks, Spikes};
 use sinkscope_anatomy::sample::geometry::Geometry;
@@ -74,12 +76,13 @@ fn channels(spikes: &Spikes) -> Option<String> {
     let stage = spikes.stages.first().filter(|stage| stage.channels.len() > 1)?;
     let named = stage.channels.iter().take(3).map(|channel| format!("{} ({})", channel.channel, value(channel.mean)));
     let others = stage.channels.iter().filter(|channel| channel.channel != stage.channel);
-    let mut variations: Vec<f64> = others.map(|channel| channel.ratio_variation).collect();
-    variations.sort_by(f64::total_cmp);
-    let varies = variations.get(variations.len() / 2).filter(|_| stage.tokens.len() > 1);
-    let ratios = varies.map_or_else(String::new, |varies| {
-        format!("; a ratio between two of them varies by {} from token to token", percent(*varies))
-    });
+    let variations: Vec<f64> = others.map(|channel| channel.ratio_variation).collect();
+    let ratios = if variations.is_empty() || stage.tokens.len() < 2 {
+        String::new()
+    } else {
+        let varies = percent(upper_median(&variations));
+        format!("; a ratio between two of them varies by {varies} from token to token")
+    };
     Some(format!(
         "{} spike together, led by {}{ratios}.",
         counted(stage.channels.len(), "channel", "channels"),
@@ -122,9 +125,10 @@ fn normalisation(anatomy: &Anatomy) -> Option<String> {
         format!("; two such tokens then have a cosine of {cosine:.4} to each other")
     });
     Some(format!(
-        "Normalised after block {block}, before the learned scale, a spike token has {} of its squared length in three \
+        "Normalised after block {block}, before the learned scale, a spike token has {} of its squared length in {} \
          entries{alike}.",
-        percent(tokens.plain.top3_energy)
+        percent(tokens.plain.top3_energy),
+        in_words(TOP_CHANNELS)
     ))
 }
 

@@ -1,6 +1,7 @@
 //! The text itself, each token with what the page shades it by.
 
 use serde::Serialize;
+use sinkscope_anatomy::median::upper_median;
 use sinkscope_anatomy::results::Lifecycle;
 use sinkscope_anatomy::token_page::TokenPage;
 
@@ -34,12 +35,10 @@ impl TokenText {
     /// Of an examination.
     pub fn new(id: String, page: &TokenPage, lifecycle: Option<&Lifecycle>) -> Self {
         let blocks = lifecycle.map_or(&[][..], |lifecycle| &lifecycle.blocks);
-        let mut magnitudes: Vec<f64> = page.tokens.iter().map(|token| f64::from(token.largest.abs())).collect();
-        magnitudes.sort_by(f64::total_cmp);
-        let median = magnitudes.get(magnitudes.len() / 2).copied().unwrap_or(0.0);
+        let magnitudes: Vec<f32> = page.tokens.iter().map(|token| token.largest.abs()).collect();
         // Without a life cycle, that of the tokens shown.
         let typical = blocks.iter().map(|block| block.residual.typical_token_largest).fold(0.0, f64::max);
-        let typical = if typical > 0.0 { typical } else { median.max(f64::MIN_POSITIVE) };
+        let typical = if typical > 0.0 { typical } else { upper_median(&magnitudes).max(f64::MIN_POSITIVE) };
         Self {
             id,
             layers: page.layers,

@@ -1,16 +1,18 @@
 //! What explains spikes and sinks: the five regularities, the amplifier at work, normalisation, the geometry of heads.
 
+use sinkscope_anatomy::definitions::{RANK_SHARE, TOP_CHANNELS, in_percent};
 use sinkscope_anatomy::regularities::{Regularity, Threshold};
 use sinkscope_anatomy::results::{Anatomy, SampleSize, Stage};
 use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierTokens};
 use sinkscope_anatomy::sample::embedding::{SelfSinking, SelfSinkingTokens};
 use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
 use sinkscope_anatomy::sample::normalisation::{Normalisation, NormalisedTokens};
+use sinkscope_anatomy::wide::mean;
 
 use super::grid::{Grid, Heading};
 use super::style::Style;
 use crate::number::{counted, factor, percent, value};
-use crate::text::token_within;
+use crate::text::token_or_id;
 
 /// Most vocabulary items named that spike away from position 0.
 const MOST_ITEMS: usize = 8;
@@ -56,7 +58,7 @@ pub(super) fn elsewhere(stage: &Stage, style: &Style) -> Option<String> {
         Heading::number("least position").expendable(2),
     ]);
     for item in stage.elsewhere.iter().take(MOST_ITEMS) {
-        let text = if item.text.is_empty() { format!("id {}", item.id) } else { token_within(&item.text, TOKEN_WIDTH) };
+        let text = token_or_id(&item.text, item.id, TOKEN_WIDTH);
         let counts = [item.spiking, item.occurrences, item.first, item.first_occurrence, item.least_position];
         grid.row(std::iter::once(text).chain(counts.map(|count| count.to_string())).collect());
     }
@@ -128,10 +130,11 @@ fn error(share: f64) -> String {
 
 /// Around the steps, and at both ends.
 fn normalisation(all: &Normalisation, anatomy: &Anatomy, style: &Style) -> String {
+    let energy = format!("energy in {TOP_CHANNELS} channels");
     let mut grid = Grid::new([
         Heading::number("after block"),
         Heading::text("tokens"),
-        Heading::number("energy in 3 channels"),
+        Heading::number(&energy),
         Heading::number("largest"),
         Heading::number("cosine"),
         Heading::number("least").expendable(1),
@@ -169,20 +172,20 @@ fn geometry(all: &Geometry, style: &Style) -> String {
         Heading::number("sink heads").expendable(1),
         Heading::number("other heads").expendable(1),
     ]);
-    let mean = |sink: bool, of: fn(&HeadGeometry) -> Option<f64>| {
-        let values: Vec<f64> = all.heads.iter().filter(|head| head.sink == sink).filter_map(of).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    let of_heads = |sink: bool, of: fn(&HeadGeometry) -> Option<f64>| {
+        mean(all.heads.iter().filter(|head| head.sink == sink).filter_map(of))
     };
     let mut row = |name: &str, show: fn(f64) -> String, of: fn(&HeadGeometry) -> Option<f64>| {
-        let means = [true, false].map(|sink| mean(sink, of));
+        let means = [true, false].map(|sink| of_heads(sink, of));
         if means != [None, None] {
             let cells = means.map(|mean| mean.map_or_else(String::new, show));
             grid.row(std::iter::once(name.to_owned()).chain(cells).collect());
         }
     };
     row("sink token spikes", percent, |head| Some(head.sink_is_spike));
-    row("95 % rank of spike keys", value, |head| head.key_rank95_spike.map(|rank| rank as f64));
-    row("95 % rank of other keys", value, |head| head.key_rank95_other.map(|rank| rank as f64));
+    let most = in_percent(RANK_SHARE);
+    row(&format!("{most} rank of spike keys"), value, |head| head.key_rank95_spike.map(|rank| rank as f64));
+    row(&format!("{most} rank of other keys"), value, |head| head.key_rank95_other.map(|rank| rank as f64));
     row("logit gap", value, |head| head.logit_gap);
     row("its deviation over queries", value, |head| head.logit_gap_deviation);
     row("cosine of queries to the sink key", value, |head| head.query_to_sink_key);

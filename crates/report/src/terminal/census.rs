@@ -5,7 +5,7 @@ use sinkscope_anatomy::census::{Census, Spectrum};
 
 use super::grid::{Grid, Heading};
 use super::style::Style;
-use crate::number::{counted, factor, list, percent, value};
+use crate::number::{self, and_more, counted, factor, percent, value};
 use crate::text::wrap;
 
 /// Channels named of a prediction.
@@ -24,22 +24,16 @@ pub(super) fn finding(census: &Census, style: &Style) -> String {
     let Some(peak) = &prediction.peak else {
         return wrap("No spike is to be expected of first tokens.", style.width());
     };
-    let blocks = |blocks: &[usize]| match blocks {
-        [] => "no block".to_owned(),
-        [block] => format!("block {block}"),
-        blocks => format!("blocks {}", list(blocks)),
-    };
     let named: Vec<String> = prediction.channels.iter().take(MOST_CHANNELS).map(usize::to_string).collect();
-    let more = prediction.channels.len().saturating_sub(MOST_CHANNELS);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = and_more(prediction.channels.len().saturating_sub(MOST_CHANNELS));
     let text = format!(
         "A first token is expected to reach {} in channel {} at block {}. It comes in at {} and goes out at {}; channels that \
          share the trigger: {}{more}.",
         value(peak.score),
         peak.channel,
         peak.block,
-        blocks(&prediction.step_up),
-        blocks(&prediction.step_down),
+        number::blocks(&prediction.step_up),
+        number::blocks(&prediction.step_down),
         named.join(", "),
     );
     wrap(&text, style.width())

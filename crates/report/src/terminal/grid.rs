@@ -36,7 +36,7 @@ impl<'a> Heading<'a> {
 
 /// A row, a row with one remark in place of its other cells, or the mark of rows left out.
 #[derive(Debug, Clone)]
-enum Row {
+enum GridRow {
     Cells(Vec<String>),
     Remark(String, String),
     Elided(String),
@@ -46,7 +46,7 @@ enum Row {
 #[derive(Debug, Clone)]
 pub(super) struct Grid<'a> {
     headings: Vec<Heading<'a>>,
-    rows: Vec<Row>,
+    rows: Vec<GridRow>,
 }
 
 impl<'a> Grid<'a> {
@@ -57,17 +57,17 @@ impl<'a> Grid<'a> {
     /// Adds a row; a missing cell is empty.
     pub(super) fn row(&mut self, mut cells: Vec<String>) {
         cells.resize(self.headings.len(), String::new());
-        self.rows.push(Row::Cells(cells));
+        self.rows.push(GridRow::Cells(cells));
     }
 
     /// Adds a row that has a remark in place of the cells after the first.
     pub(super) fn remark(&mut self, first: String, remark: String) {
-        self.rows.push(Row::Remark(first, remark));
+        self.rows.push(GridRow::Remark(first, remark));
     }
 
     /// Marks rows left out, with a word about them.
     pub(super) fn elided(&mut self, note: String) {
-        self.rows.push(Row::Elided(note));
+        self.rows.push(GridRow::Elided(note));
     }
 
     /// The grid, indented by two, no wider than the style asks where columns can be left out; each line ends in a
@@ -79,12 +79,14 @@ impl<'a> Grid<'a> {
         text.push('\n');
         for row in &self.rows {
             match row {
-                Row::Cells(cells) => {
+                GridRow::Cells(cells) => {
                     let cells: Vec<String> = columns.iter().map(|&(index, _)| cells[index].clone()).collect();
                     text.push_str(&self.line(&columns, &cells));
                 }
-                Row::Remark(first, remark) => text.push_str(&self.remark_line(&columns, first, remark, style.width())),
-                Row::Elided(note) => text.push_str(&style.faint(&format!("{GAP}… {note}"))),
+                GridRow::Remark(first, remark) => {
+                    text.push_str(&self.remark_line(&columns, first, remark, style.width()));
+                }
+                GridRow::Elided(note) => text.push_str(&style.faint(&format!("{GAP}… {note}"))),
             }
             text.push('\n');
         }
@@ -124,9 +126,9 @@ impl<'a> Grid<'a> {
 
     fn cells(&self, column: usize) -> impl Iterator<Item = &str> {
         self.rows.iter().filter_map(move |row| match row {
-            Row::Cells(cells) => Some(cells[column].as_str()),
-            Row::Remark(first, _) if column == 0 => Some(first.as_str()),
-            Row::Remark(..) | Row::Elided(_) => None,
+            GridRow::Cells(cells) => Some(cells[column].as_str()),
+            GridRow::Remark(first, _) if column == 0 => Some(first.as_str()),
+            GridRow::Remark(..) | GridRow::Elided(_) => None,
         })
     }
 

@@ -21,7 +21,7 @@ const BAR_WIDTH: usize = 16;
 pub(super) fn section(lifecycle: &Lifecycle, spikes: Option<&Spikes>, style: &Style) -> String {
     let stages = spikes.map_or(&[][..], |spikes| &spikes.stages);
     let blocks = &lifecycle.blocks;
-    let scale = Scale::of(blocks);
+    let scale = BarScale::of(blocks);
     let eventful = eventful(lifecycle, stages);
     let mut grid = Grid::new([
         Heading::number("block"),
@@ -64,7 +64,7 @@ fn is_lone(blocks: &[BlockLifecycle], index: usize, eventful: &BTreeSet<usize>) 
     shown(index.checked_sub(1)) && shown(Some(index + 1))
 }
 
-fn row(block: &BlockLifecycle, scale: &Scale, events: &str) -> Vec<String> {
+fn row(block: &BlockLifecycle, scale: &BarScale, events: &str) -> Vec<String> {
     let residual = &block.residual;
     let top = residual.top.first();
     let ratio = residual.largest_mean / residual.typical_token_largest;
@@ -135,12 +135,12 @@ fn events(block: usize, lifecycle: &Lifecycle, stages: &[Stage]) -> String {
 }
 
 /// A logarithmic scale for bars: from the smallest magnitude to the largest.
-struct Scale {
+struct BarScale {
     low: f64,
     span: f64,
 }
 
-impl Scale {
+impl BarScale {
     fn of(blocks: &[BlockLifecycle]) -> Self {
         let magnitudes =
             || blocks.iter().map(|block| block.residual.largest_mean).filter(|m| *m > 0.0 && m.is_finite());

@@ -19,6 +19,7 @@ mod summary;
 mod train;
 
 use sinkscope_anatomy::census::Census;
+use sinkscope_anatomy::definitions::{INTERVAL, in_percent};
 use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::Anatomy;
 use sinkscope_lab::cost::Cost;
@@ -32,6 +33,11 @@ use crate::envelope::{Envelope, Timing};
 pub(crate) use operate::not_finite;
 pub use style::Style;
 pub(crate) use summary::{fp16_sentence, last_block_sentence, sink_sentence, spike_sentence, tokens};
+
+/// What the bootstrap intervals are called.
+fn interval_name() -> String {
+    format!("{} interval", in_percent(INTERVAL))
+}
 
 /// What a run of `sinkscope train` will cost on a machine of so many operations a second, in a sentence without an end.
 pub fn cost(cost: &Cost, operations_per_second: f64) -> String {

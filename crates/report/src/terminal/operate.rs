@@ -4,6 +4,7 @@ use sinkscope_anatomy::not_finite::NotFinite;
 use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
 
 use super::grid::{Grid, Heading};
+use super::interval_name;
 use super::style::Style;
 use crate::number::{counted, list, percent, value};
 use crate::text::{escape_control, wrap};
@@ -63,11 +64,12 @@ pub(super) fn baseline(comparison: &Comparison, style: &Style) -> String {
 
 /// A line for every operation.
 pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
+    let interval = interval_name();
     let mut grid = Grid::new([
         Heading::text("operation"),
         Heading::number("perplexity"),
         Heading::number("nats"),
-        Heading::text("95 % interval").expendable(1),
+        Heading::text(&interval).expendable(1),
         Heading::text("late perplexity").expendable(6),
         Heading::number("sinks").expendable(2),
         Heading::number("largest").expendable(3),

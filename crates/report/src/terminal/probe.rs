@@ -5,7 +5,7 @@ use sinkscope_anatomy::probe::{Probe, ProbedToken};
 use super::grid::{Grid, Heading};
 use super::style::Style;
 use crate::number::{count, percent, value};
-use crate::text::{token_within, wrap};
+use crate::text::{token_or_id, wrap};
 
 /// Items shown at each end.
 const SHOWN: usize = 8;
@@ -49,8 +49,7 @@ pub(super) fn ends(probe: &Probe, style: &Style) -> Option<String> {
         Heading::number("value"),
     ]);
     let cells = |token: &ProbedToken| {
-        let text =
-            if token.text.is_empty() { format!("id {}", token.id) } else { token_within(&token.text, TOKEN_WIDTH) };
+        let text = token_or_id(&token.text, token.id, TOKEN_WIDTH);
         [text, value(f64::from(token.value))]
     };
     for (lowest, highest) in probe.lowest.iter().zip(&probe.highest).take(SHOWN) {

@@ -3,6 +3,7 @@
 use sinkscope_anatomy::results::Sinks;
 
 use super::grid::{Grid, Heading};
+use super::interval_name;
 use super::style::Style;
 use crate::number::percent;
 
@@ -13,10 +14,11 @@ const BESIDE: usize = 40;
 
 /// One line a layer: the share of heads that are sinks, and a mark for each head.
 pub(super) fn by_layer(sinks: &Sinks, style: &Style) -> String {
+    let interval = interval_name();
     let mut grid = Grid::new([
         Heading::number("layer"),
         Heading::number("sinks"),
-        Heading::text("95 % interval").expendable(2),
+        Heading::text(&interval).expendable(2),
         Heading::text("heads").expendable(1),
     ]);
     let room = style.width().saturating_sub(BESIDE).max(1);
@@ -40,10 +42,11 @@ fn mark(alpha: f64) -> char {
 
 /// The ratio under every definition.
 pub(super) fn by_definition(sinks: &Sinks, style: &Style) -> String {
+    let interval = interval_name();
     let mut grid = Grid::new([
         Heading::text("definition"),
         Heading::number("sink ratio"),
-        Heading::text("95 % interval"),
+        Heading::text(&interval),
         Heading::number("mean largest alpha").expendable(1),
     ]);
     let mut row = |name: &str, ratio, interval: Option<[f64; 2]>, alpha: f64| {

@@ -6,8 +6,8 @@ use sinkscope_anatomy::results::{Spikes, Stage};
 
 use super::grid::{Grid, Heading};
 use super::style::Style;
-use crate::number::{count, counted, percent, value};
-use crate::text::{token_within, wrap_indented};
+use crate::number::{and_more, count, counted, percent, value};
+use crate::text::{token_or_id, wrap_indented};
 
 /// Most stages shown; the files have all.
 const MOST_STAGES: usize = 8;
@@ -75,8 +75,7 @@ fn channels(stage: &Stage) -> String {
         .take(MOST_CHANNELS)
         .map(|channel| format!("{} ({})", channel.channel, value(channel.mean)))
         .collect();
-    let more = stage.channels.len().saturating_sub(MOST_CHANNELS);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = and_more(stage.channels.len().saturating_sub(MOST_CHANNELS));
     let word = if stage.channels.len() == 1 { "channel" } else { "channels" };
     format!("{word} {}{more}", named.join(", "))
 }
@@ -85,8 +84,7 @@ fn channels(stage: &Stage) -> String {
 fn tokens(stage: &Stage) -> String {
     let mut frequency: BTreeMap<(String, u32), usize> = BTreeMap::new();
     for token in &stage.tokens {
-        let text =
-            if token.text.is_empty() { format!("id {}", token.id) } else { token_within(&token.text, TOKEN_WIDTH) };
+        let text = token_or_id(&token.text, token.id, TOKEN_WIDTH);
         *frequency.entry((text, token.id)).or_default() += 1;
     }
     let mut frequency: Vec<_> = frequency.into_iter().collect();
@@ -97,8 +95,7 @@ fn tokens(stage: &Stage) -> String {
         .take(MOST_TOKENS)
         .map(|((text, _), times)| if *times > 1 { format!("{text} ({times} times)") } else { text.clone() })
         .collect();
-    let more = frequency.len().saturating_sub(MOST_TOKENS);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = and_more(frequency.len().saturating_sub(MOST_TOKENS));
     let word = if frequency.len() == 1 { "token" } else { "tokens" };
     format!("{word} {}{more}", named.join(", "))
 }

@@ -1,12 +1,14 @@
 //! What was examined, what was found in a sentence or two, and what it took.
 
+use sinkscope_anatomy::definitions::{MIN_STAGE_BLOCKS, RULE_SHARE, in_words};
 use sinkscope_anatomy::head_room::{ActivationKind, HeadRoom};
 use sinkscope_anatomy::results::{Anatomy, Lifecycle, Sinks, Spikes};
 
+use super::interval_name;
 use super::style::Style;
 use crate::envelope::{DataIdentity, Envelope};
-use crate::number::{bytes, count, counted, factor, list, percent, seconds, value};
-use crate::text::{escape_control, token_within, wrap};
+use crate::number::{blocks, bytes, count, counted, factor, percent, seconds, value};
+use crate::text::{escape_control, token_or_id, wrap};
 
 /// Width of a token.
 const TOKEN_WIDTH: usize = 16;
@@ -61,8 +63,9 @@ pub(crate) fn spike_sentence(anatomy: &Anatomy, spikes: &Spikes) -> String {
     let Some(stage) = spikes.stages.first() else {
         let place = spikes.largest_at.as_ref().map_or_else(String::new, |at| format!(" (block {})", at.block));
         return format!(
-            "No spikes found: at no two blocks in a row does a token reach {} times the typical token's largest \
+            "No spikes found: at no {} blocks in a row does a token reach {} times the typical token's largest \
              activation. The largest of all is {}{place}.",
+            in_words(MIN_STAGE_BLOCKS),
             spikes.ratio,
             value(spikes.largest),
         );
@@ -74,7 +77,7 @@ pub(crate) fn spike_sentence(anatomy: &Anatomy, spikes: &Spikes) -> String {
     };
     let who = if stage.share_at_position_0 >= 1.0 {
         "The first token spikes".to_owned() + &others
-    } else if stage.share_at_position_0 >= 0.5 {
+    } else if stage.share_at_position_0 >= RULE_SHARE {
         format!("The first token spikes in {} of the sequences{others}", percent(stage.share_at_position_0))
     } else {
         format!("{} spike, not the first as a rule", counted(stage.tokens.len(), "token", "tokens"))
@@ -88,7 +91,6 @@ pub(crate) fn spike_sentence(anatomy: &Anatomy, spikes: &Spikes) -> String {
     let beside = typical.map_or_else(String::new, |typical| {
         format!(", {} the typical token's largest activation", factor(stage.peak.abs() / typical))
     });
-    let blocks = |blocks: &[usize]| format!("block{} {}", if blocks.len() == 1 { "" } else { "s" }, list(blocks));
     let course = match (stage.step_up.as_slice(), stage.step_down.as_slice()) {
         ([], []) => String::new(),
         ([], down) => format!(" It goes out at {}.", blocks(down)),
@@ -127,8 +129,7 @@ pub(crate) fn fp16_sentence(room: &HeadRoom) -> String {
             ActivationKind::Residual => format!("in the residual after block {}", found.block),
             ActivationKind::Output => format!("in the output of block {}", found.block),
         };
-        let text =
-            if found.text.is_empty() { format!("id {}", found.id) } else { token_within(&found.text, TOKEN_WIDTH) };
+        let text = token_or_id(&found.text, found.id, TOKEN_WIDTH);
         let beyond = match &room.largest {
             Some(largest) if largest.value.abs() > found.value.abs() => {
                 format!("; the largest is {}, after block {}", value(largest.value.abs().into()), largest.block)
@@ -154,9 +155,9 @@ pub(crate) fn fp16_sentence(room: &HeadRoom) -> String {
 
 /// How many heads sink.
 pub(crate) fn sink_sentence(sinks: &Sinks) -> String {
-    let interval = sinks
-        .ratio_ci95
-        .map_or_else(String::new, |[low, high]| format!(" (95 % interval {} to {})", percent(low), percent(high)));
+    let interval = sinks.ratio_ci95.map_or_else(String::new, |[low, high]| {
+        format!(" ({} {} to {})", interval_name(), percent(low), percent(high))
+    });
     if sinks.ratio == 0.0 {
         return format!(
             "No sinks found: in no sequence does a key of the first half receive more than {} of a head's attention, mean \

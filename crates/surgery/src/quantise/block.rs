@@ -18,7 +18,7 @@ use crate::definitions::{SAMPLED_RUN, SAMPLED_RUNS, SAMPLED_TOKENS};
 
 /// What was seen of a layer.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenLayer {
     pub largest_at_spikes: f32,
     pub largest_elsewhere: f32,
     pub at_spikes: Lost,
@@ -51,7 +51,7 @@ impl Lost {
     }
 }
 
-impl Seen {
+impl SeenLayer {
     fn merge(&mut self, other: &Self) {
         self.largest_at_spikes = self.largest_at_spikes.max(other.largest_at_spikes);
         self.largest_elsewhere = self.largest_elsewhere.max(other.largest_elsewhere);
@@ -73,7 +73,7 @@ pub(super) struct QuantisedBlock<'e> {
     /// By input and sequence, the bits of the largest magnitude, where it is measured first.
     measured: Vec<Vec<AtomicU32>>,
     /// By first token of a tile.
-    seen: Mutex<Vec<(usize, Projection, Seen)>>,
+    seen: Mutex<Vec<(usize, Projection, SeenLayer)>>,
 }
 
 /// What a layer reads.
@@ -234,7 +234,7 @@ impl<'e> QuantisedBlock<'e> {
 
     /// Looks at what a layer lost, at a sample of tokens.
     fn look(&self, rows: &[Row], x: &[f32], product: &Product<'_, f32>) {
-        let mut seen = Seen::default();
+        let mut seen = SeenLayer::default();
         for row in rows {
             let largest = if row.spikes { &mut seen.largest_at_spikes } else { &mut seen.largest_elsewhere };
             *largest = largest.max(row.largest);

@@ -7,7 +7,7 @@ use sinkscope_model::Linear;
 use sinkscope_model::blocks::Projection;
 use sinkscope_model::edit::{LinearBlock, LinearEdit};
 
-use super::block::{QuantisedBlock, Seen};
+use super::block::{QuantisedBlock, SeenLayer};
 use super::{MaximaTap, Scheme, Sharing, locked};
 use crate::definitions::BREAKS;
 use crate::results::LinearLayer;
@@ -27,7 +27,7 @@ pub struct QuantisedLayers {
     pub keeps_spikes: bool,
     /// What smoothing is calibrated with.
     pub maxima: Option<MaximaTap>,
-    pub(super) seen: Mutex<BTreeMap<(usize, Projection), Seen>>,
+    pub(super) seen: Mutex<BTreeMap<(usize, Projection), SeenLayer>>,
     pub(super) buffers: Buffers,
 }
 
@@ -54,7 +54,7 @@ impl QuantisedLayers {
     /// What became of every layer, after a pass.
     pub fn layers(&self) -> Vec<LinearLayer> {
         let with_spikes = self.spikes.contains(&true);
-        let layer = |(&(block, projection), seen): (&(usize, Projection), &Seen)| {
+        let layer = |(&(block, projection), seen): (&(usize, Projection), &SeenLayer)| {
             let error = seen.elsewhere.error();
             let error_at_spikes = if self.keeps_spikes { Some(0.0) } else { seen.at_spikes.error() };
             LinearLayer {

@@ -17,7 +17,7 @@ const HALF_LETTER: f64 = 0.36;
 pub(super) fn head(frame: &Frame<'_>, canvas: &mut Canvas<'_>, head: f64) {
     for (index, line) in frame.title.iter().enumerate() {
         let y = -head + (index as f64 + 0.8) * TITLE * LINE;
-        canvas.words(line, (-frame.left, y), TITLE, DARK, Align::Start, Turn::Level);
+        canvas.words(line, (-frame.left, y), TITLE, Align::Start, Turn::Level);
     }
     legend::draw(&frame.legend, canvas, -frame.left, frame.title_height() - head);
 }
@@ -52,17 +52,17 @@ pub(super) fn axes(frame: &Frame<'_>, canvas: &mut Canvas<'_>) {
         canvas.path(&[(tick.at, height), (tick.at, height + TICK)], AXIS, THIN);
         let top = height + TICK + SPACE;
         if frame.x.turned {
-            canvas.words(&tick.label, (tick.at + HALF_LETTER * SMALL, top), SMALL, DARK, Align::End, Turn::Up);
+            canvas.words(&tick.label, (tick.at + HALF_LETTER * SMALL, top), SMALL, Align::End, Turn::Up);
         } else {
             let half = text::width(&tick.label, SMALL) / 2.0;
             let x = tick.at.min(width + frame.right - half).max(half - frame.left);
-            canvas.words(&tick.label, (x, top + 0.78 * SMALL), SMALL, DARK, Align::Middle, Turn::Level);
+            canvas.words(&tick.label, (x, top + 0.78 * SMALL), SMALL, Align::Middle, Turn::Level);
         }
     }
     for tick in &frame.y.labelled {
         canvas.path(&[(-TICK, tick.at), (0.0, tick.at)], AXIS, THIN);
         let spot = (-TICK - SPACE, tick.at + HALF_LETTER * SMALL);
-        canvas.words(&tick.label, spot, SMALL, DARK, Align::End, Turn::Level);
+        canvas.words(&tick.label, spot, SMALL, Align::End, Turn::Level);
     }
     for &at in &frame.x.minor {
         canvas.path(&[(at, height), (at, height + TICK / 2.0)], AXIS, THIN);
@@ -79,11 +79,11 @@ fn titles(frame: &Frame<'_>, canvas: &mut Canvas<'_>) {
         let half = text::width(line, TEXT) / 2.0;
         let x = (width / 2.0).min(width + frame.right - half).max(half - frame.left);
         let y = height + frame.label_depth() + TITLE_SPACE + (index as f64 + 0.8) * TEXT * LINE;
-        canvas.words(line, (x, y), TEXT, DARK, Align::Middle, Turn::Level);
+        canvas.words(line, (x, y), TEXT, Align::Middle, Turn::Level);
     }
     for (index, line) in frame.y_title.iter().enumerate() {
         let x = -frame.left + (index as f64 + 0.8) * TEXT * LINE;
-        canvas.words(line, (x, height / 2.0), TEXT, DARK, Align::Middle, Turn::Up);
+        canvas.words(line, (x, height / 2.0), TEXT, Align::Middle, Turn::Up);
     }
 }
 
@@ -102,13 +102,13 @@ pub(super) fn rules(frame: &Frame<'_>, canvas: &mut Canvas<'_>) {
         if !rule.upright && !rule.label.trim().is_empty() {
             let label = text::shortened(&rule.label, SMALL, width - 8.0);
             let area = frame.free_place(&label, at, &taken);
-            canvas.words(&label, (area.left, area.bottom - 0.25 * SMALL), SMALL, DARK, Align::Start, Turn::Level);
+            canvas.words(&label, (area.left, area.bottom - 0.25 * SMALL), SMALL, Align::Start, Turn::Level);
             taken.push(area);
         }
     }
     for &(rule, row, from) in &frame.labels {
         let label = text::shortened(&rule.label, SMALL, width + frame.right - from);
         let y = -4.0 - row as f64 * SMALL * LINE;
-        canvas.words(&label, (from, y), SMALL, DARK, Align::Start, Turn::Level);
+        canvas.words(&label, (from, y), SMALL, Align::Start, Turn::Level);
     }
 }

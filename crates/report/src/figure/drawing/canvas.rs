@@ -119,7 +119,7 @@ impl<'a> Canvas<'a> {
     }
 
     /// Words that stand on the line through `spot`.
-    pub(super) fn words(&mut self, words: &str, spot: Spot, size: f64, ink: Ink, align: Align, turn: Turn) {
+    pub(super) fn words(&mut self, words: &str, spot: Spot, size: f64, align: Align, turn: Turn) {
         let words = text::clean(words);
         if words.trim().is_empty() {
             return;
@@ -136,7 +136,7 @@ impl<'a> Canvas<'a> {
             Align::End => HPos::Right,
         };
         let font = (FONTS, size * (FINENESS * PLOTTERS_FONT)).into_font().transform(transform);
-        let ink = colour(ink, 1.0);
+        let ink = colour(DARK, 1.0);
         let style = TextStyle::from(font).color(&ink).pos(Pos::new(side, VPos::Top));
         let pixel = self.pixel((x, y));
         let done = self.backend.draw_text(&words, &style, pixel);

@@ -53,12 +53,12 @@ impl Key {
         for tick in &self.ticks.labelled {
             canvas.path(&[(left + width, tick.at), (left + width + 3.0, tick.at)], DARK, 0.8);
             let spot = (numbers, tick.at + 0.36 * SMALL);
-            canvas.words(&tick.label, spot, SMALL, DARK, Align::Start, Turn::Level);
+            canvas.words(&tick.label, spot, SMALL, Align::Start, Turn::Level);
         }
         let widest = text::widest(self.ticks.labelled.iter().map(|tick| tick.label.as_str()), SMALL);
         for (index, line) in self.unit.iter().rev().enumerate() {
             let x = numbers + widest + 6.0 + index as f64 * TEXT * LINE;
-            canvas.words(line, (x + 0.25 * TEXT, height / 2.0), TEXT, DARK, Align::Middle, Turn::Down);
+            canvas.words(line, (x + 0.25 * TEXT, height / 2.0), TEXT, Align::Middle, Turn::Down);
         }
     }
 }

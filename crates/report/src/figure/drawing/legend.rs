@@ -1,6 +1,6 @@
 //! The legend: what every colour and mark means, in rows above the data.
 
-use super::canvas::{Align, Area, Canvas, DARK, Ink, Turn};
+use super::canvas::{Align, Area, Canvas, Ink, Turn};
 use super::text::{self, TEXT};
 use super::{clip, plot};
 use crate::figure::{Content, Mark, Panel, Series};
@@ -77,7 +77,7 @@ pub(super) fn draw(rows: &[Vec<Entry>], canvas: &mut Canvas<'_>, left: f64, top:
                 sample(mark, entry.ink, canvas, x, middle);
             }
             let spot = (x + SAMPLE + GAPS[0], middle + 0.36 * TEXT);
-            canvas.words(&entry.name, spot, TEXT, DARK, Align::Start, Turn::Level);
+            canvas.words(&entry.name, spot, TEXT, Align::Start, Turn::Level);
             x += entry.width + GAPS[1];
         }
     }

@@ -1,6 +1,6 @@
 //! The sheet of a figure: its panels in rows.
 
-use super::canvas::{Align, Canvas, DARK, Spot, Turn};
+use super::canvas::{Align, Canvas, Spot, Turn};
 use super::frame::{self, Frame};
 use super::legend::{self, Entry};
 use super::text::{self, LINE, TITLE};
@@ -16,14 +16,14 @@ const WIDTHS: [[f64; 2]; 3] = [[404.0, 220.0], [316.0, 180.0], [262.0, 150.0]];
 
 /// A figure laid out.
 pub(super) struct Sheet<'a> {
-    rows: Vec<Row<'a>>,
+    rows: Vec<FrameRow<'a>>,
     title: Vec<String>,
     legend: Vec<Vec<Entry>>,
     width: f64,
 }
 
 /// Panels side by side: their axes begin and end at one height.
-struct Row<'a> {
+struct FrameRow<'a> {
     frames: Vec<Frame<'a>>,
     head: f64,
     height: f64,
@@ -51,10 +51,10 @@ impl<'a> Sheet<'a> {
             };
             let frames: Vec<_> = row.iter().map(frame).collect();
             let most = |room: fn(&Frame<'a>) -> f64| frames.iter().map(room).fold(0.0, f64::max);
-            Row { head: most(Frame::head), foot: most(Frame::foot), height, frames }
+            FrameRow { head: most(Frame::head), foot: most(Frame::foot), height, frames }
         };
-        let rows: Vec<Row<'a>> = panels.chunks(columns).map(row).collect();
-        let width = rows.iter().map(Row::width).fold(if rows.is_empty() { width } else { 0.0 }, f64::max);
+        let rows: Vec<FrameRow<'a>> = panels.chunks(columns).map(row).collect();
+        let width = rows.iter().map(FrameRow::width).fold(if rows.is_empty() { width } else { 0.0 }, f64::max);
         let title = if panels.len() != 1 && untitled { figure.title.as_str() } else { "" };
         let first = entries.first().filter(|_| shared);
         Self {
@@ -77,7 +77,7 @@ impl<'a> Sheet<'a> {
         canvas.move_to((MARGIN, MARGIN));
         for (index, line) in self.title.iter().enumerate() {
             let y = (index as f64 + 0.8) * TITLE * LINE;
-            canvas.words(line, (0.0, y), TITLE, DARK, Align::Start, Turn::Level);
+            canvas.words(line, (0.0, y), TITLE, Align::Start, Turn::Level);
         }
         legend::draw(&self.legend, canvas, 0.0, self.title_height());
         let mut top = MARGIN + self.head();
@@ -102,7 +102,7 @@ impl<'a> Sheet<'a> {
     }
 }
 
-impl Row<'_> {
+impl FrameRow<'_> {
     fn width(&self) -> f64 {
         let gaps = self.frames.len().saturating_sub(1) as f64 * GAPS[0];
         self.frames.iter().map(Frame::width).sum::<f64>() + gaps

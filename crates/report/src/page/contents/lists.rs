@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sinkscope_anatomy::definitions::{INTERVAL, RANK_SHARE, in_percent};
 use sinkscope_anatomy::results::{Anatomy, Sinks, SpikeChannel, SpikeToken, Stage};
 use sinkscope_anatomy::sample::geometry::HeadGeometry;
 
@@ -106,12 +107,13 @@ pub fn cards(anatomy: &Anatomy, sinks: &Sinks, prefix: &str) -> HeadCards {
     for head in anatomy.geometry.iter().flat_map(|geometry| &geometry.heads) {
         geometry.insert((head.layer, head.head), head);
     }
+    let ranks = ["spike", "other"].map(|kind| format!("{} rank, {kind} keys", in_percent(RANK_SHARE)));
     let mut names = vec!["max alpha", "a sink in", "alpha at position 0", "entropy, nats", "on itself"];
     if !geometry.is_empty() {
         names.extend([
             "sink token spikes",
-            "95 % rank, spike keys",
-            "95 % rank, other keys",
+            &ranks[0],
+            &ranks[1],
             "logit gap",
             "cosine to the sink key",
             "cosine to other keys",
@@ -124,8 +126,9 @@ pub fn cards(anatomy: &Anatomy, sinks: &Sinks, prefix: &str) -> HeadCards {
     let rank = |rank: Option<usize>| rank.map_or_else(|| "unknown".to_owned(), |rank| rank.to_string());
     let card = |layer: usize, head: usize| {
         let interval = sinks.heads_ci95.as_ref().and_then(|all| all.get(layer)?.get(head));
-        let interval =
-            interval.map_or_else(String::new, |[low, high]| format!(" (95 %: {} to {})", value(*low), value(*high)));
+        let interval = interval.map_or_else(String::new, |[low, high]| {
+            format!(" ({}: {} to {})", in_percent(INTERVAL), value(*low), value(*high))
+        });
         let mut card = vec![
             known(of(&sinks.heads, layer, head)) + &interval,
             of(&sinks.head_ratio, layer, head).map_or_else(String::new, |share| percent(share) + " of sequences"),

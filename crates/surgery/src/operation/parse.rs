@@ -1,141 +1,13 @@
-//! Operations as users type them: `NAME[=VALUE][@block=B][@position=P][@channels=C,C,...][+MODIFIER...]`.
+//! From what users type to an [`Operation`].
 
 use std::str::FromStr;
 
 use sinkscope_model::pass::Window;
 use sinkscope_model::spelling::nearest;
 
+use super::{Apart, Kind, Operation, SpikeChange, TokenChange, ValueChange, WhichTokens};
 use crate::error::SurgeryError;
 use crate::quantise::Scheme;
-
-/// One operation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Operation {
-    /// As typed.
-    pub typed: String,
-    /// What it does.
-    pub kind: Kind,
-}
-
-/// What an operation does.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
-    /// Changes the residual.
-    Spikes {
-        /// How.
-        change: SpikeChange,
-        /// After which block; after the last step-up block of the strongest stage if `None`.
-        block: Option<usize>,
-        /// Of which tokens.
-        tokens: Tokens,
-        /// In which channels; in those that spike if `None`.
-        channels: Option<Vec<usize>>,
-    },
-    /// Leaves out what a block adds.
-    SkipBlock {
-        /// Block.
-        block: usize,
-        /// For which tokens.
-        tokens: Tokens,
-    },
-    /// Changes the values of tokens in every attention block.
-    Value {
-        /// How.
-        change: ValueChange,
-        /// In which attention block; in all if `None`.
-        block: Option<usize>,
-        /// Of which tokens.
-        tokens: Tokens,
-    },
-    /// Keeps queries and keys apart.
-    Apart {
-        /// Which.
-        apart: Apart,
-        /// In which attention block; in all if `None`.
-        block: Option<usize>,
-        /// Of which tokens.
-        tokens: Tokens,
-    },
-    /// Narrows attention.
-    Window(Window),
-    /// Changes the tokens.
-    Tokens(TokenChange),
-    /// Quantises the linear layers of the blocks.
-    Quantise {
-        /// How.
-        scheme: Scheme,
-        /// Of which block; of all if `None`.
-        block: Option<usize>,
-        /// Tokens that stay as they are, if any do.
-        kept: Option<Tokens>,
-    },
-    /// Quantises the key-value cache.
-    Cache {
-        /// To integers of so many bits.
-        bits: u32,
-        /// Of which attention block; of all if `None`.
-        block: Option<usize>,
-        /// Tokens whose entries stay as they are, if any do.
-        kept: Option<Tokens>,
-    },
-}
-
-/// What the chosen tokens do not meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Apart {
-    /// They attend to nothing but themselves.
-    SelfOnly,
-    /// No other token attends to them.
-    Forbidden,
-}
-
-/// What becomes of the residual in some channels.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum SpikeChange {
-    /// Zero.
-    Zero,
-    /// The mean over the same tokens of all other sequences.
-    Mean,
-    /// A multiple of what it was.
-    Scale(f32),
-    /// Zero, and the whole row as long as it was.
-    ZeroRescale,
-}
-
-/// What becomes of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ValueChange {
-    /// Zero.
-    Zero,
-    /// The mean over the same tokens of all other sequences.
-    Mean,
-}
-
-/// Which tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tokens {
-    /// Those of the strongest stage.
-    Spikes,
-    /// Those that sink.
-    Sinks,
-    /// One position of every sequence.
-    Position(usize),
-    /// All.
-    All,
-}
-
-/// What becomes of the tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenChange {
-    /// The first is left out.
-    DropFirst,
-    /// The first comes twice.
-    RepeatFirst,
-    /// Sequences begin with the beginning-of-sequence token, or do not.
-    Bos(bool),
-    /// All become random ids.
-    Random,
-}
 
 /// Names and what they take, as messages show them.
 const FORMS: [&str; 17] = [
@@ -176,7 +48,7 @@ struct Parts<'a> {
     name: &'a str,
     value: Option<&'a str>,
     block: Option<usize>,
-    tokens: Option<Tokens>,
+    tokens: Option<WhichTokens>,
     channels: Option<Vec<usize>>,
     modifiers: Vec<&'a str>,
 }
@@ -202,18 +74,18 @@ impl FromStr for Operation {
                 if parts.block.is_some() {
                     return Err(parts.wrong("names its block already; @block says nothing more".into()));
                 }
-                Kind::SkipBlock { block, tokens: parts.take_tokens(Tokens::Spikes) }
+                Kind::SkipBlock { block, tokens: parts.take_tokens(WhichTokens::Spikes) }
             }
-            "sink-value" => parts.values(Tokens::Sinks)?,
-            "spike-value" => parts.values(Tokens::Spikes)?,
+            "sink-value" => parts.values(WhichTokens::Sinks)?,
+            "spike-value" => parts.values(WhichTokens::Spikes)?,
             "self-only" if parts.tokens.is_none() => {
                 return Err(parts.wrong(
                     "needs a token, as in self-only@position=5: the first has nothing but itself anyway".into(),
                 ));
             }
-            "self-only" => parts.apart(Apart::SelfOnly, Tokens::Spikes),
-            "forbid-sink" => parts.apart(Apart::Forbidden, Tokens::Sinks),
-            "forbid-spike" => parts.apart(Apart::Forbidden, Tokens::Spikes),
+            "self-only" => parts.apart(Apart::SelfOnly, WhichTokens::Spikes),
+            "forbid-sink" => parts.apart(Apart::Forbidden, WhichTokens::Sinks),
+            "forbid-spike" => parts.apart(Apart::Forbidden, WhichTokens::Spikes),
             "drop-first" => Kind::Tokens(TokenChange::DropFirst),
             "repeat-first" => Kind::Tokens(TokenChange::RepeatFirst),
             "bos" => Kind::Tokens(TokenChange::Bos(parts.choice(&[("on", true), ("off", false)])?)),
@@ -225,12 +97,12 @@ impl FromStr for Operation {
                 Kind::Quantise {
                     scheme,
                     block: parts.block.take(),
-                    kept: parts.kept(&[("keep-spikes", Tokens::Spikes)])?,
+                    kept: parts.kept(&[("keep-spikes", WhichTokens::Spikes)])?,
                 }
             }
             "cache" => {
                 let bits = parts.choice(&[("int8", 8), ("int4", 4), ("int2", 2)])?;
-                let kept = parts.kept(&[("keep-sinks", Tokens::Sinks), ("keep-spikes", Tokens::Spikes)])?;
+                let kept = parts.kept(&[("keep-sinks", WhichTokens::Sinks), ("keep-spikes", WhichTokens::Spikes)])?;
                 Kind::Cache { bits, block: parts.block.take(), kept }
             }
             _ => return Err(parts.unknown()),
@@ -256,8 +128,8 @@ impl<'a> Parts<'a> {
             };
             match key {
                 "block" => parts.block = Some(number("a block")?),
-                "position" if value == "all" => parts.tokens = Some(Tokens::All),
-                "position" => parts.tokens = Some(Tokens::Position(number("a position or `all`")?)),
+                "position" if value == "all" => parts.tokens = Some(WhichTokens::All),
+                "position" => parts.tokens = Some(WhichTokens::Position(number("a position or `all`")?)),
                 "channels" => {
                     let list: Result<Vec<usize>, _> = value.split(',').map(str::parse).collect();
                     let list = list.map_err(|_| {
@@ -301,7 +173,7 @@ impl<'a> Parts<'a> {
         })
     }
 
-    fn take_tokens(&mut self, usual: Tokens) -> Tokens {
+    fn take_tokens(&mut self, usual: WhichTokens) -> WhichTokens {
         self.tokens.take().unwrap_or(usual)
     }
 
@@ -310,20 +182,20 @@ impl<'a> Parts<'a> {
             return Err(self.wrong("@channels names none".into()));
         }
         let (block, channels) = (self.block.take(), self.channels.take());
-        Ok(Kind::Spikes { change, block, tokens: self.take_tokens(Tokens::Spikes), channels })
+        Ok(Kind::Spikes { change, block, tokens: self.take_tokens(WhichTokens::Spikes), channels })
     }
 
-    fn apart(&mut self, apart: Apart, usual: Tokens) -> Kind {
+    fn apart(&mut self, apart: Apart, usual: WhichTokens) -> Kind {
         Kind::Apart { apart, block: self.block.take(), tokens: self.take_tokens(usual) }
     }
 
-    fn values(&mut self, usual: Tokens) -> Result<Kind, SurgeryError> {
+    fn values(&mut self, usual: WhichTokens) -> Result<Kind, SurgeryError> {
         let change = self.choice(&[("zero", ValueChange::Zero), ("mean", ValueChange::Mean)])?;
         Ok(Kind::Value { change, block: self.block.take(), tokens: self.take_tokens(usual) })
     }
 
     /// The tokens that one of these modifiers keeps as they are.
-    fn kept(&mut self, allowed: &[(&str, Tokens)]) -> Result<Option<Tokens>, SurgeryError> {
+    fn kept(&mut self, allowed: &[(&str, WhichTokens)]) -> Result<Option<WhichTokens>, SurgeryError> {
         let names = allowed.iter().map(|(name, _)| format!("+{name}")).collect::<Vec<_>>().join(" or ");
         let modifiers = std::mem::take(&mut self.modifiers);
         match modifiers[..] {
@@ -387,30 +259,30 @@ mod tests {
 
     #[test]
     fn operations_mean_what_they_say() {
-        let usual = |change| Kind::Spikes { change, block: None, tokens: Tokens::Spikes, channels: None };
+        let usual = |change| Kind::Spikes { change, block: None, tokens: WhichTokens::Spikes, channels: None };
         assert_eq!(kind("zero-spikes"), usual(SpikeChange::Zero));
         assert_eq!(kind("mean-spikes"), usual(SpikeChange::Mean));
         assert_eq!(kind("scale-spikes=-0.5"), usual(SpikeChange::Scale(-0.5)));
         let elsewhere = Kind::Spikes {
             change: SpikeChange::ZeroRescale,
             block: Some(24),
-            tokens: Tokens::Position(3),
+            tokens: WhichTokens::Position(3),
             channels: Some(vec![507, 14]),
         };
         assert_eq!(kind("zero-rescale-spikes@position=3@channels=507,14@block=24"), elsewhere);
-        assert_eq!(kind("skip-block=7"), Kind::SkipBlock { block: 7, tokens: Tokens::Spikes });
-        assert_eq!(kind("skip-block=7@position=all"), Kind::SkipBlock { block: 7, tokens: Tokens::All });
+        assert_eq!(kind("skip-block=7"), Kind::SkipBlock { block: 7, tokens: WhichTokens::Spikes });
+        assert_eq!(kind("skip-block=7@position=all"), Kind::SkipBlock { block: 7, tokens: WhichTokens::All });
         let value = |change, block, tokens| Kind::Value { change, block, tokens };
-        let placed = value(ValueChange::Mean, Some(3), Tokens::Position(0));
+        let placed = value(ValueChange::Mean, Some(3), WhichTokens::Position(0));
         assert_eq!(kind("sink-value=mean@block=3@position=0"), placed);
         assert_eq!(kind("spike-value=mean@block=3@position=0"), placed);
-        assert_eq!(kind("sink-value=zero"), value(ValueChange::Zero, None, Tokens::Sinks));
-        assert_eq!(kind("spike-value=zero"), value(ValueChange::Zero, None, Tokens::Spikes));
+        assert_eq!(kind("sink-value=zero"), value(ValueChange::Zero, None, WhichTokens::Sinks));
+        assert_eq!(kind("spike-value=zero"), value(ValueChange::Zero, None, WhichTokens::Spikes));
         let apart = |apart, block, tokens| Kind::Apart { apart, block, tokens };
-        assert_eq!(kind("self-only@position=5"), apart(Apart::SelfOnly, None, Tokens::Position(5)));
-        assert_eq!(kind("forbid-sink"), apart(Apart::Forbidden, None, Tokens::Sinks));
-        assert_eq!(kind("forbid-spike"), apart(Apart::Forbidden, None, Tokens::Spikes));
-        assert_eq!(kind("forbid-sink@block=3@position=0"), apart(Apart::Forbidden, Some(3), Tokens::Position(0)));
+        assert_eq!(kind("self-only@position=5"), apart(Apart::SelfOnly, None, WhichTokens::Position(5)));
+        assert_eq!(kind("forbid-sink"), apart(Apart::Forbidden, None, WhichTokens::Sinks));
+        assert_eq!(kind("forbid-spike"), apart(Apart::Forbidden, None, WhichTokens::Spikes));
+        assert_eq!(kind("forbid-sink@block=3@position=0"), apart(Apart::Forbidden, Some(3), WhichTokens::Position(0)));
         let window = |sinks, original_positions| Kind::Window(Window { width: 256, sinks, original_positions });
         assert_eq!(kind("window=256"), window(0, false));
         assert_eq!(kind("window=256+sinks=4"), window(4, false));
@@ -418,13 +290,13 @@ mod tests {
         let scheme = |name| Scheme::parse(name).expect("a scheme");
         let quantise = |name, block, kept| Kind::Quantise { scheme: scheme(name), block, kept };
         assert_eq!(kind("quantize=w4-g32"), quantise("w4-g32", None, None));
-        assert_eq!(kind("quantize=a8-tensor+keep-spikes"), quantise("a8-tensor", None, Some(Tokens::Spikes)));
-        let first = Some(Tokens::Position(0));
+        assert_eq!(kind("quantize=a8-tensor+keep-spikes"), quantise("a8-tensor", None, Some(WhichTokens::Spikes)));
+        let first = Some(WhichTokens::Position(0));
         assert_eq!(kind("quantize=fp8-e4m3@block=4@position=0+keep-spikes"), quantise("fp8-e4m3", Some(4), first));
         assert_eq!(kind("cache=int4"), Kind::Cache { bits: 4, block: None, kept: None });
         let cache = |kept| Kind::Cache { bits: 2, block: Some(3), kept };
-        assert_eq!(kind("cache=int2@block=3+keep-sinks"), cache(Some(Tokens::Sinks)));
-        assert_eq!(kind("cache=int2@block=3+keep-spikes"), cache(Some(Tokens::Spikes)));
+        assert_eq!(kind("cache=int2@block=3+keep-sinks"), cache(Some(WhichTokens::Sinks)));
+        assert_eq!(kind("cache=int2@block=3+keep-spikes"), cache(Some(WhichTokens::Spikes)));
         assert_eq!(kind("bos=on"), Kind::Tokens(TokenChange::Bos(true)));
         assert_eq!(kind("random-tokens"), Kind::Tokens(TokenChange::Random));
     }

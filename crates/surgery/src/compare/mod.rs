@@ -4,19 +4,22 @@
 //! operations, its first blocks again, to keep the residual where operations begin and the rows whose means they need;
 //! then every operation runs from there on. Layers that an operation does not reach are not computed again.
 
+mod scores;
+
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use sinkscope_anatomy::bootstrap::intervals_of_means;
 use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_anatomy::examination::{AnatomyRequest, AnatomyTaps, Finished, ModelSize, Progress, Surroundings};
 use sinkscope_anatomy::results::Stage;
 use sinkscope_anatomy::sinks::SinkDefinition;
 use sinkscope_anatomy::tokens::Tokens;
+use sinkscope_anatomy::wide::mean;
 use sinkscope_model::Model;
 use sinkscope_model::pass::{ErasedTap, Pass, PassReport};
 use sinkscope_sources::data::TokenBatch;
 
+use self::scores::finite;
 use crate::advice::advice;
 use crate::edits::{Change, RowEdit};
 use crate::error::SurgeryError;
@@ -24,7 +27,7 @@ use crate::operation::Operation;
 use crate::plan::{self, Edited, Plan, Planner, channels_of};
 use crate::positions::ByPosition;
 use crate::quantise::{MaximaTap, QuantisedLayers};
-use crate::results::{Baseline, Comparison, PerplexityAfter, PositionNll, SpikePlace, Variant};
+use crate::results::{Baseline, Comparison, PositionNll, SpikePlace, Variant};
 use crate::seen::Seen;
 use crate::taps::{KeepTap, RowsTap};
 use crate::tokens;
@@ -76,7 +79,7 @@ pub fn compare(
     }
     let mut run = Run { model, batch, request, around, passes: Vec::new(), positions: Vec::new() };
     let untouched = run.examine(batch)?;
-    run.add_positions(None, &untouched.seen.nll.nll, &run.unmoved());
+    run.add_positions(None, untouched.seen.nll.predictions(), &run.unmoved());
     let shown = untouched.shown();
     let mut plans: Vec<Plan> =
         request.operations.iter().map(|operation| planner.plan(operation, shown)).collect::<Result<_, _>>()?;
@@ -89,8 +92,8 @@ pub fn compare(
         .zip(&request.operations)
         .map(|(plan, operation)| run.variant(operation, plan, &kept, &untouched.seen))
         .collect::<Result<Vec<_>, _>>()?;
-    let predicted = run.beyond(model.architecture().registers, &untouched.seen.nll.nll);
-    let nll = mean(&predicted);
+    let predicted = run.beyond(model.architecture().registers, untouched.seen.nll.predictions());
+    let nll = mean(predicted.iter().copied()).unwrap_or(0.0);
     let comparison = Comparison {
         baseline: Baseline {
             perplexity: finite(Some(nll.exp())),
@@ -134,8 +137,8 @@ struct Untouched {
 }
 
 impl Untouched {
-    fn shown(&self) -> plan::Seen<'_> {
-        plan::Seen { stage: self.stage.as_ref(), sinks: &self.sink_tokens }
+    fn shown(&self) -> plan::Landmarks<'_> {
+        plan::Landmarks { stage: self.stage.as_ref(), sinks: &self.sink_tokens }
     }
 }
 
@@ -177,7 +180,7 @@ impl Run<'_> {
                 look.finish(batch, self.around.text)
             }
         };
-        if let Some(found) = seen.not_finite(self.model, batch) {
+        if let Some(found) = seen.not_finite() {
             return Err(AnatomyError::NotFinite(found.named(Tokens::new(batch, self.around.text))).into());
         }
         let stage = anatomy.spikes.and_then(|spikes| spikes.stages.into_iter().next());
@@ -308,12 +311,12 @@ impl Run<'_> {
             kept_tokens: plan.kept_tokens(),
             ..Variant::default()
         };
-        if let Some(found) = seen.not_finite(self.model, batch) {
+        if let Some(found) = seen.not_finite() {
             self.end(&operation.typed, start);
             return Ok(Variant { not_finite: Some(found.named(Tokens::new(batch, self.around.text))), ..variant });
         }
-        self.add_positions(Some(&operation.typed), &seen.nll.nll, &pairs);
-        let scores = self.scores(&untouched.nll.nll, &seen.nll.nll, batch.seq_len - 1, &pairs);
+        self.add_positions(Some(&operation.typed), seen.nll.predictions(), &pairs);
+        let scores = self.scores(untouched.nll.predictions(), seen.nll.predictions(), batch.seq_len - 1, &pairs);
         self.end(&operation.typed, start);
         let received = |seen: &Seen| changed.and_then(|changed| seen.received.mean(changed));
         Ok(Variant {
@@ -322,7 +325,9 @@ impl Run<'_> {
             delta_nll: finite(scores.as_ref().map(|scores| scores.delta)),
             delta_ci95: scores.as_ref().and_then(|scores| scores.interval),
             perplexity_after: match plan {
-                Plan::Window(window) => self.after(window.width.saturating_mul(4), &untouched.nll.nll, &seen.nll.nll),
+                Plan::Window(window) => {
+                    self.after(window.width.saturating_mul(4), untouched.nll.predictions(), seen.nll.predictions())
+                }
                 _ => None,
             },
             sink_ratio: Some(self.sink_ratio(&seen)),
@@ -337,89 +342,9 @@ impl Run<'_> {
         })
     }
 
-    /// Every prediction beside itself. Those of registers do not count.
-    fn unmoved(&self) -> Vec<(usize, usize)> {
-        (self.model.architecture().registers..self.batch.seq_len - 1).map(|at| (at, at)).collect()
-    }
-
-    /// Notes the mean over sequences at every target, given its predictions in the original and now.
-    fn add_positions(&mut self, name: Option<&str>, nll: &[f32], pairs: &[(usize, usize)]) {
-        let predicted = nll.len() / self.batch.sequences;
-        let mean = |at: usize| {
-            nll.iter().skip(at).step_by(predicted).map(|&nll| f64::from(nll)).sum::<f64>() / self.batch.sequences as f64
-        };
-        let noted = pairs.iter().map(|&(original, now)| PositionNll {
-            name: name.unwrap_or_default().to_owned(),
-            // A prediction at one position is of the target at the next.
-            position: original + 1,
-            nll: mean(now),
-        });
-        self.positions.extend(noted);
-    }
-
-    /// The predictions of targets beyond a position, of every sequence.
-    fn beyond(&self, position: usize, nll: &[f32]) -> Vec<f32> {
-        let rows = nll.chunks_exact(self.batch.seq_len - 1);
-        // The prediction at `at` is of the target one position on.
-        rows.flat_map(|row| row.iter().skip(position)).copied().collect()
-    }
-
-    /// Over the targets beyond a position.
-    fn after(&self, position: usize, before: &[f32], after: &[f32]) -> Option<PerplexityAfter> {
-        let perplexity = |nll: &[f32]| {
-            let chosen = self.beyond(position, nll);
-            finite((!chosen.is_empty()).then(|| mean(&chosen).exp()))
-        };
-        Some(PerplexityAfter { position, value: perplexity(after)?, untouched: perplexity(before)? })
-    }
-
-    /// Over pairs of predictions of the same target, in every sequence; `None` if there are none.
-    fn scores(
-        &self,
-        before: &[f32],
-        after: &[f32],
-        predicted_after: usize,
-        pairs: &[(usize, usize)],
-    ) -> Option<Scores> {
-        if pairs.is_empty() {
-            return None;
-        }
-        let predicted = self.batch.seq_len - 1;
-        let count = pairs.len() as f64;
-        let of = |nll: &[f32], at: usize| f64::from(nll[at]);
-        let sequences: Vec<(f64, f64)> = (0..self.batch.sequences)
-            .map(|sequence| {
-                pairs.iter().fold((0.0, 0.0), |(nll, delta), &(i, j)| {
-                    let theirs = of(after, sequence * predicted_after + j);
-                    (nll + theirs / count, delta + (theirs - of(before, sequence * predicted + i)) / count)
-                })
-            })
-            .collect();
-        let deltas: Vec<f64> = sequences.iter().map(|sequence| sequence.1).collect();
-        let number = sequences.len() as f64;
-        Some(Scores {
-            nll: sequences.iter().map(|sequence| sequence.0).sum::<f64>() / number,
-            delta: deltas.iter().sum::<f64>() / number,
-            interval: intervals_of_means(&deltas, deltas.len(), self.request.seed)
-                .map(|intervals| intervals[0])
-                .filter(|ends| ends.iter().all(|end| end.is_finite())),
-        })
-    }
-
     fn sink_ratio(&self, seen: &Seen) -> f64 {
         seen.sinks.finish(SinkDefinition::Paper, self.request.epsilon, self.request.seed).ratio
     }
-}
-
-/// What JSON has a number for.
-fn finite(value: Option<f64>) -> Option<f64> {
-    value.filter(|value| value.is_finite())
-}
-
-struct Scores {
-    nll: f64,
-    delta: f64,
-    interval: Option<[f64; 2]>,
 }
 
 /// The rows whose means an edit waits for; of other tokens than its own if they are given.
@@ -446,8 +371,4 @@ fn fill_in(plan: &mut Plan, rows: &RowsTap, sequences: usize, of_others: bool) {
         let means = rows.rows.keys().map(|&block| (block, rows.means(block, sequences, of_others)));
         edit.change = Change::Replace(means.collect());
     }
-}
-
-fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64
 }

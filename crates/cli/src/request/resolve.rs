@@ -1,9 +1,8 @@
-//! The command line resolved: every value checked, every default filled in.
+//! From options as typed to requests.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sinkscope_anatomy::pictures::Pictures;
-use sinkscope_kernels::matmul::Precision;
 use sinkscope_lab::data::bpe::{LEAST_VOCABULARY, MOST_VOCABULARY};
 use sinkscope_lab::data::prepare::{HeldOut, MOST_HELD_OUT};
 use sinkscope_lab::data::{PrepareRequest, Separator};
@@ -14,150 +13,16 @@ use sinkscope_sources::data::document::TEXT_FIELD;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 
+use super::{
+    AnatomyRequest, CensusRequest, DataRequest, OperateRequest, ProbeRequest, RunOptions, StudyRequest, TrainRequest,
+};
 use crate::arguments::{
-    AnatomyArguments, Bos, CensusArguments, DocumentSeparator, Launcher, OperateArguments, PrepareArguments,
-    ProbeArguments, RunArguments, StudyArguments, TextArguments, TrainArguments,
+    AnatomyArguments, CensusArguments, DocumentSeparator, OperateArguments, PrepareArguments, ProbeArguments,
+    RunArguments, StudyArguments, TextArguments, TrainArguments,
 };
 use crate::part::{self, Part};
-use crate::process::{MOST_THREADS, Process};
+use crate::process::MOST_THREADS;
 use crate::{byte_size, machine};
-
-/// A request to examine a model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AnatomyRequest {
-    /// How to run, on which model.
-    pub run: RunOptions,
-    /// What to run on it.
-    pub text: TextOptions,
-    /// What to measure.
-    pub parts: Vec<Part>,
-    /// Whether the parts were named.
-    pub named: bool,
-    /// From 0 to below 1.
-    pub epsilon: f64,
-    /// Of which heads pictures are wanted, with the geometry.
-    pub pictures: Pictures,
-}
-
-/// A request to probe the vocabulary of a model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProbeRequest {
-    /// How to run, on which model.
-    pub run: RunOptions,
-    /// What says which value is a spike.
-    pub text: TextOptions,
-    /// Where the items stand.
-    pub position: Option<usize>,
-    /// What they stand behind.
-    pub prefix: Option<String>,
-}
-
-/// A request to take the census of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CensusRequest {
-    /// How to run, on which model.
-    pub run: RunOptions,
-    /// Channels whose spectra are wanted in every block.
-    pub channels: Vec<usize>,
-    /// Whether all eigenvalues are wanted.
-    pub full: bool,
-}
-
-/// A request to operate on a model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OperateRequest {
-    /// How to run, on which model.
-    pub run: RunOptions,
-    /// What to run on it.
-    pub text: TextOptions,
-    /// What to do to it; at least one.
-    pub operations: Vec<Operation>,
-    /// Where means come from; from the other sequences if `None`.
-    pub calibration: Option<PathBuf>,
-    /// From 0 to below 1.
-    pub epsilon: f64,
-}
-
-/// A request to prepare data.
-#[derive(Debug, Clone)]
-pub struct DataRequest {
-    /// What to prepare.
-    pub prepare: PrepareRequest,
-    /// The process that runs it.
-    pub process: Process,
-}
-
-/// A request to train a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrainRequest {
-    /// The recipe's file.
-    pub recipe: PathBuf,
-    /// The directory of the run.
-    pub out: PathBuf,
-    /// Whether what is there is to be continued.
-    pub resume: bool,
-    /// The process that runs it.
-    pub process: Process,
-}
-
-/// A request to run a study, or to tabulate it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StudyRequest {
-    /// The study's file.
-    pub study: PathBuf,
-    /// Where runs and tables go; may be left out if nothing is run.
-    pub out: Option<PathBuf>,
-    /// Where summaries are, if not beside the study.
-    pub results: Option<PathBuf>,
-    /// What is run.
-    pub selection: Selection,
-    /// Whether nothing is run.
-    pub tables_only: bool,
-    /// Who runs.
-    pub launcher: Launcher,
-    /// Runs at a time, 1 to [`MOST_THREADS`].
-    pub jobs: usize,
-    /// The process that runs it.
-    pub process: Process,
-}
-
-/// The tokens, how a model is run on them, and when one of them spikes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TextOptions {
-    /// A text file; at most one of this and `tokens`.
-    pub text: Option<PathBuf>,
-    /// Where in it the text is.
-    pub text_field: Option<String>,
-    /// A file of token ids.
-    pub tokens: Option<PathBuf>,
-    /// Tokens per sequence, at least 2.
-    pub seq_len: Option<usize>,
-    /// Number of sequences, at least 1.
-    pub sequences: Option<usize>,
-    /// Whether sequences begin with the beginning-of-sequence token.
-    pub bos: Bos,
-    /// R: finite, above 1.
-    pub spike_ratio: f64,
-    /// Of products.
-    pub precision: Precision,
-}
-
-/// How to run, on which model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunOptions {
-    /// The model: a path or a hub id.
-    pub model: String,
-    /// Seed of everything random.
-    pub seed: u64,
-    /// Bytes for activations and weights.
-    pub memory: u64,
-    /// Where results go.
-    pub out: Option<PathBuf>,
-    /// Patterns of settings and tensors that may be unknown.
-    pub allow_unknown: Vec<String>,
-    /// The process that runs it.
-    pub process: Process,
-}
 
 impl AnatomyArguments {
     /// Checks every value.
@@ -325,7 +190,8 @@ impl StudyArguments {
 }
 
 impl TextArguments {
-    fn resolve(&self) -> Result<TextOptions, ModelError> {
+    /// They stay as typed: what is left out depends on the model.
+    fn resolve(&self) -> Result<Self, ModelError> {
         if !(self.spike_ratio.is_finite() && self.spike_ratio > 1.0) {
             return Err(wrong("--spike-ratio", self.spike_ratio, "is not a number above 1"));
         }
@@ -335,16 +201,7 @@ impl TextArguments {
         if self.sequences == Some(0) {
             return Err(wrong("--sequences", 0, "is too few; give at least 1"));
         }
-        Ok(TextOptions {
-            text: self.text.clone(),
-            text_field: self.text_field.clone(),
-            tokens: self.tokens.clone(),
-            seq_len: self.seq_len,
-            sequences: self.sequences,
-            bos: self.bos,
-            spike_ratio: self.spike_ratio,
-            precision: self.precision,
-        })
+        Ok(self.clone())
     }
 }
 
@@ -390,7 +247,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::arguments::{Arguments, Command};
+    use crate::arguments::{Arguments, Bos, Command};
 
     fn resolve(options: &[&str]) -> Result<AnatomyRequest, String> {
         let line = ["sinkscope", "anatomy"].iter().chain(options);

@@ -4,16 +4,18 @@
 //! Means over pairs of queries and keys are computed from running sums over keys, so they cost no more than the keys
 //! themselves.
 
+mod head;
+
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinkscope_kernels::activation::soft_cap;
-use sinkscope_model::architecture::{Architecture, Weighting};
+use sinkscope_model::architecture::Architecture;
 use sinkscope_model::tap::{BlockView, Event, EventData, Place, Point, Tap};
 
 use super::Kinds;
-use super::dimension::{Dimension, dimension};
-use crate::wide::{dot, dot_wide, norm};
+use super::dimension::Dimension;
+use crate::received::Received;
+use crate::wide::mean;
 
 /// Every head, by layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,9 +27,7 @@ pub struct Geometry {
 impl Geometry {
     /// Mean logit gap of the heads that are sinks, or of those that are not; `None` if none of them has one.
     pub fn mean_logit_gap(&self, sink: bool) -> Option<f64> {
-        let gaps: Vec<f64> =
-            self.heads.iter().filter(|head| head.sink == sink).filter_map(|head| head.logit_gap).collect();
-        (!gaps.is_empty()).then(|| gaps.iter().sum::<f64>() / gaps.len() as f64)
+        mean(self.heads.iter().filter(|head| head.sink == sink).filter_map(|head| head.logit_gap))
     }
 }
 
@@ -137,8 +137,8 @@ struct Layer {
     keys: Vec<f32>,
     unrotated: Vec<f32>,
     values: Vec<f32>,
-    /// sequences x heads x seq_len.
-    received: Vec<f64>,
+    /// heads x tokens.
+    received: Received,
     /// heads x tokens.
     log_sum_exp: Vec<f32>,
     /// heads x tokens.
@@ -149,13 +149,13 @@ struct Layer {
 
 /// What a chunk shows.
 #[derive(Debug)]
-pub enum Chunk {
+pub enum LayerChunk {
     /// rows x width.
     Rows(Vec<f32>),
     /// heads x keys, heads x rows three times.
     Attention {
         /// Attention received.
-        received: Vec<f32>,
+        received: Received<f32>,
         /// Log of the sum of exponentials.
         log_sum_exp: Vec<f32>,
         /// Sum of the weights.
@@ -163,20 +163,6 @@ pub enum Chunk {
         /// Weight on itself.
         to_self: Vec<f32>,
     },
-}
-
-/// What queries and keys of one head show in one sequence, in sums.
-#[derive(Debug, Default)]
-struct Sums {
-    queries: f64,
-    gap: f64,
-    gap_squared: f64,
-    to_sink: f64,
-    to_others: f64,
-    mass: f64,
-    distance: f64,
-    beside: f64,
-    beside_distance: f64,
 }
 
 impl GeometryTap {
@@ -193,7 +179,10 @@ impl GeometryTap {
             seq_len,
             known,
             kept,
-            layer: Layer::default(),
+            layer: Layer {
+                received: Received::new(architecture.most_heads(), sequences * seq_len),
+                ..Layer::default()
+            },
             heads: Vec::new(),
             to_self: Vec::new(),
             vectors: Vec::new(),
@@ -207,149 +196,6 @@ impl GeometryTap {
 
     fn tokens(&self) -> usize {
         self.sequences * self.seq_len
-    }
-
-    fn head(&self, layer: usize, head: usize, keys: &[(KeyDimensions, KeyDimensions)]) -> HeadGeometry {
-        let a = self.architecture.attention(layer);
-        let kv_head = head / a.queries_per_key();
-        let sinks = &self.known.sink_keys;
-        let is_sink: Vec<bool> =
-            (0..self.tokens()).map(|token| sinks[token / self.seq_len] == token % self.seq_len).collect();
-        let sums: Vec<Sums> =
-            sinks.iter().enumerate().map(|(sequence, &sink)| self.sequence(layer, head, sequence, sink)).collect();
-        let total = |of: fn(&Sums) -> f64| sums.iter().map(of).sum::<f64>();
-        let queries = total(|sums| sums.queries);
-        let mean = |of: fn(&Sums) -> f64| (queries > 0.0).then(|| total(of) / queries);
-        let gap = mean(|sums| sums.gap);
-        let deviation =
-            gap.zip(mean(|sums| sums.gap_squared)).map(|(mean, square)| (square - mean * mean).max(0.0).sqrt());
-        let norm = |vectors: &[f32], head_dim: usize, sink: bool| {
-            let tokens: Vec<usize> = (0..self.tokens()).filter(|&token| is_sink[token] == sink).collect();
-            let length = |&token: &usize| {
-                let row = row(vectors, a.kv_heads * head_dim, head_dim, token, kv_head);
-                row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()
-            };
-            tokens.iter().map(length).sum::<f64>() / tokens.len().max(1) as f64
-        };
-        let spiking = (0..self.tokens()).filter(|&token| is_sink[token] && self.known.kinds.spike[token]).count();
-        let (spike, other) = keys[kv_head];
-        let (mass, beside) = (total(|sums| sums.mass), total(|sums| sums.beside));
-        HeadGeometry {
-            layer,
-            head,
-            sink: self.known.sinks.get(layer).and_then(|heads| heads.get(head)).copied().unwrap_or(false),
-            sink_is_spike: spiking as f64 / self.sequences as f64,
-            key_rank95_spike: spike.uncentred.map(|dimension| dimension.rank95),
-            key_rank95_other: other.uncentred.map(|dimension| dimension.rank95),
-            key_dimension_spike: spike,
-            key_dimension_other: other,
-            logit_gap: gap,
-            logit_gap_deviation: deviation,
-            query_to_sink_key: mean(|sums| sums.to_sink),
-            query_to_other_keys: mean(|sums| sums.to_others),
-            key_norm_sink: norm(&self.layer.keys, a.head_dim, true),
-            key_norm_other: norm(&self.layer.keys, a.head_dim, false),
-            value_norm_sink: norm(&self.layer.values, a.value_dim, true),
-            value_norm_other: norm(&self.layer.values, a.value_dim, false),
-            distance: total(|sums| sums.distance) / mass.max(f64::MIN_POSITIVE),
-            distance_beside_sink: (beside > 0.0).then(|| total(|sums| sums.beside_distance) / beside),
-        }
-    }
-
-    fn sequence(&self, layer: usize, head: usize, sequence: usize, sink: usize) -> Sums {
-        let a = self.architecture.attention(layer);
-        let kv_head = head / a.queries_per_key();
-        let first = sequence * self.seq_len;
-        let window = a.window.unwrap_or(self.seq_len);
-        let slope = a.alibi_slopes().get(head).copied().unwrap_or(0.0);
-        let key = |position: usize| row(&self.layer.keys, a.key_width(), a.head_dim, first + position, kv_head);
-        let received = &self.layer.received[(sequence * a.heads + head) * self.seq_len..][..self.seq_len];
-        // Running sums over the keys in sight but the sink's: as they are, and of length 1.
-        let (mut sum, mut unit) = (vec![0.0; a.head_dim], vec![0.0; a.head_dim]);
-        let add = |position: usize, sign: f64, sum: &mut [f64], unit: &mut [f64]| {
-            if position != sink {
-                let length = norm(key(position)).max(f64::MIN_POSITIVE);
-                for ((sum, unit), &value) in sum.iter_mut().zip(unit).zip(key(position)) {
-                    *sum += sign * f64::from(value);
-                    *unit += sign * f64::from(value) / length;
-                }
-            }
-        };
-        let mut sums = Sums::default();
-        let sink_key = key(sink);
-        let sink_length = norm(sink_key).max(f64::MIN_POSITIVE);
-        for position in 0..self.seq_len {
-            add(position, 1.0, &mut sum, &mut unit);
-            if position >= window {
-                add(position - window, -1.0, &mut sum, &mut unit);
-            }
-            let query = row(&self.layer.queries, a.query_width(), a.head_dim, first + position, head);
-            let sees_sink = position >= sink && position - sink < window;
-            let logit = a.scale * dot(query, sink_key);
-            let to_sink = if sees_sink {
-                let mut score = [logit];
-                if let Some(cap) = a.soft_cap {
-                    soft_cap(&mut score, cap);
-                }
-                let score = score[0] - slope * (position - sink) as f64;
-                match a.weighting {
-                    Weighting::Sigmoid { bias } => 1.0 / (1.0 + (-score - bias).exp()),
-                    Weighting::Softmax | Weighting::SoftmaxPlusOne | Weighting::SinkLogit => {
-                        let log_sum_exp = self.layer.log_sum_exp[head * self.tokens() + first + position];
-                        (score - f64::from(log_sum_exp)).exp().min(1.0)
-                    }
-                }
-            } else {
-                0.0
-            };
-            let mass = f64::from(self.layer.mass[head * self.tokens() + first + position]);
-            sums.mass += mass;
-            sums.beside += mass - to_sink;
-            sums.distance += position as f64 * mass;
-            sums.beside_distance += position as f64 * (mass - to_sink);
-            let others = (position + 1).min(window) - usize::from(sees_sink);
-            if sees_sink && position != sink && others > 0 {
-                let length = norm(query).max(f64::MIN_POSITIVE);
-                let count = others as f64;
-                let gap = logit - a.scale * dot_wide(query, &sum) / count;
-                sums.queries += 1.0;
-                sums.gap += gap;
-                sums.gap_squared += gap * gap;
-                sums.to_sink += dot(query, sink_key) / (length * sink_length);
-                sums.to_others += dot_wide(query, &unit) / (length * count);
-            }
-        }
-        // sum over t and k of A[t, k] (t - k).
-        for (position, &received) in received.iter().enumerate() {
-            sums.distance -= position as f64 * received;
-            if position != sink {
-                sums.beside_distance -= position as f64 * received;
-            }
-        }
-        sums
-    }
-
-    /// Of a key-value head: the keys of spike tokens, and of tokens of no stage.
-    fn key_dimensions(&self, layer: usize, kv_head: usize) -> (KeyDimensions, KeyDimensions) {
-        let a = self.architecture.attention(layer);
-        let gather = |vectors: &[f32]| -> Vec<f32> {
-            (0..self.tokens())
-                .flat_map(|token| row(vectors, a.key_width(), a.head_dim, token, kv_head))
-                .copied()
-                .collect()
-        };
-        let (keys, unrotated) = (gather(&self.layer.keys), gather(&self.layer.unrotated));
-        let of = |spike: bool| {
-            let rows: Vec<usize> = (0..self.tokens()).filter(|&token| self.known.kinds.of(spike)[token]).collect();
-            let dimension = |vectors: &[f32], centred| dimension(vectors, a.head_dim, &rows, centred);
-            KeyDimensions {
-                uncentred: dimension(&keys, false),
-                centred: dimension(&keys, true),
-                unrotated_uncentred: dimension(&unrotated, false),
-                unrotated_centred: dimension(&unrotated, true),
-            }
-        };
-        (of(true), of(false))
     }
 
     fn keep_vectors(&mut self, layer: usize) {
@@ -370,18 +216,18 @@ impl GeometryTap {
 }
 
 impl Tap for GeometryTap {
-    type Partial = Option<Chunk>;
+    type Partial = Option<LayerChunk>;
 
     fn wants(&self, point: Point, block: usize) -> bool {
         let points = [Point::UnrotatedKey, Point::Query, Point::Key, Point::Value, Point::Attention, Point::BlockDone];
         block % 2 == 1 && block < self.architecture.blocks() && points.contains(&point)
     }
 
-    fn observe(&self, event: &Event<'_>) -> Option<Chunk> {
+    fn observe(&self, event: &Event<'_>) -> Option<LayerChunk> {
         match event.data {
-            EventData::Rows(rows) => Some(Chunk::Rows(rows.to_vec())),
-            EventData::Attention(scan) => Some(Chunk::Attention {
-                received: scan.received.to_vec(),
+            EventData::Rows(rows) => Some(LayerChunk::Rows(rows.to_vec())),
+            EventData::Attention(scan) => Some(LayerChunk::Attention {
+                received: Received::by_head(&scan, scan.keys),
                 log_sum_exp: scan.log_sum_exp.to_vec(),
                 mass: scan.mass.to_vec(),
                 to_self: scan.to_self.to_vec(),
@@ -390,13 +236,13 @@ impl Tap for GeometryTap {
         }
     }
 
-    fn merge(&mut self, point: Point, place: &Place, partial: Option<Chunk>) {
+    fn merge(&mut self, point: Point, place: &Place, partial: Option<LayerChunk>) {
         let tokens = self.tokens();
         let (heads, seq_len) = (self.architecture.most_heads(), self.seq_len);
         let first = place.sequence * seq_len + place.position;
         let layer = &mut self.layer;
         match partial {
-            Some(Chunk::Rows(rows)) => {
+            Some(LayerChunk::Rows(rows)) => {
                 let kept = match point {
                     Point::UnrotatedKey => &mut layer.unrotated,
                     Point::Query => &mut layer.queries,
@@ -407,17 +253,12 @@ impl Tap for GeometryTap {
                 kept.resize(tokens * width, 0.0);
                 kept[first * width..][..rows.len()].copy_from_slice(&rows);
             }
-            Some(Chunk::Attention { received, log_sum_exp, mass, to_self }) => {
-                layer.received.resize(self.sequences * heads * seq_len, 0.0);
+            Some(LayerChunk::Attention { received, log_sum_exp, mass, to_self }) => {
                 layer.log_sum_exp.resize(heads * tokens, 0.0);
                 layer.mass.resize(heads * tokens, 0.0);
                 layer.to_self.resize(tokens, 0.0);
-                let keys = received.len() / heads;
+                layer.received.add(0, place.sequence * seq_len, &received);
                 for head in 0..heads {
-                    let sums = &mut layer.received[(place.sequence * heads + head) * seq_len..][..keys];
-                    for (sum, &received) in sums.iter_mut().zip(&received[head * keys..]) {
-                        *sum += f64::from(received);
-                    }
                     let rows = head * place.rows..(head + 1) * place.rows;
                     let own = head * tokens + first..head * tokens + first + place.rows;
                     layer.log_sum_exp[own.clone()].copy_from_slice(&log_sum_exp[rows.clone()]);
@@ -440,7 +281,7 @@ impl Tap for GeometryTap {
         self.heads.extend(heads);
         self.keep_vectors(layer);
         self.to_self.push(std::mem::take(&mut self.layer.to_self));
-        self.layer.received.fill(0.0);
+        self.layer.received.clear();
     }
 }
 

@@ -1,0 +1,83 @@
+//! How well a run predicts, beside the untouched model.
+
+use sinkscope_anatomy::bootstrap::intervals_of_means;
+use sinkscope_anatomy::wide::mean;
+
+use super::Run;
+use crate::results::{PerplexityAfter, PositionNll};
+
+impl Run<'_> {
+    /// Every prediction beside itself. Those of registers do not count.
+    pub(super) fn unmoved(&self) -> Vec<(usize, usize)> {
+        (self.model.architecture().registers..self.batch.seq_len - 1).map(|at| (at, at)).collect()
+    }
+
+    /// Notes the mean over sequences at every target, given its predictions in the original and now.
+    pub(super) fn add_positions(&mut self, name: Option<&str>, nll: &[f32], pairs: &[(usize, usize)]) {
+        let predicted = nll.len() / self.batch.sequences;
+        let noted = pairs.iter().map(|&(original, now)| PositionNll {
+            name: name.unwrap_or_default().to_owned(),
+            // A prediction at one position is of the target at the next.
+            position: original + 1,
+            nll: mean(nll.iter().skip(now).step_by(predicted).copied()).unwrap_or(0.0),
+        });
+        self.positions.extend(noted);
+    }
+
+    /// The predictions of targets beyond a position, of every sequence.
+    pub(super) fn beyond(&self, position: usize, nll: &[f32]) -> Vec<f32> {
+        let rows = nll.chunks_exact(self.batch.seq_len - 1);
+        // The prediction at `at` is of the target one position on.
+        rows.flat_map(|row| row.iter().skip(position)).copied().collect()
+    }
+
+    /// Over the targets beyond a position.
+    pub(super) fn after(&self, position: usize, before: &[f32], after: &[f32]) -> Option<PerplexityAfter> {
+        let perplexity = |nll: &[f32]| finite(mean(self.beyond(position, nll)).map(f64::exp));
+        Some(PerplexityAfter { position, value: perplexity(after)?, untouched: perplexity(before)? })
+    }
+
+    /// Over pairs of predictions of the same target, in every sequence; `None` if there are none.
+    pub(super) fn scores(
+        &self,
+        before: &[f32],
+        after: &[f32],
+        predicted_after: usize,
+        pairs: &[(usize, usize)],
+    ) -> Option<Scores> {
+        if pairs.is_empty() {
+            return None;
+        }
+        let predicted = self.batch.seq_len - 1;
+        let count = pairs.len() as f64;
+        let of = |nll: &[f32], at: usize| f64::from(nll[at]);
+        let sequences: Vec<(f64, f64)> = (0..self.batch.sequences)
+            .map(|sequence| {
+                pairs.iter().fold((0.0, 0.0), |(nll, delta), &(i, j)| {
+                    let theirs = of(after, sequence * predicted_after + j);
+                    (nll + theirs / count, delta + (theirs - of(before, sequence * predicted + i)) / count)
+                })
+            })
+            .collect();
+        let deltas: Vec<f64> = sequences.iter().map(|sequence| sequence.1).collect();
+        Some(Scores {
+            nll: mean(sequences.iter().map(|sequence| sequence.0))?,
+            delta: mean(deltas.iter().copied())?,
+            interval: intervals_of_means(&deltas, deltas.len(), self.request.seed)
+                .map(|intervals| intervals[0])
+                .filter(|ends| ends.iter().all(|end| end.is_finite())),
+        })
+    }
+}
+
+/// What JSON has a number for.
+pub(super) fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|value| value.is_finite())
+}
+
+/// How well an operated model predicts, in nats a token.
+pub(super) struct Scores {
+    pub nll: f64,
+    pub delta: f64,
+    pub interval: Option<[f64; 2]>,
+}
