@@ -19,6 +19,7 @@ use crate::checkpoint::{Checkpoints, NamedTensor, Resume, Snapshot};
 use crate::data::{Batch, IGNORED, Source};
 use crate::error::LabError;
 use crate::export;
+use crate::measure::derived;
 use crate::metrics::Metrics;
 use crate::network::{Loss, Network, Workspace, initialise};
 use crate::optimizer::{AdamW, BadGradient};
@@ -308,6 +309,7 @@ impl Trainer {
                     seconds: start.elapsed().as_secs_f64(),
                 };
                 metrics.record(step, &record, &timing)?;
+                metrics.plot(step, &derived(&record.watched))?;
                 tell(Event::Look(step, &record));
                 since = (Instant::now(), step);
                 nll = Some(record.watched.nll);

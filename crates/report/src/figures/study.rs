@@ -1,6 +1,6 @@
 //! A study: its rows beside one another, and when they part.
 
-use sinkscope_lab::study::claim::Measure;
+use sinkscope_lab::measure::Measure;
 use sinkscope_lab::study::results::{RowResult, StudyResults};
 use sinkscope_lab::study::summary::ShortLook;
 
@@ -35,12 +35,13 @@ pub fn rows(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportEr
     };
     let said = rows.iter().filter_map(|row| {
         let figures = row.figures?;
+        let mean = |measure| figures.of(measure).mean;
         Some(format!(
             "{}: perplexity {}, sinks {}, spike {}",
             row.name,
-            value(figures.perplexity.mean),
-            percent(figures.sink_percent.mean / 100.0),
-            value(figures.spike.mean)
+            value(mean(Measure::Perplexity)),
+            percent(mean(Measure::SinkPercent) / 100.0),
+            value(mean(Measure::Spike))
         ))
     });
     Ok(Figure {

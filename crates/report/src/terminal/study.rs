@@ -1,6 +1,7 @@
 //! A study: its table, and its claims with their verdicts. The words and figures are also those of its Markdown.
 
-use sinkscope_lab::study::claim::{Measure, Statistic, Tested, Verdict};
+use sinkscope_lab::measure::{About, MEASURES, Measure, Unit};
+use sinkscope_lab::study::claim::{Statistic, Tested, Verdict};
 use sinkscope_lab::study::file::Paper;
 use sinkscope_lab::study::results::{RowResult, StudyResults};
 use sinkscope_lab::study::statistics::Spread;
@@ -22,31 +23,50 @@ other (disagrees), or on both (undecided, as with one seed).";
 
 /// The cells of a row, but for its name.
 pub(crate) struct Cells {
-    pub perplexity: String,
-    pub sinks: String,
-    pub mean_max_alpha: String,
-    pub spike: String,
-    pub over_typical: String,
+    /// One a measure.
+    pub figures: Vec<String>,
     pub seeds: String,
-    /// Perplexity, sinks, spike.
-    pub paper: [String; 3],
+    /// One a measure of [`Paper::MEASURES`].
+    pub paper: Vec<String>,
 }
 
 impl Cells {
     pub(crate) fn of(row: &RowResult, seeds: usize) -> Self {
-        let figure =
-            |measure| row.figures.map_or_else(|| NONE.to_owned(), |figures| spread(figures.of(measure), measure));
-        let paper = |measure| row.paper.of(measure).map_or_else(|| NONE.to_owned(), |value| plain(value, measure));
+        let figure = |about: &About| {
+            row.figures.map_or_else(|| NONE.to_owned(), |figures| spread(figures.of(about.measure), about.unit))
+        };
+        let paper = |measure: Measure| {
+            row.paper.of(measure).map_or_else(|| NONE.to_owned(), |value| plain(value, measure.about().unit))
+        };
         Self {
-            perplexity: figure(Measure::Perplexity),
-            sinks: figure(Measure::SinkPercent),
-            mean_max_alpha: figure(Measure::MeanMaxAlpha),
-            spike: figure(Measure::Spike),
-            over_typical: figure(Measure::SpikeOverTypical),
+            figures: MEASURES.iter().map(figure).collect(),
             seeds: counted(row.runs.len(), row.diverged.len(), seeds),
-            paper: [Measure::Perplexity, Measure::SinkPercent, Measure::Spike].map(paper),
+            paper: Paper::MEASURES.map(paper).into(),
         }
     }
+
+    /// Those of a table with a column for each.
+    pub(crate) fn row(self, name: String, is_of_paper: bool) -> Vec<String> {
+        let paper = if is_of_paper { self.paper } else { Vec::new() };
+        [vec![name], self.figures, vec![self.seeds], paper].concat()
+    }
+}
+
+/// What stands above the figures of a measure.
+pub(crate) fn heading(about: &About) -> String {
+    about.heading.to_owned() + if matches!(about.unit, Unit::Percent(_)) { ", %" } else { "" }
+}
+
+/// The headings of a table with a column for each cell, those of the paper after a `mark` by their place.
+pub(crate) fn headings(is_of_paper: bool, mark: fn(usize) -> &'static str) -> Vec<String> {
+    let paper: &[Measure] = if is_of_paper { &Paper::MEASURES } else { &[] };
+    let paper = paper.iter().enumerate().map(|(at, measure)| mark(at).to_owned() + &heading(measure.about()));
+    ["row".to_owned()]
+        .into_iter()
+        .chain(MEASURES.iter().map(heading))
+        .chain(["seeds".to_owned()])
+        .chain(paper)
+        .collect()
 }
 
 /// How many of the seeds have finished, and how many diverged.
@@ -56,17 +76,6 @@ fn counted(finished: usize, diverged: usize, seeds: usize) -> String {
         (finished, 0) => format!("{finished} of {seeds}"),
         (finished, diverged) if finished + diverged == seeds => format!("{diverged} of {seeds} diverged"),
         (finished, diverged) => format!("{finished} of {seeds}, {diverged} diverged"),
-    }
-}
-
-/// What a measure is called.
-fn name(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Perplexity => "perplexity",
-        Measure::SinkPercent => "sink ratio in %",
-        Measure::MeanMaxAlpha => "mean max alpha",
-        Measure::Spike => "spike",
-        Measure::SpikeOverTypical => "spike over typical",
     }
 }
 
@@ -80,22 +89,22 @@ pub(crate) fn verdict(verdict: Verdict) -> &'static str {
 }
 
 /// A mean and how far values lie from it, with as many decimals.
-fn spread(spread: Spread, measure: Measure) -> String {
+fn spread(spread: Spread, unit: Unit) -> String {
     let Spread { mean, deviation } = spread;
-    let decimals = decimals(mean, measure);
+    let decimals = decimals(mean, unit);
     let deviation = deviation.map_or_else(String::new, |deviation| format!(" ± {}", fixed(deviation, decimals)));
     fixed(mean, decimals) + &deviation
 }
 
 /// A figure of the paper, with as many digits as it has.
-fn plain(value: f64, measure: Measure) -> String {
-    fixed(value, usize::from(measure != Measure::Spike))
+fn plain(value: f64, unit: Unit) -> String {
+    fixed(value, usize::from(unit != Unit::Magnitude))
 }
 
-fn decimals(value: f64, measure: Measure) -> usize {
-    match (measure, value.abs()) {
-        (Measure::SinkPercent, _) => 1,
-        (Measure::MeanMaxAlpha, _) => 3,
+fn decimals(value: f64, unit: Unit) -> usize {
+    match (unit, value.abs()) {
+        (Unit::Percent(_), _) => 1,
+        (Unit::Share, _) => 3,
         (_, 999.5..) => 0,
         (_, 99.95..) => 1,
         _ => 2,
@@ -115,10 +124,12 @@ pub(crate) fn condition(tested: &Tested, mark: impl Fn(&str) -> String) -> Strin
     let condition = &tested.condition;
     let row = mark(&condition.row);
     let against = condition.against.as_deref().map(mark).unwrap_or_default();
+    let About { words, unit, .. } = condition.measure.about();
+    let of = words.to_string() + if matches!(unit, Unit::Percent(_)) { " in %" } else { "" };
     let what = match condition.statistic {
-        Some(Statistic::Ratio) => format!("{} of {row} over that of {against}", name(condition.measure)),
-        Some(Statistic::Difference) => format!("{} of {row} less that of {against}", name(condition.measure)),
-        None => format!("{} of {row}", name(condition.measure)),
+        Some(Statistic::Ratio) => format!("{of} of {row} over that of {against}"),
+        Some(Statistic::Difference) => format!("{of} of {row} less that of {against}"),
+        None => format!("{of} of {row}"),
     };
     let claimed = match (condition.below, condition.above) {
         (Some(bound), _) => format!("claimed below {bound}"),
@@ -151,33 +162,25 @@ pub(crate) fn subject(results: &StudyResults) -> String {
 
 /// The table.
 pub(super) fn rows(results: &StudyResults, style: &Style) -> String {
-    let mut grid = Grid::new([
-        Heading::text("row"),
-        Heading::number("perplexity"),
-        Heading::number("sinks, %"),
-        Heading::number("max alpha").expendable(2),
-        Heading::number("spike"),
-        Heading::number("over typical").expendable(3),
-        Heading::number("seeds"),
-        Heading::text("paper").expendable(1),
-    ]);
+    // That figures are means is said above.
+    let headings: Vec<_> = MEASURES.iter().map(|about| heading(about).replacen("mean ", "", 1)).collect();
+    let figures = MEASURES.iter().zip(&headings);
+    let figures = figures.map(|(about, heading)| Heading::number(heading).expendable(about.expendable));
+    let (seeds, paper) = (Heading::number("seeds"), Heading::text("paper").expendable(1));
+    let mut grid =
+        Grid::new([Heading::text("row")].into_iter().chain(figures).chain([seeds, paper]).collect::<Vec<_>>());
     for row in &results.rows {
-        let cells = Cells::of(row, results.seeds.len());
+        let Cells { figures, seeds, paper } = Cells::of(row, results.seeds.len());
         let name = escape_control(&row.name) + if row.baseline { " *" } else { "" };
-        let known = cells.paper.iter().any(|figure| !figure.is_empty());
-        let paper = if known { cells.paper.join(" / ") } else { NONE.to_owned() };
-        grid.row(vec![
-            name,
-            cells.perplexity,
-            cells.sinks,
-            cells.mean_max_alpha,
-            cells.spike,
-            cells.over_typical,
-            cells.seeds,
-            paper,
-        ]);
+        let known = paper.iter().any(|figure| !figure.is_empty());
+        let paper = if known { paper.join(" / ") } else { NONE.to_owned() };
+        grid.row([vec![name], figures, vec![seeds, paper]].concat());
     }
-    let paper = if is_of_paper(results) { "; paper: perplexity / sinks / spike of its 7B models" } else { "" };
+    let paper = if is_of_paper(results) {
+        format!("; paper: {} of its 7B models", Paper::MEASURES.map(|measure| measure.about().heading).join(" / "))
+    } else {
+        String::new()
+    };
     style.title(&escape_control(&subject(results)), &format!("{CAPTION}{paper}; * the baseline")) + &grid.render(style)
 }
 

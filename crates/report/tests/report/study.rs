@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use sinkscope_lab::measure::Measure;
 use sinkscope_lab::recipe::Recipe;
 use sinkscope_lab::recipe_file;
-use sinkscope_lab::study::claim::{Condition, Measure, Statistic, Tested};
+use sinkscope_lab::study::claim::{Condition, Statistic, Tested};
 use sinkscope_lab::study::file::Row;
 use sinkscope_lab::study::results::{ClaimResult, RowResult, StudyResults};
 use sinkscope_lab::study::summary::ShortLook;

@@ -1,7 +1,8 @@
 //! What is said of a study.
 
+use sinkscope_lab::measure::{MEASURES, Unit};
+use sinkscope_lab::study::StudyResults;
 use sinkscope_lab::study::results::RowResult;
-use sinkscope_lab::study::{Measure, StudyResults};
 
 use super::shown;
 use crate::ReportError;
@@ -10,7 +11,7 @@ use crate::number::value;
 use crate::page::document::{Block, Listing, Section};
 use crate::page::sentences;
 use crate::study_tables::study_tables;
-use crate::terminal::study as words;
+use crate::terminal::study::{self as words, Cells};
 
 /// Its table, its plots, and its claims with their verdicts; anchors under a prefix.
 ///
@@ -46,27 +47,16 @@ pub fn section(results: &StudyResults, prefix: &str) -> Result<Section, ReportEr
 }
 
 fn rows_of_study(results: &StudyResults) -> Listing {
-    let mut headings: Vec<String> =
-        ["row", "perplexity", "sinks, %", "mean max alpha", "spike", "over typical", "seeds"].map(String::from).into();
     let of_paper = words::is_of_paper(results);
-    if of_paper {
-        headings.extend(["paper: perplexity", "paper: sinks, %", "paper: spike"].map(String::from));
-    }
     let row = |row: &RowResult| {
-        let words::Cells { perplexity, sinks, mean_max_alpha, spike, over_typical, seeds, paper } =
-            words::Cells::of(row, results.seeds.len());
-        let name = row.name.clone() + if row.baseline { " (baseline)" } else { "" };
-        let within = |cell: String, measure| {
-            let interval = row.interval(measure);
-            cell + &interval.map_or_else(String::new, |[low, high]| format!(" ({} to {})", value(low), value(high)))
-        };
-        let (perplexity, sinks) = (within(perplexity, Measure::Perplexity), within(sinks, Measure::SinkPercent));
-        let (mean_max_alpha, spike) = (within(mean_max_alpha, Measure::MeanMaxAlpha), within(spike, Measure::Spike));
-        let mut cells = vec![name, perplexity, sinks, mean_max_alpha, spike, over_typical, seeds];
-        if of_paper {
-            cells.extend(paper);
+        let mut cells = Cells::of(row, results.seeds.len());
+        // An interval of what is a ratio already would say little.
+        for (cell, about) in cells.figures.iter_mut().zip(&MEASURES).filter(|(_, about)| about.unit != Unit::Times) {
+            if let Some([low, high]) = row.interval(about.measure) {
+                *cell += &format!(" ({} to {})", value(low), value(high));
+            }
         }
-        cells
+        cells.row(row.name.clone() + if row.baseline { " (baseline)" } else { "" }, of_paper)
     };
     Listing {
         caption: format!(
@@ -74,7 +64,7 @@ fn rows_of_study(results: &StudyResults) -> Listing {
             words::CAPTION,
             if of_paper { ", beside the paper's 7B models" } else { "" }
         ),
-        headings,
+        headings: words::headings(of_paper, |_| "paper: "),
         rows: results.rows.iter().map(row).collect(),
     }
 }
