@@ -39,12 +39,12 @@ pub(super) struct Piece {
 
 /// Some documents.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct Documents {
     text: String,
     pieces: Vec<Piece>,
 }
 
-impl Batch {
+impl Documents {
     /// Adds a piece.
     pub(super) fn add(&mut self, part: Part<'_>, lot: u64) {
         self.text.push_str(part.text);
@@ -153,11 +153,11 @@ pub(super) fn read(
     field: &str,
     separator: Separator,
     seed: u64,
-    mut take: impl FnMut(Batch) -> Result<(), LabError>,
+    mut take: impl FnMut(Documents) -> Result<(), LabError>,
 ) -> Result<Vec<Input>, LabError> {
     std::thread::scope(|scope| {
-        let (send, receive): (_, Receiver<Batch>) = sync_channel(AHEAD);
-        let reader = Reader { send, seed, batch: Batch::default(), lot: 0 };
+        let (send, receive): (_, Receiver<Documents>) = sync_channel(AHEAD);
+        let reader = Reader { send, seed, batch: Documents::default(), lot: 0 };
         let reader = scope.spawn(move || reader.read(files, field, separator));
         for batch in &receive {
             take(batch)?;
@@ -167,9 +167,9 @@ pub(super) fn read(
 }
 
 struct Reader {
-    send: SyncSender<Batch>,
+    send: SyncSender<Documents>,
     seed: u64,
-    batch: Batch,
+    batch: Documents,
     /// That of the document which the last piece is of.
     lot: u64,
 }

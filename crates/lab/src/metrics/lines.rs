@@ -23,7 +23,7 @@ pub struct Lines {
 
 /// A record as it is written.
 #[derive(Serialize)]
-struct Record<'a, V, T> {
+struct Line<'a, V, T> {
     step: u64,
     #[serde(flatten)]
     values: &'a V,
@@ -77,7 +77,7 @@ impl Lines {
         if !to_value(timing)?.is_object() {
             return Err(LabError::Request("the timing of a record must be values with names".into()));
         }
-        let mut line = serde_json::to_vec(&Record { step, values, timing })
+        let mut line = serde_json::to_vec(&Line { step, values, timing })
             .map_err(|error| LabError::Request(format!("a record cannot be written as JSON: {error}")))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(|error| LabError::io(&self.path, error))?;
