@@ -28,7 +28,7 @@ fn rows(rows: &[RowResult]) -> Result<Table, ReportError> {
         Column::counts("diverged", rows.iter().map(|row| row.diverged.len())),
         Column::new("parameters", Values::Integers(rows.iter().map(parameters).collect())),
     ];
-    for &About { measure, name, .. } in &MEASURES {
+    for &About { measure, name, .. } in MEASURES {
         let figures = || rows.iter().map(|row| row.figures.map(|figures| figures.of(measure)));
         columns.push(Column::optional_floats(name, figures().map(|spread| Some(spread?.mean))));
         columns.push(Column::optional_floats(format!("{name}_deviation"), figures().map(|spread| spread?.deviation)));

@@ -35,13 +35,12 @@ pub fn rows(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportEr
     };
     let said = rows.iter().filter_map(|row| {
         let figures = row.figures?;
-        let mean = |measure| figures.of(measure).mean;
         Some(format!(
             "{}: perplexity {}, sinks {}, spike {}",
             row.name,
-            value(mean(Measure::Perplexity)),
-            percent(mean(Measure::SinkPercent) / 100.0),
-            value(mean(Measure::Spike))
+            value(figures.perplexity.mean),
+            percent(figures.sink_percent.mean / 100.0),
+            value(figures.spike.mean)
         ))
     });
     Ok(Figure {

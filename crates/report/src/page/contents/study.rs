@@ -51,7 +51,7 @@ fn rows_of_study(results: &StudyResults) -> Listing {
     let row = |row: &RowResult| {
         let mut cells = Cells::of(row, results.seeds.len());
         // An interval of what is a ratio already would say little.
-        for (cell, about) in cells.figures.iter_mut().zip(&MEASURES).filter(|(_, about)| about.unit != Unit::Times) {
+        for (cell, about) in cells.figures.iter_mut().zip(MEASURES).filter(|(_, about)| about.unit != Unit::Times) {
             if let Some([low, high]) = row.interval(about.measure) {
                 *cell += &format!(" ({} to {})", value(low), value(high));
             }
