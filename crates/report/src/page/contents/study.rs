@@ -53,7 +53,7 @@ fn rows_of_study(results: &StudyResults) -> Listing {
         // An interval of what is a ratio already would say little.
         for (cell, about) in cells.figures.iter_mut().zip(MEASURES).filter(|(_, about)| about.unit != Unit::Times) {
             if let Some([low, high]) = row.interval(about.measure) {
-                *cell += &format!(" ({} to {})", value(low), value(high));
+                *cell = format!("{cell} ({} to {})", value(low), value(high));
             }
         }
         cells.row(row.name.clone() + if row.baseline { " (baseline)" } else { "" }, of_paper)
