@@ -11,9 +11,6 @@ use super::style::Style;
 use crate::number::{count, value};
 use crate::text::{escape_control, wrap, wrap_indented};
 
-/// What stands for a figure that there is none of.
-pub(crate) const NONE: &str = "";
-
 /// What the figures are.
 pub(crate) const CAPTION: &str = "mean ± sample deviation over seeds";
 /// How verdicts come about, in a sentence.
@@ -21,52 +18,30 @@ pub(crate) const TEST: &str = "\
 Verdicts: the two-sided 95 % t interval over seeds, paired by seed, lies on the claimed side of the bound (agrees), on the \
 other (disagrees), or on both (undecided, as with one seed).";
 
-/// The cells of a row, but for its name.
-pub(crate) struct Cells {
-    /// One a measure.
-    pub figures: Vec<String>,
-    pub seeds: String,
-    /// One a measure of [`Paper::MEASURES`].
-    pub paper: Vec<String>,
+/// The headings of the table, those of the paper's figures after a mark.
+pub(crate) fn headings(results: &StudyResults, mark: [&str; 3]) -> Vec<String> {
+    let mut all = vec!["row".to_owned()];
+    all.extend(MEASURES.iter().map(heading));
+    all.push("seeds".to_owned());
+    let paper = Paper::MEASURES.iter().zip(mark).filter(|_| is_of_paper(results));
+    all.extend(paper.map(|(measure, mark)| mark.to_owned() + &heading(measure.about())));
+    all
 }
 
-impl Cells {
-    pub(crate) fn of(row: &RowResult, seeds: usize) -> Self {
-        let figure = |about: &About| {
-            row.figures.map_or_else(|| NONE.to_owned(), |figures| spread(figures.of(about.measure), about.unit))
-        };
-        let paper = |measure: Measure| {
-            row.paper.of(measure).map_or_else(|| NONE.to_owned(), |value| plain(value, measure.about().unit))
-        };
-        Self {
-            figures: MEASURES.iter().map(figure).collect(),
-            seeds: counted(row.runs.len(), row.diverged.len(), seeds),
-            paper: Paper::MEASURES.map(paper).into(),
-        }
-    }
-
-    /// Those of a table with a column for each.
-    pub(crate) fn row(self, name: String, is_of_paper: bool) -> Vec<String> {
-        let paper = if is_of_paper { self.paper } else { Vec::new() };
-        [vec![name], self.figures, vec![self.seeds], paper].concat()
-    }
-}
-
-/// What stands above the figures of a measure.
-pub(crate) fn heading(about: &About) -> String {
+fn heading(about: &About) -> String {
     about.heading.to_owned() + if matches!(about.unit, Unit::Percent(_)) { ", %" } else { "" }
 }
 
-/// The headings of a table with a column for each cell, those of the paper after a `mark` by their place.
-pub(crate) fn headings(is_of_paper: bool, mark: fn(usize) -> &'static str) -> Vec<String> {
-    let paper: &[Measure] = if is_of_paper { &Paper::MEASURES } else { &[] };
-    let paper = paper.iter().enumerate().map(|(at, measure)| mark(at).to_owned() + &heading(measure.about()));
-    ["row".to_owned()]
-        .into_iter()
-        .chain(MEASURES.iter().map(heading))
-        .chain(["seeds".to_owned()])
-        .chain(paper)
-        .collect()
+/// The cells of a row under them.
+pub(crate) fn cells(name: String, row: &RowResult, results: &StudyResults) -> Vec<String> {
+    let mut all = vec![name];
+    let figure = |about: &About| row.figures.map(|figures| spread(figures.of(about.measure), about.unit));
+    all.extend(MEASURES.iter().map(|about| figure(about).unwrap_or_default()));
+    all.push(counted(row.runs.len(), row.diverged.len(), results.seeds.len()));
+    let paper = |measure: &Measure| row.paper.of(*measure).map(|value| plain(value, measure.about().unit));
+    let measures = Paper::MEASURES.iter().filter(|_| is_of_paper(results));
+    all.extend(measures.map(|measure| paper(measure).unwrap_or_default()));
+    all
 }
 
 /// How many of the seeds have finished, and how many diverged.
@@ -162,19 +137,21 @@ pub(crate) fn subject(results: &StudyResults) -> String {
 
 /// The table.
 pub(super) fn rows(results: &StudyResults, style: &Style) -> String {
-    // That figures are means is said above.
-    let headings: Vec<_> = MEASURES.iter().map(|about| heading(about).replacen("mean ", "", 1)).collect();
-    let figures = MEASURES.iter().zip(&headings);
-    let figures = figures.map(|(about, heading)| Heading::number(heading).expendable(about.expendable));
-    let (seeds, paper) = (Heading::number("seeds"), Heading::text("paper").expendable(1));
-    let mut grid =
-        Grid::new([Heading::text("row")].into_iter().chain(figures).chain([seeds, paper]).collect::<Vec<_>>());
+    let (headings, figures) = (headings(results, [""; 3]), MEASURES.len() + 2);
+    let columns = headings.iter().take(figures).enumerate().map(|(at, heading)| match at.checked_sub(1) {
+        None => Heading::text(heading),
+        // That figures are means is said above.
+        Some(at) => Heading::number(heading.trim_start_matches("mean "))
+            .expendable(MEASURES.get(at).map_or(0, |about| about.expendable)),
+    });
+    let mut grid = Grid::new(columns.chain([Heading::text("paper").expendable(1)]).collect::<Vec<_>>());
     for row in &results.rows {
-        let Cells { figures, seeds, paper } = Cells::of(row, results.seeds.len());
         let name = escape_control(&row.name) + if row.baseline { " *" } else { "" };
+        let mut cells = cells(name, row, results);
+        let paper = cells.split_off(figures);
         let known = paper.iter().any(|figure| !figure.is_empty());
-        let paper = if known { paper.join(" / ") } else { NONE.to_owned() };
-        grid.row([vec![name], figures, vec![seeds, paper]].concat());
+        cells.push(if known { paper.join(" / ") } else { String::new() });
+        grid.row(cells);
     }
     let paper = if is_of_paper(results) {
         format!("; paper: {} of its 7B models", Paper::MEASURES.map(|measure| measure.about().heading).join(" / "))

@@ -11,7 +11,7 @@ use crate::number::value;
 use crate::page::document::{Block, Listing, Section};
 use crate::page::sentences;
 use crate::study_tables::study_tables;
-use crate::terminal::study::{self as words, Cells};
+use crate::terminal::study as words;
 
 /// Its table, its plots, and its claims with their verdicts; anchors under a prefix.
 ///
@@ -47,24 +47,23 @@ pub fn section(results: &StudyResults, prefix: &str) -> Result<Section, ReportEr
 }
 
 fn rows_of_study(results: &StudyResults) -> Listing {
-    let of_paper = words::is_of_paper(results);
     let row = |row: &RowResult| {
-        let mut cells = Cells::of(row, results.seeds.len());
+        let mut cells = words::cells(row.name.clone() + if row.baseline { " (baseline)" } else { "" }, row, results);
         // An interval of what is a ratio already would say little.
-        for (cell, about) in cells.figures.iter_mut().zip(MEASURES).filter(|(_, about)| about.unit != Unit::Times) {
+        for (cell, about) in cells[1..].iter_mut().zip(MEASURES).filter(|(_, about)| about.unit != Unit::Times) {
             if let Some([low, high]) = row.interval(about.measure) {
                 *cell = format!("{cell} ({} to {})", value(low), value(high));
             }
         }
-        cells.row(row.name.clone() + if row.baseline { " (baseline)" } else { "" }, of_paper)
+        cells
     };
     Listing {
         caption: format!(
             "{}, with the 95 % t interval of the mean{}",
             words::CAPTION,
-            if of_paper { ", beside the paper's 7B models" } else { "" }
+            if words::is_of_paper(results) { ", beside the paper's 7B models" } else { "" }
         ),
-        headings: words::headings(of_paper, |_| "paper: "),
+        headings: words::headings(results, ["paper: "; 3]),
         rows: results.rows.iter().map(row).collect(),
     }
 }
