@@ -5,6 +5,7 @@ use std::cmp::Ordering::{self, Less};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinkscope_anatomy::definitions;
 
 use self::Topic::{Loss, Sinks, Spikes};
 use self::Unit::{Magnitude, Number, Percent, Share, Times};
@@ -124,6 +125,26 @@ measures! {
         definition: "the spike over the typical token's largest magnitude at the same block",
         of: |seen| seen.spike_over_typical, of_short: Some(|look| look.spike_over_typical),
     }
+    /// How far a block before the last stands out over the typical token.
+    Standout standout {
+        words: "standout", heading: "standout", unit: Times, topic: Spikes, better: Some(Less), expendable: 5,
+        definition: definitions::STANDOUT,
+        of: |seen| Some(standout(seen)?.1), of_short: None,
+    }
+    /// The block that stands out so.
+    StandoutBlock standout_block {
+        words: "block of the standout", heading: "at block", unit: Number, topic: Spikes, better: None, expendable: 6,
+        definition: definitions::STANDOUT_BLOCK,
+        of: |seen| Some(standout(seen)?.0 as f64), of_short: None,
+    }
+}
+
+/// Block and value of what stands out most before the last block; `None` without such a block.
+fn standout(seen: &Watched) -> Option<(usize, f64)> {
+    let Watched { largest_by_block: largest, typical_by_block: typical, .. } = seen;
+    let over = |block: usize| Some((block, largest[block] / typical.get(block)?.max(f64::MIN_POSITIVE)));
+    // Backwards, because of equals the last is taken.
+    (1..largest.len().saturating_sub(1)).rev().filter_map(over).max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 impl Measure {
@@ -162,6 +183,45 @@ pub fn derived(seen: &Watched) -> Vec<(String, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn seen(largest: &[f64], typical: &[f64]) -> Watched {
+        let (largest_by_block, typical_by_block) = (largest.to_vec(), typical.to_vec());
+        Watched {
+            nll: 0.0,
+            perplexity: 1.0,
+            spike: 0.0,
+            spike_at: None,
+            spike_over_typical: None,
+            stage: None,
+            sink_ratio: 0.0,
+            sink_ratio_gu: None,
+            mean_max_alpha: 0.0,
+            sink_ratio_by_layer: Vec::new(),
+            largest_by_block,
+            typical_by_block,
+            frobenius: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_embedding_and_the_last_block_do_not_stand_out() {
+        let peak = seen(&[90.0, 4.0, 30.0, 60.0, 800.0], &[1.0, 2.0, 3.0, 6.0, 8.0]);
+        assert_eq!(standout(&peak), Some((2, 10.0)), "of equals the first");
+        assert_eq!(derived(&peak), [("standout".to_owned(), 10.0), ("standout_block".to_owned(), 2.0)]);
+        assert_eq!(standout(&seen(&[90.0, 800.0], &[1.0, 8.0])), None);
+        assert_eq!(standout(&seen(&[], &[])), None);
+        assert!(Measure::Standout.about().figure(&seen(&[], &[])).is_nan());
+    }
+
+    #[test]
+    fn committed_summaries_have_what_stands_out() {
+        // By hand from `largest_by_block` and `typical_by_block` of the baseline of `decoupling`, seed 1.
+        let results = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../results/decoupling");
+        let file = std::fs::read(results.join("b66e7bb7ec38158d.json")).expect("a summary");
+        let summary: crate::study::Summary = serde_json::from_slice(&file).expect("a summary");
+        let figures = summary.figures();
+        assert_eq!(((10.0 * figures.standout).round(), figures.standout_block), (194.0, 4.0));
+    }
 
     #[test]
     fn results_and_claims_have_one_name_for_a_measure() {
