@@ -7,8 +7,8 @@ use anyhow::Result;
 use sinkscope_anatomy::definitions;
 use sinkscope_lab::interrupt::Interrupt;
 use sinkscope_lab::study::{
-    DEFINITIONS, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries, Summary, run as train,
-    slurm, tabulate,
+    self, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries, Summary, run as train, slurm,
+    tabulate,
 };
 use sinkscope_lab::trainer::{Diverged, Event};
 use sinkscope_model::architecture::Architecture;
@@ -144,7 +144,7 @@ fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &Pa
 fn write(mut out: OutputDirectory, request: &StudyRequest, results: &StudyResults, start: Instant) -> Result<()> {
     let timing = machine::timing(start, [], None);
     let mut definitions = by_name(&definitions::all(definitions::SPIKE_RATIO, definitions::SINK_EPSILON));
-    definitions.extend(DEFINITIONS.map(|(name, text)| (name.to_owned(), text.to_owned())));
+    definitions.extend(study::definitions().map(|(name, text)| (name.to_owned(), text.to_owned())));
     let envelope = Envelope::<_, Architecture> {
         sinkscope: VERSION.into(),
         command: request.process.command.clone(),

@@ -10,6 +10,7 @@ mod export;
 pub mod files;
 mod idle;
 pub mod interrupt;
+pub mod measure;
 pub mod metrics;
 pub mod network;
 pub mod optimizer;

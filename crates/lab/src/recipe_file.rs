@@ -142,11 +142,11 @@ mod tests {
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Recipe {
+    struct SmallRecipe {
         steps: u64,
         model: Model,
         #[serde(default)]
-        stages: Vec<Stage>,
+        stages: Vec<Rate>,
     }
 
     #[derive(Debug, PartialEq, Deserialize)]
@@ -180,18 +180,18 @@ mod tests {
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Stage {
+    struct Rate {
         rate: f32,
     }
 
     fn refusal(text: &str) -> String {
-        parse_as::<Recipe>("recipe", text, Path::new("r.toml")).expect_err("a wrong recipe").to_string()
+        parse_as::<SmallRecipe>("recipe", text, Path::new("r.toml")).expect_err("a wrong recipe").to_string()
     }
 
     #[test]
     fn defaults_fill_what_is_not_said() {
         let text = "steps = 5\n[model]\nnorm = \"sandwich\"\n";
-        let recipe: Recipe = parse_as("recipe", text, Path::new("r.toml")).expect("a recipe");
+        let recipe: SmallRecipe = parse_as("recipe", text, Path::new("r.toml")).expect("a recipe");
         assert_eq!(recipe.model, Model { norm: Norm::Sandwich, ..Model::default() });
     }
 

@@ -2,7 +2,7 @@
 
 use sinkscope_lab::study::StudyResults;
 
-use crate::terminal::study::{CAPTION, Cells, TEST, condition, is_of_paper, subject, verdict};
+use crate::terminal::study::{CAPTION, TEST, cells, condition, headings, is_of_paper, subject, verdict};
 use crate::text::wrap;
 
 /// Columns of a paragraph.
@@ -14,27 +14,13 @@ pub fn study(results: &StudyResults) -> String {
     if results.rows.iter().all(|row| row.runs.is_empty() && row.diverged.is_empty()) {
         return format!("**{subject}**: no run is finished yet.\n");
     }
-    let is_of_paper = is_of_paper(results);
-    let (beside, headings, columns) = if is_of_paper {
-        (", beside the paper's 7B models", " paper: perplexity | sinks, % | spike |", 9)
-    } else {
-        ("", "", 6)
-    };
-    let mut text = format!(
-        "**{subject}**: {CAPTION}{beside}.\n\n\
-         | row | perplexity | sinks, % | mean max alpha | spike | over typical | seeds |{headings}\n\
-         |---|{}\n",
-        "---:|".repeat(columns)
-    );
+    let beside = if is_of_paper(results) { ", beside the paper's 7B models" } else { "" };
+    let headings = headings(results, ["paper: ", "", ""]);
+    let (names, columns) = (headings.join(" | "), "---:|".repeat(headings.len() - 1));
+    let mut text = format!("**{subject}**: {CAPTION}{beside}.\n\n| {names} |\n|---|{columns}\n");
     for row in &results.rows {
-        let Cells { perplexity, sinks, mean_max_alpha, spike, over_typical, seeds, paper } =
-            Cells::of(row, results.seeds.len());
         let name = if row.baseline { format!("**{}**", cell(&row.name)) } else { cell(&row.name) };
-        let mut cells = vec![name, perplexity, sinks, mean_max_alpha, spike, over_typical, seeds];
-        if is_of_paper {
-            cells.extend(paper);
-        }
-        text += &("| ".to_owned() + &cells.join(" | ") + " |\n");
+        text += &("| ".to_owned() + &cells(name, row, results).join(" | ") + " |\n");
     }
     if results.claims.is_empty() {
         return text;

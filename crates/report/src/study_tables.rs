@@ -1,21 +1,15 @@
 //! The tidy tables of `sinkscope study`: `study`, one row a row; `looks`, one row a look at a run; `conditions`, one
 //! row a condition of a claim.
 
+use sinkscope_lab::measure::{About, MEASURES, Measure};
 use sinkscope_lab::study::StudyResults;
-use sinkscope_lab::study::claim::{Measure, Tested, Verdict};
+use sinkscope_lab::study::claim::{Tested, Verdict};
+use sinkscope_lab::study::file::Paper;
 use sinkscope_lab::study::results::{RowResult, RunResult};
 use sinkscope_lab::study::summary::ShortLook;
 
 use crate::ReportError;
 use crate::tidy::{Column, Table, Values};
-
-const MEASURES: [(Measure, &str); 5] = [
-    (Measure::Perplexity, "perplexity"),
-    (Measure::SinkPercent, "sink_percent"),
-    (Measure::MeanMaxAlpha, "mean_max_alpha"),
-    (Measure::Spike, "spike"),
-    (Measure::SpikeOverTypical, "spike_over_typical"),
-];
 
 /// The tables of a study.
 ///
@@ -34,14 +28,14 @@ fn rows(rows: &[RowResult]) -> Result<Table, ReportError> {
         Column::counts("diverged", rows.iter().map(|row| row.diverged.len())),
         Column::new("parameters", Values::Integers(rows.iter().map(parameters).collect())),
     ];
-    for (measure, name) in MEASURES {
+    for &About { measure, name, .. } in MEASURES {
         let figures = || rows.iter().map(|row| row.figures.map(|figures| figures.of(measure)));
         columns.push(Column::optional_floats(name, figures().map(|spread| Some(spread?.mean))));
         columns.push(Column::optional_floats(format!("{name}_deviation"), figures().map(|spread| spread?.deviation)));
         let interval = |end: usize| rows.iter().map(move |row| row.interval(measure).map(|interval| interval[end]));
         columns.push(Column::optional_floats(format!("{name}_low"), interval(0)));
         columns.push(Column::optional_floats(format!("{name}_high"), interval(1)));
-        if [Measure::Perplexity, Measure::SinkPercent, Measure::Spike].contains(&measure) {
+        if Paper::MEASURES.contains(&measure) {
             let paper = rows.iter().map(|row| row.paper.of(measure));
             columns.push(Column::optional_floats(format!("paper_{name}"), paper));
         }
@@ -57,33 +51,30 @@ fn looks(rows: &[RowResult]) -> Result<Table, ReportError> {
         .collect();
     let counts =
         |name, of: fn(&ShortLook) -> u64| Column::counts(name, looks.iter().map(|(.., look)| of(look) as usize));
-    let floats = |name, of: fn(&ShortLook) -> f64| Column::floats(name, looks.iter().map(|(.., look)| of(look)));
-    let optional = |name, of: fn(&ShortLook) -> Option<f64>| {
+    let floats = |name, of: fn(&ShortLook) -> Option<f64>| {
         Column::optional_floats(name, looks.iter().map(|(.., look)| of(look)))
     };
     let place = |name, of: fn(&ShortLook) -> Option<usize>| {
         let places = looks.iter().map(|(.., look)| of(look).map(|place| place as i64));
         Column::new(name, Values::Integers(places.collect()))
     };
-    Table::new(
-        "looks",
-        vec![
-            Column::texts("row", looks.iter().map(|(row, ..)| row.name.as_str())),
-            Column::counts("seed", looks.iter().map(|(_, run, _)| run.seed as usize)),
-            counts("step", |look| look.step),
-            counts("tokens", |look| look.tokens),
-            optional("loss", |look| look.loss),
-            floats("nll", |look| look.nll),
-            floats("perplexity", |look| look.perplexity),
-            floats("spike", |look| look.spike),
-            place("spike_block", |look| look.spike_at.map(|at| at.block)),
-            place("spike_channel", |look| look.spike_at.map(|at| at.channel)),
-            place("spike_position", |look| look.spike_at.map(|at| at.position)),
-            optional("spike_over_typical", |look| look.spike_over_typical),
-            floats("sink_ratio", |look| look.sink_ratio),
-            floats("mean_max_alpha", |look| look.mean_max_alpha),
-        ],
-    )
+    let mut columns = vec![
+        Column::texts("row", looks.iter().map(|(row, ..)| row.name.as_str())),
+        Column::counts("seed", looks.iter().map(|(_, run, _)| run.seed as usize)),
+        counts("step", |look| look.step),
+        counts("tokens", |look| look.tokens),
+        floats("loss", |look| look.loss),
+        floats("nll", |look| Some(look.nll)),
+    ];
+    for about in About::in_looks() {
+        columns.extend(about.of_short.map(|of| floats(about.name_in_looks(), of)));
+        if about.measure == Measure::Spike {
+            columns.push(place("spike_block", |look| look.spike_at.map(|at| at.block)));
+            columns.push(place("spike_channel", |look| look.spike_at.map(|at| at.channel)));
+            columns.push(place("spike_position", |look| look.spike_at.map(|at| at.position)));
+        }
+    }
+    Table::new("looks", columns)
 }
 
 fn conditions(results: &StudyResults) -> Result<Table, ReportError> {
@@ -98,7 +89,6 @@ fn conditions(results: &StudyResults) -> Result<Table, ReportError> {
     let floats = |name, of: fn(&Tested) -> Option<f64>| {
         Column::optional_floats(name, conditions.iter().map(|(.., tested)| of(tested)))
     };
-    let measure = |tested: &Tested| MEASURES.iter().find(|(measure, _)| *measure == tested.condition.measure);
     Table::new(
         "conditions",
         vec![
@@ -109,7 +99,7 @@ fn conditions(results: &StudyResults) -> Result<Table, ReportError> {
             ),
             texts("row", &|tested| Some(tested.condition.row.clone())),
             texts("against", &|tested| tested.condition.against.clone()),
-            texts("measure", &|tested| measure(tested).map(|(_, name)| (*name).to_owned())),
+            texts("measure", &|tested| Some(tested.condition.measure.about().name.to_owned())),
             texts("statistic", &|tested| {
                 tested.condition.statistic.map(|statistic| format!("{statistic:?}").to_lowercase())
             }),

@@ -2,7 +2,7 @@
 
 use super::{
     Definition, FP16_LARGEST, MASSIVE_ABS, MASSIVE_RATIO, MIN_STAGE_BLOCKS, PAPER, PAPER_OPEN, SINK_TOKEN_SHARE,
-    SINKSCOPE, STEP_SHARE,
+    SINKSCOPE, STANDOUT, STANDOUT_BLOCK, STEP_SHARE,
 };
 use crate::median::KEPT_BITS;
 use crate::positions::SINGLE_POSITIONS;
@@ -29,6 +29,8 @@ pub(super) fn activations(spike_ratio: f64) -> Vec<Definition> {
             ),
         ),
         Definition::new("largest", PAPER, "largest |H_b[t,k]| over the residuals after blocks b >= 1"),
+        Definition::new("standout", SINKSCOPE, STANDOUT),
+        Definition::new("standout_block", SINKSCOPE, STANDOUT_BLOCK),
         Definition::new(
             "spike_token",
             PAPER_OPEN,

@@ -25,6 +25,7 @@
 //! | step-down block | in the window, after p, opposite sign, at least [`STEP_SHARE`] |
 //! | born in the last block | a run of the last block alone, which is no stage; described as one |
 //! | largest | largest `abs H_b[t, k]` over b >= 1: the "spike" of the paper's tables |
+//! | standout | largest over blocks b >= 1, the last apart, of the mean over sequences of `max_t,k abs H_b[t, k]`, over `M_b`; of equal blocks the first |
 //! | fp16 head-room | [`FP16_LARGEST`] over the largest of all `abs H_b[t, k]` (b >= 0) and `abs O_b[t, k]`; where it is below 1, fp16 overflows |
 //!
 //! Runs start at block 1 because block 0 is not the residual after a block. Of equal magnitudes the lower channel, the
@@ -110,6 +111,12 @@ pub const FP16_LARGEST: f64 = 65_504.0;
 pub const BOOTSTRAP_RESAMPLES: usize = 1000;
 /// Probability mass of an interval.
 pub const INTERVAL: f64 = 0.95;
+
+/// The definition of `standout`.
+pub const STANDOUT: &str = "largest over the blocks b >= 1, the last one apart, of largest_mean over typical_token_largest: how far a \
+                            spike stands out that is not only the scale of the last residual";
+/// That of its block.
+pub const STANDOUT_BLOCK: &str = "the block b where standout is reached; of equals the first";
 
 /// A threshold as text has it: of 0.05, `5 %`.
 pub fn in_percent(share: f64) -> String {

@@ -63,7 +63,7 @@
 //! ```
 
 mod directory;
-mod manifest;
+mod state_file;
 mod tensors;
 
 use std::borrow::Cow;
@@ -74,7 +74,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::directory::{Entry, Kind};
-use self::manifest::CheckpointManifest;
+use self::state_file::StateFile;
 use crate::LabError;
 
 /// File of the weights.
@@ -187,9 +187,9 @@ impl Checkpoints {
         State: Serialize + DeserializeOwned,
     {
         let writing = directory::fresh(&self.run, directory::WRITING)?;
-        let saved = write(snapshot, &writing).and_then(|manifest| {
+        let saved = write(snapshot, &writing).and_then(|state_file| {
             if best {
-                self.place_best(&writing, &manifest)?;
+                self.place_best(&writing, &state_file)?;
             }
             directory::place(&self.run, &writing, Kind::Last, snapshot.step)
         });
@@ -211,10 +211,10 @@ impl Checkpoints {
         for candidate in directory::candidates(&self.run)? {
             match read(&candidate.path(&self.run)) {
                 Ok(whole) => {
-                    let state = whole.manifest.state(&candidate.path(&self.run))?;
+                    let state = whole.state_file.state(&candidate.path(&self.run))?;
                     directory::point_to(&self.run, &candidate)?;
                     return Ok(Some(Loaded {
-                        step: whole.manifest.step,
+                        step: whole.state_file.step,
                         model: whole.model,
                         optimizer: whole.optimizer,
                         state,
@@ -233,41 +233,41 @@ impl Checkpoints {
     }
 
     /// Makes the best checkpoint of the files of one that is still being written.
-    fn place_best(&self, writing: &Path, manifest: &CheckpointManifest) -> Result<(), LabError> {
+    fn place_best(&self, writing: &Path, state_file: &StateFile) -> Result<(), LabError> {
         let best = directory::fresh(&self.run, directory::WRITING_BEST)?;
-        let manifest = manifest.without(OPTIMIZER_FILE);
-        for name in manifest.files() {
+        let state_file = state_file.without(OPTIMIZER_FILE);
+        for name in state_file.files() {
             directory::link_or_copy(&writing.join(name), &best.join(name))?;
         }
-        manifest.write(&best)?;
+        state_file.write(&best)?;
         directory::sync(&best)?;
-        directory::place(&self.run, &best, Kind::Best, manifest.step).map(|_: Entry| ())
+        directory::place(&self.run, &best, Kind::Best, state_file.step).map(|_: Entry| ())
     }
 }
 
 /// Writes and syncs the files of a checkpoint.
-fn write<State>(snapshot: &Snapshot<'_, State>, writing: &Path) -> Result<CheckpointManifest, LabError>
+fn write<State>(snapshot: &Snapshot<'_, State>, writing: &Path) -> Result<StateFile, LabError>
 where
     State: Serialize + DeserializeOwned,
 {
-    let mut manifest = CheckpointManifest::new(snapshot.step, snapshot.state)?;
+    let mut state_file = StateFile::new(snapshot.step, snapshot.state)?;
     for (name, content) in snapshot.files {
         check_file_name(name)?;
-        if manifest.has(name) {
+        if state_file.has(name) {
             return Err(LabError::Request(format!("a checkpoint has one {name}, and two were given")));
         }
-        manifest.add(name, directory::write(&writing.join(name), content)?);
+        state_file.add(name, directory::write(&writing.join(name), content)?);
     }
-    manifest.add(MODEL_FILE, tensors::write(&writing.join(MODEL_FILE), snapshot.model)?);
-    manifest.add(OPTIMIZER_FILE, tensors::write(&writing.join(OPTIMIZER_FILE), snapshot.optimizer)?);
-    manifest.write(writing)?;
+    state_file.add(MODEL_FILE, tensors::write(&writing.join(MODEL_FILE), snapshot.model)?);
+    state_file.add(OPTIMIZER_FILE, tensors::write(&writing.join(OPTIMIZER_FILE), snapshot.optimizer)?);
+    state_file.write(writing)?;
     directory::sync(writing)?;
-    Ok(manifest)
+    Ok(state_file)
 }
 
 /// A checkpoint in which everything agrees.
 struct Whole {
-    manifest: CheckpointManifest,
+    state_file: StateFile,
     model: Vec<NamedTensor<'static>>,
     optimizer: Vec<NamedTensor<'static>>,
     files: Vec<(String, Vec<u8>)>,
@@ -275,14 +275,14 @@ struct Whole {
 
 /// Reads a checkpoint and verifies it on the way.
 fn read(path: &Path) -> Result<Whole, LabError> {
-    let manifest = CheckpointManifest::read(path)?;
+    let state_file = StateFile::read(path)?;
     let mut files = Vec::new();
-    for name in manifest.files().filter(|name| ![MODEL_FILE, OPTIMIZER_FILE].contains(name)) {
-        files.push((name.to_owned(), directory::read(&path.join(name), manifest.digest(path, name)?)?));
+    for name in state_file.files().filter(|name| ![MODEL_FILE, OPTIMIZER_FILE].contains(name)) {
+        files.push((name.to_owned(), directory::read(&path.join(name), state_file.digest(path, name)?)?));
     }
-    let model = tensors::read(&path.join(MODEL_FILE), manifest.digest(path, MODEL_FILE)?)?;
-    let optimizer = tensors::read(&path.join(OPTIMIZER_FILE), manifest.digest(path, OPTIMIZER_FILE)?)?;
-    Ok(Whole { manifest, model, optimizer, files })
+    let model = tensors::read(&path.join(MODEL_FILE), state_file.digest(path, MODEL_FILE)?)?;
+    let optimizer = tensors::read(&path.join(OPTIMIZER_FILE), state_file.digest(path, OPTIMIZER_FILE)?)?;
+    Ok(Whole { state_file, model, optimizer, files })
 }
 
 /// A further file lies in the checkpoint itself, and is none of those that are always there.

@@ -69,7 +69,7 @@ fn header(path: &Path, tensors: &[&NamedTensor<'_>]) -> Result<Vec<u8>, LabError
 pub(super) fn read(path: &Path, expected: &str) -> Result<Vec<NamedTensor<'static>>, LabError> {
     let file = File::open(path).map_err(|error| LabError::io(path, error))?;
     let length = file.metadata().map_err(|error| LabError::io(path, error))?.len();
-    let mut reader = TensorReader { path, input: BufReader::with_capacity(1 << 20, file), hasher: Sha256::new() };
+    let mut reader = TensorFile { path, input: BufReader::with_capacity(1 << 20, file), hasher: Sha256::new() };
     let metadata = reader.header(length)?;
     let tensors = reader.tensors(&metadata)?;
     let found = hex::encode(reader.hasher.finalize());
@@ -77,13 +77,13 @@ pub(super) fn read(path: &Path, expected: &str) -> Result<Vec<NamedTensor<'stati
 }
 
 /// A file of tensors being read.
-struct TensorReader<'a> {
+struct TensorFile<'a> {
     path: &'a Path,
     input: BufReader<File>,
     hasher: Sha256,
 }
 
-impl TensorReader<'_> {
+impl TensorFile<'_> {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), LabError> {
         self.input.read_exact(bytes).map_err(|error| LabError::io(self.path, error))?;
         self.hasher.update(&bytes);

@@ -39,12 +39,12 @@ pub(super) struct Piece {
 
 /// Some documents.
 #[derive(Debug, Default)]
-pub(super) struct TextBatch {
+pub(super) struct Documents {
     text: String,
     pieces: Vec<Piece>,
 }
 
-impl TextBatch {
+impl Documents {
     /// Adds a piece.
     pub(super) fn add(&mut self, part: Part<'_>, lot: u64) {
         self.text.push_str(part.text);
@@ -153,11 +153,11 @@ pub(super) fn read(
     field: &str,
     separator: Separator,
     seed: u64,
-    mut take: impl FnMut(TextBatch) -> Result<(), LabError>,
+    mut take: impl FnMut(Documents) -> Result<(), LabError>,
 ) -> Result<Vec<Input>, LabError> {
     std::thread::scope(|scope| {
-        let (send, receive): (_, Receiver<TextBatch>) = sync_channel(AHEAD);
-        let reader = DocumentReader { send, seed, batch: TextBatch::default(), lot: 0 };
+        let (send, receive): (_, Receiver<Documents>) = sync_channel(AHEAD);
+        let reader = Reader { send, seed, batch: Documents::default(), lot: 0 };
         let reader = scope.spawn(move || reader.read(files, field, separator));
         for batch in &receive {
             take(batch)?;
@@ -166,15 +166,15 @@ pub(super) fn read(
     })
 }
 
-struct DocumentReader {
-    send: SyncSender<TextBatch>,
+struct Reader {
+    send: SyncSender<Documents>,
     seed: u64,
-    batch: TextBatch,
+    batch: Documents,
     /// That of the document which the last piece is of.
     lot: u64,
 }
 
-impl DocumentReader {
+impl Reader {
     fn read(mut self, files: &[PathBuf], field: &str, separator: Separator) -> Result<Vec<Input>, LabError> {
         let mut inputs = Vec::with_capacity(files.len());
         for path in files {

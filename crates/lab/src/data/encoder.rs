@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use tokenizers::{Model, Tokenizer};
 
 use super::bpe::{BOS_ID, spell};
-use super::documents::{Piece, TextBatch};
+use super::documents::{Documents, Piece};
 use super::words::{Counts, Words};
 use crate::LabError;
 
@@ -62,7 +62,7 @@ impl<'a> Encoder<'a> {
     /// # Errors
     ///
     /// If the tokeniser cannot encode a word.
-    pub(super) fn encode(&self, batch: &TextBatch) -> Result<Vec<Vec<Encoded>>, LabError> {
+    pub(super) fn encode(&self, batch: &Documents) -> Result<Vec<Vec<Encoded>>, LabError> {
         let group = |range: std::ops::Range<usize>| {
             range
                 .map(|index| {

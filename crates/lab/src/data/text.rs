@@ -80,7 +80,7 @@ impl Text {
     ///
     /// If the vocabulary is larger than the text supports, or too small.
     pub(super) fn built_in(vocabulary: usize, packing: Packing, heads: bool) -> Result<Self, LabError> {
-        let mut batch = documents::TextBatch::default();
+        let mut batch = documents::Documents::default();
         let mut give = |part: Part<'_>| {
             batch.add(part, documents::lot(0, part.text));
             Ok(())

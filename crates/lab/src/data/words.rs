@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use regex::Regex;
 
-use super::documents::TextBatch;
+use super::documents::Documents;
 use crate::LabError;
 
 /// Most different words that are counted at once; beyond, the rare ones are forgotten.
@@ -59,7 +59,7 @@ pub(super) struct Counts(HashMap<String, u64>);
 
 impl Counts {
     /// Counts the words of those pieces of a batch that `of` says, all cores at once.
-    pub(super) fn add(&mut self, words: &Words, batch: &TextBatch, of: impl Fn(usize) -> bool + Sync) {
+    pub(super) fn add(&mut self, words: &Words, batch: &Documents, of: impl Fn(usize) -> bool + Sync) {
         let counted: Vec<HashMap<&str, u64>> = batch
             .groups()
             .into_par_iter()

@@ -63,6 +63,14 @@ impl Metrics {
         self.events.scalars(step, &scalars)
     }
 
+    /// Adds numbers to TensorBoard alone, by tag: what follows from a record.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if they cannot be written.
+    pub fn plot(&mut self, step: u64, scalars: &[(String, f32)]) -> Result<(), LabError> {
+        if scalars.is_empty() { Ok(()) } else { self.events.scalars(step, scalars) }
+    }
+
     /// Waits until all records are on disk, so that they outlive the machine; before a checkpoint is saved.
     ///
     /// # Errors

@@ -25,7 +25,6 @@ use crate::recipe::{
     FeedForwardChoice, ModelChoice, NormChoice, PlacementChoice, PositionChoice, QkNormChoice, WeightingChoice,
 };
 use crate::recipe_file::parse;
-use crate::trainer::{after_registers, restrict};
 use crate::watch::look;
 
 /// `expected.json`.
@@ -117,8 +116,8 @@ fn batch(tokens: &[Vec<u32>], a: &Architecture, (from, to): (usize, usize)) -> B
     let seq_len = tokens[0].len();
     let targets = tokens.iter().flat_map(|ids| ids[1..].iter().copied().chain([IGNORED])).collect();
     let mut batch = Batch { sequences: tokens.len(), seq_len, inputs: tokens.concat(), targets };
-    restrict(&mut batch, from, to);
-    after_registers(batch, a)
+    batch.restrict(from, to);
+    batch.after_registers(a)
 }
 
 /// Measured, at most: NLL of the pass apart by 7.7e-8, of training in f64 by 8.9e-16, lengths of gradients by 7.8e-15 of them.

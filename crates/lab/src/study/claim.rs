@@ -4,57 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::statistics::{Spread, interval};
-
-/// A number that a run comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Measure {
-    /// On held-out sequences.
-    Perplexity,
-    /// Sink ratio, in percent.
-    SinkPercent,
-    /// Mean over sequences and heads of the largest attention received.
-    MeanMaxAlpha,
-    /// The largest activation.
-    Spike,
-    /// The largest activation over the typical token's.
-    SpikeOverTypical,
-}
-
-/// A value for each measure.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[expect(missing_docs, reason = "one for each measure")]
-pub struct Figures<T> {
-    pub perplexity: T,
-    pub sink_percent: T,
-    pub mean_max_alpha: T,
-    pub spike: T,
-    pub spike_over_typical: T,
-}
-
-impl<T: Copy> Figures<T> {
-    /// One of them.
-    pub fn of(&self, measure: Measure) -> T {
-        match measure {
-            Measure::Perplexity => self.perplexity,
-            Measure::SinkPercent => self.sink_percent,
-            Measure::MeanMaxAlpha => self.mean_max_alpha,
-            Measure::Spike => self.spike,
-            Measure::SpikeOverTypical => self.spike_over_typical,
-        }
-    }
-
-    /// One value made of each.
-    pub fn each<U>(of: impl Fn(Measure) -> U) -> Figures<U> {
-        Figures {
-            perplexity: of(Measure::Perplexity),
-            sink_percent: of(Measure::SinkPercent),
-            mean_max_alpha: of(Measure::MeanMaxAlpha),
-            spike: of(Measure::Spike),
-            spike_over_typical: of(Measure::SpikeOverTypical),
-        }
-    }
-}
+use crate::measure::Measure;
 
 /// Something that a study may show.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -32,9 +32,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::claim::{Claim, Measure};
+use super::claim::Claim;
 use crate::LabError;
 use crate::idle::Idle;
+use crate::measure::Measure;
 use crate::recipe::Recipe;
 use crate::recipe_file::{advice, from_table, read_as};
 
@@ -85,13 +86,16 @@ pub struct Paper {
 }
 
 impl Paper {
+    /// All of them.
+    pub const MEASURES: [Measure; 3] = [Measure::Perplexity, Measure::SinkPercent, Measure::Spike];
+
     /// One of them, if the paper has it.
     pub fn of(&self, measure: Measure) -> Option<f64> {
         match measure {
             Measure::Perplexity => self.perplexity,
             Measure::SinkPercent => self.sink_percent,
             Measure::Spike => self.spike,
-            Measure::MeanMaxAlpha | Measure::SpikeOverTypical => None,
+            _ => None,
         }
     }
 }

@@ -14,25 +14,22 @@ pub mod slurm;
 pub mod statistics;
 pub mod summary;
 
-pub use claim::{Measure, Verdict};
+pub use claim::Verdict;
 pub use file::Study;
 pub use plan::{Plan, Run, Selection};
 pub use results::{StudyResults, tabulate};
 pub use runner::{Failure, Outcome, Progress, RunRequest, run};
 pub use summary::{Summaries, Summary};
 
+use crate::measure::MEASURES;
+
 /// Raised by hand when a change of the program changes what runs come to, so that older summaries count no longer.
 pub const NUMERICS_VERSION: u32 = 1;
 
-/// What the numbers of a study mean.
-pub const DEFINITIONS: [(&str, &str); 6] = [
-    ("perplexity", "exp of the mean negative log-likelihood of the held-out sequences at the last look"),
-    ("sink_percent", "sink ratio `paper` in percent, at the last look"),
-    ("mean_max_alpha", "mean over sequences and heads of the largest attention received, alpha, at the last look"),
-    ("spike", "the largest magnitude in the residual after any block, at the last look"),
-    ("spike_over_typical", "the spike over the typical token's largest magnitude at the same block"),
-    ("verdict", TEST),
-];
+/// What the numbers of a study mean, by name.
+pub fn definitions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MEASURES.iter().map(|about| (about.name, about.definition)).chain([("verdict", TEST)])
+}
 
 /// How claims are tested.
 pub const TEST: &str = "\

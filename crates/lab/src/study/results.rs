@@ -4,12 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NUMERICS_VERSION;
-use super::claim::{Condition, Figures, Measure, Tested, Verdict};
+use super::claim::{Condition, Tested, Verdict};
 use super::file::{Paper, Row, Study};
 use super::plan::Plan;
 use super::statistics::{Spread, interval};
 use super::summary::{Summaries, Summary};
 use crate::LabError;
+use crate::measure::{About, Figures, Measure};
 use crate::recipe::Recipe;
 use crate::trainer::Diverged;
 
@@ -36,6 +37,7 @@ pub struct StudyResults {
 
 /// A row with what its runs came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "StoredRow")]
 pub struct RowResult {
     /// Its name.
     pub name: String,
@@ -48,7 +50,7 @@ pub struct RowResult {
     /// The finished runs.
     pub runs: Vec<RunResult>,
     /// The runs that diverged: they count in no figure.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub diverged: Vec<DivergedRun>,
 }
 
@@ -90,6 +92,29 @@ impl From<StoredRun> for RunResult {
     }
 }
 
+/// What is read of a row; the rest follows from it.
+#[derive(Deserialize, JsonSchema)]
+struct StoredRow {
+    name: String,
+    baseline: bool,
+    paper: Paper,
+    runs: Vec<RunResult>,
+    #[serde(default)]
+    diverged: Vec<DivergedRun>,
+}
+
+impl From<StoredRow> for RowResult {
+    fn from(StoredRow { name, baseline, paper, runs, diverged }: StoredRow) -> Self {
+        let spread = |about: &About| {
+            let values: Vec<f64> = runs.iter().map(|run| run.figures.of(about.measure)).collect();
+            // Of no values only if there are no runs, and then it is not asked for.
+            Spread::of(&values).unwrap_or(Spread { mean: f64::NAN, deviation: None })
+        };
+        let figures = (!runs.is_empty()).then(|| Figures::each(spread));
+        Self { name, baseline, paper, figures, runs, diverged }
+    }
+}
+
 /// A claim with its verdict.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClaimResult {
@@ -111,13 +136,7 @@ impl RowResult {
                 None => runs.push(StoredRun { seed, summary }.into()),
             }
         }
-        let spread = |measure| {
-            let values: Vec<f64> = runs.iter().map(|run| run.figures.of(measure)).collect();
-            // Of no values only if there are no runs, and then it is not asked for.
-            Spread::of(&values).unwrap_or(Spread { mean: f64::NAN, deviation: None })
-        };
-        let figures = (!runs.is_empty()).then(|| Figures::<Spread>::each(spread));
-        Self { name: row.name.clone(), baseline: row.baseline, paper: row.paper, figures, runs, diverged }
+        StoredRow { name: row.name.clone(), baseline: row.baseline, paper: row.paper, runs, diverged }.into()
     }
 
     /// The two-sided 95 % t interval of a measure's mean over seeds; `None` with fewer than two.
@@ -133,14 +152,7 @@ impl RowResult {
 impl Summary {
     /// What a table shows of it. Not a number where the run has none.
     pub fn figures(&self) -> Figures<f64> {
-        let watched = &self.last.watched;
-        Figures {
-            perplexity: watched.perplexity,
-            sink_percent: 100.0 * watched.sink_ratio,
-            mean_max_alpha: watched.mean_max_alpha,
-            spike: watched.spike,
-            spike_over_typical: watched.spike_over_typical.unwrap_or(f64::NAN),
-        }
+        Figures::each(|about| about.figure(&self.last.watched))
     }
 }
 

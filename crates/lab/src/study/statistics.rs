@@ -1,7 +1,7 @@
 //! Means over seeds: how far they spread, and how sure they are.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use sinkscope_anatomy::wide::mean;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -9,18 +9,12 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 const CONFIDENCE: f64 = 0.95;
 
 /// A measure over seeds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct Spread {
     /// Mean.
-    #[serde(deserialize_with = "nan_if_null")]
     pub mean: f64,
     /// Sample standard deviation; `None` of a single value.
     pub deviation: Option<f64>,
-}
-
-/// JSON has no number for what is none.
-fn nan_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl Spread {

@@ -1,6 +1,6 @@
 //! A study: its rows beside one another, and when they part.
 
-use sinkscope_lab::study::claim::Measure;
+use sinkscope_lab::measure::Measure;
 use sinkscope_lab::study::results::{RowResult, StudyResults};
 use sinkscope_lab::study::summary::ShortLook;
 

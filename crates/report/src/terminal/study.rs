@@ -1,6 +1,7 @@
 //! A study: its table, and its claims with their verdicts. The words and figures are also those of its Markdown.
 
-use sinkscope_lab::study::claim::{Measure, Statistic, Tested, Verdict};
+use sinkscope_lab::measure::{About, MEASURES, Measure, Unit};
+use sinkscope_lab::study::claim::{Statistic, Tested, Verdict};
 use sinkscope_lab::study::file::Paper;
 use sinkscope_lab::study::results::{RowResult, StudyResults};
 use sinkscope_lab::study::statistics::Spread;
@@ -10,9 +11,6 @@ use super::style::Style;
 use crate::number::{count, value};
 use crate::text::{escape_control, wrap, wrap_indented};
 
-/// What stands for a figure that there is none of.
-pub(crate) const NONE: &str = "";
-
 /// What the figures are.
 pub(crate) const CAPTION: &str = "mean ± sample deviation over seeds";
 /// How verdicts come about, in a sentence.
@@ -20,33 +18,30 @@ pub(crate) const TEST: &str = "\
 Verdicts: the two-sided 95 % t interval over seeds, paired by seed, lies on the claimed side of the bound (agrees), on the \
 other (disagrees), or on both (undecided, as with one seed).";
 
-/// The cells of a row, but for its name.
-pub(crate) struct Cells {
-    pub perplexity: String,
-    pub sinks: String,
-    pub mean_max_alpha: String,
-    pub spike: String,
-    pub over_typical: String,
-    pub seeds: String,
-    /// Perplexity, sinks, spike.
-    pub paper: [String; 3],
+/// The headings of the table, those of the paper's figures after a mark.
+pub(crate) fn headings(results: &StudyResults, mark: [&str; 3]) -> Vec<String> {
+    let mut all = vec!["row".to_owned()];
+    all.extend(MEASURES.iter().map(heading));
+    all.push("seeds".to_owned());
+    let paper = Paper::MEASURES.iter().zip(mark).filter(|_| is_of_paper(results));
+    all.extend(paper.map(|(measure, mark)| mark.to_owned() + &heading(measure.about())));
+    all
 }
 
-impl Cells {
-    pub(crate) fn of(row: &RowResult, seeds: usize) -> Self {
-        let figure =
-            |measure| row.figures.map_or_else(|| NONE.to_owned(), |figures| spread(figures.of(measure), measure));
-        let paper = |measure| row.paper.of(measure).map_or_else(|| NONE.to_owned(), |value| plain(value, measure));
-        Self {
-            perplexity: figure(Measure::Perplexity),
-            sinks: figure(Measure::SinkPercent),
-            mean_max_alpha: figure(Measure::MeanMaxAlpha),
-            spike: figure(Measure::Spike),
-            over_typical: figure(Measure::SpikeOverTypical),
-            seeds: counted(row.runs.len(), row.diverged.len(), seeds),
-            paper: [Measure::Perplexity, Measure::SinkPercent, Measure::Spike].map(paper),
-        }
-    }
+fn heading(about: &About) -> String {
+    about.heading.to_owned() + if matches!(about.unit, Unit::Percent(_)) { ", %" } else { "" }
+}
+
+/// The cells of a row under them.
+pub(crate) fn cells(name: String, row: &RowResult, results: &StudyResults) -> Vec<String> {
+    let mut all = vec![name];
+    let figure = |about: &About| row.figures.map(|figures| spread(figures.of(about.measure), about.unit));
+    all.extend(MEASURES.iter().map(|about| figure(about).unwrap_or_default()));
+    all.push(counted(row.runs.len(), row.diverged.len(), results.seeds.len()));
+    let paper = |measure: &Measure| row.paper.of(*measure).map(|value| plain(value, measure.about().unit));
+    let measures = Paper::MEASURES.iter().filter(|_| is_of_paper(results));
+    all.extend(measures.map(|measure| paper(measure).unwrap_or_default()));
+    all
 }
 
 /// How many of the seeds have finished, and how many diverged.
@@ -56,17 +51,6 @@ fn counted(finished: usize, diverged: usize, seeds: usize) -> String {
         (finished, 0) => format!("{finished} of {seeds}"),
         (finished, diverged) if finished + diverged == seeds => format!("{diverged} of {seeds} diverged"),
         (finished, diverged) => format!("{finished} of {seeds}, {diverged} diverged"),
-    }
-}
-
-/// What a measure is called.
-fn name(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Perplexity => "perplexity",
-        Measure::SinkPercent => "sink ratio in %",
-        Measure::MeanMaxAlpha => "mean max alpha",
-        Measure::Spike => "spike",
-        Measure::SpikeOverTypical => "spike over typical",
     }
 }
 
@@ -80,22 +64,22 @@ pub(crate) fn verdict(verdict: Verdict) -> &'static str {
 }
 
 /// A mean and how far values lie from it, with as many decimals.
-fn spread(spread: Spread, measure: Measure) -> String {
+fn spread(spread: Spread, unit: Unit) -> String {
     let Spread { mean, deviation } = spread;
-    let decimals = decimals(mean, measure);
+    let decimals = decimals(mean, unit);
     let deviation = deviation.map_or_else(String::new, |deviation| format!(" ± {}", fixed(deviation, decimals)));
     fixed(mean, decimals) + &deviation
 }
 
 /// A figure of the paper, with as many digits as it has.
-fn plain(value: f64, measure: Measure) -> String {
-    fixed(value, usize::from(measure != Measure::Spike))
+fn plain(value: f64, unit: Unit) -> String {
+    fixed(value, usize::from(unit != Unit::Magnitude))
 }
 
-fn decimals(value: f64, measure: Measure) -> usize {
-    match (measure, value.abs()) {
-        (Measure::SinkPercent, _) => 1,
-        (Measure::MeanMaxAlpha, _) => 3,
+fn decimals(value: f64, unit: Unit) -> usize {
+    match (unit, value.abs()) {
+        (Unit::Percent(_), _) => 1,
+        (Unit::Share, _) => 3,
         (_, 999.5..) => 0,
         (_, 99.95..) => 1,
         _ => 2,
@@ -115,10 +99,12 @@ pub(crate) fn condition(tested: &Tested, mark: impl Fn(&str) -> String) -> Strin
     let condition = &tested.condition;
     let row = mark(&condition.row);
     let against = condition.against.as_deref().map(mark).unwrap_or_default();
+    let About { words, unit, .. } = condition.measure.about();
+    let of = words.to_string() + if matches!(unit, Unit::Percent(_)) { " in %" } else { "" };
     let what = match condition.statistic {
-        Some(Statistic::Ratio) => format!("{} of {row} over that of {against}", name(condition.measure)),
-        Some(Statistic::Difference) => format!("{} of {row} less that of {against}", name(condition.measure)),
-        None => format!("{} of {row}", name(condition.measure)),
+        Some(Statistic::Ratio) => format!("{of} of {row} over that of {against}"),
+        Some(Statistic::Difference) => format!("{of} of {row} less that of {against}"),
+        None => format!("{of} of {row}"),
     };
     let claimed = match (condition.below, condition.above) {
         (Some(bound), _) => format!("claimed below {bound}"),
@@ -151,33 +137,27 @@ pub(crate) fn subject(results: &StudyResults) -> String {
 
 /// The table.
 pub(super) fn rows(results: &StudyResults, style: &Style) -> String {
-    let mut grid = Grid::new([
-        Heading::text("row"),
-        Heading::number("perplexity"),
-        Heading::number("sinks, %"),
-        Heading::number("max alpha").expendable(2),
-        Heading::number("spike"),
-        Heading::number("over typical").expendable(3),
-        Heading::number("seeds"),
-        Heading::text("paper").expendable(1),
-    ]);
+    let (headings, figures) = (headings(results, [""; 3]), MEASURES.len() + 2);
+    let columns = headings.iter().take(figures).enumerate().map(|(at, heading)| match at.checked_sub(1) {
+        None => Heading::text(heading),
+        // That figures are means is said above.
+        Some(at) => Heading::number(heading.trim_start_matches("mean "))
+            .expendable(MEASURES.get(at).map_or(0, |about| about.expendable)),
+    });
+    let mut grid = Grid::new(columns.chain([Heading::text("paper").expendable(1)]).collect::<Vec<_>>());
     for row in &results.rows {
-        let cells = Cells::of(row, results.seeds.len());
         let name = escape_control(&row.name) + if row.baseline { " *" } else { "" };
-        let known = cells.paper.iter().any(|figure| !figure.is_empty());
-        let paper = if known { cells.paper.join(" / ") } else { NONE.to_owned() };
-        grid.row(vec![
-            name,
-            cells.perplexity,
-            cells.sinks,
-            cells.mean_max_alpha,
-            cells.spike,
-            cells.over_typical,
-            cells.seeds,
-            paper,
-        ]);
+        let mut cells = cells(name, row, results);
+        let paper = cells.split_off(figures);
+        let known = paper.iter().any(|figure| !figure.is_empty());
+        cells.push(if known { paper.join(" / ") } else { String::new() });
+        grid.row(cells);
     }
-    let paper = if is_of_paper(results) { "; paper: perplexity / sinks / spike of its 7B models" } else { "" };
+    let paper = if is_of_paper(results) {
+        format!("; paper: {} of its 7B models", Paper::MEASURES.map(|measure| measure.about().heading).join(" / "))
+    } else {
+        String::new()
+    };
     style.title(&escape_control(&subject(results)), &format!("{CAPTION}{paper}; * the baseline")) + &grid.render(style)
 }
 

@@ -1,6 +1,7 @@
 //! A run: what it came to, and how it went there.
 
 use sinkscope_lab::cost::Cost;
+use sinkscope_lab::measure::{About, Topic, Unit};
 use sinkscope_lab::trainer::Look;
 
 use super::grid::{Grid, Heading};
@@ -65,34 +66,34 @@ pub(super) fn finding(run: &str, looks: &[Look], style: &Style) -> String {
 
 /// Evenly chosen looks, the first and the last among them.
 pub(super) fn looks(looks: &[Look], style: &Style) -> String {
-    let mut grid = Grid::new([
-        Heading::number("step"),
-        Heading::number("loss"),
-        Heading::number("perplexity"),
-        Heading::number("spike"),
-        Heading::number("over typical").expendable(3),
-        Heading::text("where").expendable(4),
-        Heading::number("sinks"),
-        Heading::number("mean max alpha").expendable(2),
-        Heading::number("tokens/s").expendable(1),
-    ]);
+    let measures = About::in_looks();
+    // The place of the spike stands behind what is said of spikes.
+    let place = measures.partition_point(|about| about.topic <= Topic::Spikes);
+    let mut headings: Vec<_> =
+        measures.iter().map(|about| Heading::number(about.heading).expendable(about.expendable)).collect();
+    headings.insert(place, Heading::text("where").expendable(4));
+    headings.splice(0..0, ["step", "loss"].map(Heading::number));
+    headings.push(Heading::number("tokens/s").expendable(1));
+    let mut grid = Grid::new(headings);
     let shown = looks.len().min(MOST_LOOKS);
     for index in 0..shown {
         let Look { step, record, timing } = &looks[index * (looks.len() - 1) / (shown - 1).max(1)];
         let watched = &record.watched;
-        grid.row(vec![
-            step.to_string(),
-            record.loss.map_or_else(String::new, |loss| format!("{loss:.3}")),
-            value(watched.perplexity),
-            value(watched.spike),
-            watched.spike_over_typical.map_or_else(String::new, value),
-            watched.spike_at.map_or_else(String::new, |at| {
-                format!("block {}, channel {}, position {}", at.block, at.channel, at.position)
-            }),
-            percent(watched.sink_ratio),
-            format!("{:.3}", watched.mean_max_alpha),
-            timing.tokens_per_second.map_or_else(String::new, |rate| count(rate as u64)),
-        ]);
+        let figure = |about: &&About| match ((about.of)(watched), about.unit) {
+            (None, _) => String::new(),
+            (Some(share), Unit::Percent(_)) => percent(share),
+            (Some(share), Unit::Share) => format!("{share:.3}"),
+            (Some(number), _) => value(number),
+        };
+        let mut cells: Vec<String> = measures.iter().map(figure).collect();
+        let at = watched.spike_at.map_or_else(String::new, |at| {
+            format!("block {}, channel {}, position {}", at.block, at.channel, at.position)
+        });
+        cells.insert(place, at);
+        let loss = record.loss.map_or_else(String::new, |loss| format!("{loss:.3}"));
+        cells.splice(0..0, [step.to_string(), loss]);
+        cells.push(timing.tokens_per_second.map_or_else(String::new, |rate| count(rate as u64)));
+        grid.row(cells);
     }
     style.title("Looks", "held-out sequences; loss is of the training batches since the look before")
         + &grid.render(style)

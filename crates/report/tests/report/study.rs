@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use sinkscope_lab::measure::Measure;
 use sinkscope_lab::recipe::Recipe;
 use sinkscope_lab::recipe_file;
-use sinkscope_lab::study::claim::{Condition, Measure, Statistic, Tested};
+use sinkscope_lab::study::claim::{Condition, Statistic, Tested};
 use sinkscope_lab::study::file::Row;
 use sinkscope_lab::study::results::{ClaimResult, RowResult, StudyResults};
 use sinkscope_lab::study::summary::ShortLook;
@@ -40,8 +41,8 @@ fn record(perplexity: f64, sink_ratio: f64, spike: f64) -> Record {
             sink_ratio_gu: None,
             mean_max_alpha: 0.3 + sink_ratio / 10.0,
             sink_ratio_by_layer: vec![sink_ratio],
-            largest_by_block: vec![spike],
-            typical_by_block: vec![2.0],
+            largest_by_block: vec![0.5, spike / 2.0, spike],
+            typical_by_block: vec![0.5, 1.0, 2.0],
             frobenius: Vec::new(),
         },
     }
@@ -156,8 +157,8 @@ fn runs_that_diverged_are_counted_and_in_no_mean() {
     study.claims[0].conditions[0].diverged = 1;
     let markdown = markdown::study(&study);
     for line in [
-        "| often |  |  |  |  |  | 3 of 3 diverged |",
-        "| once | 11.00 ± 1.41 | 50.0 ± 0.0 | 0.350 ± 0.000 | 40.00 ± 0.00 | 20.00 ± 0.00 | 1 of 3 diverged |",
+        "| often |  |  |  |  |  |  |  | 3 of 3 diverged |",
+        "| once | 11.00 ± 1.41 | 50.0 ± 0.0 | 0.350 ± 0.000 | 40.00 ± 0.00 | 20.00 ± 0.00 | 20.00 ± 0.00 | 1.00 ± 0.00 | 1 of 3 diverged |",
         "claimed below 0.5, without 1 seed that diverged",
     ] {
         assert!(markdown.contains(line), "{markdown}");

@@ -1,7 +1,8 @@
 //! What is said of a study.
 
+use sinkscope_lab::measure::{MEASURES, Unit};
+use sinkscope_lab::study::StudyResults;
 use sinkscope_lab::study::results::RowResult;
-use sinkscope_lab::study::{Measure, StudyResults};
 
 use super::shown;
 use crate::ReportError;
@@ -46,25 +47,13 @@ pub fn section(results: &StudyResults, prefix: &str) -> Result<Section, ReportEr
 }
 
 fn rows_of_study(results: &StudyResults) -> Listing {
-    let mut headings: Vec<String> =
-        ["row", "perplexity", "sinks, %", "mean max alpha", "spike", "over typical", "seeds"].map(String::from).into();
-    let of_paper = words::is_of_paper(results);
-    if of_paper {
-        headings.extend(["paper: perplexity", "paper: sinks, %", "paper: spike"].map(String::from));
-    }
     let row = |row: &RowResult| {
-        let words::Cells { perplexity, sinks, mean_max_alpha, spike, over_typical, seeds, paper } =
-            words::Cells::of(row, results.seeds.len());
-        let name = row.name.clone() + if row.baseline { " (baseline)" } else { "" };
-        let within = |cell: String, measure| {
-            let interval = row.interval(measure);
-            cell + &interval.map_or_else(String::new, |[low, high]| format!(" ({} to {})", value(low), value(high)))
-        };
-        let (perplexity, sinks) = (within(perplexity, Measure::Perplexity), within(sinks, Measure::SinkPercent));
-        let (mean_max_alpha, spike) = (within(mean_max_alpha, Measure::MeanMaxAlpha), within(spike, Measure::Spike));
-        let mut cells = vec![name, perplexity, sinks, mean_max_alpha, spike, over_typical, seeds];
-        if of_paper {
-            cells.extend(paper);
+        let mut cells = words::cells(row.name.clone() + if row.baseline { " (baseline)" } else { "" }, row, results);
+        // An interval of what is a ratio already would say little.
+        for (cell, about) in cells[1..].iter_mut().zip(MEASURES).filter(|(_, about)| about.unit != Unit::Times) {
+            if let Some([low, high]) = row.interval(about.measure) {
+                *cell = format!("{cell} ({} to {})", value(low), value(high));
+            }
         }
         cells
     };
@@ -72,9 +61,9 @@ fn rows_of_study(results: &StudyResults) -> Listing {
         caption: format!(
             "{}, with the 95 % t interval of the mean{}",
             words::CAPTION,
-            if of_paper { ", beside the paper's 7B models" } else { "" }
+            if words::is_of_paper(results) { ", beside the paper's 7B models" } else { "" }
         ),
-        headings,
+        headings: words::headings(results, ["paper: "; 3]),
         rows: results.rows.iter().map(row).collect(),
     }
 }

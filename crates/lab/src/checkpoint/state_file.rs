@@ -17,7 +17,7 @@ const FORMAT: u32 = 1;
 /// The content of `state.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CheckpointManifest {
+pub(super) struct StateFile {
     format: u32,
     /// Steps done.
     pub(super) step: u64,
@@ -28,7 +28,7 @@ pub(super) struct CheckpointManifest {
     state: Box<RawValue>,
 }
 
-impl CheckpointManifest {
+impl StateFile {
     /// A checkpoint still without files.
     pub(super) fn new<State: Serialize + DeserializeOwned>(step: u64, state: &State) -> Result<Self, LabError> {
         let unfit =
@@ -83,20 +83,21 @@ impl CheckpointManifest {
     pub(super) fn read(path: &Path) -> Result<Self, LabError> {
         let file = path.join(STATE_FILE);
         let content = std::fs::read(&file).map_err(|error| LabError::io(&file, error))?;
-        let manifest: Self =
+        let state_file: Self =
             serde_json::from_slice(&content).map_err(|error| LabError::malformed(&file, error.to_string()))?;
-        if manifest.format != FORMAT {
-            let reason = format!("format {} is not the one this version reads, {FORMAT}", manifest.format);
+        if state_file.format != FORMAT {
+            let reason = format!("format {} is not the one this version reads, {FORMAT}", state_file.format);
             return Err(LabError::malformed(&file, reason));
         }
-        if digest_of_state(manifest.step, &manifest.state) != manifest.state_sha256 {
+        if digest_of_state(state_file.step, &state_file.state) != state_file.state_sha256 {
             return Err(LabError::malformed(&file, "step and state are not those of state_sha256"));
         }
-        if let Some(name) = manifest.files().find(|name| Path::new(name).file_name().is_none_or(|plain| plain != *name))
+        if let Some(name) =
+            state_file.files().find(|name| Path::new(name).file_name().is_none_or(|plain| plain != *name))
         {
             return Err(LabError::malformed(&file, format!("{name} is no file of a checkpoint")));
         }
-        Ok(manifest)
+        Ok(state_file)
     }
 
     /// The state, as the trainer knows it.
