@@ -134,11 +134,6 @@ impl Source<'_> {
             Self::InPlace(matrix) => (matrix.data[column..].as_ptr(), matrix.row_stride),
         }
     }
-
-    /// Where the panel of `column` will be read, if it is known.
-    fn next(&mut self, column: usize) -> Option<*const f32> {
-        matches!(self, Self::Packed { .. }).then(|| self.panel(column).0)
-    }
 }
 
 /// `out = a b`, or `out += a b`. The shapes agree and are not empty, and [`available`] was true.
@@ -192,7 +187,6 @@ fn block(
     for rows in even(a.rows, MAX_LEFT_ROWS) {
         let part = a.part(rows.clone(), 0..steps);
         let left = if left_in_place.is_some() { part.data } else { pack_left(part, buffer) };
-        let tiles = rows.len().div_ceil(MAX_ROWS);
         let mut column = columns.start;
         while column < columns.end {
             let ((panel, stride), left_over) = (right.panel(column), columns.end - column);
@@ -200,10 +194,7 @@ fn block(
             let wide = in_place && rows.len() <= MAX_WIDE_ROWS && left_over >= WIDE * LANES;
             let registers = if wide { WIDE } else { left_over.min(PANEL).div_ceil(LANES) };
             let width = left_over.min(registers * LANES);
-            // Each tile fetches a share of the next panel.
-            let next = if left_over > width { right.next(column + width) } else { None };
-            let lines = next.map_or(0, |_| (steps * stride / LANES).div_ceil(tiles));
-            for (index, tile) in even(rows.len(), MAX_ROWS).enumerate() {
+            for tile in even(rows.len(), MAX_ROWS) {
                 let first = rows.start + tile.start;
                 let (lies, at) = match left_in_place {
                     Some(lies @ Left::Rows(stride)) => (lies, tile.start * stride),
@@ -221,7 +212,6 @@ fn block(
                     inner: steps,
                     columns: width,
                     accumulate: out.accumulate,
-                    next: (next.unwrap_or(panel).wrapping_add(index * lines * LANES), lines),
                 };
                 // SAFETY: the machine has AVX-512: `available` was asked. Rows `first .. first + tile.rows` and columns
                 // `column .. column + width` exist in `out`, whose view reaches as far as its shape says and is borrowed

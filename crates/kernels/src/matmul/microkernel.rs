@@ -5,10 +5,9 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    _MM_HINT_T0, _MM_HINT_T1, _mm_load_ss, _mm_prefetch, _mm512_add_ps, _mm512_broadcastss_ps, _mm512_castpd_ps,
-    _mm512_castps_pd, _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_setzero_ps,
-    _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
-    _mm512_unpacklo_ps,
+    _MM_HINT_T0, _mm_load_ss, _mm_prefetch, _mm512_add_ps, _mm512_broadcastss_ps, _mm512_castpd_ps, _mm512_castps_pd,
+    _mm512_fmadd_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+    _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
 use super::packed::LANES;
@@ -50,8 +49,6 @@ pub(super) struct Tile {
     pub columns: usize,
     /// Adds to `out` instead of overwriting it.
     pub accumulate: bool,
-    /// What will be read soon: fetched into the second-level cache, so many lines of it.
-    pub next: (*const f32, usize),
 }
 
 /// Computes a tile of `registers` registers a row: 1 or 2 with at most [`MAX_ROWS`] rows, or [`WIDE`] with at most
@@ -96,9 +93,6 @@ unsafe fn tile_of<const ROWS: usize, const REGISTERS: usize, const IN_ROWS: bool
     // anywhere. Pointers to rows beyond the last, and beyond the last step, come from wrapping arithmetic and are not read.
     // The `asm` is empty.
     unsafe {
-        for line in 0..tile.next.1 {
-            _mm_prefetch::<_MM_HINT_T1>(tile.next.0.wrapping_add(line * LANES).cast());
-        }
         for row in 0..ROWS {
             for register in 0..REGISTERS {
                 let at = tile.out.wrapping_add(row * tile.out_stride + register * LANES);
