@@ -24,6 +24,7 @@ mod kernel;
 mod matrix;
 #[cfg(target_arch = "x86_64")]
 mod microkernel;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unreachable_code, reason = "no kernel packs panels"))]
 mod packed;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
@@ -119,8 +120,9 @@ pub fn matmul<'b, F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: impl
     {
         return kernel.product(out, a, b);
     }
-    if let Right::Plain(b, _) = b {
-        general::product(&mut out, a, b);
+    match b {
+        Right::Plain(b, _) => general::product(&mut out, a, b),
+        Right::Packed(_) => unreachable!("panels are packed for kernels of our own, of f32"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! On other processors than x86_64 there is no kernel of our own.
 
-use super::packed::{Line, Panels};
+use super::packed::Line;
 use super::{Matrix, MatrixMut, Precision, Right};
 
 /// None.
