@@ -296,7 +296,7 @@ impl<F: Float> Probe<F> for KeepLogSumExp<'_, F> {
     }
 
     fn scanned(&mut self, _: &Place, scans: &[Scan<F>]) {
-        scans.iter().for_each(|scan| self.0.extend_from_slice(&scan.log_sum_exp));
+        self.0.extend(scans.iter().flat_map(|scan| &scan.log_sum_exp));
     }
 }
 

@@ -89,9 +89,9 @@ impl<F: Float> FeedForwardBlock<F> {
             }
             (Some(_), None) => {
                 if gated {
-                    activate_gated(self.activation, gate, up)
+                    activate_gated(self.activation, gate, up);
                 } else {
-                    activate(self.activation, gate)
+                    activate(self.activation, gate);
                 }
                 gate
             }

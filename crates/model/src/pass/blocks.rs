@@ -148,7 +148,7 @@ impl Run<'_> {
         let measured = self.measured(group);
         if let Some(linears) = measured {
             self.measure_inputs(linears, group, residual, observers, |rows, input, probe| {
-                block.read(rows, input, probe)
+                block.read(rows, input, probe);
             });
         }
         let last = self.last_far_position(layer);
@@ -249,15 +249,14 @@ impl Run<'_> {
             let places = places(tile, number);
             let mut probe = Watched { places: &places, observer, linears, output };
             self.scratch.with(|scratch| {
-                let hidden = match kept {
-                    Some(kept) => kept,
-                    None => {
-                        let read = if layer_input.is_empty() { &*residual } else { tile.of(layer_input) };
-                        let input = scratch.input.fit(residual.len());
-                        block.read(read, input, &mut probe);
-                        let up = scratch.up.fit(if block.up.is_some() { tile.rows * width } else { 0 });
-                        block.activate(input, scratch.wide.fit(tile.rows * width), up, None, &mut probe)
-                    }
+                let hidden = if let Some(kept) = kept {
+                    kept
+                } else {
+                    let read = if layer_input.is_empty() { &*residual } else { tile.of(layer_input) };
+                    let input = scratch.input.fit(residual.len());
+                    block.read(read, input, &mut probe);
+                    let up = scratch.up.fit(if block.up.is_some() { tile.rows * width } else { 0 });
+                    block.activate(input, scratch.wide.fit(tile.rows * width), up, None, &mut probe)
                 };
                 block.output(hidden, scratch.out.fit(residual.len()), residual, None, &mut probe);
             });
