@@ -2,6 +2,8 @@
 
 use sinkscope_anatomy::definitions::Definition;
 
+use crate::operation::FORMS;
+
 /// Relative error of its output above which a quantised layer breaks.
 pub const BREAKS: f64 = 0.5;
 /// Tokens of the runs among which a quantised layer's loss is sampled.
@@ -26,7 +28,7 @@ fn ours(name: &'static str, formula: &str) -> Definition {
 }
 
 fn of_operations() -> Vec<Definition> {
-    vec![
+    let mut all = vec![
         ours(
             "delta_nll",
             "mean over the targets that both predict of the variant's negative log-likelihood less the untouched model's; nll and \
@@ -45,43 +47,22 @@ fn of_operations() -> Vec<Definition> {
             "for each sequence the mean, entry by entry, over the chosen tokens of all other sequences; with a calibration text, \
              over that text's tokens",
         ),
-        ours("zero-rescale-spikes", "spike entries zero, then the row multiplied so that its length is what it was"),
-        ours("skip-block", "what the block adds is zero at the chosen tokens"),
-        ours(
-            "sink-value",
-            "the value vectors of sink_tokens, or of the tokens at @position, all heads, in every attention block or the one named",
-        ),
-        ours("spike-value", "as sink-value, of the strongest stage's tokens unless @position names others"),
         ours(
             "received",
             "attention that the changed tokens receive, divided by the number of queries from them on: mean over those tokens, heads \
              and layers; received_before in the untouched model",
         ),
         ours(
-            "self-only",
-            "the chosen tokens attend to nothing but themselves, in every attention block or the one named",
-        ),
-        ours(
-            "forbid-sink",
-            "no token but themselves attends to sink_tokens, or to the tokens at @position, in any head of every attention block or \
-             of the one named",
-        ),
-        ours("forbid-spike", "as forbid-sink, of the strongest stage's tokens unless @position names others"),
-        ours(
             "not_finite",
             "the first value of a variant that is infinite or undefined: of the earliest block whose residual holds one, the \
              earliest token there, and its lowest channel; else the first token whose log-likelihood is; such a variant has no \
              figures",
         ),
-        Definition::new(
-            "window",
-            "Xiao et al. 2023 (arXiv 2309.17453)",
-            "query i sees keys i - W + 1 to i and 0 to S - 1; a sink outside the window is met by the query rotated to position \
-             min(i, W + S - 1), unless original-positions; a layer's own window stays where it is smaller",
-        ),
         ours("perplexity_after", "over targets at positions beyond 4 W, of the variant and of the untouched model"),
-        ours("random-tokens", "every token an id drawn uniformly; no target is left to compare"),
-    ]
+    ];
+    let defined = FORMS.iter().filter_map(|form| Some(Definition::new(form.name(), form.source, form.definition?)));
+    all.extend(defined);
+    all
 }
 
 fn of_quantisation() -> Vec<Definition> {

@@ -218,6 +218,20 @@ fn blocks_left_out_and_values_changed() {
             let name = format!("skip-block={block}@position={place}");
             agrees(&format!("{family} {name}"), &model, &variant(&model, &name), &skip);
         }
+        for (layer, head, position) in [(0, 1, None), (1, 3, Some(2))] {
+            let width = model.architecture().attention(layer).head_dim;
+            let silent = ByHand {
+                point: Point::Heads,
+                change: |b, _, p, row: &mut [f32]| {
+                    if b == 2 * layer + 1 && position.is_none_or(|position| position == p) {
+                        row[head * width..(head + 1) * width].fill(0.0);
+                    }
+                },
+            };
+            let place = position.map_or(String::new(), |position| format!("@position={position}"));
+            let name = format!("skip-head={layer}.{head}{place}");
+            agrees(&format!("{family} {name}"), &model, &variant(&model, &name), &silent);
+        }
         let zero = ByHand {
             point: Point::Value,
             change: |_, _, position, row: &mut [f32]| {
@@ -493,6 +507,7 @@ fn company_memory_and_threads_change_nothing() {
         "sink-value=mean@position=0",
         "forbid-sink@position=1@block=3",
         "skip-block=4@position=all",
+        "skip-head=1.2",
         "repeat-first",
     ];
     for family in ["gemma2", "gpt-neox"] {
@@ -555,6 +570,8 @@ fn what_cannot_be_done_is_said_and_why() {
         ("zero-spikes@block=2@position=1@channels=16", "channel 16 does not exist: there are 16, from 0"),
         ("skip-block=0", "block 0 does not exist: there are 1 to 4"),
         ("skip-block=6", "block 6 does not exist"),
+        ("skip-head=2.0", "head 2.0 does not exist: there are 2 layers of 4 heads"),
+        ("skip-head=1.4", "head 1.4 does not exist"),
         ("sink-value=zero@block=2@position=0", "block 2 is no attention block: those are the odd ones up to 3"),
         ("forbid-spike", "no spikes were found whose tokens could be taken; name @position"),
         ("self-only@position=3@block=4", "block 4 is no attention block"),

@@ -1,6 +1,7 @@
 //! What `--help` says beside the options.
 
 use sinkscope_anatomy::definitions::{SINK_TOKEN_SHARE, in_percent};
+use sinkscope_surgery::operation::FORMS;
 
 pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed while running, 2 the request or an input is wrong.";
 
@@ -24,33 +25,21 @@ Examples:
   sinkscope data prepare corpus --document-separator form-feed --vocab-size 4096 --out data
   sinkscope data prepare a.parquet b.jsonl.zst --vocab-size 32768 --held-out 0.01 --out data";
 
+/// Every operation, and what it does.
+fn operations() -> String {
+    let lines = FORMS.iter().flat_map(|form| {
+        let names = std::iter::once(form.typed).chain(std::iter::repeat(""));
+        names.zip(form.says.lines()).map(|(name, line)| format!("  {name:<21} {line}\n"))
+    });
+    lines.collect()
+}
+
 /// The operations, where they are done, and examples.
 pub fn operate_help() -> String {
     format!(
         "\
 Operations:
-  zero-spikes           spike entries become zero, right after the last step-up block
-  mean-spikes           they become their mean over the other sequences (or --calibration)
-  scale-spikes=F        they become F times what they were
-  zero-rescale-spikes   they become zero, and the row as long as it was
-  skip-block=B          the block adds nothing to the tokens that spike
-  self-only@position=P  the token attends to nothing but itself, in every attention block
-  forbid-sink           no other token attends to the tokens that sink
-  forbid-spike          no other token attends to the tokens that spike
-  sink-value=zero|mean  the values of the tokens that sink, in every attention block
-  spike-value=zero|mean the values of the tokens that spike, in every attention block
-  drop-first            the first token is left out
-  repeat-first          the first token comes twice
-  bos=on|off            sequences begin with the beginning-of-sequence token, or do not
-  window=W[+sinks=S]    attention to the last W keys and the first S, positions those in the cache
-                        (+original-positions: those in the text)
-  random-tokens         every token is drawn at random
-  quantize=SCHEME       the linear layers of the blocks: w8a8-tensor, w8a8-token, smooth-w8a8, w8,
-                        w4-gN, w3-gN, w4a8-tensor, w4a8-token, a8-tensor, a8-token or fp8-e4m3
-                        (+keep-spikes: but not at tokens that spike)
-  cache=int8|int4|int2  keys and values, per token and head
-                        (+keep-sinks: but not of tokens that sink; +keep-spikes: that spike)
-
+{}
   Operations on spikes, blocks, values and attention to tokens take a place: @block=B,
   @position=P (or all); those on spike entries also @channels=C,C,...
   A token sinks if it does so in {} of the heads or more: the `sink_tokens` of operate.json.
@@ -62,6 +51,7 @@ Examples:
   sinkscope operate model.gguf zero-spikes@position=17 zero-spikes@channels=1,2,3 --text book.txt
   sinkscope operate model.gguf quantize=w8a8-tensor quantize=w8a8-tensor+keep-spikes
   sinkscope operate model.gguf drop-first bos=on --sequences 32 --out results",
+        operations(),
         in_percent(SINK_TOKEN_SHARE)
     )
 }

@@ -6,6 +6,89 @@ use sinkscope_model::pass::Window;
 
 use crate::quantise::Scheme;
 
+/// What users may type, what it does in a line or two, and its definition where that needs more words.
+pub static FORMS: [Form; 18] = [
+    form("zero-spikes", "spike entries become zero, right after the last step-up block"),
+    form("mean-spikes", "they become their mean over the other sequences (or --calibration)"),
+    form("scale-spikes=F", "they become F times what they were"),
+    form("zero-rescale-spikes", "they become zero, and the row as long as it was")
+        .defined("spike entries zero, then the row multiplied so that its length is what it was"),
+    form("skip-block=B", "the block adds nothing to the tokens that spike")
+        .defined("what the block adds is zero at the chosen tokens"),
+    form("skip-head=L.H", "head H of layer L, both from 0, gives nothing to any token")
+        .defined("the head's output, after any gate and before W_O, is zero at all tokens, or at those of @position"),
+    form("self-only@position=P", "the token attends to nothing but itself, in every attention block")
+        .defined("the chosen tokens attend to nothing but themselves, in every attention block or the one named"),
+    form("forbid-sink", "no other token attends to the tokens that sink").defined(
+        "no token but themselves attends to sink_tokens, or to the tokens at @position, in any head of every attention block or \
+         of the one named",
+    ),
+    form("forbid-spike", "no other token attends to the tokens that spike")
+        .defined("as forbid-sink, of the strongest stage's tokens unless @position names others"),
+    form("sink-value=zero|mean", "the values of the tokens that sink, in every attention block").defined(
+        "the value vectors of sink_tokens, or of the tokens at @position, all heads, in every attention block or the one named",
+    ),
+    form("spike-value=zero|mean", "the values of the tokens that spike, in every attention block")
+        .defined("as sink-value, of the strongest stage's tokens unless @position names others"),
+    form("drop-first", "the first token is left out"),
+    form("repeat-first", "the first token comes twice"),
+    form("bos=on|off", "sequences begin with the beginning-of-sequence token, or do not"),
+    form(
+        "window=W[+sinks=S]",
+        "attention to the last W keys and the first S, positions those in the cache\n(+original-positions: those in the text)",
+    )
+    .of(XIAO)
+    .defined(
+        "query i sees keys i - W + 1 to i and 0 to S - 1; a sink outside the window is met by the query rotated to position \
+         min(i, W + S - 1), unless original-positions; a layer's own window stays where it is smaller",
+    ),
+    form("random-tokens", "every token is drawn at random")
+        .defined("every token an id drawn uniformly; no target is left to compare"),
+    form(
+        "quantize=SCHEME",
+        "the linear layers of the blocks: w8a8-tensor, w8a8-token, smooth-w8a8, w8,\nw4-gN, w3-gN, w4a8-tensor, w4a8-token, \
+         a8-tensor, a8-token or fp8-e4m3\n(+keep-spikes: but not at tokens that spike)",
+    ),
+    form(
+        "cache=int8|int4|int2",
+        "keys and values, per token and head\n(+keep-sinks: but not of tokens that sink; +keep-spikes: that spike)",
+    ),
+];
+
+/// An operation as help shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// The name and what it takes.
+    pub typed: &'static str,
+    /// What it does, in lines.
+    pub says: &'static str,
+    /// Its definition, if `says` is not all.
+    pub definition: Option<&'static str>,
+    /// Where the operation comes from.
+    pub source: &'static str,
+}
+
+const XIAO: &str = "Xiao et al. 2023 (arXiv 2309.17453)";
+
+const fn form(typed: &'static str, says: &'static str) -> Form {
+    Form { typed, says, definition: None, source: "sinkscope" }
+}
+
+impl Form {
+    /// The name alone.
+    pub fn name(&self) -> &'static str {
+        self.typed.split(['=', '@', '[']).next().unwrap_or(self.typed)
+    }
+
+    const fn defined(self, definition: &'static str) -> Self {
+        Self { definition: Some(definition), ..self }
+    }
+
+    const fn of(self, source: &'static str) -> Self {
+        Self { source, ..self }
+    }
+}
+
 /// One operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Operation {
@@ -33,6 +116,15 @@ pub enum Kind {
     SkipBlock {
         /// Block.
         block: usize,
+        /// For which tokens.
+        tokens: WhichTokens,
+    },
+    /// Leaves out what a head gives.
+    SkipHead {
+        /// Layer, from 0.
+        layer: usize,
+        /// Head, from 0.
+        head: usize,
         /// For which tokens.
         tokens: WhichTokens,
     },

@@ -5,34 +5,13 @@ use std::str::FromStr;
 use sinkscope_model::pass::Window;
 use sinkscope_model::spelling::nearest;
 
-use super::{Apart, Kind, Operation, SpikeChange, TokenChange, ValueChange, WhichTokens};
+use super::{Apart, FORMS, Kind, Operation, SpikeChange, TokenChange, ValueChange, WhichTokens};
 use crate::error::SurgeryError;
 use crate::quantise::Scheme;
 
-/// Names and what they take, as messages show them.
-const FORMS: [&str; 17] = [
-    "zero-spikes",
-    "mean-spikes",
-    "scale-spikes=F",
-    "zero-rescale-spikes",
-    "skip-block=B",
-    "self-only",
-    "forbid-sink",
-    "forbid-spike",
-    "sink-value=zero|mean",
-    "spike-value=zero|mean",
-    "drop-first",
-    "repeat-first",
-    "bos=on|off",
-    "random-tokens",
-    "window=W",
-    "quantize=SCHEME",
-    "cache=int8|int4|int2",
-];
-
 /// The form that is meant, if there is one.
 fn meant(name: &str) -> Option<&'static str> {
-    nearest(name, &FORMS, |form| form.split('=').next().unwrap_or(form)).copied()
+    nearest(name, &FORMS, |form| form.name()).map(|form| form.typed)
 }
 
 impl Operation {
@@ -75,6 +54,14 @@ impl FromStr for Operation {
                     return Err(parts.wrong("names its block already; @block says nothing more".into()));
                 }
                 Kind::SkipBlock { block, tokens: parts.take_tokens(WhichTokens::Spikes) }
+            }
+            "skip-head" => {
+                let value = parts.value.take().unwrap_or("");
+                let numbers = value.split_once('.').map(|(layer, head)| (layer.parse(), head.parse()));
+                let Some((Ok(layer), Ok(head))) = numbers else {
+                    return Err(parts.wrong("needs a layer and a head, both from 0, as in skip-head=12.3".into()));
+                };
+                Kind::SkipHead { layer, head, tokens: parts.take_tokens(WhichTokens::All) }
             }
             "sink-value" => parts.values(WhichTokens::Sinks)?,
             "spike-value" => parts.values(WhichTokens::Spikes)?,
@@ -155,7 +142,7 @@ impl<'a> Parts<'a> {
     fn unknown(&self) -> SurgeryError {
         let hint = match meant(self.name) {
             Some(nearest) => format!("did you mean {nearest}?"),
-            None => format!("there are {}", FORMS.join(", ")),
+            None => format!("there are {}", FORMS.map(|form| form.typed).join(", ")),
         };
         self.wrong(format!("there is no operation {:?}; {hint}", self.name))
     }
@@ -271,6 +258,9 @@ mod tests {
         };
         assert_eq!(kind("zero-rescale-spikes@position=3@channels=507,14@block=24"), elsewhere);
         assert_eq!(kind("skip-block=7"), Kind::SkipBlock { block: 7, tokens: WhichTokens::Spikes });
+        assert_eq!(kind("skip-head=12.3"), Kind::SkipHead { layer: 12, head: 3, tokens: WhichTokens::All });
+        let at = WhichTokens::Position(0);
+        assert_eq!(kind("skip-head=0.11@position=0"), Kind::SkipHead { layer: 0, head: 11, tokens: at });
         assert_eq!(kind("skip-block=7@position=all"), Kind::SkipBlock { block: 7, tokens: WhichTokens::All });
         let value = |change, block, tokens| Kind::Value { change, block, tokens };
         let placed = value(ValueChange::Mean, Some(3), WhichTokens::Position(0));
@@ -311,6 +301,10 @@ mod tests {
             ("scale-spikes", "needs a factor, as in scale-spikes=0.5"),
             ("scale-spikes=two", "needs a factor"),
             ("scale-spikes=inf", "not a finite factor"),
+            ("skip-head", "needs a layer and a head"),
+            ("skip-head=3", "needs a layer and a head"),
+            ("skip-head=3.x", "as in skip-head=12.3"),
+            ("skip-head=3.1@block=4", "takes no @block"),
             ("skip-block", "needs a block"),
             ("skip-block=3@block=4", "names its block already"),
             ("sink-value", "sink-value=zero or sink-value=mean"),

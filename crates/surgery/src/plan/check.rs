@@ -18,6 +18,16 @@ impl Planner<'_> {
         let (block, tokens, channels) = match &operation.kind {
             Kind::Spikes { block, tokens, channels, .. } => (*block, *tokens, channels.as_deref().unwrap_or_default()),
             Kind::SkipBlock { block, tokens } => (Some(*block), *tokens, &[][..]),
+            Kind::SkipHead { layer, head, tokens } => {
+                let heads = if *layer < a.layer_count() { a.attention(*layer).heads } else { 0 };
+                if *head >= heads {
+                    let (layers, heads) = (a.layer_count(), a.most_heads());
+                    let reason =
+                        format!("head {layer}.{head} does not exist: there are {layers} layers of {heads} heads");
+                    return Err(wrong(operation, reason));
+                }
+                (None, *tokens, &[][..])
+            }
             Kind::Value { block, tokens, .. } | Kind::Apart { block, tokens, .. } => (*block, *tokens, &[][..]),
             Kind::Window(_) if a.learned_positions => {
                 let reason =

@@ -175,6 +175,13 @@ impl Planner<'_> {
                 let tokens = self.tokens(operation, *tokens, seen)?;
                 (rows(Point::Output, vec![*block], tokens, None, Change::Scale(0.0)), block - 1)
             }
+            Kind::SkipHead { layer, head, tokens } => {
+                let width = self.model.architecture().attention(*layer).value_dim;
+                let channels = (head * width..(head + 1) * width).collect();
+                let tokens = self.tokens(operation, *tokens, seen)?;
+                let block = 2 * layer + 1;
+                (rows(Point::Heads, vec![block], tokens, Some(channels), Change::Scale(0.0)), block - 1)
+            }
             Kind::Value { change, block, tokens } => {
                 let change = match change {
                     ValueChange::Zero => Change::Scale(0.0),
