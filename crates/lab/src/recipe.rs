@@ -148,7 +148,7 @@ impl Recipe {
             },
             key_value_bias: m.key_value_bias,
             gate: m.gate.map(|gate| AttentionGate { signal: gate.signal, granularity: gate.granularity }),
-            attention_soft_cap: None,
+            attention_soft_cap: m.soft_cap,
             logit_soft_cap: None,
             embedding_scale: 1.0,
             tied_embeddings: m.tied_embeddings,

@@ -186,7 +186,7 @@ fn every_command_takes_what_was_trained() {
         "position = \"alibi\"\nweighting = \"sink-logit\"\nfeed_forward = \"gelu\"\nplacement = \"post\"",
         "position = \"none\"\nkey_value_bias = true\nfeed_forward = \"linear\"",
         "weighting = \"sigmoid\"\ngate = { signal = \"position\", granularity = \"head\" }",
-        "registers = 3",
+        "registers = 3\nsoft_cap = 20.0",
     ] {
         let lab = Lab::new(model, "");
         let mut short =

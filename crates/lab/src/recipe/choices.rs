@@ -51,6 +51,9 @@ pub struct ModelChoice {
     pub rope_theta: f64,
     /// A query sees itself and the `window - 1` positions before it; all if left out.
     pub window: Option<usize>,
+    /// `soft_cap * tanh(score / soft_cap)` on attention scores, as Gemma 2 has it; none if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soft_cap: Option<f64>,
     /// How scores become weights.
     #[serde(default)]
     pub weighting: WeightingChoice,

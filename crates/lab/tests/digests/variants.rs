@@ -49,6 +49,7 @@ fn examples() -> Value {
         "norm_epsilon": [0.1],
         "rope_theta": [50.0],
         "window": [5],
+        "soft_cap": [0.02],
         "registers": [2],
         "initialisation": [{"deviation": 0.1, "embedding_deviation": 0.5}, {"scale_residual": true}],
     })
