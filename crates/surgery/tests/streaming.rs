@@ -6,7 +6,7 @@ use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_anatomy::nll::NllTap;
 use sinkscope_model::Model;
 use sinkscope_model::architecture::{Architecture, ResidualLayout};
-use sinkscope_model::blocks::{AttentionRows, TileContext, Unseen};
+use sinkscope_model::blocks::{self, AttentionRows, TileContext, Unseen};
 use sinkscope_model::pass::{Pass, Window};
 
 use sinkscope_model::tap::{Place, Point};
@@ -83,7 +83,7 @@ fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
             let mut rows = AttentionRows::default();
             rows.fit(&block, 1);
             let mut input = vec![0.0; a.d_model];
-            block.read(&x, &mut input, &mut Unseen);
+            blocks::read(block.input_norm.as_ref(), &x, &mut input, &mut Unseen);
             block.project(&context, &input, &x, rows.projected(), &mut Unseen);
             // In it goes, and out go those that are neither among the last nor among the first.
             cache.0.push((position, rows.keys.to_vec(), rows.values.to_vec()));
@@ -101,7 +101,7 @@ fn token_by_token(model: &Model, ids: &[u32], window: Window) -> Vec<Vec<f64>> {
             let block = model.feed_forward_block::<f64>(layer).expect("a block");
             let read = if a.layer(layer).residual == ResidualLayout::Parallel { &before } else { &x };
             let (mut gate, mut up) = (vec![0.0; block.hidden()], vec![0.0; block.hidden()]);
-            block.read(read, &mut input, &mut Unseen);
+            blocks::read(block.input_norm.as_ref(), read, &mut input, &mut Unseen);
             let hidden = block.activate(&input, &mut gate, &mut up, None, &mut Unseen);
             block.output(hidden, &mut out, &mut x, None, &mut Unseen);
         }

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_model::architecture::{NormKind, ResidualLayout};
-use sinkscope_model::blocks::{AttentionBlock, RopeTables, Unseen};
+use sinkscope_model::blocks::{AttentionBlock, RopeTables, Unseen, read};
 use sinkscope_model::pass::{Continuations, Step, embed_tokens};
 use sinkscope_model::{Model, ModelError};
 
@@ -238,7 +238,7 @@ fn attention_alone(
 fn attend(model: &Model, layer: usize, block: &AttentionBlock<f32>, residual: &[f32], embedding: &[f32]) -> Vec<f32> {
     let a = model.architecture();
     let (ropes, mut input) = (RopeTables::new(a, 1), vec![0.0; residual.len()]);
-    block.read(residual, &mut input, &mut Unseen);
+    read(block.input_norm.as_ref(), residual, &mut input, &mut Unseen);
     block.attend_after((&[], &[]), (ropes.of(layer), embedding), &input, residual)
 }
 

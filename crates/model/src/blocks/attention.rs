@@ -8,7 +8,7 @@ use sinkscope_kernels::attention::{
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_kernels::rope::RopeTable;
 
-use super::step::{Finish, read};
+use super::step::Finish;
 use super::{Attending, AttentionRows, Gate, Norm, Probe, Product, Projected, Projection, TileContext, Unseen};
 use crate::architecture::{self, Attention};
 use crate::linear::Linear;
@@ -96,14 +96,6 @@ impl<F: Float> AttentionBlock<F> {
         self.gate.as_ref().map_or(0, |gate| gate.weight.outputs())
     }
 
-    /// The first step, on rows: what the block reads.
-    ///
-    /// # Shapes
-    /// `residual`, `input`: rows x d_model.
-    pub fn read(&self, residual: &[F], input: &mut [F], probe: &mut impl Probe<F>) {
-        read(self.input_norm.as_ref(), residual, input, probe);
-    }
-
     /// The second step, on rows: queries, keys and values, and what else takes part in attention.
     ///
     /// # Shapes
@@ -147,7 +139,8 @@ impl<F: Float> AttentionBlock<F> {
             far.copy_from_slice(queries);
         }
         if let Some(table) = context.rope {
-            self.rotate(table, context.places, queries, keys);
+            let head_dim = self.group.head_dim;
+            self.turn(context.places, queries, keys, |rows, heads, at| table.rotate(rows, heads, head_dim, at));
             if let Some((far, last)) = &mut far {
                 let positions = context.places.iter().flat_map(|place| place.position..place.position + place.rows);
                 for (position, far) in positions.zip(far.chunks_exact_mut(self.query.outputs())) {
@@ -162,16 +155,21 @@ impl<F: Float> AttentionBlock<F> {
         probe.at(Point::Value, values);
     }
 
-    /// Rotates the queries and keys of rows.
-    fn rotate(&self, table: &RopeTable<F>, places: &[Place], mut queries: &mut [F], mut keys: &mut [F]) {
-        let head_dim = self.group.head_dim;
-        for place in places {
-            let (own, rest) = queries.split_at_mut(place.rows * self.query.outputs());
-            table.rotate(own, self.heads(), head_dim, place.position);
-            queries = rest;
-            let (own, rest) = keys.split_at_mut(place.rows * self.key.outputs());
-            table.rotate(own, self.kv_heads, head_dim, place.position);
-            keys = rest;
+    /// Turns the heads of queries and of keys, place by place: rows, their heads, and the position of the first.
+    pub(super) fn turn<'b>(
+        &self,
+        places: &[Place],
+        queries: &'b mut [F],
+        keys: &'b mut [F],
+        turn: impl Fn(&mut [F], usize, usize),
+    ) {
+        let of_keys = (keys, self.key.outputs(), self.kv_heads);
+        for (mut rest, width, heads) in [(queries, self.query.outputs(), self.heads()), of_keys] {
+            for place in places {
+                let (own, after) = rest.split_at_mut(place.rows * width);
+                turn(own, heads, place.position);
+                rest = after;
+            }
         }
     }
 

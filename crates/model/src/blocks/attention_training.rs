@@ -9,7 +9,7 @@ use sinkscope_kernels::{Buffer, Float};
 
 use super::{
     AttentionBlock, AttentionRows, Gate, GradientTask, Norm, Probe, SinkLogits, TileContext, Unseen, add_norm,
-    input_backward,
+    input_backward, read,
 };
 use crate::architecture::GateSignal;
 use crate::tap::Place;
@@ -101,7 +101,7 @@ impl<F: Float> AttentionBlock<F> {
         let len = residual.len();
         let rows = len / self.output.outputs();
         trace.residual.fit(len).copy_from_slice(residual);
-        self.read(residual, trace.input.fit(len), &mut Unseen);
+        read(self.input_norm.as_ref(), residual, trace.input.fit(len), &mut Unseen);
         trace.rows.fit(self, rows);
         trace.rows.keep_raw(self);
         self.project(context, &trace.input, residual, trace.rows.projected(), &mut Unseen);
@@ -150,15 +150,8 @@ impl<F: Float> AttentionBlock<F> {
         self.entry_backward(trace, gradients);
         if let Some(table) = context.rope {
             let head_dim = self.group.head_dim;
-            let (mut queries, mut keys) = (&mut gradients.d_queries[..], &mut gradients.d_keys[..]);
-            for place in context.places {
-                let (own, rest) = queries.split_at_mut(place.rows * self.query.outputs());
-                table.rotate_back(own, self.heads(), head_dim, place.position);
-                queries = rest;
-                let (own, rest) = keys.split_at_mut(place.rows * self.key.outputs());
-                table.rotate_back(own, self.kv_heads, head_dim, place.position);
-                keys = rest;
-            }
+            let (queries, keys) = (&mut gradients.d_queries, &mut gradients.d_keys);
+            self.turn(context.places, queries, keys, |rows, heads, at| table.rotate_back(rows, heads, head_dim, at));
         }
         let AttentionGradients { d_queries, d_keys, d_values, d_gates, d_input, scratch, .. } = gradients;
         for (norm, gradient, values, raw) in [

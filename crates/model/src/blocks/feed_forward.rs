@@ -3,7 +3,7 @@
 use sinkscope_kernels::Float;
 use sinkscope_kernels::activation::{Activation, activate, activate_gated, activate_gated_into};
 
-use super::step::{Finish, read};
+use super::step::Finish;
 use super::{Norm, Probe, Product, Projection};
 use crate::linear::Linear;
 use crate::tap::Point;
@@ -39,14 +39,6 @@ impl<F: Float> FeedForwardBlock<F> {
     /// Width of what W_down reads: hidden units, or the input of a block that is one matrix; 0 if there is none.
     pub fn hidden(&self) -> usize {
         self.down.as_ref().map_or(0, Linear::inputs)
-    }
-
-    /// The first step, on rows: what the block reads.
-    ///
-    /// # Shapes
-    /// `residual`, `input`: rows x d_model.
-    pub fn read(&self, residual: &[F], input: &mut [F], probe: &mut impl Probe<F>) {
-        read(self.input_norm.as_ref(), residual, input, probe);
     }
 
     /// The second step, on rows: the hidden activations, or the input itself if the block is one matrix. They take the place of

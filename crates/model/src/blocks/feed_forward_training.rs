@@ -3,7 +3,7 @@
 use sinkscope_kernels::activation::{GatedBackward, activate, activate_backward, activate_gated_backward};
 use sinkscope_kernels::{Buffer, Float};
 
-use super::{FeedForwardBlock, GradientTask, Norm, Unseen, add_norm, input_backward};
+use super::{FeedForwardBlock, GradientTask, Norm, Unseen, add_norm, input_backward, read};
 
 /// What the backward needs of a tile's forward.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +58,7 @@ impl<F: Float> FeedForwardBlock<F> {
         let len = residual.len();
         let hidden = len / down.outputs() * self.hidden();
         trace.residual.fit(len).copy_from_slice(residual);
-        self.read(residual, trace.input.fit(len), &mut Unseen);
+        read(self.input_norm.as_ref(), residual, trace.input.fit(len), &mut Unseen);
         let up = trace.up.fit(if self.up.is_some() { hidden } else { 0 });
         let (gate, kept) = (trace.gate.fit(hidden), buffers.hidden.fit(hidden));
         let activations = self.activate(&trace.input, gate, up, Some(kept), &mut Unseen);

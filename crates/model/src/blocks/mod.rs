@@ -22,7 +22,7 @@ pub use gate::Gate;
 pub use norm::Norm;
 pub use rope::RopeTables;
 pub use rows::{Attending, AttentionRows, Projected};
-pub use step::{Probe, TileContext, Unseen};
+pub use step::{Probe, TileContext, Unseen, read};
 
 use sinkscope_kernels::simd::add;
 use sinkscope_kernels::{Buffer, Float};

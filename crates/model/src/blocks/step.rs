@@ -64,8 +64,11 @@ pub struct TileContext<'a, F> {
     pub embedding: &'a [F],
 }
 
-/// What a block reads of the residual: the rows after its input norm, or as they are.
-pub(super) fn read<F: Float>(norm: Option<&Norm<F>>, residual: &[F], input: &mut [F], probe: &mut impl Probe<F>) {
+/// The first step of every block, on rows: what it reads of the residual, after its input norm or as it is.
+///
+/// # Shapes
+/// `residual`, `input`: rows x d_model.
+pub fn read<F: Float>(norm: Option<&Norm<F>>, residual: &[F], input: &mut [F], probe: &mut impl Probe<F>) {
     match norm {
         Some(norm) => norm.forward(input, residual),
         None => input.copy_from_slice(residual),

@@ -3,12 +3,12 @@
 use sinkscope_kernels::Buffer;
 use sinkscope_kernels::attention::{Look, Scan};
 
+use super::Run;
 use super::observers::{Observer, Observers, by_place};
 use super::schedule::Tile;
 use super::state::{State, cut, cut_optional, cut_rows};
-use super::{Run, places};
 use crate::blocks::{
-    Attending, AttentionBlock, AttentionRows, FeedForwardBlock, Probe, Product, TileContext, multiply,
+    Attending, AttentionBlock, AttentionRows, FeedForwardBlock, Norm, Probe, Product, TileContext, multiply, read,
 };
 use crate::edit::{LinearBlock, Mask};
 use crate::tap::{AttentionScan, EventData, Place, Point};
@@ -115,21 +115,21 @@ impl Run<'_> {
         group.linears.filter(|_| self.pass.measures(self.batch.seq_len))
     }
 
-    /// Shows what a block's first linear layers read, to be measured. `read`: the block's first step.
+    /// Shows what a block's first linear layers read, to be measured.
     fn measure_inputs(
         &self,
         linears: &dyn LinearBlock,
         group: &InGroup<'_>,
         residual: &[f32],
+        norm: Option<&Norm<f32>>,
         observers: &mut Observers<'_, '_>,
-        read: impl Fn(&[f32], &mut [f32], &mut Measuring<'_, '_, '_, '_>) + Sync,
     ) {
         observers.in_waves(group.tiles.iter().collect(), |tile: &Tile, observer| {
-            let places = places(tile, group.number);
+            let places = tile.places(group.number);
             let rows = tile.of(residual);
             self.scratch.with(|scratch| {
                 let mut probe = Measuring { places: &places, observer, linears };
-                read(rows, scratch.input.fit(rows.len()), &mut probe);
+                read(norm, rows, scratch.input.fit(rows.len()), &mut probe);
             });
         });
     }
@@ -147,20 +147,18 @@ impl Run<'_> {
         let State { residual, output, embedding, kept, attention: rows, .. } = state;
         let measured = self.measured(group);
         if let Some(linears) = measured {
-            self.measure_inputs(linears, group, residual, observers, |rows, input, probe| {
-                block.read(rows, input, probe);
-            });
+            self.measure_inputs(linears, group, residual, block.input_norm.as_ref(), observers);
         }
         let last = self.last_far_position(layer);
         let tasks = cut_rows(rows, tiles, block, last).zip(tiles).collect();
         observers.in_waves(tasks, |(into, tile), observer| {
-            let places = places(tile, number);
+            let places = tile.places(number);
             let context = TileContext { places: &places, rope: self.ropes.of(layer), embedding: tile.of(embedding) };
             let mut probe = Watched { places: &places, observer, linears, output: None };
             let residual = tile.of(residual);
             self.scratch.with(|scratch| {
                 let input = scratch.input.fit(residual.len());
-                block.read(residual, input, &mut probe);
+                read(block.input_norm.as_ref(), residual, input, &mut probe);
                 block.project(&context, input, residual, into, &mut probe);
             });
         });
@@ -169,7 +167,7 @@ impl Run<'_> {
         if let Some(linears) = measured {
             let tasks = cut(tiles, kept, block.output.inputs()).zip(tiles).collect();
             observers.in_waves(tasks, |(kept, tile): (&mut [f32], &Tile), observer| {
-                let places = places(tile, number);
+                let places = tile.places(number);
                 let mut probe = Watched { places: &places, observer, linears: None, output: None };
                 self.scratch.with(|scratch| {
                     let buffers = (&mut scratch.wide, &mut scratch.up);
@@ -181,7 +179,7 @@ impl Run<'_> {
         let kept = cut_optional(tiles, if measured.is_some() { kept } else { &mut [] }, block.output.inputs());
         let tasks = cut(tiles, residual, d).zip(cut_optional(tiles, output, d)).zip(kept).zip(tiles).collect();
         observers.in_waves(tasks, |(((residual, output), kept), tile), observer| {
-            let places = places(tile, number);
+            let places = tile.places(number);
             let mut probe = Watched { places: &places, observer, linears, output };
             self.scratch.with(|scratch| {
                 let heads = match kept {
@@ -201,7 +199,7 @@ impl Run<'_> {
         (heads, gated): (&'b mut Buffer<f32>, &'b mut Buffer<f32>),
         probe: &mut Watched<'_, '_, '_, '_>,
     ) -> &'b mut [f32] {
-        let first = tile.first_row();
+        let first = tile.first_row;
         let attending = rows.attending(block, first..first + tile.rows);
         let far = if rows.far.is_empty() { attending.queries } else { tile.of(&rows.far) };
         let sinks = self.pass.window.map(|window| window.sinks).filter(|&sinks| sinks > 0);
@@ -227,15 +225,15 @@ impl Run<'_> {
         let width = block.hidden();
         let measured = self.measured(group);
         if let Some(linears) = measured {
-            let read = if layer_input.is_empty() { &*residual } else { &*layer_input };
-            self.measure_inputs(linears, group, read, observers, |rows, input, probe| block.read(rows, input, probe));
+            let source = if layer_input.is_empty() { &*residual } else { &*layer_input };
+            self.measure_inputs(linears, group, source, block.input_norm.as_ref(), observers);
             let tasks = cut(tiles, kept, width).zip(tiles).collect();
             observers.in_waves(tasks, |(kept, tile): (&mut [f32], &Tile), observer| {
-                let places = places(tile, number);
+                let places = tile.places(number);
                 let mut probe = Watched { places: &places, observer, linears: Some(linears), output: None };
                 self.scratch.with(|scratch| {
-                    let input = scratch.input.fit(tile.of(read).len());
-                    block.read(tile.of(read), input, &mut probe);
+                    let input = scratch.input.fit(tile.of(source).len());
+                    read(block.input_norm.as_ref(), tile.of(source), input, &mut probe);
                     let up = scratch.up.fit(if block.up.is_some() { kept.len() } else { 0 });
                     block.activate(input, kept, up, None, &mut probe);
                 });
@@ -246,15 +244,15 @@ impl Run<'_> {
         let kept = cut_optional(tiles, if measured.is_some() { kept } else { &mut [] }, width);
         let tasks = cut(tiles, residual, d).zip(cut_optional(tiles, output, d)).zip(kept).zip(tiles).collect();
         observers.in_waves(tasks, |(((residual, output), kept), tile), observer| {
-            let places = places(tile, number);
+            let places = tile.places(number);
             let mut probe = Watched { places: &places, observer, linears, output };
             self.scratch.with(|scratch| {
                 let hidden = if let Some(kept) = kept {
                     kept
                 } else {
-                    let read = if layer_input.is_empty() { &*residual } else { tile.of(layer_input) };
+                    let source = if layer_input.is_empty() { &*residual } else { tile.of(layer_input) };
                     let input = scratch.input.fit(residual.len());
-                    block.read(read, input, &mut probe);
+                    read(block.input_norm.as_ref(), source, input, &mut probe);
                     let up = scratch.up.fit(if block.up.is_some() { tile.rows * width } else { 0 });
                     block.activate(input, scratch.wide.fit(tile.rows * width), up, None, &mut probe)
                 };

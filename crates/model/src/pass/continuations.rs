@@ -12,7 +12,7 @@ use sinkscope_kernels::rope::RopeTable;
 use super::scratch::ScratchPool;
 use super::{embed, embed_tokens};
 use crate::architecture::ResidualLayout;
-use crate::blocks::{AttentionBlock, AttentionRows, FeedForwardBlock, RopeTables, TileContext, Unseen};
+use crate::blocks::{AttentionBlock, AttentionRows, FeedForwardBlock, RopeTables, TileContext, Unseen, read};
 use crate::error::ModelError;
 use crate::model::Model;
 use crate::tap::Place;
@@ -158,7 +158,7 @@ impl Prefix {
             .collect();
         let context = TileContext { places: &places, rope, embedding: &self.embedding };
         let mut input = vec![0.0; self.residual.len()];
-        block.read(&self.residual, &mut input, &mut Unseen);
+        read(block.input_norm.as_ref(), &self.residual, &mut input, &mut Unseen);
         self.rows.fit(block, rows);
         block.project(&context, &input, &self.residual, self.rows.projected(), &mut Unseen);
         let width = rows * block.output.inputs();
@@ -185,7 +185,7 @@ fn attend_all(
         let embedding = embedding.get(first..first + residual.len()).unwrap_or_default();
         scratch.with(|scratch| {
             let input = scratch.input.fit(residual.len());
-            block.read(residual, input, &mut Unseen);
+            read(block.input_norm.as_ref(), residual, input, &mut Unseen);
             let heads =
                 block.attend_after((&prefix.rows.keys, &prefix.rows.values), (rope, embedding), input, residual);
             block.output(&heads, scratch.out.fit(residual.len()), residual, None, &mut Unseen);
@@ -203,11 +203,11 @@ fn feed_forward_all(
 ) {
     let width = TILE_ROWS * d_model;
     residual.par_chunks_mut(width).enumerate().for_each(|(tile, residual)| {
-        let read = input.map(|input| &input[tile * width..tile * width + residual.len()]);
+        let source = input.map(|input| &input[tile * width..tile * width + residual.len()]);
         let hidden = residual.len() / d_model * block.hidden();
         scratch.with(|scratch| {
             let input = scratch.input.fit(residual.len());
-            block.read(read.unwrap_or(residual), input, &mut Unseen);
+            read(block.input_norm.as_ref(), source.unwrap_or(residual), input, &mut Unseen);
             let up = scratch.up.fit(if block.up.is_some() { hidden } else { 0 });
             let hidden = block.activate(input, scratch.wide.fit(hidden), up, None, &mut Unseen);
             block.output(hidden, scratch.out.fit(residual.len()), residual, None, &mut Unseen);

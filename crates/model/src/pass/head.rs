@@ -4,10 +4,10 @@ use sinkscope_kernels::activation::soft_cap;
 use sinkscope_kernels::cross_entropy::{RunningLogSumExp, take_in_logits};
 use sinkscope_kernels::simd::dispatch;
 
+use super::Run;
 use super::observers::Observers;
 use super::schedule::Tile;
 use super::state::cut;
-use super::{Run, places};
 use crate::error::ModelError;
 use crate::tap::{EventData, Point};
 
@@ -35,7 +35,7 @@ impl Run<'_> {
             observers.in_waves(cut(tiles, &mut residual, d).collect(), |rows, _| norm.forward_in_place(rows));
         }
 
-        let first = tiles.first().map_or(0, |tile| tile.chunks[0].sequence) * self.batch.seq_len;
+        let first = tiles.first().map_or(0, |tile| tile.first_sequence) * self.batch.seq_len;
         // The last position of a sequence has no next token; no id is this large.
         let targets: Vec<u32> = (first..first + rows)
             .map(|row| if (row + 1) % self.batch.seq_len == 0 { u32::MAX } else { self.batch.tokens[row + 1] })
@@ -66,27 +66,23 @@ impl Run<'_> {
                         );
                     }
                     let mut row = 0;
-                    for place in places(tile, number) {
+                    for place in tile.places(number) {
                         let values = &logits[row * width..(row + place.rows) * width];
                         observer.show(Point::Logits, place, EventData::Logits { start, end, values });
                         row += place.rows;
                     }
-                    take_in_logits(
-                        running,
-                        logits,
-                        width,
-                        start,
-                        &targets[tile.first_row()..tile.first_row() + tile.rows],
-                    );
+                    take_in_logits(running, logits, width, start, &targets[tile.first_row..tile.first_row + tile.rows]);
                 });
             });
         }
         let seq_len = self.batch.seq_len;
         observers.in_waves(tiles.iter().collect(), |tile: &Tile, observer| {
-            for (chunk, place) in tile.chunks.iter().zip(places(tile, number)) {
+            let mut first = tile.first_row;
+            for place in tile.places(number) {
                 // The last row of a sequence predicts nothing.
-                let predicting = chunk.rows - usize::from(chunk.position + chunk.rows == seq_len);
-                let rows = &running[chunk.first_row..chunk.first_row + predicting];
+                let predicting = place.rows - usize::from(place.position + place.rows == seq_len);
+                let rows = &running[first..first + predicting];
+                first += place.rows;
                 let nll: Vec<f32> = rows.iter().map(RunningLogSumExp::nll).collect();
                 observer.show(Point::Prediction, place, EventData::Nll(&nll));
             }

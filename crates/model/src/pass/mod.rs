@@ -32,7 +32,7 @@ use crate::edit::{Edit, LinearBlock, LinearEdit};
 use crate::error::ModelError;
 use crate::linear::Linear;
 use crate::model::Model;
-use crate::tap::{BlockView, CHUNK_ROWS, Place, Point};
+use crate::tap::{BlockView, CHUNK_ROWS, Point};
 use sinkscope_sources::data::TokenBatch;
 
 /// One run of a model over a batch.
@@ -330,7 +330,7 @@ impl Run<'_> {
         let measures = self.pass.measures(self.batch.seq_len);
         let tasks = cut(&tiles, &mut state.residual, a.d_model).zip(&tiles).collect();
         observers.in_waves(tasks, |(residual, tile): (&mut [f32], &Tile), observer| {
-            observer.edit_and_show(Point::Residual, &places(tile, first), residual);
+            observer.edit_and_show(Point::Residual, &tile.places(first), residual);
         });
         self.done(first, &sequences, &state, observers);
         for layer in layers {
@@ -432,12 +432,4 @@ pub fn embed_tokens(model: &Model, ids: &[u32]) -> Result<Vec<f32>, ModelError> 
         rows.par_chunks_mut(a.d_model).for_each(|row| scale(row, a.embedding_scale as f32));
     }
     Ok(rows)
-}
-
-/// Where a tile's chunks are.
-fn places(tile: &Tile, block: usize) -> Vec<Place> {
-    tile.chunks
-        .iter()
-        .map(|chunk| Place { block, sequence: chunk.sequence, position: chunk.position, rows: chunk.rows })
-        .collect()
 }

@@ -1,4 +1,4 @@
-//! How a batch is cut: groups of sequences that fit in memory, tiles of rows that a task computes, chunks of one sequence
+//! How a batch is cut: groups of sequences that fit in memory, tiles of rows that a task computes, places of one sequence
 //! that an event covers.
 //!
 //! Which rows share a tile decides how matrix products are blocked, hence the last bits of results. So tiles depend on
@@ -6,30 +6,20 @@
 
 use std::ops::Range;
 
-use crate::tap::CHUNK_ROWS;
+use crate::tap::{CHUNK_ROWS, Place};
 
 /// Most rows in a tile: enough that packing the weights for a product is a small part of it, few enough that a tile's
 /// activations stay in cache.
 pub(super) const TILE_ROWS: usize = 256;
 
-/// A run of rows of one sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Chunk {
-    /// Index in the batch.
-    pub sequence: usize,
-    /// First position.
-    pub position: usize,
-    /// Number of rows.
+/// The rows of one task: chunks of sequences, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tile {
+    /// Chunks of at most [`CHUNK_ROWS`] rows, of no block yet.
+    places: Vec<Place>,
     pub rows: usize,
     /// First row within the group.
     pub first_row: usize,
-}
-
-/// The rows of one task: whole chunks, one after the other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tile {
-    pub chunks: Vec<Chunk>,
-    pub rows: usize,
     /// Index in the batch of the group's first sequence.
     pub first_sequence: usize,
     /// Rows of the group.
@@ -37,14 +27,15 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    pub fn first_row(&self) -> usize {
-        self.chunks[0].first_row
+    /// Where the chunks are in a block.
+    pub fn places(&self, block: usize) -> Vec<Place> {
+        self.places.iter().map(|place| Place { block, ..*place }).collect()
     }
 
     /// The tile's rows of values that the group has of every row; nothing of nothing.
     pub fn of<'v>(&self, values: &'v [f32]) -> &'v [f32] {
         let width = values.len() / self.of_rows;
-        &values[self.first_row() * width..(self.first_row() + self.rows) * width]
+        &values[self.first_row * width..(self.first_row + self.rows) * width]
     }
 }
 
@@ -63,25 +54,21 @@ pub(super) fn groups(sequences: usize, seq_len: usize, fitting: usize) -> Vec<Ra
 /// The tiles of a group, in row order.
 pub(super) fn tiles(group: Range<usize>, seq_len: usize) -> Vec<Tile> {
     let per_tile = sequences_per_tile(seq_len);
-    let start = group.start;
-    let of_rows = group.len() * seq_len;
-    let chunks = group.flat_map(move |sequence| {
-        (0..seq_len).step_by(CHUNK_ROWS).map(move |position| Chunk {
-            sequence,
-            position,
-            rows: CHUNK_ROWS.min(seq_len - position),
-            first_row: (sequence - start) * seq_len + position,
-        })
-    });
+    let (first_sequence, of_rows) = (group.start, group.len() * seq_len);
     let mut tiles: Vec<Tile> = Vec::new();
-    for chunk in chunks {
+    let mut first_row = 0;
+    for (sequence, position) in
+        group.flat_map(|sequence| (0..seq_len).step_by(CHUNK_ROWS).map(move |at| (sequence, at)))
+    {
+        let place = Place { block: 0, sequence, position, rows: CHUNK_ROWS.min(seq_len - position) };
         match tiles.last_mut() {
-            Some(tile) if per_tile > 1 && tile.chunks.len() < per_tile => {
-                tile.rows += chunk.rows;
-                tile.chunks.push(chunk);
+            Some(tile) if per_tile > 1 && tile.places.len() < per_tile => {
+                tile.rows += place.rows;
+                tile.places.push(place);
             }
-            _ => tiles.push(Tile { rows: chunk.rows, chunks: vec![chunk], first_sequence: start, of_rows }),
+            _ => tiles.push(Tile { places: vec![place], rows: place.rows, first_row, first_sequence, of_rows }),
         }
+        first_row += place.rows;
     }
     tiles
 }
@@ -95,12 +82,11 @@ mod tests {
         for (sequences, seq_len) in [(1, 1), (7, 64), (3, 300), (5, 100), (2, 256), (1, 1000)] {
             let mut row = 0;
             for tile in tiles(0..sequences, seq_len) {
-                assert_eq!(tile.first_row(), row);
+                assert_eq!(tile.first_row, row);
                 assert!(tile.rows <= TILE_ROWS);
-                for chunk in &tile.chunks {
-                    assert_eq!(chunk.first_row, row);
-                    assert_eq!((chunk.sequence, chunk.position), (row / seq_len, row % seq_len));
-                    row += chunk.rows;
+                for place in tile.places(3) {
+                    assert_eq!((place.block, place.sequence, place.position), (3, row / seq_len, row % seq_len));
+                    row += place.rows;
                 }
             }
             assert_eq!(row, sequences * seq_len);
@@ -110,7 +96,7 @@ mod tests {
     #[test]
     fn a_sequence_is_tiled_alike_in_any_grouping() {
         let shape = |tiles: Vec<Tile>| -> Vec<Vec<(usize, usize, usize)>> {
-            tiles.iter().map(|t| t.chunks.iter().map(|c| (c.sequence, c.position, c.rows)).collect()).collect()
+            tiles.iter().map(|t| t.places.iter().map(|c| (c.sequence, c.position, c.rows)).collect()).collect()
         };
         for seq_len in [20, 64, 100, 256, 300] {
             let whole = shape(tiles(0..23, seq_len));
