@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes pages of the demo and looks at them, and at those that the tests have left, in a browser (browse_report.py).
 # Installs what that needs: Debian's chromium, chromium-driver and a Java runtime, and two Python packages in a
-# virtual environment under target/. Run `cargo test --workspace` before.
+# virtual environment under target/. Run `cargo test --workspace --features figures` before.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -2,7 +2,7 @@
 
     scripts/fetch-model.sh && cargo build --release
     python scripts/smollm2_results.py [--keep DIRECTORY]
-    RENEW_RESULTS=1 cargo test -p sinkscope-report results
+    RENEW_RESULTS=1 cargo test -p sinkscope-report --features figures results
 
 About a quarter of an hour on two cores. --keep leaves the whole outputs in a directory, and takes those that are there
 already as they are.

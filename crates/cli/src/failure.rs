@@ -73,6 +73,7 @@ fn status(error: &anyhow::Error) -> u8 {
             ReportError::Unusable { .. }
             | ReportError::Nothing { .. }
             | ReportError::Malformed { .. }
+            | ReportError::NoFigures
             | ReportError::Records(_)
             | ReportError::Unreadable { .. },
         ) = cause.downcast_ref()
@@ -149,6 +150,7 @@ mod tests {
         assert_eq!(status(&SurgeryError::Anatomy(broken()).into()), FAILED);
         assert_eq!(status(&broken().into()), FAILED);
         assert_eq!(status(&ReportError::Unusable { path: path.clone(), source: full() }.into()), WRONG);
+        assert_eq!(status(&ReportError::NoFigures.into()), WRONG);
         assert_eq!(status(&ReportError::Write { path, source: io() }.into()), FAILED);
         assert_eq!(status(&LabError::Request("r".into()).into()), WRONG);
         assert_eq!(status(&LabError::Model(missing()).into()), WRONG);

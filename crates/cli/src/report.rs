@@ -15,8 +15,12 @@ const FIGURES: &str = "figures";
 /// Runs the command.
 ///
 /// # Errors
-/// If a directory holds no output or a damaged one, or the page cannot be written.
+/// If figures are wanted of a build that has none, a directory holds no output or a damaged one, or the page cannot be
+/// written.
 pub fn run(arguments: &ReportArguments) -> Result<()> {
+    if arguments.figures {
+        drawing::ready()?;
+    }
     let found = outputs::read(&arguments.directories)?;
     // clap asks for at least one directory.
     let home = arguments.out.as_ref().unwrap_or(&arguments.directories[0]);

@@ -102,11 +102,13 @@ fn compare(rows: usize, inner: usize, columns: usize) {
 fn gemm_crate(out: &mut [f32], left: &[f32], right: &[f32], (rows, inner, columns): (usize, usize, usize)) {
     let (of_left, of_right) = (inner as isize, columns as isize);
     let (out, left, right) = (out.as_mut_ptr(), left.as_ptr(), right.as_ptr());
-    let none = gemm::Parallelism::None;
-    // SAFETY: the slices are rows x columns, rows x inner and inner x columns, row-major.
+    let none = gemm_common::Parallelism::None;
+    let product = gemm_f32::gemm::f32::get_gemm_fn();
+    // Its kernels store columns, so the crate `gemm` transposes a row-major product before it calls this one.
+    // SAFETY: the slices are columns x rows, columns x inner and inner x rows, column-major.
     unsafe {
-        gemm::gemm(
-            rows, columns, inner, out, 1, of_right, false, left, 1, of_left, right, 1, of_right, 1.0, 1.0, false,
+        product(
+            columns, rows, inner, out, of_right, 1, false, right, of_right, 1, left, of_left, 1, 1.0, 1.0, false,
             false, false, none,
         );
     }

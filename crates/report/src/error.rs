@@ -64,6 +64,12 @@ pub enum ReportError {
     /// The records of a run cannot be read.
     #[error(transparent)]
     Records(#[from] LabError),
+    /// This build has no feature `figures`.
+    #[error(
+        "this build of sinkscope cannot draw figures as SVG and PDF; one with the feature `figures` can: \
+         cargo build --release --features figures"
+    )]
+    NoFigures,
     /// A figure cannot be drawn.
     #[error("figure {figure}: {reason}")]
     Figure {
@@ -97,6 +103,7 @@ impl ReportError {
         Self::Table { table: table.to_owned(), reason: reason.to_string() }
     }
 
+    #[cfg(feature = "figures")]
     pub(crate) fn figure(figure: &str, reason: impl std::fmt::Display) -> Self {
         Self::Figure { figure: figure.to_owned(), reason: reason.to_string() }
     }

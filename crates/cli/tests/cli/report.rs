@@ -43,7 +43,13 @@ fn a_page_of_everything_in_a_directory() {
     // The same again, elsewhere, and every figure on paper.
     let elsewhere = tiny.path("elsewhere");
     let place = elsewhere.display().to_string();
-    let said = done(&["report", &name, "--out", &place, "--figures"]);
+    let wanted = ["report", &name, "--out", &place, "--figures"];
+    if !cfg!(feature = "figures") {
+        assert!(refused(&wanted).contains("cargo build --release --features figures"));
+        assert!(!elsewhere.exists(), "refused before any work");
+        return;
+    }
+    let said = done(&wanted);
     assert!(said.contains("figures as SVG and PDF"), "{said}");
     assert_eq!(page(&elsewhere), second);
     for ending in ["svg", "pdf"] {

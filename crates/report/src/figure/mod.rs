@@ -1,6 +1,7 @@
 //! A figure as data: what is drawn, in what words, and the numbers behind it. [`crate::page`] draws it in a browser,
-//! [`drawing`] on paper.
+//! [`drawing`] on paper, in a build with the feature `figures`.
 
+#[cfg_attr(not(feature = "figures"), path = "undrawn.rs")]
 pub mod drawing;
 
 use crate::tidy::Table;

@@ -1,13 +1,8 @@
 //! A document as HTML.
 
-use std::io::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use plotly::Plot;
 use serde_json::{Map, Value, json};
 
 use super::document::{Block, Document, Finding, HeadCards, Listing, Section};
@@ -20,6 +15,8 @@ use crate::text::escape_control;
 
 const STYLE: &str = include_str!("page.css");
 const PROGRAM: &str = include_str!("page.js");
+/// The program of Plotly, as gzip: less than a third as long.
+const PLOTLY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plotly.js.gz"));
 
 /// What a browser may do with the page: nothing but run it.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
@@ -27,7 +24,7 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
 /// The page.
 ///
 /// # Errors
-/// [`ReportError::Json`] if its data have no JSON form, [`ReportError::Write`] if Plotly cannot be packed.
+/// [`ReportError::Json`] if its data have no JSON form.
 pub fn page(document: &Document) -> Result<String, ReportError> {
     let data = data(document)?;
     let page = html! {
@@ -74,23 +71,12 @@ pub fn page(document: &Document) -> Result<String, ReportError> {
                 footer { p { "Made by sinkscope " (VERSION) "." } }
                 noscript { p { "Figures and numbers need JavaScript, which this page runs without asking the network for anything." } }
                 script #data type="application/json" { (PreEscaped(data)) }
-                script #plotly type="text/plain" { (plotly()?) }
+                script #plotly type="text/plain" { (STANDARD.encode(PLOTLY)) }
                 script { (PreEscaped(PROGRAM)) }
             }
         }
     };
     Ok(page.into_string())
-}
-
-/// The program of Plotly, without the tag around it and the typesetter after it; gzip in base64, which is less than half
-/// as long.
-fn plotly() -> Result<String, ReportError> {
-    let sources = Plot::offline_js_sources();
-    let begin = sources.find("<script").and_then(|at| Some(at + sources[at..].find('>')? + 1)).unwrap_or(0);
-    let end = sources[begin..].find("</script>").map_or(sources.len(), |at| begin + at);
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    let bytes = gzip.write_all(&sources.as_bytes()[begin..end]).and_then(|()| gzip.finish());
-    bytes.map(|bytes| STANDARD.encode(bytes)).map_err(|source| ReportError::write(super::PAGE_FILE, source))
 }
 
 /// What the page's program reads.

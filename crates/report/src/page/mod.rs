@@ -1,9 +1,9 @@
 //! One page for everything: `report.html`, whole in itself, which opens from disk and asks no network for anything.
 //!
 //! `contents` decides what is said of the outputs, in which order; `document` is that as data; `html` writes it
-//! down. Figures are drawn in the browser by Plotly, which comes with the crate `plotly` (`interactive` says what it is
-//! to draw); the rest of what happens in the browser is in `page.js`. Whatever comes from a model, a text or a file is
-//! data to that program or escaped text, never markup.
+//! down. Figures are drawn in the browser by Plotly, which comes with the crate `plotly` and is packed by `build.rs`
+//! (`interactive` says what it is to draw); the rest of what happens in the browser is in `page.js`. Whatever comes from a
+//! model, a text or a file is data to that program or escaped text, never markup.
 
 mod contents;
 mod document;
@@ -36,7 +36,7 @@ impl Page {
     /// As HTML.
     ///
     /// # Errors
-    /// [`ReportError::Json`] if its data have no JSON form, [`ReportError::Write`] if its program cannot be packed.
+    /// [`ReportError::Json`] if its data have no JSON form.
     pub fn html(&self) -> Result<String, ReportError> {
         html::page(&self.0)
     }

@@ -2,51 +2,80 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
+use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
+use parquet::data_type::{BoolType, ByteArrayType, DataType, DoubleType, FloatType, Int64Type};
+use parquet::errors::Result as ParquetResult;
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use parquet::schema::types::{Type, TypePtr};
 
-use super::{Table, Values};
+use super::{Column, Table, Values};
 use crate::ReportError;
 
+/// The name of the schema's root: the one that writers on top of Arrow give it.
+const ROOT: &str = "arrow_schema";
+/// Rows of a row group.
+const GROUP: usize = 1 << 20;
+
 pub(super) fn encode(table: &Table) -> Result<Vec<u8>, ReportError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        ReportError::table(table.name(), format!("cannot be written as Parquet ({error})"))
-    };
-    let fields: Vec<Field> =
-        table.columns().iter().map(|column| Field::new(&column.name, column.values.data_type(), true)).collect();
-    let arrays = table.columns().iter().map(|column| column.values.array()).collect();
-    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| failed(&error))?;
+    write(table).map_err(|error| ReportError::table(table.name(), format!("cannot be written as Parquet ({error})")))
+}
+
+fn write(table: &Table) -> ParquetResult<Vec<u8>> {
+    let fields = table.columns().iter().map(field).collect::<ParquetResult<_>>()?;
+    let schema = Type::group_type_builder(ROOT).with_fields(fields).build()?;
     // Snappy is what every reader of Parquet has.
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let mut bytes = Vec::new();
-    let mut writer =
-        ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).map_err(|error| failed(&error))?;
-    writer.write(&batch).map_err(|error| failed(&error))?;
-    writer.close().map_err(|error| failed(&error))?;
-    Ok(bytes)
+    let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties))?;
+    for first in (0..table.rows()).step_by(GROUP) {
+        let mut group = writer.next_row_group()?;
+        for column in table.columns() {
+            let Some(mut chunk) = group.next_column()? else { break };
+            column.values.write(first..table.rows().min(first + GROUP), &mut chunk)?;
+            chunk.close()?;
+        }
+        group.close()?;
+    }
+    writer.into_inner()
+}
+
+/// A column of the schema.
+fn field(column: &Column) -> ParquetResult<TypePtr> {
+    let (physical, logical) = match column.values {
+        Values::Integers(_) => (Physical::INT64, None),
+        Values::Floats(_) => (Physical::DOUBLE, None),
+        Values::Singles(_) => (Physical::FLOAT, None),
+        Values::Booleans(_) => (Physical::BOOLEAN, None),
+        Values::Texts(_) => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+    };
+    let builder = Type::primitive_type_builder(&column.name, physical).with_repetition(Repetition::OPTIONAL);
+    builder.with_logical_type(logical).build().map(Arc::new)
 }
 
 impl Values {
-    fn data_type(&self) -> DataType {
+    fn write(&self, rows: std::ops::Range<usize>, chunk: &mut SerializedColumnWriter<'_>) -> ParquetResult<()> {
         match self {
-            Self::Integers(_) => DataType::Int64,
-            Self::Floats(_) => DataType::Float64,
-            Self::Singles(_) => DataType::Float32,
-            Self::Booleans(_) => DataType::Boolean,
-            Self::Texts(_) => DataType::Utf8,
+            Self::Integers(values) => write_chunk::<Int64Type>(chunk, values[rows].iter().copied()),
+            Self::Floats(values) => write_chunk::<DoubleType>(chunk, values[rows].iter().copied()),
+            Self::Singles(values) => write_chunk::<FloatType>(chunk, values[rows].iter().copied()),
+            Self::Booleans(values) => write_chunk::<BoolType>(chunk, values[rows].iter().copied()),
+            Self::Texts(values) => {
+                write_chunk::<ByteArrayType>(chunk, values[rows].iter().map(|text| text.as_deref().map(Into::into)))
+            }
         }
     }
+}
 
-    fn array(&self) -> ArrayRef {
-        match self {
-            Self::Integers(values) => Arc::new(values.iter().copied().collect::<Int64Array>()),
-            Self::Floats(values) => Arc::new(values.iter().copied().collect::<Float64Array>()),
-            Self::Singles(values) => Arc::new(values.iter().copied().collect::<Float32Array>()),
-            Self::Booleans(values) => Arc::new(values.iter().copied().collect::<BooleanArray>()),
-            Self::Texts(values) => Arc::new(values.iter().map(Option::as_deref).collect::<StringArray>()),
-        }
+/// Writes values and, for each row, its definition level: 1 where there is a value, 0 where it is null.
+fn write_chunk<T: DataType>(
+    chunk: &mut SerializedColumnWriter<'_>,
+    values: impl Iterator<Item = Option<T::T>>,
+) -> ParquetResult<()> {
+    let (mut present, mut levels) = (Vec::new(), Vec::new());
+    for value in values {
+        levels.push(i16::from(value.is_some()));
+        present.extend(value);
     }
+    chunk.typed::<T>().write_batch(&present, Some(&levels), None)?;
+    Ok(())
 }

@@ -1,5 +1,6 @@
-//! The report of a hand-built examination: as text, as tables; and figures on paper.
+//! The report of a hand-built examination: as text, as tables; and, with the feature `figures`, figures on paper.
 
+#[cfg(feature = "figures")]
 mod drawing;
 mod page;
 mod results;

@@ -45,6 +45,14 @@ use self::sheet::Sheet;
 use super::Figure;
 use crate::ReportError;
 
+/// Whether this build draws figures.
+///
+/// # Errors
+/// [`ReportError::NoFigures`] in a build without the feature `figures`.
+pub fn ready() -> Result<(), ReportError> {
+    Ok(())
+}
+
 /// The figure as SVG: about 420 x 280 pixels for one panel, wider for several, higher for many names. Words stay words,
 /// in Noto Sans or what there is like it. The same figure gives the same bytes.
 ///
