@@ -3,8 +3,6 @@
 //! Start at [`definitions`]. [`examination`] turns a request into taps on a pass and the taps into [`results`]; each of
 //! [`residual`] (with [`lifecycle`] and [`spikes`]), [`sinks`], [`nll`] and [`token_page`] is one tap.
 
-#![warn(clippy::too_many_arguments)]
-
 pub mod bootstrap;
 pub mod census;
 pub mod definitions;

@@ -1,7 +1,5 @@
 //! The `sinkscope` command: parse, resolve, run, print, exit.
 
-#![warn(clippy::too_many_arguments)]
-
 mod anatomy;
 mod arguments;
 mod byte_size;

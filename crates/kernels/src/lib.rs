@@ -10,7 +10,6 @@
 //!
 //! Slices of the wrong length are errors of the caller, not of the user: operations assert their shapes.
 
-#![warn(clippy::too_many_arguments)]
 #![expect(clippy::missing_panics_doc, reason = "said above, once for every operation")]
 #![expect(
     clippy::inline_always,

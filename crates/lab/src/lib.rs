@@ -1,7 +1,5 @@
 //! What happens if we train it differently: data, optimiser, trainer, checkpoints, studies.
 
-#![warn(clippy::too_many_arguments)]
-
 pub mod checkpoint;
 pub mod cost;
 pub mod data;

@@ -22,8 +22,6 @@
 //! # Ok::<(), sinkscope_report::ReportError>(())
 //! ```
 
-#![warn(clippy::too_many_arguments)]
-
 pub mod anatomy_tables;
 pub mod causes_tables;
 pub mod census_tables;

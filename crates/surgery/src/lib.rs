@@ -3,8 +3,6 @@
 //! An [`operation::Operation`] is parsed from what a user types. [`compare::compare`] runs the untouched model once, finds
 //! where its spikes are, and then runs the model once for every operation, from the first layer that the operation changes.
 
-#![warn(clippy::too_many_arguments)]
-
 pub mod advice;
 pub mod compare;
 pub mod definitions;

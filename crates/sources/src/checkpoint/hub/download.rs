@@ -93,7 +93,7 @@ impl Downloader<'_> {
                 (target, had) = renew(part).map_err(unwritable)?;
             }
             host.clone_from(&content.host);
-            end = self.copy(described, content, &mut target, part, file, arrived)?;
+            end = self.copy(described, content, (&mut target, part), file, arrived)?;
         }
         target.sync_all().map_err(unwritable)?;
         let found = described.hash.of_file(part).map_err(|e| Failure::Final(e.to_string()))?;
@@ -126,8 +126,7 @@ impl Downloader<'_> {
         &self,
         described: &Described,
         mut content: Content,
-        target: &mut File,
-        part: &Path,
+        (target, part): (&mut File, &Path),
         file: &str,
         arrived: &mut u64,
     ) -> Result<u64, Failure> {
