@@ -13,11 +13,11 @@ use crate::SourceError;
 #[derive(Debug)]
 pub(crate) struct Mapping {
     path: PathBuf,
-    content: Content,
+    content: Bytes,
 }
 
 #[derive(Debug)]
-enum Content {
+enum Bytes {
     File(Mmap),
     Memory(Vec<u8>),
 }
@@ -45,12 +45,12 @@ impl Mapping {
         // integers and floating-point numbers, for which every bit pattern is valid, and no `str` is borrowed from the
         // map beyond the parsing of the header. Truncation raises SIGBUS, which ends the process and corrupts nothing.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| SourceError::io(path, e))?;
-        Ok(Self { path: path.to_owned(), content: Content::File(map) })
+        Ok(Self { path: path.to_owned(), content: Bytes::File(map) })
     }
 
     /// Bytes as they would stand in a file; `name` stands for its path in messages.
     pub(crate) fn from_memory(name: &str, bytes: Vec<u8>) -> Self {
-        Self { path: name.into(), content: Content::Memory(bytes) }
+        Self { path: name.into(), content: Bytes::Memory(bytes) }
     }
 
     /// The file.
@@ -61,15 +61,15 @@ impl Mapping {
     /// The whole file.
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.content {
-            Content::File(map) => map,
-            Content::Memory(bytes) => bytes,
+            Bytes::File(map) => map,
+            Bytes::Memory(bytes) => bytes,
         }
     }
 
     /// Tells the kernel that the pages of `range` (bytes) need not stay resident. They come back from the file when
     /// read again. Advice only: nothing happens where the system has no such call, or refuses it.
     pub(crate) fn release(&self, range: Range<usize>) {
-        let Content::File(map) = &self.content else { return };
+        let Bytes::File(map) = &self.content else { return };
         let range = range.start.min(map.len())..range.end.min(map.len());
         if range.is_empty() {
             return;

@@ -33,7 +33,7 @@ pub(super) struct Described {
 }
 
 /// A file, or the rest of it.
-pub(super) struct Content {
+pub(super) struct Incoming {
     /// The byte that comes first.
     pub(super) start: u64,
     /// The size of the whole file.
@@ -130,7 +130,7 @@ impl<'a> Client<'a> {
     }
 
     /// Begins to receive a file that was described, from the byte `start` on where the server can do that.
-    pub(super) fn content(&self, described: &Described, start: u64, file: &str) -> Result<Content, Failure> {
+    pub(super) fn content(&self, described: &Described, start: u64, file: &str) -> Result<Incoming, Failure> {
         let mut url = described.place.clone();
         for _ in 0..=MAX_REDIRECTS {
             let response = self.get(&url, &format!("bytes={start}-"), file)?;
@@ -154,7 +154,7 @@ impl<'a> Client<'a> {
                     format!("{} holds {sent} bytes of {file}, which {} says has {said}", host(&url), self.hub());
                 return Err(Failure::Final(reason));
             }
-            return Ok(Content { start, size, host: host(&url), body: response.into_body().into_reader() });
+            return Ok(Incoming { start, size, host: host(&url), body: response.into_body().into_reader() });
         }
         Err(endless(&url, file))
     }

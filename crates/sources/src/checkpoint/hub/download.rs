@@ -10,7 +10,7 @@ use std::thread;
 
 use super::blob;
 use super::cache::RepositoryCache;
-use super::client::{Client, Content, Described, Failure};
+use super::client::{Client, Described, Failure, Incoming};
 use super::settings::{Download, HubSettings};
 
 /// Where files come from and where they go.
@@ -125,7 +125,7 @@ impl Downloader<'_> {
     fn copy(
         &self,
         described: &Described,
-        mut content: Content,
+        mut content: Incoming,
         (target, part): (&mut File, &Path),
         file: &str,
         arrived: &mut u64,
