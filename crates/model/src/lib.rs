@@ -7,6 +7,7 @@ pub mod edit;
 pub mod pass;
 pub mod tap;
 
+mod assembly;
 mod error;
 mod families;
 mod linear;

@@ -6,12 +6,11 @@ use std::ops::Range;
 use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::Precision;
 
-use crate::architecture::{
-    Activation, Architecture, AttentionGate, GateSignal, Layer, NormKind, NormPlacement, QkNorm, Weighting,
-};
-use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
+use crate::architecture::{Architecture, NormKind};
+use crate::assembly::{self, ByRole};
+use crate::blocks::{AttentionBlock, FeedForwardBlock, Norm};
 use crate::error::ModelError;
-use crate::families::{Identified, Place, Role, any_matches, gate_inputs, identify, inventory, matches};
+use crate::families::{Identified, Place, Role, any_matches, identify, inventory, matches};
 use crate::linear::Linear;
 use crate::weights::Weights;
 use sinkscope_sources::checkpoint::Checkpoint;
@@ -225,7 +224,7 @@ impl Model {
     /// # Errors
     /// If a value is not finite.
     pub fn final_norm<F: Float>(&self) -> Result<Option<Norm<F>>, ModelError> {
-        self.optional_norm(self.architecture.final_norm, Role::FinalNorm, 0)
+        self.architecture.final_norm.then(|| self.norm(Role::FinalNorm, 0)).transpose()
     }
 
     /// The norm that a block, from 1, applies to its input; `None` if it reads the residual as it is.
@@ -233,16 +232,32 @@ impl Model {
     /// # Errors
     /// If a value is not finite.
     pub fn input_norm<F: Float>(&self, block: usize) -> Result<Option<Norm<F>>, ModelError> {
-        let role = if block.is_multiple_of(2) { Role::FeedForwardInputNorm } else { Role::AttentionInputNorm };
-        let index = (block - 1) / 2;
-        let layer = self.architecture.layer(index);
-        let feed_forward = block.is_multiple_of(2);
-        let there = !feed_forward || layer.feed_forward.writes();
-        let present = there && layer.norm_placement.on_input(!feed_forward);
-        self.optional_norm(present, role, index)
+        assembly::input_norm(self, &self.architecture, block)
     }
 
-    fn norm<F: Float>(&self, role: Role, layer: usize) -> Result<Norm<F>, ModelError> {
+    /// Decodes the attention block of a layer.
+    ///
+    /// # Errors
+    /// If a value is not finite.
+    pub fn attention_block<F: Float>(&self, layer: usize) -> Result<AttentionBlock<F>, ModelError> {
+        assembly::attention(self, &self.architecture, layer, self.weights.precision)
+    }
+
+    /// Decodes the feed-forward block of a layer.
+    ///
+    /// # Errors
+    /// If a value is not finite.
+    pub fn feed_forward_block<F: Float>(&self, layer: usize) -> Result<FeedForwardBlock<F>, ModelError> {
+        assembly::feed_forward(self, &self.architecture, layer)
+    }
+}
+
+impl<F: Float> ByRole<F> for Model {
+    fn linear(&self, role: Role, layer: usize, inputs: usize) -> Result<Linear<F>, ModelError> {
+        self.weights.linear(role, layer, inputs, &self.architecture)
+    }
+
+    fn norm(&self, role: Role, layer: usize) -> Result<Norm<F>, ModelError> {
         let a = &self.architecture;
         let gamma: Vec<F> = self.weights.gamma(role, layer, a)?;
         let beta = match a.norm {
@@ -255,79 +270,8 @@ impl Model {
         Ok(Norm { gamma, beta, alpha, epsilon: F::from_f64(a.norm_epsilon) })
     }
 
-    fn optional_norm<F: Float>(&self, present: bool, role: Role, layer: usize) -> Result<Option<Norm<F>>, ModelError> {
-        present.then(|| self.norm(role, layer)).transpose()
-    }
-
-    /// Decodes the attention block of a layer.
-    ///
-    /// # Errors
-    /// If a value is not finite.
-    pub fn attention_block<F: Float>(&self, layer: usize) -> Result<AttentionBlock<F>, ModelError> {
-        let a = &self.architecture;
-        let Layer { mixer, norm_placement, .. } = a.layer(layer);
-        let attention = mixer.attention();
-        let linear = |role, inputs| self.weights.linear(role, layer, inputs, a);
-        let values = |role| self.weights.values(role, layer, a);
-        let qk = attention.qk_norm != QkNorm::None;
-        Ok(AttentionBlock {
-            input_norm: self.input_norm(2 * layer + 1)?,
-            value_reads_residual: *norm_placement == NormPlacement::SandwichQkInput,
-            query: linear(Role::Query, a.d_model)?,
-            key: linear(Role::Key, a.d_model)?,
-            value: linear(Role::Value, a.d_model)?,
-            query_norm: self.optional_norm(qk, Role::QueryNorm, layer)?,
-            key_norm: self.optional_norm(qk, Role::KeyNorm, layer)?,
-            gate: attention.gate.map(|gate| self.gate(gate, layer)).transpose()?,
-            sink_logits: match attention.weighting {
-                Weighting::SinkLogit => SinkLogits::Learned(values(Role::SinkLogit)?),
-                Weighting::SoftmaxPlusOne => SinkLogits::Zero,
-                Weighting::Softmax | Weighting::Sigmoid { .. } => SinkLogits::None,
-            },
-            key_value_bias: attention
-                .key_value_bias
-                .then(|| Ok::<_, ModelError>((values(Role::BiasKey)?, values(Role::BiasValue)?)))
-                .transpose()?,
-            slopes: attention.alibi_slopes().into_iter().map(F::from_f64).collect(),
-            output: linear(Role::AttentionOutput, attention.output_width())?,
-            output_norm: self.optional_norm(norm_placement.has_output_norm(), Role::AttentionOutputNorm, layer)?,
-            post_norm: *norm_placement == NormPlacement::Post,
-            group: attention.head_group(self.weights.precision),
-            kv_heads: attention.kv_heads,
-        })
-    }
-
-    fn gate<F: Float>(&self, gate: AttentionGate, layer: usize) -> Result<Gate<F>, ModelError> {
-        let a = &self.architecture;
-        let inputs = gate_inputs(a, gate.signal);
-        let weight = if gate.signal == GateSignal::Free {
-            let free: Vec<F> = self.weights.values(Role::AttentionGate, layer, a)?;
-            Linear::new(&free, None, inputs, free.len())
-        } else {
-            self.weights.linear(Role::AttentionGate, layer, inputs, a)?
-        };
-        Ok(Gate { signal: gate.signal, granularity: gate.granularity, weight })
-    }
-
-    /// Decodes the feed-forward block of a layer.
-    ///
-    /// # Errors
-    /// If a value is not finite.
-    pub fn feed_forward_block<F: Float>(&self, layer: usize) -> Result<FeedForwardBlock<F>, ModelError> {
-        let a = &self.architecture;
-        let Layer { feed_forward, norm_placement, .. } = a.layer(layer);
-        let linear = |role, inputs| self.weights.linear(role, layer, inputs, a);
-        let dense = feed_forward.dense();
-        let after = feed_forward.writes() && norm_placement.has_output_norm();
-        Ok(FeedForwardBlock {
-            input_norm: self.input_norm(2 * layer + 2)?,
-            gate: dense.map(|_| linear(Role::Gate, a.d_model)).transpose()?,
-            up: dense.filter(|dense| dense.gated).map(|_| linear(Role::Up, a.d_model)).transpose()?,
-            down: feed_forward.writes().then(|| linear(Role::Down, feed_forward.down_inputs(a.d_model))).transpose()?,
-            output_norm: self.optional_norm(after, Role::FeedForwardOutputNorm, layer)?,
-            post_norm: *norm_placement == NormPlacement::Post,
-            activation: dense.map_or(Activation::Silu, |dense| dense.activation),
-        })
+    fn values(&self, role: Role, layer: usize) -> Result<Vec<F>, ModelError> {
+        self.weights.values(role, layer, &self.architecture)
     }
 }
 

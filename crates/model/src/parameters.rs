@@ -8,6 +8,7 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::{Precision, transpose};
 
 use crate::architecture::{Architecture, NormKind};
+use crate::assembly::{self, Blank, ByRole};
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::error::ModelError;
 use crate::families::{Naming, Place, Role, describe, inventory, rows};
@@ -88,6 +89,25 @@ enum Part {
 type Parts<'a, F> = Vec<(Place, Part, &'a mut [F])>;
 
 impl<F: Float> Parameters<F> {
+    /// Weights of the right shapes before they are drawn: gammas are 1, alphas of dynamic tanh `alpha`, everything else 0.
+    ///
+    /// # Errors
+    /// None that this architecture could cause, once it is valid.
+    pub fn blank(a: &Architecture, alpha: f64) -> Result<Self, ModelError> {
+        let blank = Blank { architecture: a, alpha };
+        let layer = |layer| {
+            let attention = assembly::attention(&blank, a, layer, Precision::Highest)?;
+            Ok::<_, ModelError>((attention, assembly::feed_forward(&blank, a, layer)?))
+        };
+        Ok(Self {
+            embedding: vec![F::ZERO; a.vocabulary * a.d_model],
+            positions: a.learned_positions.then(|| vec![F::ZERO; a.max_positions * a.d_model]),
+            layers: (0..a.layer_count()).map(layer).collect::<Result<_, _>>()?,
+            final_norm: a.final_norm.then(|| blank.norm(Role::FinalNorm, 0)).transpose()?,
+            head: (!a.tied_embeddings).then(|| blank.linear(Role::Head, 0, a.d_model)).transpose()?,
+        })
+    }
+
     /// Takes over changed matrices, on all threads: what products read is not what [`Parameters::values_mut`] gives.
     pub fn repack(&mut self) {
         self.linears_mut().for_each(|(linear, _)| linear.repack());

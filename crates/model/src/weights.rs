@@ -93,6 +93,10 @@ impl Weights {
         a: &Architecture,
     ) -> Result<Linear<F>, ModelError> {
         let outputs = rows(role, layer, a);
+        if inputs == 1 {
+            // Free gates are stored as a vector.
+            return Ok(Linear::new(&self.values(role, layer, a)?, None, inputs, outputs));
+        }
         let location = self.naming.weight(role, layer, a);
         let tensor = self.tensor(&location)?;
         let looked_up =

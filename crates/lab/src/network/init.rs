@@ -6,12 +6,8 @@ use rand_distr::{Distribution, StandardNormal};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_kernels::Float;
-use sinkscope_kernels::matmul::Precision;
-use sinkscope_model::architecture::{
-    Activation, Architecture, GateSignal, Layer, NormKind, NormPlacement, QkNorm, Weighting,
-};
-use sinkscope_model::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
-use sinkscope_model::{Linear, ParameterKind, Parameters};
+use sinkscope_model::architecture::Architecture;
+use sinkscope_model::{ParameterKind, Parameters};
 
 use crate::error::LabError;
 
@@ -49,7 +45,7 @@ pub fn initialise<F: Float>(a: &Architecture, how: &Initialisation, seed: u64) -
             return Err(LabError::Request(format!("a deviation of {deviation} is not a positive number")));
         }
     }
-    let mut parameters = blank(a, how);
+    let mut parameters = Parameters::blank(a, how.dynamic_tanh_alpha)?;
     let inventory = parameters.inventory(a);
     let smaller = (a.writing_blocks() as f64).sqrt().recip();
     for (stream, (values, info)) in parameters.values_mut().into_iter().zip(inventory).enumerate() {
@@ -69,75 +65,4 @@ pub fn initialise<F: Float>(a: &Architecture, how: &Initialisation, seed: u64) -
     }
     parameters.repack();
     Ok(parameters)
-}
-
-/// Weights of the right shapes; norms as they begin, everything else zero.
-fn blank<F: Float>(a: &Architecture, how: &Initialisation) -> Parameters<F> {
-    let d = a.d_model;
-    let norm = |kind: NormKind, width: usize| Norm {
-        gamma: vec![F::ONE; width],
-        beta: (kind != NormKind::RmsNorm).then(|| vec![F::ZERO; width]),
-        alpha: (kind == NormKind::DynamicTanh).then(|| F::from_f64(how.dynamic_tanh_alpha)),
-        epsilon: F::from_f64(a.norm_epsilon),
-    };
-    let linear = |inputs: usize, outputs: usize| Linear::trainable(inputs, outputs, false);
-    let attention = |layer: &Layer| {
-        let (attention, placement) = (layer.mixer.attention(), layer.norm_placement);
-        let (query, key, value) = (attention.query_width(), attention.key_width(), attention.value_width());
-        let (query_norm, key_norm) = match attention.qk_norm {
-            QkNorm::None => (None, None),
-            QkNorm::PerHead => (Some(attention.head_dim), Some(attention.head_dim)),
-            QkNorm::Projection => (Some(query), Some(key)),
-        };
-        AttentionBlock {
-            input_norm: placement.on_input(true).then(|| norm(a.norm, d)),
-            value_reads_residual: placement == NormPlacement::SandwichQkInput,
-            query: linear(d, query),
-            key: linear(d, key),
-            value: linear(d, value),
-            query_norm: query_norm.map(|width| norm(a.norm, width)),
-            key_norm: key_norm.map(|width| norm(a.norm, width)),
-            gate: attention.gate.map(|gate| Gate {
-                signal: gate.signal,
-                granularity: gate.granularity,
-                weight: match gate.signal {
-                    GateSignal::Input | GateSignal::Embedding => linear(d, attention.gate_width()),
-                    GateSignal::Free => linear(1, attention.gate_width()),
-                    GateSignal::Position => linear(a.max_positions, attention.gate_width()),
-                },
-            }),
-            sink_logits: match attention.weighting {
-                Weighting::SinkLogit => SinkLogits::Learned(vec![F::ZERO; attention.heads]),
-                Weighting::SoftmaxPlusOne => SinkLogits::Zero,
-                Weighting::Softmax | Weighting::Sigmoid { .. } => SinkLogits::None,
-            },
-            key_value_bias: attention.key_value_bias.then(|| (vec![F::ZERO; key], vec![F::ZERO; value])),
-            slopes: attention.alibi_slopes().into_iter().map(F::from_f64).collect(),
-            output: linear(attention.output_width(), d),
-            output_norm: placement.has_output_norm().then(|| norm(a.norm, d)),
-            post_norm: placement == NormPlacement::Post,
-            group: attention.head_group(Precision::Highest),
-            kv_heads: attention.kv_heads,
-        }
-    };
-    let feed_forward = |layer: &Layer| {
-        let (feed_forward, placement) = (layer.feed_forward, layer.norm_placement);
-        let (dense, present) = (feed_forward.dense(), feed_forward.writes());
-        FeedForwardBlock {
-            input_norm: (present && placement.on_input(false)).then(|| norm(a.norm, d)),
-            gate: dense.map(|dense| linear(d, dense.hidden)),
-            up: dense.filter(|dense| dense.gated).map(|dense| linear(d, dense.hidden)),
-            down: present.then(|| linear(feed_forward.down_inputs(d), d)),
-            output_norm: (present && placement.has_output_norm()).then(|| norm(a.norm, d)),
-            post_norm: placement == NormPlacement::Post,
-            activation: dense.map_or(Activation::Silu, |dense| dense.activation),
-        }
-    };
-    Parameters {
-        embedding: vec![F::ZERO; a.vocabulary * d],
-        positions: a.learned_positions.then(|| vec![F::ZERO; a.max_positions * d]),
-        layers: a.layers().map(|layer| (attention(layer), feed_forward(layer))).collect(),
-        final_norm: a.final_norm.then(|| norm(a.norm, d)),
-        head: (!a.tied_embeddings).then(|| linear(d, a.vocabulary)),
-    }
 }
