@@ -85,7 +85,8 @@ fn the_file_is_what_was_promised() {
     let model = &file["model"];
     assert_eq!(keys(model), ["name", "architecture", "sha256", "parameters"]);
     assert_eq!(model["sha256"].as_str().map(str::len), Some(64));
-    let (layers, heads) = (count(&model["architecture"]["layers"]), model["architecture"]["heads"].as_u64());
+    let attention = &model["architecture"]["kinds"][0]["mixer"]["attention"];
+    let (layers, heads) = (count(&model["architecture"]["order"]), attention["heads"].as_u64());
     let data = &file["data"];
     assert_eq!(keys(data), ["source", "sha256", "sequences", "seq_len", "bos"]);
     assert_eq!((&data["sequences"], &data["seq_len"], &data["bos"]), (&2.into(), &12.into(), &false.into()));
@@ -206,7 +207,7 @@ fn what_explains_it() {
     for key in ["lifecycle", "spikes", "sinks", "nll"] {
         assert!(results[key].is_null(), "{key} was not asked for");
     }
-    let layers = count(&file["model"]["architecture"]["layers"]);
+    let layers = count(&file["model"]["architecture"]["order"]);
     let normalised = &results["normalisation"]["blocks"];
     assert_eq!(count(normalised), 2 * layers + 1);
     for key in ["top3_energy", "cosine_mean", "cosine_min"] {

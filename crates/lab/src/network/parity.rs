@@ -16,6 +16,7 @@ use sinkscope_model::architecture::{
 };
 use sinkscope_model::parameters::config;
 use sinkscope_model::{Model, Parameters};
+use sinkscope_sources::checkpoint::Checkpoint;
 use sinkscope_sources::data::TokenBatch;
 
 use super::{Initialisation, Network, initialise};
@@ -163,31 +164,22 @@ fn every_variant_has_pytorchs_nll() {
     println!("NLL of the pass, of training, and the gradient's length are off by at most {largest:?}");
 }
 
-/// The fixtures are what recipes ask for, and what training would write beside its weights.
+/// The fixtures, in a format of before, are what recipes ask for, and what training would write beside its weights means the
+/// same.
 #[test]
 fn a_recipe_of_each_variant_asks_for_its_fixture() {
     let Expected { tokens, variants } = expected();
     for (name, variant) in &variants {
         let read = open(name).architecture().clone();
-        let written = std::fs::read(folder().join(name).join("config.json")).expect("a configuration");
-        let written: Value = serde_json::from_slice(&written).expect("JSON");
-        match &variant.recipe {
-            Some(words) => {
-                let (_, asked) = asked_for(words, &tokens);
-                assert_eq!(Architecture { family: asked.family.clone(), ..read }, asked, "{name}");
-                assert_eq!(normal(config(&asked)), normal(written), "{name}");
-            }
-            None => assert_eq!(normal(config(&read)), normal(written), "{name}"),
+        let asked = variant.recipe.as_ref().map(|words| asked_for(words, &tokens).1);
+        if let Some(asked) = &asked {
+            assert_eq!(Architecture { family: asked.family.clone(), ..read.clone() }, *asked, "{name}");
         }
+        let weights = std::fs::read(folder().join(name).join("model.safetensors")).expect("weights");
+        let written = config(asked.as_ref().unwrap_or(&read));
+        let checkpoint = Checkpoint::from_memory(name, written, weights).expect("sound");
+        assert_eq!(*Model::from_checkpoint(checkpoint).expect("a model").architecture(), read, "{name}");
     }
-}
-
-/// Registers are left out where there are none.
-fn normal(mut config: Value) -> Value {
-    if let Some(a) = config.get_mut("architecture").and_then(Value::as_object_mut) {
-        a.entry("registers").or_insert(0.into());
-    }
-    config
 }
 
 /// The arms that an architecture stands on. An arm that is added here has to be one of `ARMS`, and so of a fixture.
