@@ -146,6 +146,10 @@ impl Attention {
             ("size of a head's values", self.value_dim),
         ];
         super::check_sizes(&sizes)?;
+        if self.value_dim != self.head_dim {
+            let (value, key) = (self.value_dim, self.head_dim);
+            return Err(format!("values of width {value} beside keys of width {key} are not supported yet"));
+        }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err(format!("{} heads cannot share {} key-value heads evenly", self.heads, self.kv_heads));
         }

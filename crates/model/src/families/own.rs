@@ -204,10 +204,17 @@ mod tests {
     #[test]
     fn an_architecture_that_contradicts_itself_is_refused() {
         let a = Architecture::try_from(uniform()).expect("one rope");
+        let changed = |change: &dyn Fn(&mut Attention)| {
+            let mut a = Architecture { kinds: vec![a.kinds[0].clone(); 2], order: vec![0, 1], ..a.clone() };
+            change(a.kinds[1].mixer.attention_mut());
+            a
+        };
         for (a, part) in [
             (Architecture { order: vec![1], ..a.clone() }, "a layer is of kind 1, of 1"),
             (Architecture { order: Vec::new(), ..a.clone() }, "the number of layers is 0"),
-            (Architecture { d_model: 0, ..a }, "the hidden size is 0"),
+            (Architecture { d_model: 0, ..a.clone() }, "the hidden size is 0"),
+            (changed(&|attention| attention.value_dim = 2), "values of width 2 beside keys of width 4"),
+            (changed(&|attention| (attention.heads, attention.kv_heads) = (4, 2)), "layers have 2 and 4 heads"),
         ] {
             let error = identify(&describe(&a).0).map(|_| ()).expect_err(part).to_string();
             assert!(error.contains(part), "{error}");
