@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes what every family of crates/model/src/families/huggingface.rs is held to.
+"""Writes what every family of crates/model/src/families is held to, as Hugging Face directories.
 
 For each family, crates/model/tests/fixtures/families/NAME/ holds a tiny random model (config.json, model.safetensors or
 shards of it) and expected.safetensors, what the `transformers` package computes from those files in f32 with eager
 attention. Half of the configurations are rewritten into the form that the hub's checkpoints have; that they still mean the
 same model is checked here. What expected.safetensors holds: see crates/model/tests/fixtures/README.md.
 
-    python scripts/make_family_fixtures.py [NAME ...]   # needs: pip install transformers==5.23.0 torch==2.15.0 safetensors
+    python scripts/make_family_fixtures.py [NAME ...]   # needs: pip install transformers==5.24.0 torch==2.15.0 safetensors
 
 Runs on a CPU, downloads nothing. Running it again with the same versions on the same machine writes the same bytes.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -28,6 +29,8 @@ FIXTURES = Path(__file__).resolve().parent.parent / "crates/model/tests/fixtures
 OUT = FIXTURES / "families"
 
 N, T = 2, 16
+# Stands in every expected.safetensors, and from there in confirmed.json.
+BY = {"transformers": transformers.__version__}
 DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 
 COMMON = dict(
@@ -347,7 +350,7 @@ def make(name: str) -> None:
         # Within the original length, where the short factors apply.
         short = tokens[:, :8].contiguous()
         expected |= {f"short.{k}": v for k, v in expected_of(folder, short).items() if k in ("tokens", "logits")}
-    save_file(expected, folder / "expected.safetensors")
+    save_file(expected, folder / "expected.safetensors", metadata=BY)
     assert load_file(folder / "expected.safetensors").keys() == expected.keys()
     noise = (logits_of(folder, tokens, torch.float64) - before).abs().max().item()
     entropies = torch.stack([v for k, v in expected.items() if k.startswith("entropy")])[..., -1]

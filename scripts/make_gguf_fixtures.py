@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what every architecture of crates/model/src/families/gguf is held to.
+"""Writes what every family of crates/model/src/families is held to, as GGUF files.
 
 For each, crates/model/tests/fixtures/gguf/NAME.gguf holds a tiny random model as llama.cpp's converter would write it (its
 names, its order of rows, its gammas, matrices in F16, a few in Q8_0), and NAME.expected.safetensors tokens and logits.
@@ -8,7 +8,7 @@ those of the model the file was written from. Some settings transformers does no
 for those files the configuration is passed beside it. See crates/model/tests/fixtures/README.md.
 
     python scripts/make_gguf_fixtures.py [NAME ...]
-    # needs: pip install transformers==5.23.0 torch==2.15.0 safetensors accelerate gguf==0.19.0
+    # needs: pip install transformers==5.24.0 torch==2.15.0 safetensors accelerate gguf==0.19.0
 
 Runs on a CPU, downloads nothing. Running it again with the same versions on the same machine writes the same bytes.
 """
@@ -20,7 +20,7 @@ import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Type
-from make_family_fixtures import COMMON, FIXTURES, LLAMA3_ROPE, build, rope, tokens_for
+from make_family_fixtures import BY, COMMON, FIXTURES, LLAMA3_ROPE, build, rope, tokens_for
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -358,7 +358,7 @@ def make(name: str) -> None:
         assert (difference < 1e-4) == (missing is None), f"{name} without {missing}: off by {difference}"
         logits = read
     alone = "confirmed" if not unread else f"not read: {', '.join(unread)}"
-    save_file({"tokens": tokens, "logits": logits.contiguous()}, OUT / f"{name}.expected.safetensors")
+    save_file({"tokens": tokens, "logits": logits.contiguous()}, OUT / f"{name}.expected.safetensors", metadata=BY)
     print(f"{name:12} {path.stat().st_size / 1024:5.1f} KiB  off by {difference:.1e}  {alone}")
 
 

@@ -6,6 +6,7 @@ mod byte_size;
 mod census;
 mod data;
 mod failure;
+mod families;
 mod logging;
 mod machine;
 mod opened;
@@ -68,6 +69,7 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
             request.process.run(|| data::prepare(&request, start))
         }
         Command::Report(raw) => report::run(raw),
+        Command::Families(raw) => families::run(raw),
         Command::Schema(raw) => schema::run(raw),
     }
 }

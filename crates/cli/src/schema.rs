@@ -17,13 +17,15 @@ use sinkscope_report::envelope::Envelope;
 use sinkscope_surgery::results::Comparison;
 
 use crate::arguments::SchemaArguments;
+use crate::families::Families;
 use crate::output::Output;
 
 /// A file, and how its schema is made.
 type Entry = (&'static str, fn(&mut SchemaGenerator) -> Schema);
 
-/// Every file with its type. Of `metrics.jsonl`, a line; a summary lies under `results/STUDY/`.
-const OUTPUTS: [Entry; 9] = [
+/// Every file with its type. Of `metrics.jsonl`, a line; a summary lies under `results/STUDY/`; `families.json` is what
+/// `sinkscope families --json` prints.
+const OUTPUTS: [Entry; 10] = [
     ("anatomy.json", framed::<Anatomy>),
     ("census.json", framed::<Census>),
     ("probe.json", framed::<Probe>),
@@ -33,6 +35,7 @@ const OUTPUTS: [Entry; 9] = [
     ("metrics.jsonl", SchemaGenerator::subschema_for::<Look>),
     ("summary.json", SchemaGenerator::subschema_for::<Summary>),
     ("data.json", framed::<Manifest>),
+    ("families.json", SchemaGenerator::subschema_for::<Families>),
 ];
 
 fn framed<R: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {

@@ -17,6 +17,7 @@ pub mod spelling;
 mod weights;
 
 pub use error::ModelError;
+pub use families::{Confirmation, Supported, SupportedFormat, supported};
 pub use linear::Linear;
 pub use model::{LengthFit, Model};
 pub use parameters::{ParameterInfo, ParameterKind, Parameters};

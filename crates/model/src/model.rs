@@ -10,7 +10,7 @@ use crate::architecture::{Architecture, NormKind};
 use crate::assembly::{self, ByRole};
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Norm};
 use crate::error::ModelError;
-use crate::families::{Identified, Place, Role, any_matches, identify, inventory, matches};
+use crate::families::{Identified, Role, Slot, any_matches, identify, inventory, matches};
 use crate::linear::Linear;
 use crate::weights::Weights;
 use sinkscope_sources::checkpoint::Checkpoint;
@@ -71,18 +71,18 @@ impl Model {
     /// Every weight in its place.
     fn check(&self) -> Result<(), ModelError> {
         let a = &self.architecture;
-        self.inventory().try_for_each(|place| self.weights.check(place.role, place.layer, place.inputs, a))
+        self.inventory().try_for_each(|slot| self.weights.check(slot.role, slot.layer, slot.inputs, a))
     }
 
     /// Every weight that the model has.
-    fn inventory(&self) -> impl Iterator<Item = Place> {
-        inventory(&self.architecture).into_iter().filter(|place| self.has_head || place.role != Role::Head)
+    fn inventory(&self) -> impl Iterator<Item = Slot> {
+        inventory(&self.architecture).into_iter().filter(|slot| self.has_head || slot.role != Role::Head)
     }
 
     /// The names of the tensors that hold the weights.
     fn used(&self) -> BTreeSet<String> {
         let a = &self.architecture;
-        self.inventory().flat_map(|place| self.weights.tensors_of(place.role, place.layer, a)).collect()
+        self.inventory().flat_map(|slot| self.weights.tensors_of(slot.role, slot.layer, a)).collect()
     }
 
     /// Every tensor has a place, or is known to be left over, or the user lets it pass.

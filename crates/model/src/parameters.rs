@@ -11,7 +11,7 @@ use crate::architecture::{Architecture, NormKind};
 use crate::assembly::{self, Blank, ByRole};
 use crate::blocks::{AttentionBlock, FeedForwardBlock, Gate, Norm, SinkLogits};
 use crate::error::ModelError;
-use crate::families::{Naming, Place, Role, describe, inventory, rows};
+use crate::families::{Naming, Role, Slot, describe, inventory, rows};
 use crate::linear::Linear;
 use crate::model::Model;
 use sinkscope_sources::checkpoint::Checkpoint;
@@ -86,7 +86,7 @@ enum Part {
 }
 
 /// A part of the weight of a role, and its values.
-type Parts<'a, F> = Vec<(Place, Part, &'a mut [F])>;
+type Parts<'a, F> = Vec<(Slot, Part, &'a mut [F])>;
 
 impl<F: Float> Parameters<F> {
     /// Weights of the right shapes before they are drawn: gammas are 1, alphas of dynamic tanh `alpha`, everything else 0.
@@ -144,13 +144,13 @@ impl<F: Float> Parameters<F> {
     /// What [`Parameters::values_mut`] gives, in the same order.
     pub fn inventory(&mut self, architecture: &Architecture) -> Vec<ParameterInfo> {
         let (_, naming) = describe(architecture);
-        self.parts_mut().into_iter().map(|(place, part, _)| info(architecture, &naming, place, part)).collect()
+        self.parts_mut().into_iter().map(|(slot, part, _)| info(architecture, &naming, slot, part)).collect()
     }
 
     fn parts_mut(&mut self) -> Parts<'_, F> {
         let Self { embedding, positions, layers, final_norm, head } = self;
         let mut parts: Parts<'_, F> = Vec::new();
-        let of = |role, layer| Place { role, layer, inputs: 0 };
+        let of = |role, layer| Slot { role, layer, inputs: 0 };
         parts.push((of(Role::Embedding, 0), Part::Weight, embedding));
         if let Some(positions) = positions {
             parts.push((of(Role::Positions, 0), Part::Weight, positions));
@@ -170,7 +170,7 @@ impl<F: Float> Parameters<F> {
 }
 
 fn attention_parts<'a, F: Float>(block: &'a mut AttentionBlock<F>, layer: usize, parts: &mut Parts<'a, F>) {
-    let of = |role| Place { role, layer, inputs: 0 };
+    let of = |role| Slot { role, layer, inputs: 0 };
     for (norm, role) in [
         (&mut block.input_norm, Role::AttentionInputNorm),
         (&mut block.query_norm, Role::QueryNorm),
@@ -202,7 +202,7 @@ fn attention_parts<'a, F: Float>(block: &'a mut AttentionBlock<F>, layer: usize,
 }
 
 fn feed_forward_parts<'a, F: Float>(block: &'a mut FeedForwardBlock<F>, layer: usize, parts: &mut Parts<'a, F>) {
-    let of = |role| Place { role, layer, inputs: 0 };
+    let of = |role| Slot { role, layer, inputs: 0 };
     for (norm, role) in
         [(&mut block.input_norm, Role::FeedForwardInputNorm), (&mut block.output_norm, Role::FeedForwardOutputNorm)]
     {
@@ -217,27 +217,27 @@ fn feed_forward_parts<'a, F: Float>(block: &'a mut FeedForwardBlock<F>, layer: u
     }
 }
 
-fn norm_parts<'a, F: Float>(norm: &'a mut Norm<F>, place: Place, parts: &mut Parts<'a, F>) {
-    parts.push((place, Part::Weight, &mut norm.gamma));
+fn norm_parts<'a, F: Float>(norm: &'a mut Norm<F>, slot: Slot, parts: &mut Parts<'a, F>) {
+    parts.push((slot, Part::Weight, &mut norm.gamma));
     if let Some(beta) = &mut norm.beta {
-        parts.push((place, Part::Bias, beta));
+        parts.push((slot, Part::Bias, beta));
     }
     if let Some(alpha) = &mut norm.alpha {
-        parts.push((place, Part::Alpha, std::slice::from_mut(alpha)));
+        parts.push((slot, Part::Alpha, std::slice::from_mut(alpha)));
     }
 }
 
-fn linear_parts<'a, F: Float>(linear: &'a mut Linear<F>, place: Place, parts: &mut Parts<'a, F>) {
+fn linear_parts<'a, F: Float>(linear: &'a mut Linear<F>, slot: Slot, parts: &mut Parts<'a, F>) {
     let inputs = linear.inputs();
     let (values, bias) = linear.values_mut();
-    parts.push((Place { inputs, ..place }, Part::Weight, values));
+    parts.push((Slot { inputs, ..slot }, Part::Weight, values));
     if let Some(bias) = bias {
-        parts.push((place, Part::Bias, bias));
+        parts.push((slot, Part::Bias, bias));
     }
 }
 
-fn info(a: &Architecture, naming: &Naming, place: Place, part: Part) -> ParameterInfo {
-    let Place { role, layer, inputs } = place;
+fn info(a: &Architecture, naming: &Naming, slot: Slot, part: Part) -> ParameterInfo {
+    let Slot { role, layer, inputs } = slot;
     let name = match part {
         Part::Weight => naming.weight(role, layer, a).tensor,
         Part::Bias => naming.bias(role, layer, a).tensor,
@@ -266,10 +266,10 @@ pub fn count(a: &Architecture) -> u64 {
         NormKind::LayerNorm => (1, 0),
         NormKind::DynamicTanh => (1, 1),
     };
-    let of = |place: Place| {
-        let outputs = rows(place.role, place.layer, a) as u64;
-        let norm = if place.role.is_norm() { beside.0 * outputs + beside.1 } else { 0 };
-        outputs * place.inputs as u64 + norm
+    let of = |slot: Slot| {
+        let outputs = rows(slot.role, slot.layer, a) as u64;
+        let norm = if slot.role.is_norm() { beside.0 * outputs + beside.1 } else { 0 };
+        outputs * slot.inputs as u64 + norm
     };
     inventory(a).into_iter().map(of).sum()
 }

@@ -115,6 +115,14 @@ Examples:
   sinkscope report small large --out comparison
   sinkscope report results --figures";
 
+pub const FAMILIES_HELP: &str = "\
+The other implementation computed the same as this program: what was compared, of how many
+tiny random models. Configurations are published ones, which must be read.
+
+Examples:
+  sinkscope families
+  sinkscope families --json";
+
 pub const SCHEMA_HELP: &str = "\
 Examples:
   sinkscope schema > schema.json

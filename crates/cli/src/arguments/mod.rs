@@ -11,8 +11,8 @@ use sinkscope_kernels::matmul::Precision;
 use sinkscope_lab::data::prepare::HeldOut;
 
 use self::help::{
-    ANATOMY_EXAMPLES, CENSUS_EXAMPLES, EXIT_STATUS, PREPARE_HELP, PROBE_EXAMPLES, REPORT_HELP, SCHEMA_HELP, STUDY_HELP,
-    TRAIN_HELP, operate_help,
+    ANATOMY_EXAMPLES, CENSUS_EXAMPLES, EXIT_STATUS, FAMILIES_HELP, PREPARE_HELP, PROBE_EXAMPLES, REPORT_HELP,
+    SCHEMA_HELP, STUDY_HELP, TRAIN_HELP, operate_help,
 };
 
 /// Look at a transformer language model and say where its massive activations and attention sinks are.
@@ -55,6 +55,10 @@ pub enum Command {
     /// Make one page of everything that commands left in directories
     #[command(after_help = REPORT_HELP)]
     Report(ReportArguments),
+
+    /// List the families of models that can be read, and what confirmed each
+    #[command(after_help = FAMILIES_HELP)]
+    Families(FamiliesArguments),
 
     /// Print the JSON schema of the outputs
     #[command(after_help = SCHEMA_HELP)]
@@ -370,6 +374,13 @@ pub struct ReportArguments {
     /// Write every figure as SVG and PDF too, into figures/ beside the page
     #[arg(long)]
     pub figures: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FamiliesArguments {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -63,3 +63,10 @@ fn of_report() {
     assert_eq!((status, stderr.as_str()), (0, ""));
     insta::assert_snapshot!(stdout);
 }
+
+#[test]
+fn of_families() {
+    let (status, stdout, stderr) = run(&["families", "--help"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(stdout);
+}

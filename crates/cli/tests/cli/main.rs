@@ -6,6 +6,7 @@ mod census;
 mod data;
 mod demo;
 mod examination;
+mod families;
 mod help;
 mod hub;
 mod messages;

@@ -1,22 +1,34 @@
 //! Everything that a checkpoint says is accounted for: each key is read, or inert with a reason, or refused by name; each
 //! tensor is used, or a known leftover, or refused by name.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::fields::Fields;
 use crate::error::{ModelError, UnknownKey};
 
-/// A key that does not change what a model computes.
+/// Keys that do not change what a model computes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Inert {
-    /// Its name. A dotted name is a nested key; a name in a common list is looked for in nested models too.
-    pub key: &'static str,
+    /// Their names, with spaces between. A dotted name is a nested key; a name in a common list is looked for in nested models
+    /// too.
+    keys: &'static str,
     /// With which values.
     pub only: Only,
     /// Why.
     pub why: &'static str,
+}
+
+impl Inert {
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.split(' ')
+    }
+
+    /// What a list knows of a key that goes by one of these names.
+    pub fn find(mut list: impl Iterator<Item = &'static Self>, names: &[&str]) -> Option<&'static Self> {
+        list.find(|inert| inert.keys().any(|key| names.contains(&key)))
+    }
 }
 
 /// The values with which a key is inert.
@@ -65,16 +77,16 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-pub(super) const fn any(key: &'static str, why: &'static str) -> Inert {
-    Inert { key, only: Only::Any, why }
+pub(super) const fn any(keys: &'static str, why: &'static str) -> Inert {
+    Inert { keys, only: Only::Any, why }
 }
 
-pub(super) const fn off(key: &'static str, why: &'static str) -> Inert {
-    Inert { key, only: Only::Off, why }
+pub(super) const fn off(keys: &'static str, why: &'static str) -> Inert {
+    Inert { keys, only: Only::Off, why }
 }
 
-pub(super) const fn only(key: &'static str, values: &'static [&'static str], why: &'static str) -> Inert {
-    Inert { key, only: Only::Values(values), why }
+pub(super) const fn only(keys: &'static str, values: &'static [&'static str], why: &'static str) -> Inert {
+    Inert { keys, only: Only::Values(values), why }
 }
 
 pub(super) const DROPOUT: &str = "dropout is off outside of training";
@@ -93,165 +105,103 @@ const ENCODER: &str = "about encoders";
 /// generation that were kept in configurations, and stamps of tools.
 pub(super) const COMMON: &[Inert] = &[
     any("architectures", "of a nested model, which the wrapper's own decides about"),
-    any("_name_or_path", STAMP),
-    any("name_or_path", STAMP),
-    any("_commit_hash", STAMP),
-    any("transformers_version", STAMP),
-    any("transformers.js_config", STAMP),
-    any("unsloth_version", STAMP),
-    any("unsloth_fixed", STAMP),
-    any("model_max_length", TOKENS),
-    any("tokenizer_class", TOKENS),
-    any("bos_token_id", TOKENS),
-    any("eos_token_id", TOKENS),
-    any("pad_token_id", TOKENS),
-    any("unk_token_id", TOKENS),
-    any("sep_token_id", TOKENS),
-    any("decoder_start_token_id", TOKENS),
-    any("loss_type", TRAINING),
-    any("custom_pipeline", GENERATION),
-    any("custom_pipelines", GENERATION),
-    any("prefix", TOKENS),
-    any("torch_dtype", PRECISION),
-    any("dtype", PRECISION),
-    any("use_bfloat16", PRECISION),
+    any(
+        "_name_or_path name_or_path _commit_hash transformers_version transformers.js_config unsloth_version \
+         unsloth_fixed",
+        STAMP,
+    ),
+    any(
+        "model_max_length tokenizer_class bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id \
+         decoder_start_token_id prefix",
+        TOKENS,
+    ),
+    any("loss_type gradient_checkpointing tf_legacy_loss", TRAINING),
+    any(
+        "custom_pipeline custom_pipelines task_specific_params max_length min_length do_sample \
+         assistant_confidence_threshold assistant_lookbehind encoder_repetition_penalty epsilon_cutoff eta_cutoff \
+         num_assistant_tokens num_assistant_tokens_schedule target_lookbehind early_stopping num_beams \
+         num_beam_groups diversity_penalty temperature top_k top_p typical_p repetition_penalty length_penalty \
+         no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids num_return_sequences output_scores \
+         return_dict_in_generate forced_bos_token_id forced_eos_token_id remove_invalid_values \
+         exponential_decay_length_penalty suppress_tokens begin_suppress_tokens",
+        GENERATION,
+    ),
+    any("torch_dtype dtype use_bfloat16", PRECISION),
     any("use_cache", "keys and values are kept or computed again: the same values"),
     any("cache_implementation", "how keys and values are kept"),
     any("initializer_range", "how weights begin, before they are trained"),
-    any("attention_dropout", DROPOUT),
-    any("attn_pdrop", DROPOUT),
-    any("embd_pdrop", DROPOUT),
-    any("resid_pdrop", DROPOUT),
-    any("hidden_dropout", DROPOUT),
-    any("hidden_dropout_prob", DROPOUT),
-    any("classifier_dropout", DROPOUT),
-    any("classifier_dropout_prob", DROPOUT),
-    any("gradient_checkpointing", TRAINING),
-    any("return_dict", OUTPUT),
-    any("output_hidden_states", OUTPUT),
-    any("output_attentions", OUTPUT),
-    any("torchscript", OUTPUT),
-    any("tf_legacy_loss", TRAINING),
-    any("attn_implementation", KERNEL),
-    any("_attn_implementation", KERNEL),
-    any("_attn_implementation_internal", KERNEL),
-    any("_attn_implementation_autoset", KERNEL),
-    any("_flash_attn_2_enabled", KERNEL),
-    any("use_flash_attention_2", KERNEL),
+    any(
+        "attention_dropout attn_pdrop embd_pdrop resid_pdrop hidden_dropout hidden_dropout_prob classifier_dropout \
+         classifier_dropout_prob",
+        DROPOUT,
+    ),
+    any("return_dict output_hidden_states output_attentions torchscript", OUTPUT),
+    any(
+        "attn_implementation _attn_implementation _attn_implementation_internal _attn_implementation_autoset \
+         _flash_attn_2_enabled use_flash_attention_2",
+        KERNEL,
+    ),
     any("pretraining_tp", "how products were cut in training: the same values but for rounding"),
     any("chunk_size_feed_forward", "how many rows a feed-forward block takes at a time: the same values"),
-    any("id2label", LABELS),
-    any("label2id", LABELS),
-    any("num_labels", LABELS),
-    any("problem_type", LABELS),
-    any("finetuning_task", LABELS),
-    any("task_specific_params", GENERATION),
-    any("max_length", GENERATION),
-    any("min_length", GENERATION),
-    any("do_sample", GENERATION),
-    any("assistant_confidence_threshold", GENERATION),
-    any("assistant_lookbehind", GENERATION),
-    any("encoder_repetition_penalty", GENERATION),
-    any("epsilon_cutoff", GENERATION),
-    any("eta_cutoff", GENERATION),
-    any("num_assistant_tokens", GENERATION),
-    any("num_assistant_tokens_schedule", GENERATION),
-    any("target_lookbehind", GENERATION),
+    any("id2label label2id num_labels problem_type finetuning_task", LABELS),
     any("experts_implementation", "which implementation computes experts, of which there are none"),
-    any("early_stopping", GENERATION),
-    any("num_beams", GENERATION),
-    any("num_beam_groups", GENERATION),
-    any("diversity_penalty", GENERATION),
-    any("temperature", GENERATION),
-    any("top_k", GENERATION),
-    any("top_p", GENERATION),
-    any("typical_p", GENERATION),
-    any("repetition_penalty", GENERATION),
-    any("length_penalty", GENERATION),
-    any("no_repeat_ngram_size", GENERATION),
-    any("encoder_no_repeat_ngram_size", GENERATION),
-    any("bad_words_ids", GENERATION),
-    any("num_return_sequences", GENERATION),
-    any("output_scores", GENERATION),
-    any("return_dict_in_generate", GENERATION),
-    any("forced_bos_token_id", GENERATION),
-    any("forced_eos_token_id", GENERATION),
-    any("remove_invalid_values", GENERATION),
-    any("exponential_decay_length_penalty", GENERATION),
-    any("suppress_tokens", GENERATION),
-    any("begin_suppress_tokens", GENERATION),
     any(
         "is_decoder",
         "decides about a cache and about cross-attention, which is refused; attention is causal either way",
     ),
     any("rope_scaling.finetuned", "how the scaled model was trained"),
-    off("is_encoder_decoder", ENCODER),
-    off("add_cross_attention", ENCODER),
-    off("tie_encoder_decoder", ENCODER),
-    off("cross_attention_hidden_size", ENCODER),
+    off("is_encoder_decoder add_cross_attention tie_encoder_decoder cross_attention_hidden_size", ENCODER),
     off("pruned_heads", "heads that are not there"),
-    only("is_causal", &["true"], "attention is causal"),
     off("use_bidirectional_attention", "attention is causal"),
-    off("quantization_config", "a quantised model is read as GGUF"),
-    off("compression_config", "a quantised model is read as GGUF"),
-    off("quantization", "a quantised model is read as GGUF"),
+    off("quantization_config compression_config quantization", "a quantised model is read as GGUF"),
+    only("is_causal", &["true"], "attention is causal"),
 ];
 
-/// What a family reads and tolerates.
-pub(super) struct Tolerated<'a> {
+/// What there is to say against a key that was not read; `None` if it is inert. `listed`: what is known of it.
+pub(super) fn unknown(key: &str, value: &Value, listed: Option<&Inert>) -> Option<UnknownKey> {
+    if listed.is_some_and(|inert| inert.only.allows(value)) {
+        return None;
+    }
+    let known = listed.map(|inert| format!("only {} is known: {}", inert.only.describe(), inert.why));
+    Some(UnknownKey { key: key.to_owned(), value: value.to_string(), known })
+}
+
+/// What the user lets pass of the keys of a file, and what was let pass.
+pub(super) struct Account<'a> {
+    pub path: &'a Path,
     /// The family, for messages.
     pub family: &'a str,
-    /// Its own inert keys.
-    pub inert: &'a [Inert],
-    /// Keys that the user lets pass.
-    pub allowed: &'a [String],
+    /// Patterns of keys.
+    allowed: &'a [String],
+    passed: RefCell<Vec<String>>,
 }
 
-impl Tolerated<'_> {
-    /// Looks at every key that was not read, and gives those that only the user lets pass.
+impl<'a> Account<'a> {
+    pub fn new(path: &'a Path, family: &'a str, allowed: &'a [String]) -> Self {
+        Self { path, family, allowed, passed: RefCell::default() }
+    }
+
+    /// Refuses keys, but for those that the user lets pass.
     ///
     /// # Errors
-    /// If a key is not inert, or not with its value.
-    pub fn settle(&self, fields: &Fields<'_>) -> Result<Vec<String>, ModelError> {
-        let mut passed = Vec::new();
-        let mut unknown = Vec::new();
-        for (key, value) in fields.unread() {
-            let last = key.rsplit_once("text_config.").map_or(&key[..], |(_, nested)| nested);
-            let listed = self.inert.iter().chain(COMMON).find(|inert| inert.key == key || inert.key == last);
-            if listed.is_some_and(|inert| inert.only.allows(value)) {
-                continue;
-            }
-            if any_matches(self.allowed, &key) {
-                passed.push(key);
-                continue;
-            }
-            refuse_quantised(&key, value, fields.path)?;
-            let known = listed.map(|inert| format!("{}: {}", inert.why, inert.only.describe()));
-            unknown.push(UnknownKey { key, value: value.to_string(), known });
+    /// If others are left.
+    pub fn refuse(&self, keys: Vec<UnknownKey>) -> Result<(), ModelError> {
+        let (passed, keys): (Vec<_>, Vec<_>) = keys.into_iter().partition(|unknown| self.allows(&unknown.key));
+        self.passed.borrow_mut().extend(passed.into_iter().map(|unknown| unknown.key));
+        if keys.is_empty() {
+            return Ok(());
         }
-        if unknown.is_empty() {
-            return Ok(passed);
-        }
-        Err(ModelError::UnknownKeys { path: fields.path.to_owned(), family: self.family.to_owned(), keys: unknown })
+        Err(ModelError::UnknownKeys { path: self.path.to_owned(), family: self.family.to_owned(), keys })
     }
-}
 
-/// A model that is to be quantised when it is loaded computes something else than its float tensors do.
-fn refuse_quantised(key: &str, value: &Value, path: &Path) -> Result<(), ModelError> {
-    if !["quantization_config", "compression_config", "quantization"].contains(&key) {
-        return Ok(());
+    pub fn allows(&self, key: &str) -> bool {
+        any_matches(self.allowed, key)
     }
-    let method = match value.get("quant_method").and_then(Value::as_str) {
-        Some(method) => format!("by {method}"),
-        None => "by a method that is not named".into(),
-    };
-    Err(ModelError::unsupported(
-        path,
-        format!(
-            "field `{key}` says that the model is quantised {method}, so its tensors as stored are not what it computes with; \
-             supported are F32, F16 and BF16 weights without `{key}`, or a quantised GGUF file"
-        ),
-    ))
+
+    /// The keys that only the user let pass.
+    pub fn passed(self) -> Vec<String> {
+        self.passed.into_inner()
+    }
 }
 
 /// Tensors that belong to no causal language model, yet are often stored beside one.
@@ -313,7 +263,7 @@ mod tests {
 
     #[test]
     fn every_inert_key_stands_once_in_the_common_list() {
-        let mut keys: Vec<&str> = COMMON.iter().map(|inert| inert.key).collect();
+        let mut keys: Vec<&str> = COMMON.iter().flat_map(Inert::keys).collect();
         let count = keys.len();
         keys.sort_unstable();
         keys.dedup();

@@ -35,52 +35,26 @@ pub(super) trait Kind<'a>: Sized {
     fn of(value: &'a Value) -> Option<Self>;
 }
 
-impl Kind<'_> for usize {
-    const WANTED: &'static str = "a whole number";
+macro_rules! kinds {
+    ($($life:lifetime $type:ty: $wanted:literal, $of:expr;)*) => {$(
+        impl<$life> Kind<$life> for $type {
+            const WANTED: &'static str = $wanted;
 
-    fn of(value: &Value) -> Option<Self> {
-        value.as_u64().and_then(|value| Self::try_from(value).ok())
-    }
+            fn of(value: &$life Value) -> Option<Self> {
+                let of: fn(&$life Value) -> Option<Self> = $of;
+                of(value)
+            }
+        }
+    )*};
 }
 
-impl Kind<'_> for f64 {
-    const WANTED: &'static str = "a number";
-
-    fn of(value: &Value) -> Option<Self> {
-        value.as_f64()
-    }
-}
-
-impl Kind<'_> for bool {
-    const WANTED: &'static str = "true or false";
-
-    fn of(value: &Value) -> Option<Self> {
-        value.as_bool()
-    }
-}
-
-impl<'a> Kind<'a> for &'a str {
-    const WANTED: &'static str = "a string";
-
-    fn of(value: &'a Value) -> Option<Self> {
-        value.as_str()
-    }
-}
-
-impl Kind<'_> for Vec<f64> {
-    const WANTED: &'static str = "a list of numbers";
-
-    fn of(value: &Value) -> Option<Self> {
-        value.as_array()?.iter().map(Value::as_f64).collect()
-    }
-}
-
-impl<'a> Kind<'a> for Vec<&'a str> {
-    const WANTED: &'static str = "a list of strings";
-
-    fn of(value: &'a Value) -> Option<Self> {
-        value.as_array()?.iter().map(Value::as_str).collect()
-    }
+kinds! {
+    'a usize: "a whole number", |value| value.as_u64().and_then(|value| Self::try_from(value).ok());
+    'a f64: "a number", Value::as_f64;
+    'a bool: "true or false", Value::as_bool;
+    'a &'a str: "a string", Value::as_str;
+    'a Vec<f64>: "a list of numbers", |value| value.as_array()?.iter().map(Value::as_f64).collect();
+    'a Vec<&'a str>: "a list of strings", |value| value.as_array()?.iter().map(Value::as_str).collect();
 }
 
 impl<'a> Fields<'a> {

@@ -3,9 +3,9 @@
 use super::naming::Role;
 use crate::architecture::{Architecture, GateSignal, QkNorm, Weighting};
 
-/// One weight.
+/// A weight that an architecture has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Slot {
     pub role: Role,
     pub layer: usize,
     /// Width of what goes in; 1 for a vector.
@@ -13,17 +13,17 @@ pub(crate) struct Place {
 }
 
 /// Every weight, biases aside.
-pub(crate) fn inventory(a: &Architecture) -> Vec<Place> {
+pub(crate) fn inventory(a: &Architecture) -> Vec<Slot> {
     let d = a.d_model;
-    let mut places = vec![(Role::Embedding, 0, d)];
+    let mut slots = vec![(Role::Embedding, 0, d)];
     if a.final_norm {
-        places.push((Role::FinalNorm, 0, 1));
+        slots.push((Role::FinalNorm, 0, 1));
     }
     if a.learned_positions {
-        places.push((Role::Positions, 0, d));
+        slots.push((Role::Positions, 0, d));
     }
     if !a.tied_embeddings {
-        places.push((Role::Head, 0, d));
+        slots.push((Role::Head, 0, d));
     }
     for (index, layer) in a.layers().enumerate() {
         let (attention, feed_forward) = (layer.mixer.attention(), layer.feed_forward);
@@ -54,9 +54,9 @@ pub(crate) fn inventory(a: &Architecture) -> Vec<Place> {
             (Role::FeedForwardOutputNorm, 1, present && after),
         ];
         let here = roles.into_iter().filter(|(_, _, there)| *there);
-        places.extend(here.map(|(role, inputs, _)| (role, index, inputs)));
+        slots.extend(here.map(|(role, inputs, _)| (role, index, inputs)));
     }
-    places.into_iter().map(|(role, layer, inputs)| Place { role, layer, inputs }).collect()
+    slots.into_iter().map(|(role, layer, inputs)| Slot { role, layer, inputs }).collect()
 }
 
 /// Width of a gate's signal: a position is one of as many as there are.

@@ -1,297 +1,119 @@
-//! Llama, all generations, and what else descends from it with one setting changed: what their configurations have in
-//! common is read here.
+//! Llama, all generations, and what else descends from it with one setting changed.
 
 use super::accounting::{Inert, STAMP, any, off, only};
-use super::fields::Fields;
-use super::naming::{Biases, Naming, Scheme};
+use super::gguf::{self, Gguf, Rotary};
+use super::hugging_face::HuggingFace;
+use super::naming::{Biases, HeadRows, Naming, Role};
+use super::plain::{Defaults, Plain, one_window};
 use super::rope::{Spelling, rope};
 use super::{Family, Identity};
-use crate::architecture::{
-    Activation, FeedForwardKind, LayerView, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout, Uniform,
-    UniformFeedForward, Weighting, check_layer_count,
-};
-use crate::error::ModelError;
+use crate::architecture::{Activation, NormPlacement, QkNorm, Uniform};
 
 /// `transformers/models/llama/configuration_llama.py`.
 pub(super) const LLAMA: Family = Family {
     name: "llama",
-    classes: &["Llama", "LLaMA"],
-    other_classes: &[],
-    published_code: &[],
-    inert: &[
-        any("max_sequence_length", "of the first generation, never read"),
-        NO_WINDOW,
-        NO_WINDOW_SWITCH,
-        WINDOW_LAYERS,
-        off("qkv_bias", "attention_bias, which is read, decides"),
-        any("internal_version", STAMP),
-        only("is_llama_config", &["true"], STAMP),
-        off("rope_interleaved", "rotary pairs are the halves of a head"),
-    ],
-    leftovers: &[],
-    identify: |fields, stored| {
-        let plain = Plain::read(fields, &DEFAULTS)?;
-        let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
-        let biases = Biases::new(fields.or("attention_bias", false)?, fields.or("mlp_bias", false)?);
-        let naming = Naming::new(Scheme::Llama, stored.prefix()).with_biases(biases);
-        Identity::new(fields, plain.uniform("llama", vec![rope]), naming)
-    },
+    hugging_face: &[HuggingFace {
+        inert: &[
+            any("max_sequence_length", "of the first generation, never read"),
+            NO_WINDOW,
+            WINDOW_LAYERS,
+            off("qkv_bias", "attention_bias, which is read, decides"),
+            any("internal_version", STAMP),
+            only("is_llama_config", &["true"], STAMP),
+            off("rope_interleaved", "rotary pairs are the halves of a head"),
+        ],
+        ..HuggingFace::new("llama", &["Llama", "LLaMA"], |fields, stored| {
+            let plain = Plain::read(fields, &Defaults::LLAMA)?;
+            let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
+            let biases = Biases::new(fields.or("attention_bias", false)?, fields.or("mlp_bias", false)?);
+            let naming = Naming { biases, ..Naming::new(names, stored.prefix()) };
+            Identity::new(fields.path, plain.uniform("llama", vec![rope]), naming)
+        })
+    }],
+    gguf: Some(Gguf::new("llama", |keys| {
+        let plain = gguf::plain(keys, gguf::RMS_NORM, Activation::Silu)?;
+        let rope = gguf::only_rope(keys, &plain, Rotary::Divisors)?;
+        // A Llama's configuration chooses biases, and GGUF has no key for the choice.
+        let naming = Naming { heads: HeadRows::Interleaved, stored_biases: true, ..Naming::new(gguf::names, "") };
+        Identity::new(keys.path, plain.uniform("llama", vec![rope]), naming)
+    })),
 };
 
 /// Of families whose layers see everything before them.
-pub(super) const NO_WINDOW: Inert = off("sliding_window", "layers of this family see everything before them");
-/// Of the same.
-pub(super) const NO_WINDOW_SWITCH: Inert =
-    off("use_sliding_window", "layers of this family see everything before them");
+pub(super) const NO_WINDOW: Inert =
+    off("sliding_window use_sliding_window", "layers of this family see everything before them");
 /// Of families that do not choose layers for windows by it.
 pub(super) const WINDOW_LAYERS: Inert =
     any("max_window_layers", "which layers slide is not chosen by number in this family");
 
-const DEFAULTS: Defaults = Defaults {
-    vocabulary: 32_000,
-    d_model: 4096,
-    d_ffn: 11_008,
-    layers: 32,
-    heads: 32,
-    kv_heads: None,
-    null_kv_heads: true,
-    head_dim: None,
-    null_head_dim: true,
-    max_positions: 2048,
-    norm_epsilon: 1e-6,
-    activation: ("hidden_act", "silu"),
-    tied: false,
-};
-
-/// `transformers/models/mistral/configuration_mistral.py`: a window on every layer.
+/// `transformers/models/mistral/configuration_mistral.py`: a window on every layer. llama.cpp converts it to a `llama`.
 pub(super) const MISTRAL: Family = Family {
     name: "mistral",
-    classes: &["Mistral"],
-    other_classes: &[],
-    published_code: &[],
-    inert: &[
-        WINDOW_LAYERS,
-        any("use_sliding_window", "sliding_window alone decides in this family, in transformers too"),
-        off("attention_bias", "projections of this family have no biases"),
-        off("mlp_bias", "projections of this family have no biases"),
-        any("document_attention", "how documents were packed in training"),
-    ],
-    leftovers: &[],
-    identify: |fields, stored| {
-        let defaults = Defaults { d_ffn: 14_336, kv_heads: Some(8), max_positions: 131_072, ..DEFAULTS };
-        let plain = Plain::read(fields, &defaults)?;
-        let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
-        let window = fields.nullable("sliding_window", Some(4096))?;
-        let layers = one_window(fields, plain.layers, window)?;
-        let uniform = Uniform { layers, ..plain.uniform("mistral", vec![rope]) };
-        Identity::new(fields, uniform, Naming::new(Scheme::Llama, stored.prefix()))
-    },
+    hugging_face: &[HuggingFace {
+        inert: &[
+            WINDOW_LAYERS,
+            any("use_sliding_window", "sliding_window alone decides in this family, in transformers too"),
+            off("attention_bias mlp_bias", "projections of this family have no biases"),
+            any("document_attention", "how documents were packed in training"),
+        ],
+        ..HuggingFace::new("mistral", &["Mistral"], |fields, stored| {
+            let defaults = Defaults { d_ffn: 14_336, kv_heads: Some(8), max_positions: 131_072, ..Defaults::LLAMA };
+            let plain = Plain::read(fields, &defaults)?;
+            let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
+            let window = fields.nullable("sliding_window", Some(4096))?;
+            let layers = one_window(fields, plain.layers, window)?;
+            let uniform = Uniform { layers, ..plain.uniform("mistral", vec![rope]) };
+            Identity::new(fields.path, uniform, Naming::new(names, stored.prefix()))
+        })
+    }],
+    gguf: None,
 };
 
 /// `transformers/models/olmo2/configuration_olmo2.py`: norms on the outputs of blocks, and on whole projections.
 pub(super) const OLMO2: Family = Family {
     name: "olmo2",
-    classes: &["Olmo2"],
-    other_classes: &[],
-    published_code: &[],
-    inert: &[NO_WINDOW, NO_WINDOW_SWITCH, WINDOW_LAYERS],
-    leftovers: &[],
-    identify: |fields, stored| {
-        let plain = Plain::read(fields, &Defaults { vocabulary: 50_304, norm_epsilon: 1e-5, ..DEFAULTS })?;
-        let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
-        let biases = Biases::new(fields.or("attention_bias", false)?, false);
-        let uniform = Uniform {
-            norm_placement: NormPlacement::Output,
-            qk_norm: QkNorm::Projection,
-            ..plain.uniform("olmo2", vec![rope])
-        };
-        Identity::new(fields, uniform, Naming::new(Scheme::Olmo2, stored.prefix()).with_biases(biases))
-    },
+    hugging_face: &[HuggingFace {
+        inert: &[NO_WINDOW, WINDOW_LAYERS],
+        ..HuggingFace::new("olmo2", &["Olmo2"], |fields, stored| {
+            let defaults = Defaults { vocabulary: 50_304, norm_epsilon: 1e-5, ..Defaults::LLAMA };
+            let plain = Plain::read(fields, &defaults)?;
+            let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
+            let biases = Biases::new(fields.or("attention_bias", false)?, false);
+            let uniform = Uniform {
+                norm_placement: NormPlacement::Output,
+                qk_norm: QkNorm::Projection,
+                ..plain.uniform("olmo2", vec![rope])
+            };
+            Identity::new(fields.path, uniform, Naming { biases, ..Naming::new(names, stored.prefix()) })
+        })
+    }],
+    gguf: None,
 };
 
-/// What a family takes for keys that are left out.
-pub(super) struct Defaults {
-    pub vocabulary: usize,
-    pub d_model: usize,
-    pub d_ffn: usize,
-    pub layers: usize,
-    pub heads: usize,
-    /// As many as query heads if `None`.
-    pub kv_heads: Option<usize>,
-    /// Whether null stands for as many as query heads.
-    pub null_kv_heads: bool,
-    /// The width of the residual divided among the heads if `None`.
-    pub head_dim: Option<usize>,
-    /// Whether null stands for that.
-    pub null_head_dim: bool,
-    pub max_positions: usize,
-    pub norm_epsilon: f64,
-    /// The key of the nonlinearity, and its default.
-    pub activation: (&'static str, &'static str),
-    pub tied: bool,
-}
-
-impl Default for Defaults {
-    fn default() -> Self {
-        DEFAULTS
+/// Llama's tensors, and those that its descendants have beside them.
+pub(super) fn names(role: Role) -> &'static str {
+    use Role as R;
+    match role {
+        R::Embedding => "embed_tokens",
+        R::Positions => "embed_positions",
+        R::FinalNorm => "norm",
+        R::Head => "lm_head",
+        R::AttentionInputNorm => "layers.*.input_layernorm",
+        R::Query => "layers.*.self_attn.q_proj",
+        R::Key => "layers.*.self_attn.k_proj",
+        R::Value => "layers.*.self_attn.v_proj",
+        R::QueryNorm => "layers.*.self_attn.q_norm",
+        R::KeyNorm => "layers.*.self_attn.k_norm",
+        R::SinkLogit => "layers.*.self_attn.sinks",
+        R::BiasKey => "layers.*.self_attn.bias_k",
+        R::BiasValue => "layers.*.self_attn.bias_v",
+        R::AttentionGate => "layers.*.self_attn.gate",
+        R::AttentionOutput => "layers.*.self_attn.o_proj",
+        // Before feed-forward blocks in Llama, after attention blocks in OLMo 2.
+        R::AttentionOutputNorm | R::FeedForwardInputNorm => "layers.*.post_attention_layernorm",
+        R::Gate => "layers.*.mlp.gate_proj",
+        R::Up => "layers.*.mlp.up_proj",
+        R::Down => "layers.*.mlp.down_proj",
+        R::FeedForwardOutputNorm => "layers.*.post_feedforward_layernorm",
     }
-}
-
-/// What the configurations of Llama and its descendants have in common.
-pub(super) struct Plain {
-    pub vocabulary: usize,
-    pub d_model: usize,
-    pub d_ffn: usize,
-    pub layers: usize,
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
-    pub max_positions: usize,
-    pub norm_epsilon: f64,
-    pub activation: Activation,
-    pub tied: bool,
-}
-
-impl Plain {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// If a key has a value that it cannot have.
-    pub fn read(fields: &Fields<'_>, defaults: &Defaults) -> Result<Self, ModelError> {
-        let d_model: usize = fields.or("hidden_size", defaults.d_model)?;
-        let heads: usize = fields.or("num_attention_heads", defaults.heads)?;
-        let nullable = |key, null_is_allowed: bool, default: Option<usize>| {
-            if null_is_allowed { fields.nullable(key, default) } else { Ok(fields.optional(key)?.or(default)) }
-        };
-        let kv_heads = nullable("num_key_value_heads", defaults.null_kv_heads, defaults.kv_heads)?;
-        let head_dim = nullable("head_dim", defaults.null_head_dim, defaults.head_dim)?;
-        let (key, default) = defaults.activation;
-        Ok(Self {
-            vocabulary: fields.or("vocab_size", defaults.vocabulary)?,
-            d_model,
-            d_ffn: fields.or("intermediate_size", defaults.d_ffn)?,
-            layers: layer_count(fields, fields.or("num_hidden_layers", defaults.layers)?)?,
-            heads,
-            kv_heads: kv_heads.unwrap_or(heads),
-            head_dim: head_dim.unwrap_or(d_model / heads.max(1)),
-            max_positions: fields.or("max_position_embeddings", defaults.max_positions)?,
-            norm_epsilon: fields.or("rms_norm_eps", defaults.norm_epsilon)?,
-            activation: activation(fields, key, default)?,
-            tied: fields.or("tie_word_embeddings", defaults.tied)?,
-        })
-    }
-
-    /// A Llama of this shape whose layers see everything.
-    pub fn uniform(&self, family: &str, ropes: Vec<crate::architecture::Rope>) -> Uniform {
-        Uniform {
-            family: family.to_owned(),
-            d_model: self.d_model,
-            heads: self.heads,
-            kv_heads: self.kv_heads,
-            head_dim: self.head_dim,
-            d_ffn: self.d_ffn,
-            vocabulary: self.vocabulary,
-            max_positions: self.max_positions,
-            norm: NormKind::RmsNorm,
-            norm_epsilon: self.norm_epsilon,
-            norm_placement: NormPlacement::Pre,
-            residual: ResidualLayout::Sequential,
-            qk_norm: QkNorm::None,
-            feed_forward: UniformFeedForward {
-                kind: FeedForwardKind::TwoLayer,
-                activation: self.activation,
-                gated: true,
-            },
-            position: PositionEncoding::Rotary(ropes),
-            layers: vec![LayerView { window: None, rope: 0 }; self.layers],
-            attention_scale: (self.head_dim as f64).powf(-0.5),
-            weighting: Weighting::Softmax,
-            key_value_bias: false,
-            gate: None,
-            attention_soft_cap: None,
-            logit_soft_cap: None,
-            embedding_scale: 1.0,
-            tied_embeddings: self.tied,
-            registers: 0,
-        }
-    }
-}
-
-/// The number of layers, once it is one that a model can have.
-///
-/// # Errors
-/// If there are none, or more than any model has.
-pub(super) fn layer_count(fields: &Fields<'_>, count: usize) -> Result<usize, ModelError> {
-    check_layer_count(count).map_err(|reason| ModelError::malformed(fields.path, reason))?;
-    Ok(count)
-}
-
-/// A nonlinearity by its name in transformers, `activations.py`.
-///
-/// # Errors
-/// If it is not supported.
-pub(super) fn activation(fields: &Fields<'_>, key: &str, default: &'static str) -> Result<Activation, ModelError> {
-    let name = fields.optional::<&str>(key)?.unwrap_or(default);
-    match name {
-        "silu" | "swish" => Ok(Activation::Silu),
-        "gelu" => Ok(Activation::Gelu),
-        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
-        "relu" => Ok(Activation::Relu),
-        _ => Err(fields.wrong_value(key, "one of silu, gelu, gelu_new, gelu_pytorch_tanh and relu")),
-    }
-}
-
-/// Which layers slide, as `layer_types` says; `None` if it is absent or null.
-///
-/// # Errors
-/// If it has another number of entries, or one of another kind.
-pub(super) fn layer_types(fields: &Fields<'_>, count: usize) -> Result<Option<Vec<bool>>, ModelError> {
-    let Some(types) = fields.nullable::<Vec<&str>>("layer_types", None)? else { return Ok(None) };
-    if types.len() != count {
-        let reason = format!("field `{}` has {} entries for {count} layers", fields.name("layer_types"), types.len());
-        return Err(ModelError::malformed(fields.path, reason));
-    }
-    let slides = |kind: &&str| match *kind {
-        "sliding_attention" => Ok(true),
-        "full_attention" => Ok(false),
-        other => Err(ModelError::unsupported(
-            fields.path,
-            format!("layer type `{other}` is not supported; supported: full_attention, sliding_attention"),
-        )),
-    };
-    types.iter().map(slides).collect::<Result<_, _>>().map(Some)
-}
-
-/// Layers of which those slide that `slides` says.
-///
-/// # Errors
-/// If one slides and there is no window.
-pub(super) fn windows(
-    fields: &Fields<'_>,
-    window: Option<usize>,
-    slides: impl IntoIterator<Item = bool>,
-) -> Result<Vec<LayerView>, ModelError> {
-    let layer = |slides: bool| match (slides, window) {
-        (true, None) => Err(fields.wrong_value("layer_types", "a window for the layers that slide")),
-        _ => Ok(LayerView { window: window.filter(|_| slides), rope: 0 }),
-    };
-    slides.into_iter().map(layer).collect()
-}
-
-/// Layers with one window for all, or none: `layer_types`, which such a family does not read, must not say otherwise.
-///
-/// # Errors
-/// If it does.
-pub(super) fn one_window(
-    fields: &Fields<'_>,
-    count: usize,
-    window: Option<usize>,
-) -> Result<Vec<LayerView>, ModelError> {
-    if let Some(types) = layer_types(fields, count)?
-        && types.iter().any(|&slides| slides != window.is_some())
-    {
-        let wanted = if window.is_some() { "sliding_attention" } else { "full_attention" };
-        return Err(fields.wrong_value("layer_types", format!("{wanted} in every layer, as `sliding_window` has it,")));
-    }
-    Ok(vec![LayerView { window, rope: 0 }; count])
 }

@@ -1,6 +1,6 @@
 //! Where a family keeps each weight: the tensor's name, and which of its rows, in which order.
 
-use crate::architecture::{Architecture, Dense, Layer, NormKind, QkNorm};
+use crate::architecture::{Architecture, Layer, NormKind, QkNorm};
 
 /// What a weight is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,20 +44,12 @@ impl Role {
                 | Self::KeyNorm
         )
     }
-}
 
-/// How tensors are named and fused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    Llama,
-    Gemma,
-    Olmo2,
-    Phi3,
-    Gpt2,
-    GptNeoX,
-    Gguf,
-    /// GGUF with query, key and value in one tensor; gate and up too, if gated.
-    GgufFused,
+    /// Whether it is a matrix of a block, gates aside.
+    fn is_projection(self) -> bool {
+        use Role as R;
+        matches!(self, R::Query | R::Key | R::Value | R::AttentionOutput | R::Gate | R::Up | R::Down)
+    }
 }
 
 /// Which rows of a stored tensor make a weight, in which order.
@@ -136,47 +128,48 @@ pub(crate) enum BiasRule {
     Never,
 }
 
+/// How the rows of heads lie in tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeadRows {
+    /// As they are used.
+    Whole,
+    /// Queries, keys and values of a head together, head after head.
+    Together,
+    /// Those of queries and keys with rotary pairs adjacent.
+    Interleaved,
+}
+
 /// A family's naming of its tensors.
 #[derive(Debug, Clone)]
 pub(crate) struct Naming {
-    scheme: Scheme,
-    prefix: &'static str,
+    /// The tensor of a role without `weight`; `*` stands for the layer. Projections that read the same input may be of one
+    /// name: they lie in one tensor, one after the other.
+    pub(super) names: fn(Role) -> &'static str,
+    /// What stands before all names but the output head's.
+    pub(super) prefix: &'static str,
+    pub(super) heads: HeadRows,
+    /// Whether projections are stored input x output.
+    pub(super) transposed: bool,
     /// What is added to a stored gamma: Gemma's checkpoints hold gamma - 1.
     pub gamma_offset: f32,
-    biases: Biases,
-    interleaved_rotary: bool,
-    stored_biases: bool,
+    /// Which projections have biases. The others have none.
+    pub(super) biases: Biases,
+    /// Whether the tensors alone say which of the others have biases.
+    pub(super) stored_biases: bool,
 }
 
 impl Naming {
-    pub fn new(scheme: Scheme, prefix: &'static str) -> Self {
+    /// Weights as they are used, without biases.
+    pub fn new(names: fn(Role) -> &'static str, prefix: &'static str) -> Self {
         Self {
-            scheme,
+            names,
             prefix,
+            heads: HeadRows::Whole,
+            transposed: false,
             gamma_offset: 0.0,
             biases: Biases::default(),
-            interleaved_rotary: false,
             stored_biases: false,
         }
-    }
-
-    pub fn with_gamma_offset(self, gamma_offset: f32) -> Self {
-        Self { gamma_offset, ..self }
-    }
-
-    /// Which projections have biases. The others have none.
-    pub fn with_biases(self, biases: Biases) -> Self {
-        Self { biases, ..self }
-    }
-
-    /// Whether the tensors alone say which projections have biases.
-    pub fn with_stored_biases(self, stored_biases: bool) -> Self {
-        Self { stored_biases, ..self }
-    }
-
-    /// Rows of queries and keys are stored with rotary pairs adjacent.
-    pub fn with_interleaved_rotary(self, interleaved_rotary: bool) -> Self {
-        Self { interleaved_rotary, ..self }
     }
 
     /// Whether there is a bias beside the weight of `role`.
@@ -197,155 +190,53 @@ impl Naming {
 
     /// Where the weight of `role` in `layer` is.
     pub fn weight(&self, role: Role, layer: usize, architecture: &Architecture) -> Location {
-        let (name, per_layer) = self.name(role);
-        let tensor = match (self.scheme, per_layer) {
-            (Scheme::Gguf | Scheme::GgufFused, true) => format!("blk.{layer}.{name}.weight"),
-            (Scheme::Gguf | Scheme::GgufFused, false) => format!("{name}.weight"),
-            (Scheme::Gpt2, true) => format!("{}h.{layer}.{name}.weight", self.prefix),
-            (_, true) => format!("{}layers.{layer}.{name}.weight", self.prefix),
+        let prefix = match role {
             // Output heads stand outside the model's own prefix, under the wrapper's if it has one.
-            (_, false) if role == Role::Head => {
-                match self.prefix.strip_suffix("model.").filter(|o| !o.starts_with("model.")) {
-                    Some(outer) => format!("{outer}{name}.weight"),
-                    None => format!("{name}.weight"),
-                }
-            }
-            (_, false) => format!("{}{name}.weight", self.prefix),
+            Role::Head => self.prefix.strip_suffix("model.").filter(|o| !o.starts_with("model.")).unwrap_or(""),
+            _ => self.prefix,
         };
-        let linear = matches!(
-            role,
-            Role::Query | Role::Key | Role::Value | Role::AttentionOutput | Role::Gate | Role::Up | Role::Down
-        );
         Location {
-            tensor,
+            tensor: format!("{prefix}{}.weight", (self.names)(role).replace('*', &layer.to_string())),
             order: self.order(role, layer, architecture),
-            transposed: self.scheme == Scheme::Gpt2 && linear,
+            transposed: self.transposed && role.is_projection(),
         }
     }
 
     /// Where the bias of `role` in `layer` is, if the checkpoint has one: beside the weight.
     pub fn bias(&self, role: Role, layer: usize, architecture: &Architecture) -> Location {
         let weight = self.weight(role, layer, architecture);
-        let tensor = format!("{}bias", weight.tensor.strip_suffix("weight").unwrap_or(&weight.tensor));
-        Location { tensor, transposed: false, ..weight }
+        Location { tensor: beside(&weight.tensor, "bias"), transposed: false, ..weight }
     }
 
     /// Where the alpha of a dynamic tanh is: beside its gamma.
     pub fn alpha(&self, role: Role, layer: usize, architecture: &Architecture) -> Location {
         let weight = self.weight(role, layer, architecture);
-        let tensor = format!("{}alpha", weight.tensor.strip_suffix("weight").unwrap_or(&weight.tensor));
-        Location { tensor, order: RowOrder::From { start: 0, total: 1 }, transposed: false }
+        let order = RowOrder::From { start: 0, total: 1 };
+        Location { tensor: beside(&weight.tensor, "alpha"), order, transposed: false }
     }
 
     fn order(&self, role: Role, layer: usize, a: &Architecture) -> RowOrder {
-        let Layer { mixer, feed_forward, .. } = a.layer(layer);
-        let attention = mixer.attention();
-        let (query, key, head_dim) = (attention.query_width(), attention.key_width(), attention.head_dim);
-        let gated = feed_forward.dense().filter(|dense| dense.gated);
-        let fused_qkv = matches!(self.scheme, Scheme::Phi3 | Scheme::Gpt2 | Scheme::GgufFused);
-        let fused_gate = gated.filter(|_| matches!(self.scheme, Scheme::Phi3 | Scheme::GgufFused));
-        let total = query + key + attention.value_width();
-        match role {
-            Role::Query if fused_qkv => RowOrder::From { start: 0, total },
-            Role::Key if fused_qkv => RowOrder::From { start: query, total },
-            Role::Value if fused_qkv => RowOrder::From { start: query + key, total },
-            Role::Query | Role::Key if self.interleaved_rotary => RowOrder::Interleaved { head_dim },
-            Role::Query | Role::Key | Role::Value if self.scheme == Scheme::GptNeoX => {
-                let part = [Role::Query, Role::Key, Role::Value].iter().position(|r| *r == role).unwrap_or(0);
-                RowOrder::HeadParts { part, parts: 3, head_dim }
-            }
-            Role::Gate | Role::Up => match fused_gate {
-                Some(&Dense { hidden, .. }) => {
-                    RowOrder::From { start: if role == Role::Up { hidden } else { 0 }, total: 2 * hidden }
-                }
-                None => RowOrder::From { start: 0, total: rows(role, layer, a) },
-            },
-            _ => RowOrder::From { start: 0, total: rows(role, layer, a) },
-        }
-    }
-
-    /// The middle of a tensor's name, and whether there is one per layer.
-    fn name(&self, role: Role) -> (&'static str, bool) {
-        use Role as R;
-        let name = match self.scheme {
-            Scheme::Llama | Scheme::Gemma | Scheme::Olmo2 | Scheme::Phi3 => match role {
-                R::Embedding => return ("embed_tokens", false),
-                R::Positions => return ("embed_positions", false),
-                R::FinalNorm => return ("norm", false),
-                R::Head => return ("lm_head", false),
-                R::AttentionInputNorm => "input_layernorm",
-                R::Query | R::Key | R::Value if self.scheme == Scheme::Phi3 => "self_attn.qkv_proj",
-                R::Query => "self_attn.q_proj",
-                R::Key => "self_attn.k_proj",
-                R::Value => "self_attn.v_proj",
-                R::QueryNorm => "self_attn.q_norm",
-                R::KeyNorm => "self_attn.k_norm",
-                R::SinkLogit => "self_attn.sinks",
-                R::BiasKey => "self_attn.bias_k",
-                R::BiasValue => "self_attn.bias_v",
-                R::AttentionGate => "self_attn.gate",
-                R::AttentionOutput => "self_attn.o_proj",
-                R::AttentionOutputNorm => "post_attention_layernorm",
-                R::FeedForwardInputNorm if self.scheme == Scheme::Gemma => "pre_feedforward_layernorm",
-                R::FeedForwardInputNorm => "post_attention_layernorm",
-                R::Gate | R::Up if self.scheme == Scheme::Phi3 => "mlp.gate_up_proj",
-                R::Gate => "mlp.gate_proj",
-                R::Up => "mlp.up_proj",
-                R::Down => "mlp.down_proj",
-                R::FeedForwardOutputNorm => "post_feedforward_layernorm",
-            },
-            Scheme::Gpt2 => match role {
-                R::Embedding => return ("wte", false),
-                R::Positions => return ("wpe", false),
-                R::FinalNorm => return ("ln_f", false),
-                R::Head => return ("lm_head", false),
-                R::AttentionInputNorm => "ln_1",
-                R::AttentionOutput => "attn.c_proj",
-                R::FeedForwardInputNorm => "ln_2",
-                R::Gate => "mlp.c_fc",
-                R::Down => "mlp.c_proj",
-                _ => "attn.c_attn",
-            },
-            Scheme::GptNeoX => match role {
-                R::Embedding | R::Positions => return ("embed_in", false),
-                R::FinalNorm => return ("final_layer_norm", false),
-                R::Head => return ("embed_out", false),
-                R::AttentionInputNorm => "input_layernorm",
-                R::AttentionOutput => "attention.dense",
-                R::FeedForwardInputNorm => "post_attention_layernorm",
-                R::Gate => "mlp.dense_h_to_4h",
-                R::Down => "mlp.dense_4h_to_h",
-                _ => "attention.query_key_value",
-            },
-            Scheme::Gguf | Scheme::GgufFused => match role {
-                R::Embedding => return ("token_embd", false),
-                R::Positions => return ("position_embd", false),
-                R::FinalNorm => return ("output_norm", false),
-                R::Head => return ("output", false),
-                R::AttentionInputNorm => "attn_norm",
-                R::Query | R::Key | R::Value if self.scheme == Scheme::GgufFused => "attn_qkv",
-                R::Query => "attn_q",
-                R::Key => "attn_k",
-                R::Value => "attn_v",
-                R::QueryNorm => "attn_q_norm",
-                R::KeyNorm => "attn_k_norm",
-                R::AttentionOutput => "attn_output",
-                R::AttentionOutputNorm => "post_attention_norm",
-                R::FeedForwardInputNorm => "ffn_norm",
-                R::Gate if self.scheme == Scheme::GgufFused => "ffn_up",
-                R::Gate => "ffn_gate",
-                R::Up => "ffn_up",
-                R::Down => "ffn_down",
-                R::FeedForwardOutputNorm => "post_ffw_norm",
-                // No GGUF family has these.
-                R::SinkLogit => "attn_sinks",
-                R::BiasKey => "attn_bias_k",
-                R::BiasValue => "attn_bias_v",
-                R::AttentionGate => "attn_gate",
-            },
+        const PARTS: [Role; 3] = [Role::Query, Role::Key, Role::Value];
+        let head_dim = a.attention(layer).head_dim;
+        let gated = a.layer(layer).feed_forward.dense().is_some_and(|dense| dense.gated);
+        let part = PARTS.iter().position(|part| *part == role);
+        let neighbours: &[Role] = match (self.heads, part) {
+            (HeadRows::Interleaved, Some(0 | 1)) => return RowOrder::Interleaved { head_dim },
+            (HeadRows::Together, Some(part)) => return RowOrder::HeadParts { part, parts: PARTS.len(), head_dim },
+            (_, Some(_)) => &PARTS,
+            _ if gated && matches!(role, Role::Gate | Role::Up) => &[Role::Gate, Role::Up],
+            _ => std::slice::from_ref(&role),
         };
-        (name, true)
+        let name = (self.names)(role);
+        let fused = || neighbours.iter().filter(|other| (self.names)(**other) == name);
+        let start = fused().take_while(|other| **other != role).map(|other| rows(*other, layer, a)).sum();
+        RowOrder::From { start, total: fused().map(|other| rows(*other, layer, a)).sum() }
     }
+}
+
+/// The name of a tensor beside a weight.
+fn beside(weight: &str, what: &str) -> String {
+    format!("{}{what}", weight.strip_suffix("weight").unwrap_or(weight))
 }
 
 /// Rows (outputs) of the weight of a role in a layer.

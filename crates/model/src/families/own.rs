@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
-use super::naming::{Naming, Scheme};
-use super::{Family, Identity};
+use super::hugging_face::HuggingFace;
+use super::naming::Naming;
+use super::{Family, Identity, gemma, llama};
 use crate::architecture::{
     Activation, Architecture, Attention, Dense, FeedForward, GateSignal, Layer, Mixer, NormKind, NormPlacement,
     Position, PositionEncoding, QkNorm, ResidualLayout, Rope, RopeScaling, Uniform, Weighting,
@@ -23,12 +24,7 @@ const FORMAT: usize = 3;
 
 pub(super) const OWN: Family = Family {
     name: FAMILY,
-    classes: &[],
-    other_classes: &[],
-    published_code: &[],
-    inert: &[],
-    leftovers: &[],
-    identify: |fields, _| {
+    hugging_face: &[HuggingFace::new(FAMILY, &[], |fields, _| {
         let Some(description) = fields.value("architecture") else {
             return Err(ModelError::malformed(fields.path, "field `architecture` is missing; it describes the model"));
         };
@@ -47,7 +43,8 @@ pub(super) const OWN: Family = Family {
         architecture.validate().map_err(|reason| wrong(&reason))?;
         let (_, naming) = describe(&architecture);
         Ok(Identity { architecture, naming })
-    },
+    })],
+    gguf: None,
 };
 
 /// Refuses what the first format means otherwise than the second.
@@ -76,17 +73,17 @@ fn check_first_format(fields: &Fields<'_>, format: usize, a: &Uniform) -> Result
 /// The content of a `config.json` for an architecture, and how its tensors are named: as a Llama where that is what it is,
 /// so that other programs read it too, else as this family.
 pub fn describe(a: &Architecture) -> (Value, Naming) {
-    match llama(a) {
-        Some(config) => (config, Naming::new(Scheme::Llama, "model.")),
+    match as_llama(a) {
+        Some(config) => (config, Naming::new(llama::names, "model.")),
         // In Gemma's scheme every norm has a name of its own, wherever a block has it.
         None => {
-            (json!({ "model_type": FAMILY, "format": FORMAT, "architecture": a }), Naming::new(Scheme::Gemma, "model."))
+            (json!({ "model_type": FAMILY, "format": FORMAT, "architecture": a }), Naming::new(gemma::names, "model."))
         }
     }
 }
 
 /// The configuration of a `LlamaForCausalLM`, if that says everything.
-fn llama(a: &Architecture) -> Option<Value> {
+fn as_llama(a: &Architecture) -> Option<Value> {
     let [layer] = &a.kinds[..] else { return None };
     let (attention, dense) = (layer.mixer.attention(), layer.feed_forward.dense()?);
     let rope = attention.rope()?;
@@ -144,13 +141,13 @@ fn llama(a: &Architecture) -> Option<Value> {
 mod tests {
     use std::path::Path;
 
-    use super::super::Stored;
+    use super::super::hugging_face::Stored;
     use super::*;
     use crate::architecture::{AttentionGate, Granularity};
 
     fn identify(config: &Value) -> Result<Identity, ModelError> {
         let fields = Fields::new(config, Path::new("config.json"))?;
-        (OWN.identify)(&fields, &Stored { has: &|_| true })
+        (OWN.hugging_face[0].read)(&fields, &Stored { has: &|_| true })
     }
 
     /// A configuration of one of the formats that say each choice once.

@@ -2,69 +2,70 @@
 
 use super::accounting::{Inert, any, off};
 use super::fields::Fields;
-use super::llama::{Defaults, Plain, layer_types, windows};
-use super::naming::{Biases, Naming, Scheme};
+use super::gguf::{self, Gguf, Rotary};
+use super::hugging_face::HuggingFace;
+use super::llama::names;
+use super::naming::{Biases, Naming};
+use super::plain::{Defaults, Plain, layer_types, windows};
 use super::rope::{Spelling, rope};
 use super::{Family, Identity};
-use crate::architecture::{LayerView, QkNorm, Uniform};
+use crate::architecture::{Activation, LayerView, QkNorm, Uniform};
 use crate::error::ModelError;
+
+const DEFAULTS: Defaults =
+    Defaults { vocabulary: 151_936, d_ffn: 22_016, kv_heads: Some(32), max_positions: 32_768, ..Defaults::LLAMA };
 
 /// `transformers/models/qwen2/configuration_qwen2.py`: queries, keys and values always have biases.
 pub(super) const QWEN2: Family = Family {
     name: "qwen2",
-    classes: &["Qwen2"],
-    other_classes: &[("Qwen2ForRewardModel", false), ("Qwen2ForProcessRewardModel", false)],
-    published_code: &[
-        "configuration_qwen2_rm.Qwen2RMConfig",
-        "modeling_qwen2_rm.Qwen2ForRewardModel",
-        "modeling_qwen2_rm.Qwen2ForProcessRewardModel",
-    ],
-    inert: &[INERT[0], INERT[1], any("attention_bias", "queries, keys and values have biases, whatever it says")],
-    leftovers: &[],
-    identify: |fields, stored| {
-        let defaults = Defaults {
-            vocabulary: 151_936,
-            d_ffn: 22_016,
-            kv_heads: Some(32),
-            max_positions: 32_768,
-            ..Defaults::default()
-        };
-        let plain = Plain::read(fields, &defaults)?;
-        let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
-        let uniform = Uniform { layers: layers(fields, plain.layers)?, ..plain.uniform("qwen2", vec![rope]) };
-        let naming = Naming::new(Scheme::Llama, stored.prefix()).with_biases(Biases::QUERY_KEY_VALUE);
-        Identity::new(fields, uniform, naming)
-    },
+    hugging_face: &[HuggingFace {
+        other_classes: &[("Qwen2ForRewardModel", false), ("Qwen2ForProcessRewardModel", false)],
+        published_code: &[
+            "configuration_qwen2_rm.Qwen2RMConfig",
+            "modeling_qwen2_rm.Qwen2ForRewardModel",
+            "modeling_qwen2_rm.Qwen2ForProcessRewardModel",
+        ],
+        inert: &[INERT[0], INERT[1], any("attention_bias", "queries, keys and values have biases, whatever it says")],
+        ..HuggingFace::new("qwen2", &["Qwen2"], |fields, stored| {
+            let plain = Plain::read(fields, &DEFAULTS)?;
+            let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
+            let uniform = Uniform { layers: layers(fields, plain.layers)?, ..plain.uniform("qwen2", vec![rope]) };
+            let naming = Naming { biases: Biases::QUERY_KEY_VALUE, ..Naming::new(names, stored.prefix()) };
+            Identity::new(fields.path, uniform, naming)
+        })
+    }],
+    gguf: Some(Gguf::new("qwen2", |keys| {
+        let plain = gguf::plain(keys, gguf::RMS_NORM, Activation::Silu)?;
+        let rope = gguf::only_rope(keys, &plain, Rotary::Yarn)?;
+        let naming = Naming { biases: Biases::QUERY_KEY_VALUE, ..Naming::new(gguf::names, "") };
+        Identity::new(keys.path, plain.uniform("qwen2", vec![rope]), naming)
+    })),
 };
 
 /// `transformers/models/qwen3/configuration_qwen3.py`: a norm on the queries and keys of every head.
 pub(super) const QWEN3: Family = Family {
     name: "qwen3",
-    classes: &["Qwen3"],
-    other_classes: &[],
-    published_code: &[],
-    inert: INERT,
-    leftovers: &[],
-    identify: |fields, stored| {
-        let defaults = Defaults {
-            vocabulary: 151_936,
-            d_ffn: 22_016,
-            kv_heads: Some(32),
-            head_dim: Some(128),
-            null_head_dim: false,
-            max_positions: 32_768,
-            ..Defaults::default()
-        };
-        let plain = Plain::read(fields, &defaults)?;
-        let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
-        let uniform = Uniform {
-            layers: layers(fields, plain.layers)?,
-            qk_norm: QkNorm::PerHead,
-            ..plain.uniform("qwen3", vec![rope])
-        };
-        let biases = Biases::new(fields.or("attention_bias", false)?, false);
-        Identity::new(fields, uniform, Naming::new(Scheme::Llama, stored.prefix()).with_biases(biases))
-    },
+    hugging_face: &[HuggingFace {
+        inert: INERT,
+        ..HuggingFace::new("qwen3", &["Qwen3"], |fields, stored| {
+            let defaults = Defaults { head_dim: Some(128), null_head_dim: false, ..DEFAULTS };
+            let plain = Plain::read(fields, &defaults)?;
+            let rope = rope(fields, &Spelling::default(), plain.head_dim, plain.max_positions)?;
+            let uniform = Uniform {
+                layers: layers(fields, plain.layers)?,
+                qk_norm: QkNorm::PerHead,
+                ..plain.uniform("qwen3", vec![rope])
+            };
+            let biases = Biases::new(fields.or("attention_bias", false)?, false);
+            Identity::new(fields.path, uniform, Naming { biases, ..Naming::new(names, stored.prefix()) })
+        })
+    }],
+    gguf: Some(Gguf::new("qwen3", |keys| {
+        let plain = gguf::plain(keys, gguf::RMS_NORM, Activation::Silu)?;
+        let rope = gguf::only_rope(keys, &plain, Rotary::Yarn)?;
+        let uniform = Uniform { qk_norm: QkNorm::PerHead, ..plain.uniform("qwen3", vec![rope]) };
+        Identity::new(keys.path, uniform, Naming::new(gguf::names, ""))
+    })),
 };
 
 const INERT: &[Inert] = &[

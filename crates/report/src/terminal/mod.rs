@@ -28,6 +28,7 @@ use sinkscope_lab::study::StudyResults;
 use sinkscope_lab::trainer::Look;
 use sinkscope_surgery::results::Comparison;
 
+use self::grid::{Grid, Heading};
 use crate::envelope::{Envelope, Timing};
 
 pub(crate) use operate::not_finite;
@@ -92,6 +93,15 @@ pub fn anatomy<A>(envelope: &Envelope<Anatomy, A>, style: &Style) -> String {
 pub fn data(directory: &str, manifest: &Manifest, timing: &Timing, style: &Style) -> String {
     [data::header(directory, manifest, style), data::splits(manifest, style), data::timing(manifest, timing, style)]
         .join("\n")
+}
+
+/// The report of `sinkscope families`: a row a format. Ends in a newline.
+pub fn families(rows: impl IntoIterator<Item = [String; 6]>, style: &Style) -> String {
+    let texts = ["family", "format", "confirmed by", "compared"].map(Heading::text);
+    let numbers = ["models", "configurations"].map(Heading::number);
+    let mut grid = Grid::new([&texts[..], &numbers].concat());
+    rows.into_iter().for_each(|row| grid.row(row.into()));
+    grid.render(style)
 }
 
 /// The report of `sinkscope census`. Ends in a newline.

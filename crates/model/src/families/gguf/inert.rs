@@ -10,13 +10,16 @@ const INERT: &[Inert] = &[
     only("attention.max_alibi_bias", &["0"], "another value is a penalty on distance, which these families lack"),
     only("attention.clamp_kqv", &["0"], "another value is a bound on queries, keys and values"),
     only("use_parallel_residual", &["false"], "with true attention and feed-forward blocks read the same residual"),
+    only("attention.sliding_window", &["0"], "which layers of this family have a window is not written in the file"),
+    only("logit_scale", &["1"], "this family has no factor on the logits"),
+    only("residual_scale", &["1"], "this family has no factor on what blocks add"),
     only("rope.scaling.finetuned", &["true", "false"], "says how the scaling came about, not what it is"),
     only("nextn_predict_layers", &["0"], "more are layers that predict several tokens ahead"),
-    only("expert_count", &["0"], MIXTURE),
-    only("expert_used_count", &["0"], MIXTURE),
-    only("expert_shared_count", &["0"], MIXTURE),
-    only("expert_feed_forward_length", &["0"], MIXTURE),
-    only("leading_dense_block_count", &["0"], MIXTURE),
+    only(
+        "expert_count expert_used_count expert_shared_count expert_feed_forward_length leading_dense_block_count",
+        &["0"],
+        MIXTURE,
+    ),
 ];
 
 const POOLING: &str = "models that end in one vector of all tokens (1, mean) or of the first (2, CLS) attend both ways";
@@ -25,7 +28,7 @@ pub(super) const MIXTURE: &str = "a mixture of experts is not supported, feed-fo
 
 /// What is known of a key of an architecture, named without the architecture.
 pub(super) fn find(key: &str) -> Option<&'static Inert> {
-    INERT.iter().find(|inert| inert.key == key)
+    Inert::find(INERT.iter(), &[key])
 }
 
 /// Whether a key stands beside the architecture's own and says nothing of how it computes: where the file comes from, its

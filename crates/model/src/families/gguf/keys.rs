@@ -9,28 +9,27 @@ use serde_json::Value;
 
 use super::inert;
 use crate::error::{ModelError, UnknownKey};
-use crate::families::accounting::any_matches;
-use sinkscope_sources::checkpoint::{GgufMetadata, GgufValue};
+use crate::families::accounting::{self, Account};
+use sinkscope_sources::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
 
-/// The keys of one architecture. They are named here without the architecture before them.
-pub(super) struct Keys<'a> {
+/// The keys of one architecture, and the tensors beside them. Keys are named here without the architecture before them.
+pub(in crate::families) struct Keys<'a> {
     metadata: &'a GgufMetadata,
-    pub family: &'a str,
+    pub checkpoint: &'a Checkpoint,
     pub path: &'a Path,
-    /// Patterns of keys that the user lets pass unknown.
-    allowed: &'a [String],
+    account: Account<'a>,
     read: RefCell<BTreeSet<String>>,
-    passed: RefCell<Vec<String>>,
 }
 
 impl<'a> Keys<'a> {
-    pub fn new(metadata: &'a GgufMetadata, family: &'a str, path: &'a Path, allowed: &'a [String]) -> Self {
-        Self { metadata, family, path, allowed, read: RefCell::default(), passed: RefCell::default() }
+    pub fn new(metadata: &'a GgufMetadata, checkpoint: &'a Checkpoint, family: &'a str, allowed: &'a [String]) -> Self {
+        let path = checkpoint.path();
+        Self { metadata, checkpoint, path, account: Account::new(path, family, allowed), read: RefCell::default() }
     }
 
     /// The key as the file has it.
     pub fn name(&self, key: &str) -> String {
-        format!("{}.{key}", self.family)
+        format!("{}.{key}", self.account.family)
     }
 
     /// A value that still counts as not read.
@@ -109,7 +108,7 @@ impl<'a> Keys<'a> {
             Some(number) if (number - computed).abs() <= 1e-6 * computed.abs() => Ok(()),
             Some(number) if number.is_finite() => {
                 let known = Some(format!("only {computed} is known: {why}"));
-                self.unknown(vec![UnknownKey { key: self.name(key), value: shown(value), known }])
+                self.account.refuse(vec![UnknownKey { key: self.name(key), value: shown(value), known }])
             }
             _ => Err(self.wrong(key, value, &computed.to_string())),
         }
@@ -134,32 +133,16 @@ impl<'a> Keys<'a> {
     ///
     /// # Errors
     /// If a key is not known to change nothing, or not with its value.
-    pub fn settle(&self) -> Result<Vec<String>, ModelError> {
+    pub fn settle(self) -> Result<Vec<String>, ModelError> {
         let read = self.read.borrow();
-        let mut unread = Vec::new();
-        for (name, value) in self.metadata.0.iter().filter(|(name, _)| !read.contains(*name)) {
-            let own = name.strip_prefix(self.family).and_then(|rest| rest.strip_prefix('.'));
-            let listed = own.and_then(inert::find);
-            if inert::is_stamp(name) || listed.is_some_and(|inert| inert.only.allows(&json(value))) {
-                continue;
-            }
-            let known = listed.map(|inert| format!("only {} is known: {}", inert.only.describe(), inert.why));
-            unread.push(UnknownKey { key: name.clone(), value: shown(value), known });
-        }
-        self.unknown(unread)?;
-        Ok(self.passed.take())
-    }
-
-    /// Refuses keys, but for those that the user lets pass.
-    fn unknown(&self, keys: Vec<UnknownKey>) -> Result<(), ModelError> {
-        let is_allowed = |unknown: &UnknownKey| any_matches(self.allowed, &unknown.key);
-        let (passed, keys): (Vec<_>, Vec<_>) = keys.into_iter().partition(is_allowed);
-        if !keys.is_empty() {
-            let (path, family) = (self.path.to_owned(), self.family.to_owned());
-            return Err(ModelError::UnknownKeys { path, family, keys });
-        }
-        self.passed.borrow_mut().extend(passed.into_iter().map(|unknown| unknown.key));
-        Ok(())
+        let unread = self.metadata.0.iter().filter(|(name, _)| !read.contains(*name) && !inert::is_stamp(name));
+        let unknown = unread.filter_map(|(name, value)| {
+            let own = name.strip_prefix(self.account.family).and_then(|rest| rest.strip_prefix('.'));
+            accounting::unknown(name, &json(value), own.and_then(inert::find))
+        });
+        self.account.refuse(unknown.collect())?;
+        drop(read);
+        Ok(self.account.passed())
     }
 }
 

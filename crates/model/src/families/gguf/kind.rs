@@ -2,21 +2,21 @@
 
 use std::path::Path;
 
-use super::SUPPORTED;
+use super::Gguf;
 use super::inert::MIXTURE;
 use super::keys::shown;
 use crate::error::ModelError;
-use crate::families::unsupported_family;
+use crate::families::{FAMILIES, unsupported_family};
 use sinkscope_sources::checkpoint::{GgufMetadata, GgufValue};
 
 const ARCHITECTURE: &str = "general.architecture";
 const TYPE: &str = "general.type";
 
-/// The architecture of a language model, one of [`SUPPORTED`].
+/// The family of a language model.
 ///
 /// # Errors
 /// If the file is something else, or its architecture is not supported: what it is.
-pub(super) fn architecture<'a>(metadata: &'a GgufMetadata, path: &Path) -> Result<&'a str, ModelError> {
+pub(super) fn family(metadata: &GgufMetadata, path: &Path) -> Result<&'static Gguf, ModelError> {
     let kind = text(metadata, TYPE, path)?;
     let architecture = text(metadata, ARCHITECTURE, path)?;
     let has = |namespace: &str| metadata.0.keys().any(|key| key.starts_with(namespace));
@@ -37,13 +37,15 @@ pub(super) fn architecture<'a>(metadata: &'a GgufMetadata, path: &Path) -> Resul
         return Err(ModelError::malformed(path, format!("key `{ARCHITECTURE}` is missing; it names the family")));
     };
     let experts = format!("{architecture}.expert_count");
-    match metadata.0.get(&experts) {
-        Some(value) if !matches!(value, GgufValue::Unsigned(0) | GgufValue::Signed(0)) => {
-            refused(&format!("key `{experts}` is {}; {MIXTURE}", shown(value)))
-        }
-        _ if SUPPORTED.contains(&architecture) => Ok(architecture),
-        _ => Err(unsupported_family(path, &format!("`{architecture}`"), SUPPORTED)),
+    if let Some(value) = metadata.0.get(&experts)
+        && !matches!(value, GgufValue::Unsigned(0) | GgufValue::Signed(0))
+    {
+        return refused(&format!("key `{experts}` is {}; {MIXTURE}", shown(value)));
     }
+    let entries = || FAMILIES.iter().filter_map(|family| family.gguf.as_ref());
+    entries().find(|entry| entry.architecture == architecture).ok_or_else(|| {
+        unsupported_family(path, &format!("`{architecture}`"), entries().map(|entry| entry.architecture))
+    })
 }
 
 const ADAPTER: &str = "is an adapter (LoRA), differences of weights without their model; merge it into the model that it was \

@@ -4,24 +4,41 @@
 mod inert;
 mod keys;
 mod kind;
-mod layers;
 mod rope;
 mod tensors;
+mod windows;
 
 use std::path::Path;
 
-use self::keys::Keys;
-use super::Identified;
-use super::naming::{Biases, Naming, Scheme};
-use crate::architecture::{
-    Activation, Architecture, FeedForwardKind, NormKind, NormPlacement, PositionEncoding, QkNorm, ResidualLayout,
-    Uniform, UniformFeedForward, Weighting, check_layer_count,
-};
+use super::naming::HeadRows;
+use super::plain::Plain;
+use super::{Identified, Identity};
+use crate::architecture::{Activation, Architecture, check_layer_count};
 use crate::error::ModelError;
 use sinkscope_sources::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
 
-/// Those whose conversion an independent implementation confirms. Others are refused rather than guessed at.
-const SUPPORTED: &[&str] = &["llama", "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "gpt2"];
+pub(super) use keys::Keys;
+pub(super) use rope::{Rotary, THETA, only_rope, rope};
+pub(super) use tensors::{fused_names, names};
+pub(super) use windows::{WINDOW, window, windows};
+
+/// A family as GGUF files describe it.
+pub(super) struct Gguf {
+    /// Its name in `general.architecture`.
+    pub architecture: &'static str,
+    /// Reads its keys.
+    read: fn(&Keys<'_>) -> Result<Identity, ModelError>,
+}
+
+impl Gguf {
+    pub const fn new(architecture: &'static str, read: fn(&Keys<'_>) -> Result<Identity, ModelError>) -> Self {
+        Self { architecture, read }
+    }
+}
+
+/// The keys of the norms' epsilon.
+pub(super) const LAYER_NORM: &str = "attention.layer_norm_epsilon";
+pub(super) const RMS_NORM: &str = "attention.layer_norm_rms_epsilon";
 
 /// The output head, unless it is the embedding.
 const HEAD: &str = "output.weight";
@@ -29,26 +46,17 @@ const HEAD: &str = "output.weight";
 /// `allowed`: patterns of keys and tensors that the user lets pass unknown.
 pub(super) fn identify(
     metadata: &GgufMetadata,
-    path: &Path,
     checkpoint: &Checkpoint,
     allowed: &[String],
 ) -> Result<Identified, ModelError> {
-    let family = kind::architecture(metadata, path)?;
+    let path = checkpoint.path();
+    let family = kind::family(metadata, path)?;
     check_quantisation(metadata, path, checkpoint)?;
-    let keys = Keys::new(metadata, family, path, allowed);
-    let architecture = architecture(&keys, checkpoint)?;
+    let keys = Keys::new(metadata, checkpoint, family.architecture, allowed);
+    let Identity { architecture, naming } = (family.read)(&keys)?;
+    check_agreement(&keys, &architecture, naming.heads)?;
     let passed = keys.settle()?;
     tensors::refuse_other_kinds(&architecture, checkpoint, path, allowed)?;
-    let scheme = if matches!(family, "phi3" | "gpt2") { Scheme::GgufFused } else { Scheme::Gguf };
-    let naming = Naming::new(scheme, "")
-        .with_biases(match family {
-            "qwen2" => Biases::QUERY_KEY_VALUE,
-            "gpt2" => Biases::new(true, true),
-            _ => Biases::default(),
-        })
-        // A Llama's configuration chooses, and GGUF has no key for the choice.
-        .with_stored_biases(family == "llama")
-        .with_interleaved_rotary(family == "llama");
     let has_head = architecture.tied_embeddings || checkpoint.tensor(HEAD).is_some();
     let leftovers = tensors::leftovers(&architecture);
     Ok(Identified { architecture, naming, has_head, leftovers, passed })
@@ -66,62 +74,27 @@ fn check_quantisation(metadata: &GgufMetadata, path: &Path, checkpoint: &Checkpo
     }
 }
 
-fn architecture(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<Architecture, ModelError> {
-    let family = keys.family;
-    let gemma = family.starts_with("gemma");
-    let gpt2 = family == "gpt2";
-    let layer_count = keys.required("block_count", keys.size("block_count")?)?;
-    check_layer_count(layer_count)
+/// What the files of all families say alike; `epsilon`: the key that the family reads.
+pub(super) fn plain(keys: &Keys<'_>, epsilon: &str, activation: Activation) -> Result<Plain, ModelError> {
+    let layers = keys.required("block_count", keys.size("block_count")?)?;
+    check_layer_count(layers)
         .map_err(|reason| ModelError::malformed(keys.path, format!("key `{}`: {reason}", keys.name("block_count"))))?;
-    let layers = layers::layers(keys, layer_count)?;
     let d_model = keys.required("embedding_length", keys.size("embedding_length")?)?;
     let max_positions = keys.required("context_length", keys.size("context_length")?)?;
-    let (heads, kv_heads, head_dim) = heads(keys, layer_count, d_model)?;
-    let uniform = Uniform {
-        family: family.to_owned(),
+    let (heads, kv_heads, head_dim) = heads(keys, layers, d_model)?;
+    Ok(Plain {
+        vocabulary: vocabulary(keys)?,
         d_model,
+        d_ffn: keys.required("feed_forward_length", keys.size_of_layers("feed_forward_length", layers)?)?,
+        layers,
         heads,
         kv_heads,
         head_dim,
-        d_ffn: keys.required("feed_forward_length", keys.size_of_layers("feed_forward_length", layer_count)?)?,
-        vocabulary: vocabulary(keys, checkpoint)?,
         max_positions,
-        norm: if gpt2 { NormKind::LayerNorm } else { NormKind::RmsNorm },
-        norm_epsilon: norm_epsilon(keys)?,
-        norm_placement: if gemma { NormPlacement::Sandwich } else { NormPlacement::Pre },
-        residual: ResidualLayout::Sequential,
-        qk_norm: if matches!(family, "qwen3" | "gemma3") { QkNorm::PerHead } else { QkNorm::None },
-        feed_forward: UniformFeedForward {
-            kind: FeedForwardKind::TwoLayer,
-            activation: if gemma || gpt2 { Activation::GeluTanh } else { Activation::Silu },
-            gated: !gpt2,
-        },
-        position: if gpt2 {
-            PositionEncoding::Learned
-        } else {
-            PositionEncoding::Rotary(rope::ropes(keys, head_dim, max_positions, &layers, checkpoint)?)
-        },
-        layers,
-        attention_scale: attention_scale(family, layer_count, d_model, heads, head_dim),
-        weighting: Weighting::Softmax,
-        key_value_bias: false,
-        gate: None,
-        // Files of before these keys are Gemma 2's as released.
-        attention_soft_cap: match family {
-            "gemma2" => Some(keys.positive("attn_logit_softcapping")?.unwrap_or(50.0)),
-            _ => None,
-        },
-        logit_soft_cap: match family {
-            "gemma2" => Some(keys.positive("final_logit_softcapping")?.unwrap_or(30.0)),
-            "gemma3" => keys.positive("final_logit_softcapping")?,
-            _ => None,
-        },
-        embedding_scale: if gemma { (d_model as f64).sqrt() } else { 1.0 },
-        tied_embeddings: has_tied_head(keys, checkpoint),
-        registers: 0,
-    };
-    check_agreement(keys, &uniform)?;
-    uniform.try_into().map_err(|reason: String| ModelError::malformed(keys.path, reason))
+        norm_epsilon: norm_epsilon(keys, epsilon)?,
+        activation,
+        tied: has_tied_head(keys),
+    })
 }
 
 /// Query heads, key-value heads, and their width.
@@ -157,25 +130,19 @@ fn heads(keys: &Keys<'_>, layers: usize, d_model: usize) -> Result<(usize, usize
     }
 }
 
-fn norm_epsilon(keys: &Keys<'_>) -> Result<f64, ModelError> {
-    const LAYER_NORM: &str = "attention.layer_norm_epsilon";
-    const RMS_NORM: &str = "attention.layer_norm_rms_epsilon";
+fn norm_epsilon(keys: &Keys<'_>, key: &str) -> Result<f64, ModelError> {
     // Converters write both where a configuration has both; families read their own.
-    let layer_norm = keys.positive(LAYER_NORM)?;
-    let (key, epsilon) = match keys.family {
-        "gpt2" => (LAYER_NORM, layer_norm),
-        _ => (RMS_NORM, keys.positive(RMS_NORM)?),
-    };
-    match keys.required(key, epsilon)? {
+    keys.positive(LAYER_NORM)?;
+    match keys.required(key, keys.positive(key)?)? {
         epsilon if epsilon < 1.0 => Ok(epsilon),
         epsilon => Err(keys.wrong(key, &GgufValue::Float(epsilon), "a number between 0 and 1")),
     }
 }
 
 /// The number of token ids: rows of the embedding.
-fn vocabulary(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<usize, ModelError> {
+fn vocabulary(keys: &Keys<'_>) -> Result<usize, ModelError> {
     const EMBEDDING: &str = "token_embd.weight";
-    let Some(embedding) = checkpoint.tensor(EMBEDDING) else {
+    let Some(embedding) = keys.checkpoint.tensor(EMBEDDING) else {
         return Err(ModelError::tensor(keys.path, EMBEDDING, "is missing"));
     };
     let rows = embedding.rows();
@@ -190,78 +157,39 @@ fn vocabulary(keys: &Keys<'_>, checkpoint: &Checkpoint) -> Result<usize, ModelEr
 
 /// A file without an output head uses its embedding, unless it was made to end in a vector of the whole text: then nobody
 /// knows whether its model's head was the embedding.
-fn has_tied_head(keys: &Keys<'_>, checkpoint: &Checkpoint) -> bool {
+fn has_tied_head(keys: &Keys<'_>) -> bool {
     let pooled = keys.peek("pooling_type").is_some_and(|value| keys::number(value) != Some(0.0));
-    checkpoint.tensor(HEAD).is_none() && !pooled
+    keys.checkpoint.tensor(HEAD).is_none() && !pooled
 }
 
 /// Keys that repeat, for models of other shapes, what is computed here in one way only.
-fn check_agreement(keys: &Keys<'_>, a: &Uniform) -> Result<(), ModelError> {
+fn check_agreement(keys: &Keys<'_>, a: &Architecture, heads: HeadRows) -> Result<(), ModelError> {
     const LAYOUT: &str = "tensor_data_layout";
-    keys.must_be("attention.scale", a.attention_scale, "it follows from the width of heads in this family")?;
+    let attention = a.attention(0);
+    keys.must_be("attention.scale", attention.scale, "it follows from the width of heads in this family")?;
     keys.must_be("embedding_scale", a.embedding_scale, "this family has this factor on the embedding")?;
-    keys.must_be("logit_scale", 1.0, "this family has no factor on the logits")?;
-    keys.must_be("residual_scale", 1.0, "this family has no factor on what blocks add")?;
     for key in ["attention.key_length_swa", "attention.value_length_swa"] {
-        keys.must_be(key, a.head_dim as f64, "heads of one width are supported")?;
+        keys.must_be(key, attention.head_dim as f64, "heads of one width are supported")?;
     }
-    if let PositionEncoding::Rotary(ropes) = &a.position {
-        let width = ropes.first().map_or(0, |rope| rope.rotary_dim);
-        keys.must_be("rope.dimension_count_swa", width as f64, "ropes of one width are supported")?;
+    if let Some(rope) = attention.rope() {
+        if heads == HeadRows::Interleaved && rope.rotary_dim != attention.head_dim {
+            let value = GgufValue::Unsigned(rope.rotary_dim as u64);
+            let right = format!(
+                "only the head's width, {}, is supported: this family's files interleave the rows of queries and keys, and do \
+                 not say how where only part of a head rotates",
+                attention.head_dim
+            );
+            return Err(keys.unsupported("rope.dimension_count", &value, &right));
+        }
+        keys.must_be("rope.dimension_count_swa", rope.rotary_dim as f64, "ropes of one width are supported")?;
     }
     match keys.text(LAYOUT)? {
         // Queries and keys with rotary pairs adjacent.
-        Some("Meta AI original pth") if a.family == "llama" => Ok(()),
+        Some("Meta AI original pth") if heads == HeadRows::Interleaved => Ok(()),
         None => Ok(()),
         Some(other) => {
             let value = GgufValue::Text(other.to_owned());
             Err(keys.unsupported(LAYOUT, &value, "orders of rows are known for this family's usual layout only"))
         }
-    }
-}
-
-/// GGUF has no key for the factor on scores: llama.cpp knows the 27B of Gemma 2 and of Gemma 3 by their depth.
-fn attention_scale(family: &str, layers: usize, d_model: usize, heads: usize, head_dim: usize) -> f64 {
-    let width = match (family, layers) {
-        ("gemma2", 46) | ("gemma3", 62) => d_model / heads.max(1),
-        _ => head_dim,
-    };
-    (width as f64).powf(-0.5)
-}
-
-#[cfg(test)]
-mod testing {
-    //! Keys without a file.
-
-    use std::path::Path;
-
-    use super::keys::Keys;
-    use crate::error::ModelError;
-    use sinkscope_sources::checkpoint::{GgufMetadata, GgufValue};
-
-    /// What `read` makes of the keys of `family`, or the message of its error.
-    pub fn with_keys<T>(
-        family: &str,
-        pairs: &[(&str, GgufValue)],
-        read: impl FnOnce(&Keys<'_>) -> Result<T, ModelError>,
-    ) -> Result<T, String> {
-        let named = pairs.iter().map(|(key, value)| (format!("{family}.{key}"), value.clone()));
-        let metadata = GgufMetadata(named.collect());
-        read(&Keys::new(&metadata, family, Path::new("m.gguf"), &[])).map_err(|error| error.to_string())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::attention_scale;
-
-    /// Depth, width, heads and head_dim as released.
-    #[test]
-    fn the_largest_gemmas_scale_by_width_per_head() {
-        assert_eq!(attention_scale("gemma2", 46, 4608, 32, 128), 144_f64.powf(-0.5));
-        assert_eq!(attention_scale("gemma3", 62, 5376, 32, 128), 168_f64.powf(-0.5));
-        assert_eq!(attention_scale("gemma2", 26, 2304, 8, 256), 1.0 / 16.0);
-        assert_eq!(attention_scale("gemma3", 26, 1152, 4, 256), 1.0 / 16.0);
-        assert_eq!(attention_scale("llama", 46, 4096, 64, 128), 128_f64.powf(-0.5));
     }
 }

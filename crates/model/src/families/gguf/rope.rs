@@ -1,12 +1,13 @@
 //! Rotary embeddings: bases, widths and scalings.
 
 use super::keys::Keys;
-use crate::architecture::{LayerView, Rope, RopeScaling};
+use crate::architecture::{Rope, RopeScaling};
 use crate::error::ModelError;
-use sinkscope_sources::checkpoint::{Checkpoint, GgufValue, Tensor};
+use crate::families::plain::Plain;
+use sinkscope_sources::checkpoint::{GgufValue, Tensor};
 
-/// llama.cpp's base where the key is absent, and its base of Gemma 3's layers that slide.
-const THETA: f64 = 10_000.0;
+/// llama.cpp's base where a key is absent.
+pub(in crate::families) const THETA: f64 = 10_000.0;
 
 const TYPE: &str = "rope.scaling.type";
 const FACTOR: &str = "rope.scaling.factor";
@@ -20,31 +21,30 @@ pub(super) const DIVISORS: &str = "rope_freqs.weight";
 /// The tensors of LongRope, short and long.
 pub(super) const FACTORS: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
 
-/// The ropes that `layers` choose among.
-pub(super) fn ropes(
-    keys: &Keys<'_>,
-    head_dim: usize,
-    context: usize,
-    layers: &[LayerView],
-    checkpoint: &Checkpoint,
-) -> Result<Vec<Rope>, ModelError> {
-    let rotary_dim = rotary_dim(keys, head_dim)?;
-    let theta = match keys.positive("rope.freq_base")? {
-        Some(theta) => theta,
-        // llama.cpp takes 10,000 and transformers 1,000,000.
-        None if keys.family == "gemma3" => return Err(keys.missing("rope.freq_base")),
-        None => THETA,
-    };
-    let mut ropes = vec![Rope { theta, rotary_dim, scaling: scaling(keys, rotary_dim, context, checkpoint)? }];
-    if keys.family == "gemma3" {
-        let theta = keys.positive("rope.freq_base_swa")?.unwrap_or(THETA);
-        if layers.iter().any(|layer| layer.rope == 1) {
-            ropes.push(Rope { theta, rotary_dim, scaling: RopeScaling::None });
-        }
-    } else {
-        keys.must_be("rope.freq_base_swa", theta, "this family has one rotary base for all layers")?;
-    }
-    Ok(ropes)
+/// How the rope of a family can be scaled, beside none and linear.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::families) enum Rotary {
+    Linear,
+    Yarn,
+    /// YaRN, or a divisor per frequency in a tensor. llama.cpp does not read the tensor in other families.
+    Divisors,
+    /// YaRN, or LongRope in two tensors.
+    LongRope,
+}
+
+/// The one rope of a model.
+pub(in crate::families) fn only_rope(keys: &Keys<'_>, plain: &Plain, rotary: Rotary) -> Result<Rope, ModelError> {
+    let rope = rope(keys, plain, rotary)?;
+    keys.must_be("rope.freq_base_swa", rope.theta, "this family has one rotary base for all layers")?;
+    Ok(rope)
+}
+
+/// The rope of the layers that see everything.
+pub(in crate::families) fn rope(keys: &Keys<'_>, plain: &Plain, rotary: Rotary) -> Result<Rope, ModelError> {
+    let rotary_dim = rotary_dim(keys, plain.head_dim)?;
+    let theta = keys.positive("rope.freq_base")?.unwrap_or(THETA);
+    let scaling = Reader { keys, rotary, rotary_dim, context: plain.max_positions }.scaling()?;
+    Ok(Rope { theta, rotary_dim, scaling })
 }
 
 fn rotary_dim(keys: &Keys<'_>, head_dim: usize) -> Result<usize, ModelError> {
@@ -55,57 +55,95 @@ fn rotary_dim(keys: &Keys<'_>, head_dim: usize) -> Result<usize, ModelError> {
         let wanted = format!("an even number up to the head's width of {head_dim}");
         return Err(keys.wrong(WIDTH, &value, &wanted));
     }
-    if keys.family == "llama" && width != head_dim {
-        let right = format!(
-            "only the head's width, {head_dim}, is supported: this family's files interleave the rows of queries and keys, \
-             and do not say how where only part of a head rotates"
-        );
-        return Err(keys.unsupported(WIDTH, &value, &right));
-    }
     Ok(width)
 }
 
-fn scaling(
-    keys: &Keys<'_>,
+/// What scalings are read from.
+struct Reader<'a> {
+    keys: &'a Keys<'a>,
+    rotary: Rotary,
     rotary_dim: usize,
+    /// Positions that the model was made for.
     context: usize,
-    checkpoint: &Checkpoint,
-) -> Result<RopeScaling, ModelError> {
-    let kind = keys.text(TYPE)?;
-    let kind_name = keys.name(TYPE);
-    let factor = factor(keys)?;
-    let original = keys.size(ORIGINAL)?;
-    let has_factors = keys.family == "phi3" && FACTORS.iter().any(|tensor| checkpoint.tensor(tensor).is_some());
-    let scaling = match (kind, factor) {
-        (Some("longrope") | None, None) if has_factors => long_rope(keys, rotary_dim, original, checkpoint)?,
-        _ if has_factors => return Err(twice(keys, kind.map_or(FACTOR, |_| TYPE), FACTORS[0])),
-        (Some("none" | "linear") | None, None | Some(1.0)) => RopeScaling::None,
-        // A factor without a type is linear, in llama.cpp too.
-        (Some("linear") | None, Some(factor)) => RopeScaling::Linear { factor },
-        (Some("none"), Some(factor)) => {
-            let reason = format!("key `{kind_name}` is \"none\" and key `{}` is {factor}", keys.name(FACTOR));
-            return Err(ModelError::malformed(keys.path, reason + "; only one of them can be right"));
+}
+
+impl Reader<'_> {
+    fn scaling(&self) -> Result<RopeScaling, ModelError> {
+        let keys = self.keys;
+        let kind = keys.text(TYPE)?;
+        let factor = factor(keys)?;
+        let original = keys.size(ORIGINAL)?;
+        let has_factors = self.rotary == Rotary::LongRope
+            && FACTORS.iter().any(|tensor| self.keys.checkpoint.tensor(tensor).is_some());
+        let scaling = match (kind, factor) {
+            (Some("longrope") | None, None) if has_factors => self.long_rope(original)?,
+            _ if has_factors => return Err(twice(keys, kind.map_or(FACTOR, |_| TYPE), FACTORS[0])),
+            (Some("none" | "linear") | None, None | Some(1.0)) => RopeScaling::None,
+            // A factor without a type is linear, in llama.cpp too.
+            (Some("linear") | None, Some(factor)) => RopeScaling::Linear { factor },
+            (Some("none"), Some(factor)) => {
+                let (kind, key) = (keys.name(TYPE), keys.name(FACTOR));
+                let reason = format!("key `{kind}` is \"none\" and key `{key}` is {factor}");
+                return Err(ModelError::malformed(keys.path, reason + "; only one of them can be right"));
+            }
+            (Some("yarn"), factor) if self.rotary != Rotary::Linear => {
+                yarn(keys, keys.required(FACTOR, factor)?, original.unwrap_or(self.context))?
+            }
+            (Some(other), _) => return Err(self.unsupported(other)),
+        };
+        if !matches!(scaling, RopeScaling::Yarn { .. }) {
+            without_yarn(keys)?;
         }
-        (Some("yarn"), Some(factor)) if keys.family != "gemma3" => yarn(keys, factor, original.unwrap_or(context))?,
-        (Some("yarn"), None) => return Err(keys.missing(FACTOR)),
-        (Some(other), _) => {
-            let reason = format!(
-                "key `{kind_name}` is {other:?}; supported are \"none\", \"linear\", \"yarn\" (except in gemma3) and, in phi3 \
-                 with its factors, \"longrope\""
-            );
-            return Err(ModelError::unsupported(keys.path, reason));
+        if !matches!(scaling, RopeScaling::Yarn { .. } | RopeScaling::LongRope { .. }) {
+            keys.must_be(MAGNITUDE, 1.0, "cosines and sines are multiplied in YaRN and LongRope only")?;
         }
-    };
-    if !matches!(scaling, RopeScaling::Yarn { .. }) {
-        without_yarn(keys)?;
+        match self.divisors()? {
+            None => Ok(scaling),
+            Some(divisors) if scaling == RopeScaling::None => Ok(RopeScaling::Divisors { divisors }),
+            Some(_) => Err(twice(keys, kind.map_or(FACTOR, |_| TYPE), DIVISORS)),
+        }
     }
-    if !matches!(scaling, RopeScaling::Yarn { .. } | RopeScaling::LongRope { .. }) {
-        keys.must_be(MAGNITUDE, 1.0, "cosines and sines are multiplied in YaRN and LongRope only")?;
+
+    fn unsupported(&self, kind: &str) -> ModelError {
+        let yarn = if self.rotary == Rotary::Linear { "" } else { ", \"yarn\"" };
+        let long_rope = if self.rotary == Rotary::LongRope { " and, with its factors, \"longrope\"" } else { "" };
+        let key = self.keys.name(TYPE);
+        let reason =
+            format!("key `{key}` is {kind:?}; supported in this family are \"none\", \"linear\"{yarn}{long_rope}");
+        ModelError::unsupported(self.keys.path, reason)
     }
-    match divisors(keys, rotary_dim, checkpoint)? {
-        None => Ok(scaling),
-        Some(divisors) if scaling == RopeScaling::None => Ok(RopeScaling::Divisors { divisors }),
-        Some(_) => Err(twice(keys, kind.map_or(FACTOR, |_| TYPE), DIVISORS)),
+
+    /// LongRope as the converter of Phi-3 writes it. Sequences beyond the original length have the long factors, as in
+    /// transformers; llama.cpp goes by the length that its cache has room for.
+    fn long_rope(&self, original: Option<usize>) -> Result<RopeScaling, ModelError> {
+        let factors = |tensor| self.per_frequency(tensor, self.keys.checkpoint.require(tensor)?);
+        Ok(RopeScaling::LongRope {
+            short: factors(FACTORS[0])?,
+            long: factors(FACTORS[1])?,
+            original_positions: self.keys.required(ORIGINAL, original)?,
+            // Without the key llama.cpp takes 1, and transformers what follows from the two lengths.
+            magnitude: self.keys.required(MAGNITUDE, self.keys.positive(MAGNITUDE)?)?,
+        })
+    }
+
+    /// The divisors of a file of Llama 3. In other families the tensor is left over.
+    fn divisors(&self) -> Result<Option<Vec<f64>>, ModelError> {
+        let tensor = self.keys.checkpoint.tensor(DIVISORS).filter(|_| self.rotary == Rotary::Divisors);
+        tensor.map(|tensor| self.per_frequency(DIVISORS, tensor)).transpose()
+    }
+
+    fn per_frequency(&self, name: &str, tensor: &Tensor) -> Result<Vec<f64>, ModelError> {
+        let frequencies = self.rotary_dim / 2;
+        let wrong = |reason: String| Err(ModelError::tensor(self.keys.path, name, reason));
+        if tensor.shape() != [frequencies] {
+            let shape = tensor.shape();
+            return wrong(format!("has shape {shape:?}; one divisor for each of {frequencies} frequencies is needed"));
+        }
+        let divisors: Vec<f64> = tensor.decode()?.into_iter().map(f64::from).collect();
+        match divisors.iter().find(|divisor| **divisor <= 0.0) {
+            Some(divisor) => wrong(format!("holds {divisor}; divisors must be above 0")),
+            None => Ok(divisors),
+        }
     }
 }
 
@@ -149,24 +187,6 @@ fn yarn(keys: &Keys<'_>, factor: f64, original_positions: usize) -> Result<RopeS
     Ok(scaling)
 }
 
-/// LongRope as the converter of Phi-3 writes it. Sequences beyond the original length have the long factors, as in
-/// transformers; llama.cpp goes by the length that its cache has room for.
-fn long_rope(
-    keys: &Keys<'_>,
-    rotary_dim: usize,
-    original: Option<usize>,
-    checkpoint: &Checkpoint,
-) -> Result<RopeScaling, ModelError> {
-    let factors = |tensor| per_frequency(keys, tensor, rotary_dim, checkpoint.require(tensor)?);
-    Ok(RopeScaling::LongRope {
-        short: factors(FACTORS[0])?,
-        long: factors(FACTORS[1])?,
-        original_positions: keys.required(ORIGINAL, original)?,
-        // Without the key llama.cpp takes 1, and transformers what follows from the two lengths.
-        magnitude: keys.required(MAGNITUDE, keys.positive(MAGNITUDE)?)?,
-    })
-}
-
 /// What YaRN alone gives a meaning; llama.cpp would apply the first without it.
 fn without_yarn(keys: &Keys<'_>) -> Result<(), ModelError> {
     keys.must_be("rope.scaling.yarn_ext_factor", 0.0, "the scaling is not YaRN")?;
@@ -175,24 +195,4 @@ fn without_yarn(keys: &Keys<'_>) -> Result<(), ModelError> {
     keys.positive("rope.scaling.yarn_beta_fast")?;
     keys.positive("rope.scaling.yarn_beta_slow")?;
     Ok(())
-}
-
-/// The divisors of a file of Llama 3. In other families llama.cpp does not read them, and the tensor is left over.
-fn divisors(keys: &Keys<'_>, rotary_dim: usize, checkpoint: &Checkpoint) -> Result<Option<Vec<f64>>, ModelError> {
-    let tensor = checkpoint.tensor(DIVISORS).filter(|_| keys.family == "llama");
-    tensor.map(|tensor| per_frequency(keys, DIVISORS, rotary_dim, tensor)).transpose()
-}
-
-fn per_frequency(keys: &Keys<'_>, name: &str, rotary_dim: usize, tensor: &Tensor) -> Result<Vec<f64>, ModelError> {
-    let frequencies = rotary_dim / 2;
-    let wrong = |reason: String| Err(ModelError::tensor(keys.path, name, reason));
-    if tensor.shape() != [frequencies] {
-        let shape = tensor.shape();
-        return wrong(format!("has shape {shape:?}; one divisor for each of {frequencies} frequencies is needed"));
-    }
-    let divisors: Vec<f64> = tensor.decode()?.into_iter().map(f64::from).collect();
-    match divisors.iter().find(|divisor| **divisor <= 0.0) {
-        Some(divisor) => wrong(format!("holds {divisor}; divisors must be above 0")),
-        None => Ok(divisors),
-    }
 }

@@ -1,4 +1,5 @@
-//! Tensors beside those that an architecture uses: what may be left over, and what files of another kind hold.
+//! Tensors: how llama.cpp names them, what may be left over beside those that an architecture uses, and what files of another
+//! kind hold.
 
 use std::path::Path;
 
@@ -6,7 +7,46 @@ use super::rope::{DIVISORS, FACTORS};
 use crate::architecture::{Architecture, RopeScaling};
 use crate::error::ModelError;
 use crate::families::accounting::any_matches;
+use crate::families::naming::Role;
 use sinkscope_sources::checkpoint::{Checkpoint, Tensor};
+
+/// llama.cpp's names.
+pub(in crate::families) fn names(role: Role) -> &'static str {
+    use Role as R;
+    match role {
+        R::Embedding => "token_embd",
+        R::Positions => "position_embd",
+        R::FinalNorm => "output_norm",
+        R::Head => "output",
+        R::AttentionInputNorm => "blk.*.attn_norm",
+        R::Query => "blk.*.attn_q",
+        R::Key => "blk.*.attn_k",
+        R::Value => "blk.*.attn_v",
+        R::QueryNorm => "blk.*.attn_q_norm",
+        R::KeyNorm => "blk.*.attn_k_norm",
+        R::AttentionOutput => "blk.*.attn_output",
+        R::AttentionOutputNorm => "blk.*.post_attention_norm",
+        R::FeedForwardInputNorm => "blk.*.ffn_norm",
+        R::Gate => "blk.*.ffn_gate",
+        R::Up => "blk.*.ffn_up",
+        R::Down => "blk.*.ffn_down",
+        R::FeedForwardOutputNorm => "blk.*.post_ffw_norm",
+        // No GGUF family has these.
+        R::SinkLogit => "blk.*.attn_sinks",
+        R::BiasKey => "blk.*.attn_bias_k",
+        R::BiasValue => "blk.*.attn_bias_v",
+        R::AttentionGate => "blk.*.attn_gate",
+    }
+}
+
+/// The same with queries, keys and values in one tensor, and gate and up in another where there is a gate.
+pub(in crate::families) fn fused_names(role: Role) -> &'static str {
+    match role {
+        Role::Query | Role::Key | Role::Value => "blk.*.attn_qkv",
+        Role::Gate => names(Role::Up),
+        role => names(role),
+    }
+}
 
 /// Patterns of names of tensors that say nothing of the residual, and of those that [`super::rope`] has read.
 pub(super) fn leftovers(a: &Architecture) -> Vec<&'static str> {

@@ -23,25 +23,35 @@ const HIGH: Allowed = Allowed { weight: 1e-4, entropy: 2e-4, ..HIGHEST };
 /// Measured, at most: 3.7e-2, 1.8e-2, 3.1e-3, 2.6e-2, 5.7e-2.
 const MEDIUM: Allowed = Allowed { residual: 0.08, logits: 0.03, alpha: 8e-3, weight: 0.06, entropy: 0.12 };
 
-fn agrees(name: &str) {
+/// Compares a directory in every precision; gives its family, and what was compared.
+pub fn agrees(name: &str) -> (String, Vec<&'static str>) {
+    let mut points = Vec::new();
     for (precision, allowed) in Precision::ALL.into_iter().zip([HIGHEST, HIGH, MEDIUM]) {
         if precision != Precision::Highest && !precision.rounds::<f32>() {
             println!("skipped: no AMX for precision {}", precision.name());
             continue;
         }
-        agrees_in(precision, &allowed, name);
+        points = agrees_in(precision, &allowed, name);
     }
+    (family(name).0.architecture().family.clone(), points)
 }
 
-fn agrees_in(precision: Precision, allowed: &Allowed, name: &str) {
+fn agrees_in(precision: Precision, allowed: &Allowed, name: &str) -> Vec<&'static str> {
     let (model, expected) = family(name);
     let model = model.with_precision(precision);
     let recording = record(&model, &expected.batch("tokens"));
-    let mut worst: Vec<(String, f64, f64)> = Vec::new();
+    let mut points: Vec<&'static str> = Vec::new();
+    let mut hold = |what: &'static str, point: String, difference: f64, allowed: f64| {
+        println!("{name} {precision:?} {point}: {difference:.1e}");
+        assert!(difference <= allowed, "{name} {precision:?} {point}: off by {difference:e}, {allowed:e} is allowed");
+        if !points.contains(&what) {
+            points.push(what);
+        }
+    };
     for (block, residual) in recording.residual.iter().enumerate() {
         let name = format!("residual.{block}");
         let difference = row_difference(residual, &expected.values(&name), model.architecture().d_model);
-        worst.push((name, difference, allowed.residual));
+        hold("residuals", name, difference, allowed.residual);
     }
     for layer in 0..model.architecture().layer_count() {
         for (point, ours, tolerance) in [
@@ -52,17 +62,12 @@ fn agrees_in(precision: Precision, allowed: &Allowed, name: &str) {
         ] {
             let name = format!("{point}.{layer}");
             let difference = largest_difference(ours, &expected.values(&name));
-            worst.push((name, difference, tolerance));
+            hold("attention", name, difference, tolerance);
         }
     }
-    worst.push(("logits".into(), logit_difference(&recording.logits, &expected.values("logits")), allowed.logits));
-    for (point, difference, tolerance) in &worst {
-        println!("{name} {precision:?} {point}: {difference:.1e}");
-        assert!(
-            difference <= tolerance,
-            "{name} {precision:?} {point}: off by {difference:e}, {tolerance:e} is allowed"
-        );
-    }
+    let difference = logit_difference(&recording.logits, &expected.values("logits"));
+    hold("logits", "logits".into(), difference, allowed.logits);
+    points
 }
 
 macro_rules! families {

@@ -3,7 +3,8 @@
 use super::{Expected, fixtures, logit_difference, record};
 use crate::model::Model;
 
-fn agrees(name: &str) {
+/// Compares a file, and gives its family.
+pub fn agrees(name: &str) -> String {
     let folder = fixtures().join("gguf");
     let path = folder.join(format!("{name}.gguf"));
     let model = Model::open(&path.to_string_lossy()).expect(name);
@@ -12,6 +13,7 @@ fn agrees(name: &str) {
     let difference = logit_difference(&recording.logits, &expected.values("logits"));
     println!("{name}: {difference:.1e}");
     assert!(difference <= 1e-4, "{name}: logits off by {difference:e} of their range");
+    model.architecture().family.clone()
 }
 
 macro_rules! files {

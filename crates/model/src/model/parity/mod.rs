@@ -1,6 +1,7 @@
 //! The streamed pass against `transformers`: tiny random models of every family (`tests/fixtures`), and what must not
 //! change its results. These tests stand inside the crate because they switch off what a family consists of.
 
+mod confirmed;
 mod continuations;
 mod families;
 mod gguf;
@@ -44,6 +45,12 @@ impl Expected {
         let file = SafeTensors::deserialize(&self.0).expect("safetensors");
         let tensor = file.tensor(name).unwrap_or_else(|_| panic!("no {name}"));
         (tensor.shape().to_vec(), tensor.data().to_vec())
+    }
+
+    /// What the file says of itself under `key`.
+    fn metadata(&self, key: &str) -> Option<String> {
+        let (_, header) = SafeTensors::read_metadata(&self.0).expect("safetensors");
+        header.metadata().as_ref()?.get(key).cloned()
     }
 
     fn values(&self, name: &str) -> Vec<f32> {

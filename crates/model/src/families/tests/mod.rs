@@ -1,5 +1,7 @@
 //! A model is either right or refused: every fixture of every family with one thing about it changed.
 
+mod published;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -7,11 +9,15 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use super::{FAMILIES, Fields, Stored, from_config};
+use super::accounting::Account;
+use super::fields::Fields;
+use super::hugging_face::{self, Stored};
 use crate::architecture::{Architecture, Attention, RopeScaling};
 use crate::model::Model;
 use sinkscope_sources::checkpoint::Checkpoint;
 use sinkscope_sources::tokenizer::Tokenizer;
+
+pub(crate) use published::accepted_configurations;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -86,10 +92,11 @@ fn asked(config: &Value) -> Vec<String> {
     let path = Path::new("config.json");
     let fields = Fields::new(config, path).expect("an object");
     let name = config["model_type"].as_str().expect("a family");
-    let family = FAMILIES.iter().find(|family| family.name == name).expect("supported");
-    family.check_classes(&fields, &[], &mut Vec::new()).expect("a class");
-    family.check_code(&fields, &[], &mut Vec::new()).expect("no code");
-    (family.identify)(&fields, &Stored { has: &|_| false }).expect("an architecture");
+    let family = hugging_face::find(name).expect("supported");
+    let account = Account::new(path, name, &[]);
+    family.check_classes(&fields, &account).expect("a class");
+    family.check_code(&fields, &account).expect("no code");
+    (family.read)(&fields, &Stored { has: &|_| false }).expect("an architecture");
     fields.read()
 }
 
@@ -135,9 +142,8 @@ fn what_is_unknown_can_be_let_pass_by_name() {
 }
 
 fn architecture(config: &Value) -> Result<Architecture, String> {
-    let identified = from_config(config, Path::new("config.json"), &Stored { has: &|_| false }, &[]);
-    let architecture = identified.map(|identified| identified.architecture).map_err(|error| error.to_string())?;
-    architecture.validate().map(|()| architecture)
+    let identified = hugging_face::identify(config, Path::new("config.json"), &Stored { has: &|_| false }, &[]);
+    identified.map(|identified| identified.architecture).map_err(|error| error.to_string())
 }
 
 fn plain(family: &str) -> Value {
@@ -295,109 +301,12 @@ fn rope_scaling_in_one_form_or_the_other() {
     }
 }
 
-/// Published configurations that are refused, and the key that is the reason.
-const REFUSED: &[(&str, &str)] = &[
-    // Pruned with code of its own.
-    ("Llama-2-7b-hf-P10 (pruned)", "sparsity"),
-    ("shaojintian/complexFormer", "k_codes"),
-    // Quantised when they are loaded.
-    ("Rajesh-Nair/llm-text2sql-finetuning (merged, 4 bits)", "quantization_config"),
-    ("unsloth/llama-3-8b-Instruct-bnb-4bit", "quantization_config"),
-    ("ttotdev/slm-prototype (mlx, 4 bits)", "quantization"),
-    ("pphothidaen/HoroConsultant (mlx, 4 bits)", "quantization"),
-    ("Qwen/Qwen1.5-14B-Chat-GPTQ-Int4", "gptq"),
-    // Runs code of its own.
-    ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B (with remote code)", "auto_map"),
-];
-
-#[test]
-fn no_published_configuration_is_refused_for_junk() {
-    let list = |name: &str| fixture(name).as_array().expect("a list").clone();
-    let (found, recollected) = (list("published_configs.json"), list("recollected_configs.json"));
-    assert!(found.len() >= 100, "{}", found.len());
-    let published = [found, recollected].concat();
-    let mut refused = Vec::new();
-    let mut wrong = Vec::new();
-    for entry in &published {
-        let name = entry["name"].as_str().expect("a name");
-        let expected = REFUSED.iter().find(|(refused, _)| *refused == name);
-        match (architecture(&entry["config"]), expected) {
-            (Ok(_), None) => {}
-            (Ok(_), Some(_)) => wrong.push(format!("{name} is not refused")),
-            (Err(message), Some((_, named))) if message.contains(named) => refused.push(name),
-            (Err(message), _) => wrong.push(format!("{name}: {message}")),
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(refused.len(), REFUSED.len());
-}
-
 #[test]
 fn other_families_are_called_what_they_are() {
     let mixture = architecture(&json!({"model_type": "mixtral", "num_local_experts": 8})).expect_err("a mixture");
     assert!(mixture.contains("family `mixtral`, a mixture of experts, is not supported"), "{mixture}");
     let other = architecture(&json!({"model_type": "mamba"})).expect_err("another family");
     assert!(other.contains("family `mamba` is not supported; supported: llama, mistral"), "{other}");
-}
-
-fn fixture(name: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(fixtures().join(name)).expect("a fixture")).expect("JSON")
-}
-
-/// Keys of transformers' configuration classes that are neither read nor inert: each is refused.
-const REFUSED_KEYS: &[&str] = &["per_layer_config"];
-
-/// `scripts/config_keys.py` lists the keys of the classes.
-#[test]
-fn every_key_of_transformers_classes_is_read_or_inert_or_refused() {
-    let listed = fixture("config_keys.json");
-    let names = |value: &Value| -> Vec<String> {
-        match value {
-            Value::Object(keys) => keys.keys().cloned().collect(),
-            Value::Array(keys) => keys.iter().map(|key| key.as_str().expect("a name").to_owned()).collect(),
-            other => panic!("{other}"),
-        }
-    };
-    let common: Vec<String> = ["base", "also", "generation"].iter().flat_map(|part| names(&listed[*part])).collect();
-    for (family, class) in listed["families"].as_object().expect("families") {
-        let (config, prefix) = match &family[..] {
-            "gemma3" => (json!({"model_type": "gemma3", "text_config": {}}), ""),
-            family => (plain(family), ""),
-        };
-        let read = asked(&config);
-        let entry = FAMILIES.iter().find(|entry| entry.name == family).expect("supported");
-        for key in names(&class["keys"]).into_iter().chain(common.clone()) {
-            let name = format!("{prefix}{key}");
-            let inert = entry.inert.iter().chain(super::accounting::COMMON).any(|inert| inert.key == name);
-            let refused = REFUSED_KEYS.contains(&&key[..]);
-            // Of no family with rotary embeddings of another form, or without any.
-            let rotary = ["rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor"].contains(&&key[..])
-                && ["gpt2", "gemma3"].contains(&&family[..]);
-            assert!(read.contains(&name) || inert || refused || rotary, "{family}: {key}");
-        }
-    }
-    for key in REFUSED_KEYS {
-        assert!(changed("llama", json!({ *key: {} })).expect_err("refused").contains(key));
-    }
-}
-
-/// `scripts/inert_keys.py` shows in transformers that these values change no likelihood.
-#[test]
-fn every_inert_key_is_tried_in_transformers() {
-    let tried = fixture("inert_keys.json");
-    for family in FAMILIES.iter().filter(|family| family.name != "sinkscope") {
-        for inert in family.inert.iter().chain(super::accounting::COMMON) {
-            let nested = inert.key.contains('.') || ["architectures", "vision_config"].contains(&inert.key);
-            let entry = [&tried[family.name], &tried["*"]].into_iter().find_map(|keys| keys.get(inert.key));
-            let Some(entry) = entry else {
-                assert!(nested, "{}: {} is not tried", family.name, inert.key);
-                continue;
-            };
-            let values = entry["values"].as_array().expect("values");
-            let allowed = values.iter().filter(|value| inert.only.allows(value)).count();
-            assert!(allowed >= 1, "{}: {} {:?} {values:?}", family.name, inert.key, inert.only);
-        }
-    }
 }
 
 #[test]
