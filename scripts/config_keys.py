@@ -29,7 +29,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS, RotaryEmbeddin
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 OUT = Path(__file__).resolve().parent.parent / "crates/model/tests/fixtures/config_keys.json"
-FAMILIES = "llama mistral qwen2 qwen3 gemma2 gemma3_text gemma3 olmo2 phi3 gpt2 gpt_neox".split()
+FAMILIES = "llama mistral qwen2 qwen3 gemma2 gemma3_text gemma3 olmo2 smollm3 phi3 gpt2 gpt_neox".split()
 
 
 def plain(value):

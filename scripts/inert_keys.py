@@ -69,6 +69,7 @@ FAMILIES = {
         eoi_token_id=61,
     ),
     "olmo2": COMMON,
+    "smollm3": COMMON,
     "phi3": dict(COMMON, sliding_window=8),
     "gpt2": dict(vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=None, eos_token_id=1),
     "gpt_neox": {key: COMMON[key] for key in COMMON if key != "num_key_value_heads"},

@@ -131,6 +131,21 @@ MODELS = {
         ),
     ),
     "olmo2": ("olmo2", "bf16", False, dict(COMMON, num_key_value_heads=2, rope_parameters=rope(500_000.0))),
+    # A layer that does not rotate, and it alone has a window.
+    "smollm3": (
+        "smollm3",
+        "bf16",
+        True,
+        dict(
+            COMMON,
+            num_hidden_layers=3,
+            num_key_value_heads=2,
+            no_rope_layer_interval=2,
+            use_sliding_window=True,
+            sliding_window=6,
+            rope_parameters=rope(1_000.0),
+        ),
+    ),
     "phi3": (
         "phi3",
         "bf16",

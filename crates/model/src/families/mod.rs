@@ -22,6 +22,7 @@ mod llama;
 mod own;
 mod phi3;
 mod qwen;
+mod smollm3;
 
 use std::path::Path;
 
@@ -46,6 +47,7 @@ const FAMILIES: &[Family] = &[
     gemma::GEMMA2,
     gemma::GEMMA3,
     llama::OLMO2,
+    smollm3::SMOLLM3,
     phi3::PHI3,
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,

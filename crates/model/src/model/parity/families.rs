@@ -101,6 +101,7 @@ families! {
     gemma2: "gemma2",
     gemma3: "gemma3",
     olmo2: "olmo2",
+    smollm3_with_a_layer_that_does_not_rotate: "smollm3",
     phi3_fused_with_window: "phi3",
     phi3_with_longrope: "phi3-longrope",
     gpt2: "gpt2",

@@ -82,7 +82,7 @@ fn logit_cap() {
 
 #[test]
 fn windows() {
-    for name in ["mistral", "qwen2-window", "gemma2", "gemma3", "phi3"] {
+    for name in ["mistral", "qwen2-window", "gemma2", "gemma3", "smollm3", "phi3"] {
         fails(name, no_windows);
     }
 }
@@ -123,6 +123,14 @@ fn rope_of_windowed_layers() {
     fails("gemma3", |a, _| {
         let full = a.layers().find(|layer| layer.mixer.attention().window.is_none()).expect("one").clone();
         each(a, |layer| layer.mixer.attention_mut().position = full.mixer.attention().position.clone());
+    });
+}
+
+#[test]
+fn layers_that_do_not_rotate() {
+    fails("smollm3", |a, _| {
+        let rotating = a.attention(0).position.clone();
+        each(a, |layer| layer.mixer.attention_mut().position = rotating.clone());
     });
 }
 
