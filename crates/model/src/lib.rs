@@ -1,6 +1,8 @@
 //! What a transformer is: its architecture, how a family's files say it, its blocks, and the streamed pass that pushes
 //! sequences through them, layer by layer, past taps that measure and edits that change.
 
+#![warn(clippy::too_many_arguments)]
+
 pub mod architecture;
 pub mod blocks;
 pub mod edit;
