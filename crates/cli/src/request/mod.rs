@@ -107,7 +107,7 @@ pub struct StudyRequest {
     pub tables_only: bool,
     /// Who runs.
     pub launcher: Launcher,
-    /// Runs at a time, 1 to [`MOST_THREADS`].
+    /// Runs at a time, 1 to `process::MOST_THREADS`.
     pub jobs: usize,
     /// The process that runs it.
     pub process: Process,
