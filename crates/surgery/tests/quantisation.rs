@@ -574,3 +574,17 @@ fn advice_says_what_was_measured() {
     let nothing = run(&model, &batch(4, 9), &request(&["drop-first"]), PLENTY).expect("a comparison");
     assert!(nothing.advice.is_empty());
 }
+
+#[test]
+fn blocks_that_are_absent_have_no_layers_to_quantise() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/tests/fixtures/variants/feed-forward-attention");
+    let model = Model::open(folder).expect("a fixture");
+    let vocabulary = model.architecture().vocabulary as u32;
+    for (seq_len, sequences) in [(model.architecture().max_positions, 2), (300, 2)] {
+        let tokens = (0..(sequences * seq_len) as u32).map(|at| (at * at + at / 3) % vocabulary).collect();
+        let batch = TokenBatch { tokens, sequences, seq_len };
+        let found = run(&model, &batch, &request(&["quantize=w8a8-tensor", "quantize=smooth-w8a8"]), PLENTY);
+        let found = found.expect("a comparison");
+        assert!(found.variants.iter().all(|variant| variant.delta_nll.is_some_and(f64::is_finite)), "{seq_len}");
+    }
+}

@@ -27,7 +27,7 @@ impl Mixer {
     }
 }
 
-/// Attention of a layer.
+/// Attention of a layer. A key that may be null must be there all the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Attention {
@@ -40,6 +40,7 @@ pub struct Attention {
     /// Width of a head's values.
     pub value_dim: usize,
     /// A query sees itself and the `window - 1` positions before it; all before it if `None`.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub window: Option<usize>,
     /// What positions do to scores.
     pub position: Position,
@@ -48,6 +49,7 @@ pub struct Attention {
     /// Factor on scores.
     pub scale: f64,
     /// `cap * tanh(score / cap)` on scores.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub soft_cap: Option<f64>,
     /// How scores become weights.
     pub weighting: Weighting,
@@ -55,6 +57,7 @@ pub struct Attention {
     /// the key as it is.
     pub key_value_bias: bool,
     /// What multiplies the heads' outputs before W_O (Qiu et al. 2025, Table 7).
+    #[serde(deserialize_with = "Option::deserialize")]
     pub gate: Option<AttentionGate>,
 }
 

@@ -48,6 +48,7 @@ pub struct Architecture {
     /// Whether the output head has a norm of its own before it.
     pub final_norm: bool,
     /// `cap * tanh(logit / cap)` on the logits.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub logit_soft_cap: Option<f64>,
     /// Factor on the embedding.
     pub embedding_scale: f64,
@@ -88,18 +89,24 @@ fn check_sizes(sizes: &[(&str, usize)]) -> Result<(), String> {
 }
 
 fn check_scale(what: &str, scale: f64) -> Result<(), String> {
-    if scale > 0.0 && scale.is_finite() {
+    if is_positive(scale) {
         Ok(())
     } else {
-        Err(format!("the factor on {what} is {scale}; it must be positive"))
+        Err(format!("the factor on {what} is {scale}; it must be positive, and f32 hold it"))
     }
 }
 
 fn check_soft_cap(cap: Option<f64>) -> Result<(), String> {
     match cap {
-        Some(cap) if !(cap > 0.0 && cap.is_finite()) => Err(format!("a soft cap of {cap} is not positive")),
+        Some(cap) if !is_positive(cap) => Err(format!("a soft cap of {cap} is not positive, or f32 does not hold it")),
         _ => Ok(()),
     }
+}
+
+/// Whether f32, in which models are computed, has a positive number for this one.
+fn is_positive(value: f64) -> bool {
+    let value = value as f32;
+    value > 0.0 && value.is_finite()
 }
 
 impl Architecture {

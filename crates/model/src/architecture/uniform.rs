@@ -52,10 +52,13 @@ pub struct Uniform {
     /// As of [`Attention`].
     pub key_value_bias: bool,
     /// As of [`Attention`].
+    #[serde(deserialize_with = "Option::deserialize")]
     pub gate: Option<AttentionGate>,
     /// `cap * tanh(score / cap)` on attention scores.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub attention_soft_cap: Option<f64>,
     /// As of [`Architecture`].
+    #[serde(deserialize_with = "Option::deserialize")]
     pub logit_soft_cap: Option<f64>,
     /// As of [`Architecture`].
     pub embedding_scale: f64,
@@ -71,6 +74,7 @@ pub struct Uniform {
 #[serde(deny_unknown_fields)]
 pub struct LayerView {
     /// As of [`Attention`].
+    #[serde(deserialize_with = "Option::deserialize")]
     pub window: Option<usize>,
     /// Index into the ropes of [`PositionEncoding::Rotary`].
     pub rope: usize,

@@ -89,7 +89,10 @@ impl<F: Float> FeedForwardBlock<F> {
             }
             (None, _) => gate,
         };
-        probe.at(Point::Hidden, hidden);
+        // Nothing has no hidden activations to show.
+        if self.down.is_some() {
+            probe.at(Point::Hidden, hidden);
+        }
         hidden
     }
 

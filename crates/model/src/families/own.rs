@@ -222,6 +222,26 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_may_be_null_must_be_there() {
+        let (third, _) = describe(&Architecture::try_from(uniform()).expect("one rope"));
+        let attention = "/architecture/kinds/0/mixer/attention";
+        for (config, place, key) in [
+            (&third, attention, "window"),
+            (&third, attention, "soft_cap"),
+            (&third, attention, "gate"),
+            (&third, "/architecture", "logit_soft_cap"),
+            (&config(Some(2), &uniform()), "/architecture", "attention_soft_cap"),
+            (&config(Some(2), &uniform()), "/architecture/layers/0", "window"),
+        ] {
+            let mut config = config.clone();
+            let object = config.pointer_mut(place).and_then(Value::as_object_mut).expect("an object");
+            object.remove(key).expect("it was there");
+            let error = identify(&config).map(|_| ()).expect_err(key).to_string();
+            assert!(error.contains(&format!("missing field `{key}`")), "{error}");
+        }
+    }
+
+    #[test]
     fn a_format_of_a_later_version_is_refused() {
         let (mut config, _) = describe(&Architecture::try_from(uniform()).expect("one rope"));
         for format in [json!(0), json!(FORMAT + 1), json!("2"), json!(1.5)] {

@@ -271,7 +271,8 @@ impl<'a> Pass<'a> {
 
     /// Another way to compute a block's linear layers, if there is one.
     fn begin(&self, block: usize, linears: &[(Projection, &Linear<f32>)]) -> Option<Box<dyn LinearBlock + 'a>> {
-        self.linears.filter(|edit| edit.wants(block)).map(|edit| edit.begin(block, linears))
+        let wanted = |edit: &&dyn LinearEdit| !linears.is_empty() && edit.wants(block);
+        self.linears.filter(wanted).map(|edit| edit.begin(block, linears))
     }
 }
 
