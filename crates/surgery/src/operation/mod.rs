@@ -15,7 +15,7 @@ pub static FORMS: [Form; 18] = [
         .defined("spike entries zero, then the row multiplied so that its length is what it was"),
     form("skip-block=B", "the block adds nothing to the tokens that spike")
         .defined("what the block adds is zero at the chosen tokens"),
-    form("skip-head=L.H", "head H of layer L, both from 0, gives nothing (to the token at @position, if named)")
+    form("skip-head=L.H", "head H of layer L, both from 0, gives nothing (@position=P: at P alone)")
         .defined("the head's output, after any gate and before W_O, is zero at all tokens, or at those of @position"),
     form("self-only@position=P", "the token attends to nothing but itself, in every attention block")
         .defined("the chosen tokens attend to nothing but themselves, in every attention block or the one named"),
