@@ -6,7 +6,7 @@ use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::{Matrix, PackedRight, Precision};
 use sinkscope_sources::SourceError;
 
-use crate::architecture::{Architecture, NormKind};
+use crate::architecture::{Architecture, GateSignal, NormKind};
 use crate::error::ModelError;
 use crate::families::{BiasRule, Location, Naming, Role, RowOrder, rows};
 use crate::linear::Linear;
@@ -93,14 +93,14 @@ impl Weights {
         a: &Architecture,
     ) -> Result<Linear<F>, ModelError> {
         let outputs = rows(role, layer, a);
-        if inputs == 1 {
-            // Free gates are stored as a vector.
+        let signal = a.attention(layer).gate.map(|gate| gate.signal).filter(|_| role == Role::AttentionGate);
+        if signal == Some(GateSignal::Free) {
+            // A vector: nothing is multiplied by it.
             return Ok(Linear::new(&self.values(role, layer, a)?, None, inputs, outputs));
         }
         let location = self.naming.weight(role, layer, a);
         let tensor = self.tensor(&location)?;
-        let looked_up =
-            role == Role::AttentionGate && a.attention(layer).gate.is_some_and(|gate| !gate.signal.is_product());
+        let looked_up = signal.is_some_and(|signal| !signal.is_product());
         let precision = if looked_up { Precision::Highest } else { self.precision };
         let weight = if location.transposed {
             let values = columns(tensor, location.order, inputs, outputs)?;

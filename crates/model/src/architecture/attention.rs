@@ -97,11 +97,6 @@ impl Attention {
         })
     }
 
-    /// Whether something that is no key takes part in every softmax.
-    pub fn has_entry(&self) -> bool {
-        self.key_value_bias || matches!(self.weighting, Weighting::SoftmaxPlusOne | Weighting::SinkLogit)
-    }
-
     /// Query heads that share a key-value head.
     pub fn queries_per_key(&self) -> usize {
         self.heads / self.kv_heads

@@ -142,9 +142,8 @@ impl<F: Float> AttentionBlock<F> {
             let head_dim = self.group.head_dim;
             self.turn(context.places, queries, keys, |rows, heads, at| table.rotate(rows, heads, head_dim, at));
             if let Some((far, last)) = &mut far {
-                let positions = context.places.iter().flat_map(|place| place.position..place.position + place.rows);
-                for (position, far) in positions.zip(far.chunks_exact_mut(self.query.outputs())) {
-                    table.rotate(far, self.heads(), self.group.head_dim, position.min(*last));
+                for (position, far) in context.positions().zip(far.chunks_exact_mut(self.query.outputs())) {
+                    table.rotate(far, self.heads(), head_dim, position.min(*last));
                 }
             }
         }

@@ -28,9 +28,8 @@ impl<F: Float> Gate<F> {
             GateSignal::Input => self.weight.forward(out, input),
             GateSignal::Embedding => self.weight.forward(out, context.embedding),
             GateSignal::Free | GateSignal::Position => {
-                let positions = context.places.iter().flat_map(|place| place.position..place.position + place.rows);
                 let weight = self.weight.weight();
-                for (position, out) in positions.zip(out.chunks_exact_mut(self.weight.outputs())) {
+                for (position, out) in context.positions().zip(out.chunks_exact_mut(self.weight.outputs())) {
                     let row = if self.signal == GateSignal::Free { 0 } else { position };
                     out.iter_mut().enumerate().for_each(|(column, out)| *out = weight.get(row, column));
                 }

@@ -41,11 +41,11 @@ pub struct Attending<'b, F> {
 impl<'b, F: Float> Attending<'b, F> {
     /// From a row on.
     pub(super) fn from(&self, block: &AttentionBlock<F>, row: usize) -> Self {
-        let from = |values: &'b [F], width: usize| values.get(row * width..).unwrap_or_default();
+        let from = |values: &'b [F], width: usize| &values[row * width..];
         Self {
             queries: from(self.queries, block.query.outputs()),
             gates: from(self.gates, block.gate_width()),
-            entry: from(self.entry, block.heads()),
+            entry: from(self.entry, block.entries()),
             sinks: self.sinks.map(|(count, queries, last)| (count, from(queries, block.query.outputs()), last)),
         }
     }
@@ -108,11 +108,11 @@ impl<F: Float> AttentionRows<F> {
 
     /// Rows that attend.
     pub fn attending(&self, block: &AttentionBlock<F>, rows: Range<usize>) -> Attending<'_, F> {
-        let of = |values: &'_ Buffer<F>, width: usize| rows.start * width..(rows.end * width).min(values.len());
+        let of = |width: usize| rows.start * width..rows.end * width;
         Attending {
-            queries: &self.queries[of(&self.queries, block.query.outputs())],
-            gates: &self.gates[of(&self.gates, block.gate_width())],
-            entry: &self.entry[of(&self.entry, block.entries())],
+            queries: &self.queries[of(block.query.outputs())],
+            gates: &self.gates[of(block.gate_width())],
+            entry: &self.entry[of(block.entries())],
             sinks: None,
         }
     }

@@ -64,6 +64,13 @@ pub struct TileContext<'a, F> {
     pub embedding: &'a [F],
 }
 
+impl<F> TileContext<'_, F> {
+    /// The position of every row.
+    pub(super) fn positions(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().flat_map(|place| place.position..place.position + place.rows)
+    }
+}
+
 /// The first step of every block, on rows: what it reads of the residual, after its input norm or as it is.
 ///
 /// # Shapes

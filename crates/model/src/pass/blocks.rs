@@ -6,6 +6,7 @@ use sinkscope_kernels::attention::{Look, Scan};
 use super::Run;
 use super::observers::{Observer, Observers, by_place};
 use super::schedule::Tile;
+use super::scratch::hidden;
 use super::state::{State, cut, cut_optional, cut_rows};
 use crate::blocks::{
     Attending, AttentionBlock, AttentionRows, FeedForwardBlock, Norm, Probe, Product, TileContext, multiply, read,
@@ -232,10 +233,7 @@ impl Run<'_> {
                 let places = tile.places(number);
                 let mut probe = Watched { places: &places, observer, linears: Some(linears), output: None };
                 self.scratch.with(|scratch| {
-                    let input = scratch.input.fit(tile.of(source).len());
-                    read(block.input_norm.as_ref(), tile.of(source), input, &mut probe);
-                    let up = scratch.up.fit(if block.up.is_some() { kept.len() } else { 0 });
-                    block.activate(input, kept, up, None, &mut probe);
+                    hidden(block, tile.of(source), kept, (&mut scratch.input, &mut scratch.up), &mut probe);
                 });
                 measure(linears, Point::Hidden, &places, kept);
             });
@@ -251,10 +249,8 @@ impl Run<'_> {
                     kept
                 } else {
                     let source = if layer_input.is_empty() { &*residual } else { tile.of(layer_input) };
-                    let input = scratch.input.fit(residual.len());
-                    read(block.input_norm.as_ref(), source, input, &mut probe);
-                    let up = scratch.up.fit(if block.up.is_some() { tile.rows * width } else { 0 });
-                    block.activate(input, scratch.wide.fit(tile.rows * width), up, None, &mut probe)
+                    let gate = scratch.wide.fit(tile.rows * width);
+                    hidden(block, source, gate, (&mut scratch.input, &mut scratch.up), &mut probe)
                 };
                 block.output(hidden, scratch.out.fit(residual.len()), residual, None, &mut probe);
             });

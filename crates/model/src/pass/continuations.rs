@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use sinkscope_kernels::rope::RopeTable;
 
-use super::scratch::ScratchPool;
+use super::scratch::{ScratchPool, hidden};
 use super::{embed, embed_tokens};
 use crate::architecture::ResidualLayout;
 use crate::blocks::{AttentionBlock, AttentionRows, FeedForwardBlock, RopeTables, TileContext, Unseen, read};
@@ -204,12 +204,11 @@ fn feed_forward_all(
     let width = TILE_ROWS * d_model;
     residual.par_chunks_mut(width).enumerate().for_each(|(tile, residual)| {
         let source = input.map(|input| &input[tile * width..tile * width + residual.len()]);
-        let hidden = residual.len() / d_model * block.hidden();
+        let width = residual.len() / d_model * block.hidden();
         scratch.with(|scratch| {
-            let input = scratch.input.fit(residual.len());
-            read(block.input_norm.as_ref(), source.unwrap_or(residual), input, &mut Unseen);
-            let up = scratch.up.fit(if block.up.is_some() { hidden } else { 0 });
-            let hidden = block.activate(input, scratch.wide.fit(hidden), up, None, &mut Unseen);
+            let gate = scratch.wide.fit(width);
+            let buffers = (&mut scratch.input, &mut scratch.up);
+            let hidden = hidden(block, source.unwrap_or(residual), gate, buffers, &mut Unseen);
             block.output(hidden, scratch.out.fit(residual.len()), residual, None, &mut Unseen);
         });
     });

@@ -4,6 +4,8 @@ use std::sync::Mutex;
 
 use sinkscope_kernels::Buffer;
 
+use crate::blocks::{FeedForwardBlock, Probe, read};
+
 /// Buffers that no task is using.
 #[derive(Debug, Default)]
 pub(super) struct ScratchPool {
@@ -20,6 +22,20 @@ impl ScratchPool {
         free().push(scratch);
         result
     }
+}
+
+/// The hidden activations of a feed-forward block, in the place of `gate`, from what it reads.
+pub(super) fn hidden<'b>(
+    block: &FeedForwardBlock<f32>,
+    residual: &[f32],
+    gate: &'b mut [f32],
+    (input, up): (&mut Buffer<f32>, &mut Buffer<f32>),
+    probe: &mut impl Probe<f32>,
+) -> &'b mut [f32] {
+    let input = input.fit(residual.len());
+    read(block.input_norm.as_ref(), residual, input, probe);
+    let up = up.fit(if block.up.is_some() { gate.len() } else { 0 });
+    block.activate(input, gate, up, None, probe)
 }
 
 /// The buffers of one task. What they hold is left over from earlier tasks.
