@@ -113,16 +113,22 @@ measures! {
         definition: "mean over sequences and heads of the largest attention received, alpha, at the last look",
         of: |seen| Some(seen.mean_max_alpha), of_short: Some(|look| Some(look.mean_max_alpha)),
     }
+    /// Sink ratio by the definition of Gu et al., in percent.
+    GuPercent gu_percent {
+        words: "sink ratio on the first token", heading: "on the first", unit: Percent("sink_ratio_gu"), topic: Sinks, better: None, expendable: 4,
+        definition: "sink ratio `gu`, of the first position alone, in percent, at the last look",
+        of: |seen| seen.sink_ratio_gu, of_short: None,
+    }
     /// The largest activation.
     Spike spike {
-        words: "spike", heading: "spike", unit: Magnitude, topic: Spikes, better: Some(Less), expendable: 0,
+        words: "largest activation", heading: "largest", unit: Magnitude, topic: Spikes, better: Some(Less), expendable: 0,
         definition: "the largest magnitude in the residual after any block, at the last look",
         of: |seen| Some(seen.spike), of_short: Some(|look| Some(look.spike)),
     }
     /// The largest activation over the typical token's.
     SpikeOverTypical spike_over_typical {
-        words: "spike over typical", heading: "over typical", unit: Times, topic: Spikes, better: Some(Less), expendable: 3,
-        definition: "the spike over the typical token's largest magnitude at the same block",
+        words: "largest over typical", heading: "over typical", unit: Times, topic: Spikes, better: Some(Less), expendable: 7,
+        definition: "the largest magnitude over the typical token's largest magnitude at the same block",
         of: |seen| seen.spike_over_typical, of_short: Some(|look| look.spike_over_typical),
     }
     /// How far a block before the last stands out over the typical token.
@@ -137,14 +143,49 @@ measures! {
         definition: definitions::STANDOUT_BLOCK,
         of: |seen| Some(standout(seen)?.0 as f64), of_short: None,
     }
+    /// How much of a token one channel owns.
+    Share share {
+        words: "share of one channel", heading: "share", unit: Share, topic: Spikes, better: Some(Less), expendable: 4,
+        definition: definitions::SHARE,
+        of: |seen| Some(seen.detail.as_ref()?.share), of_short: None,
+    }
+    /// How much of a token three channels own.
+    ShareOfThree share_of_three {
+        words: "share of three channels", heading: "share of three", unit: Share, topic: Spikes, better: Some(Less), expendable: 9,
+        definition: definitions::SHARE_OF_THREE,
+        of: |seen| Some(seen.detail.as_ref()?.share_of_three), of_short: None,
+    }
+    /// How many first tokens spike.
+    FirstTokensSpike first_tokens_spike {
+        words: "share of first tokens that spike", heading: "first spike", unit: Share, topic: Spikes, better: None, expendable: 9,
+        definition: "share of sequences whose first token spikes at the block of the standout, at the last look",
+        of: |seen| Some(seen.detail.as_ref()?.first_tokens_spike), of_short: None,
+    }
+    /// On held-out sequences of the training length.
+    TrainedPerplexity trained_perplexity {
+        words: "perplexity at the training length", heading: "at training length", unit: Number, topic: Loss, better: Some(Less), expendable: 9,
+        definition: "perplexity of held-out sequences of the training length, with windows of their own, at the last look",
+        of: |seen| Some(seen.detail.as_ref()?.perplexity_at_training_length.unwrap_or(seen.perplexity)), of_short: None,
+    }
+    /// What the last block leaves.
+    LastOverTypical last_over_typical {
+        words: "last block over typical", heading: "last block", unit: Times, topic: Spikes, better: None, expendable: 8,
+        definition: "mean over sequences of the largest magnitude after the last block, over the typical token's largest there",
+        of: |seen| over_typical(seen, seen.largest_by_block.len().checked_sub(1)?), of_short: None,
+    }
 }
 
 /// Block and value of what stands out most before the last block; `None` without such a block.
-fn standout(seen: &Watched) -> Option<(usize, f64)> {
-    let Watched { largest_by_block: largest, typical_by_block: typical, .. } = seen;
-    let over = |block: usize| Some((block, largest[block] / typical.get(block)?.max(f64::MIN_POSITIVE)));
+pub fn standout(seen: &Watched) -> Option<(usize, f64)> {
+    let before_last = 1..seen.largest_by_block.len().saturating_sub(1);
     // Backwards, because of equals the last is taken.
-    (1..largest.len().saturating_sub(1)).rev().filter_map(over).max_by(|a, b| a.1.total_cmp(&b.1))
+    let over = before_last.rev().filter_map(|block| Some((block, over_typical(seen, block)?)));
+    over.max_by(|a, b| a.1.total_cmp(&b.1))
+}
+
+/// How far a block stands out; `None` without such a block.
+fn over_typical(seen: &Watched, block: usize) -> Option<f64> {
+    Some(seen.largest_by_block.get(block)? / seen.typical_by_block.get(block)?.max(f64::MIN_POSITIVE))
 }
 
 impl Measure {
@@ -160,10 +201,10 @@ impl About {
         if let Percent(name) = self.unit { name } else { self.name }
     }
 
-    /// What a study shows of a look; not a number where the look has none.
-    pub fn figure(&self, seen: &Watched) -> f64 {
-        let value = (self.of)(seen).unwrap_or(f64::NAN);
-        if matches!(self.unit, Percent(_)) { 100.0 * value } else { value }
+    /// What a study shows of a look, if the look has it.
+    pub fn figure(&self, seen: &Watched) -> Option<f64> {
+        let value = (self.of)(seen)?;
+        Some(if matches!(self.unit, Percent(_)) { 100.0 * value } else { value })
     }
 
     /// All measures in the order of looks.
@@ -176,7 +217,8 @@ impl About {
 
 /// The measures of a look that follow from what is recorded of it, by name.
 pub fn derived(seen: &Watched) -> Vec<(String, f32)> {
-    let derived = MEASURES.iter().filter(|about| about.of_short.is_none());
+    let recorded = |about: &About| about.of_short.is_some() || matches!(about.unit, Percent(_));
+    let derived = MEASURES.iter().filter(|about| !recorded(about));
     derived.filter_map(|about| Some((about.name_in_looks().to_owned(), (about.of)(seen)? as f32))).collect()
 }
 
@@ -200,6 +242,7 @@ mod tests {
             largest_by_block,
             typical_by_block,
             frobenius: Vec::new(),
+            detail: None,
         }
     }
 
@@ -207,10 +250,12 @@ mod tests {
     fn the_embedding_and_the_last_block_do_not_stand_out() {
         let peak = seen(&[90.0, 4.0, 30.0, 60.0, 800.0], &[1.0, 2.0, 3.0, 6.0, 8.0]);
         assert_eq!(standout(&peak), Some((2, 10.0)), "of equals the first");
-        assert_eq!(derived(&peak), [("standout".to_owned(), 10.0), ("standout_block".to_owned(), 2.0)]);
+        let derived = derived(&peak);
+        let of = |name: &str| derived.iter().find(|(of, _)| of == name).map(|(_, value)| *value);
+        assert_eq!(["standout", "standout_block", "last_over_typical"].map(of), [Some(10.0), Some(2.0), Some(100.0)]);
         assert_eq!(standout(&seen(&[90.0, 800.0], &[1.0, 8.0])), None);
         assert_eq!(standout(&seen(&[], &[])), None);
-        assert!(Measure::Standout.about().figure(&seen(&[], &[])).is_nan());
+        assert_eq!(Measure::Standout.about().figure(&seen(&[], &[])), None);
     }
 
     #[test]
@@ -220,7 +265,8 @@ mod tests {
         let file = std::fs::read(results.join("b66e7bb7ec38158d.json")).expect("a summary");
         let summary: crate::study::Summary = serde_json::from_slice(&file).expect("a summary");
         let figures = summary.figures();
-        assert_eq!(((10.0 * figures.standout).round(), figures.standout_block), (194.0, 4.0));
+        assert_eq!(figures.standout.map(|value| (10.0 * value).round()), Some(194.0));
+        assert_eq!((figures.standout_block, figures.share), (Some(4.0), None));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A look at a model in training: what the examination of any checkpoint says, in short.
 
+mod detail;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinkscope_anatomy::census::norms::norms;
@@ -8,6 +10,10 @@ use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_anatomy::examination::{AnatomyRequest, Surroundings, examine};
 use sinkscope_model::Model;
 use sinkscope_sources::data::TokenBatch;
+
+pub use detail::Detail;
+
+use crate::measure::standout;
 
 /// What a look shows. All of it is of the same held-out sequences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +44,27 @@ pub struct Watched {
     pub typical_by_block: Vec<f64>,
     /// `||U_k||_F` of the spike's channel in every feed-forward block that has one (eq. 16).
     pub frobenius: Vec<f64>,
+    /// What the recipe asked for beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+}
+
+/// The held-out sequences of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeldOut {
+    /// Those that looks are of.
+    pub batch: TokenBatch,
+    /// Whether looks show the detail.
+    pub detail: bool,
+    /// For the detail: sequences of the training length, if that is another.
+    pub long: Option<TokenBatch>,
+}
+
+impl HeldOut {
+    /// These, without detail.
+    pub fn plain(batch: TokenBatch) -> Self {
+        Self { batch, detail: false, long: None }
+    }
 }
 
 /// Where the largest activation is.
@@ -72,11 +99,11 @@ pub struct WatchedStage {
 ///
 /// # Errors
 /// If a weight or an activation is not finite.
-pub fn look(model: &Model, batch: &TokenBatch, seed: u64) -> Result<Watched, AnatomyError> {
+pub fn look(model: &Model, held_out: &HeldOut, seed: u64) -> Result<Watched, AnatomyError> {
     let request =
         AnatomyRequest { lifecycle: true, spikes: true, sinks: true, nll: true, seed, ..AnatomyRequest::nothing() };
     let around = Surroundings { memory: MEMORY, text: &|_| String::new(), progress: &|_| {} };
-    let anatomy = examine(model, batch, &request, around)?.anatomy;
+    let anatomy = examine(model, &held_out.batch, &request, around)?.anatomy;
     let blocks = anatomy.lifecycle.map(|lifecycle| lifecycle.blocks).unwrap_or_default();
     let typical_by_block: Vec<f64> = blocks.iter().map(|block| block.residual.typical_token_largest).collect();
     let over = |value: f64, block: usize| value.abs() / typical_by_block[block].max(f64::MIN_POSITIVE);
@@ -94,7 +121,7 @@ pub fn look(model: &Model, batch: &TokenBatch, seed: u64) -> Result<Watched, Ana
     });
     let nll = anatomy.nll.unwrap_or(f64::NAN);
     let sinks = anatomy.sinks;
-    Ok(Watched {
+    let mut watched = Watched {
         nll,
         perplexity: nll.exp(),
         spike,
@@ -111,7 +138,14 @@ pub fn look(model: &Model, batch: &TokenBatch, seed: u64) -> Result<Watched, Ana
             Some(at) => frobenius(model, at.channel)?,
             None => Vec::new(),
         },
-    })
+        detail: None,
+    };
+    if held_out.detail {
+        let block = standout(&watched).map(|(block, _)| block);
+        let HeldOut { batch, long, .. } = held_out;
+        watched.detail = Some(detail::detail(model, batch, long.as_ref(), block, &watched.typical_by_block)?);
+    }
+    Ok(watched)
 }
 
 /// Bytes for the activations of a look; a small model on a few sequences stays far below.

@@ -156,7 +156,13 @@ fn a_failing_row_keeps_no_other_from_finishing_and_jobs_change_nothing() {
     assert_eq!((diverged.what.as_str(), summary.looks.len()), ("the loss is NaN", 1));
     assert_eq!((results.claims[1].verdict, results.claims[1].conditions[0].diverged), (Verdict::Undecided, 2));
     assert_eq!(results.rows[0].figures, results.rows[3].figures);
-    assert_eq!(results.claims[0].verdict, Verdict::Agrees, "{:?}", results.claims);
+    let [ratio, alone] = &results.claims[0].conditions[..] else { panic!("two conditions") };
+    assert!(ratio.estimate.is_some_and(|ratio| ratio > 1.0) && alone.interval.is_some(), "{alone:?}");
+    assert_eq!(
+        (results.claims[0].verdict, ratio.runs_needed),
+        (Verdict::Undecided, Some(5)),
+        "two runs decide nothing"
+    );
     assert_eq!(results.unused, Vec::<String>::new());
 }
 

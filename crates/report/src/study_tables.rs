@@ -29,7 +29,7 @@ fn rows(rows: &[RowResult]) -> Result<Table, ReportError> {
         Column::new("parameters", Values::Integers(rows.iter().map(parameters).collect())),
     ];
     for &About { measure, name, .. } in MEASURES {
-        let figures = || rows.iter().map(|row| row.figures.map(|figures| figures.of(measure)));
+        let figures = || rows.iter().map(|row| row.figures?.of(measure));
         columns.push(Column::optional_floats(name, figures().map(|spread| Some(spread?.mean))));
         columns.push(Column::optional_floats(format!("{name}_deviation"), figures().map(|spread| spread?.deviation)));
         let interval = |end: usize| rows.iter().map(move |row| row.interval(measure).map(|interval| interval[end]));
@@ -89,6 +89,10 @@ fn conditions(results: &StudyResults) -> Result<Table, ReportError> {
     let floats = |name, of: fn(&Tested) -> Option<f64>| {
         Column::optional_floats(name, conditions.iter().map(|(.., tested)| of(tested)))
     };
+    let integers = |name, of: fn(&Tested) -> Option<usize>| {
+        let counts = conditions.iter().map(|(.., tested)| of(tested).map(|count| count as i64));
+        Column::new(name, Values::Integers(counts.collect()))
+    };
     Table::new(
         "conditions",
         vec![
@@ -106,9 +110,15 @@ fn conditions(results: &StudyResults) -> Result<Table, ReportError> {
             floats("below", |tested| tested.condition.below),
             floats("above", |tested| tested.condition.above),
             Column::counts("seeds", conditions.iter().map(|(.., tested)| tested.seeds)),
+            integers("against_seeds", |tested| tested.against_seeds),
             floats("estimate", |tested| tested.estimate),
             floats("low", |tested| tested.interval.map(|interval| interval[0])),
             floats("high", |tested| tested.interval.map(|interval| interval[1])),
+            floats("correlation", |tested| tested.correlation),
+            texts("test", &|tested| tested.test.map(|test| format!("{test:?}").to_lowercase())),
+            floats("p_agrees", |tested| tested.p_agrees),
+            floats("p_disagrees", |tested| tested.p_disagrees),
+            integers("runs_needed", |tested| tested.runs_needed),
             texts("verdict", &|tested| Some(crate::terminal::study::verdict(tested.verdict).to_owned())),
         ],
     )

@@ -1,8 +1,8 @@
 //! What is measured of activations and of attention.
 
 use super::{
-    Definition, FP16_LARGEST, MASSIVE_ABS, MASSIVE_RATIO, MIN_STAGE_BLOCKS, PAPER, PAPER_OPEN, SINK_TOKEN_SHARE,
-    SINKSCOPE, STANDOUT, STANDOUT_BLOCK, STEP_SHARE,
+    Definition, FP16_LARGEST, MASSIVE_ABS, MASSIVE_RATIO, MIN_STAGE_BLOCKS, PAPER, PAPER_OPEN, SHARE, SHARE_OF_THREE,
+    SINK_TOKEN_SHARE, SINKSCOPE, STANDOUT, STANDOUT_BLOCK, STEP_SHARE,
 };
 use crate::median::KEPT_BITS;
 use crate::positions::SINGLE_POSITIONS;
@@ -31,6 +31,8 @@ pub(super) fn activations(spike_ratio: f64) -> Vec<Definition> {
         Definition::new("largest", PAPER, "largest |H_b[t,k]| over the residuals after blocks b >= 1"),
         Definition::new("standout", SINKSCOPE, STANDOUT),
         Definition::new("standout_block", SINKSCOPE, STANDOUT_BLOCK),
+        Definition::new("share", SINKSCOPE, SHARE),
+        Definition::new("share_of_three", SINKSCOPE, SHARE_OF_THREE),
         Definition::new(
             "spike_token",
             PAPER_OPEN,

@@ -117,6 +117,11 @@ pub const STANDOUT: &str = "largest over the blocks b >= 1, the last one apart, 
                             spike stands out that is not only the scale of the last residual";
 /// That of its block.
 pub const STANDOUT_BLOCK: &str = "the block b where standout is reached; of equals the first";
+/// That of `share`.
+pub const SHARE: &str = "largest over the blocks b >= 1 of the mean over sequences of max_t max_k H_b[t,k]^2 / ||H_b[t]||^2: how much \
+                         of a token's squared length one channel owns, whatever the width and the scale";
+/// That of `share_of_three`.
+pub const SHARE_OF_THREE: &str = "as share, of the three largest channels of a token together";
 
 /// A threshold as text has it: of 0.05, `5 %`.
 pub fn in_percent(share: f64) -> String {

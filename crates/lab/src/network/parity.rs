@@ -26,7 +26,7 @@ use crate::recipe::{
     FeedForwardChoice, ModelChoice, NormChoice, PlacementChoice, PositionChoice, QkNormChoice, WeightingChoice,
 };
 use crate::recipe_file::parse;
-use crate::watch::look;
+use crate::watch::{HeldOut, look};
 
 /// `expected.json`.
 #[derive(Debug, Deserialize)]
@@ -131,7 +131,7 @@ fn every_variant_has_pytorchs_nll() {
         let a = model.architecture();
         let (sequences, seq_len) = (tokens.len(), tokens[0].len());
         let held_out = TokenBatch { sequences, seq_len, tokens: tokens.concat() }.with_first(a.register_ids());
-        let of_pass = (look(&model, &held_out, 0).expect("finite").nll - variant.nll).abs();
+        let of_pass = (look(&model, &HeldOut::plain(held_out), 0).expect("finite").nll - variant.nll).abs();
         assert!(of_pass < 1e-6, "{name}: the pass is off by {of_pass:e}");
         largest[0] = largest[0].max(of_pass);
 

@@ -19,7 +19,7 @@ use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 
 use super::*;
 use crate::data::IGNORED;
-use crate::watch::look;
+use crate::watch::{HeldOut, look};
 
 fn base() -> Uniform {
     Uniform {
@@ -257,7 +257,7 @@ fn the_streamed_pass_of_every_variant_has_the_loss_of_training() {
         assert_eq!(llama, name == "baseline" || name.starts_with("tied") && a.embedding_scale == 1.0, "{name}");
         let (sequences, seq_len) = (batch.sequences, batch.seq_len);
         let tokens = TokenBatch { sequences, seq_len, tokens: batch.inputs.clone() };
-        let watched = look(&model, &tokens, 0).expect("finite");
+        let watched = look(&model, &HeldOut::plain(tokens), 0).expect("finite");
         assert!((watched.nll - loss.mean()).abs() < 2e-5 * loss.mean(), "{name}: {} {}", watched.nll, loss.mean());
     }
 }

@@ -294,10 +294,14 @@ pub struct WatchChoice {
     pub seq_len: usize,
     /// Steps from one checkpoint to the next.
     pub checkpoint_every: u64,
+    /// Whether looks also show where the standout is, how much of a token one channel owns, how many first tokens spike, and the
+    /// perplexity at the training length.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub detail: bool,
 }
 
 impl Default for WatchChoice {
     fn default() -> Self {
-        Self { every: 100, sequences: 64, seq_len: 64, checkpoint_every: 500 }
+        Self { every: 100, sequences: 64, seq_len: 64, checkpoint_every: 500, detail: false }
     }
 }

@@ -4,12 +4,14 @@
 //! title = "Normalisation"
 //! table = "Table 5"
 //! base = "../recipes/study.toml"        # relative to this file
-//! seeds = [0, 1, 2]
+//! seeds = [0, 1, 2, 3, 4, 5]            # of every row that does not list its own
+//! paired = false                        # whether claims compare rows seed by seed
 //! change.training.steps = 2000          # in the recipe of every row
 //!
 //! [[row]]
 //! name = "pre-norm"
 //! baseline = true
+//! seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 //! paper = { perplexity = 10.1, sink_percent = 46.0, spike = 3818 }
 //!
 //! [[row]]
@@ -20,12 +22,13 @@
 //! [[claim]]
 //! text = "A norm on the output lowers the spike and leaves the sinks"
 //! conditions = [
-//!     { row = "sandwich", against = "pre-norm", measure = "spike", statistic = "ratio", below = 0.5 },
-//!     { row = "sandwich", against = "pre-norm", measure = "sink_percent", statistic = "difference", above = -10 },
+//!     { row = "sandwich", against = "pre-norm", measure = "standout", statistic = "ratio", below = 0.5 },
+//!     { row = "sandwich", against = "pre-norm", measure = "sink_percent", statistic = "ratio", above = 0.75 },
 //!     { row = "pre-norm", measure = "mean_max_alpha", above = 0.3 },
 //! ]
 //! ```
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -50,8 +53,10 @@ pub struct Study {
     pub table: Option<String>,
     /// Where summaries belong: `results/NAME` beside the directory of the study.
     pub results: PathBuf,
-    /// Of every row.
+    /// Of all rows together.
     pub seeds: Vec<u64>,
+    /// Whether claims compare rows seed by seed.
+    pub paired: bool,
     /// In the order of the table.
     pub rows: Vec<Row>,
     /// What they may show.
@@ -67,6 +72,8 @@ pub struct Row {
     pub slug: String,
     /// Whether the other rows each change something in this one.
     pub baseline: bool,
+    /// Its seeds.
+    pub seeds: Vec<u64>,
     /// What the paper has for it.
     pub paper: Paper,
     /// The recipe, but for its seed.
@@ -109,6 +116,8 @@ struct StudyFile {
     base: PathBuf,
     seeds: Vec<u64>,
     #[serde(default)]
+    paired: bool,
+    #[serde(default)]
     change: Table,
     row: Vec<RowEntry>,
     #[serde(default)]
@@ -121,6 +130,7 @@ struct RowEntry {
     name: String,
     #[serde(default)]
     baseline: bool,
+    seeds: Option<Vec<u64>>,
     #[serde(default)]
     paper: Paper,
     #[serde(default)]
@@ -142,14 +152,14 @@ impl Study {
         if file.row.is_empty() || file.seeds.is_empty() {
             return Err(wrong("a study has at least one row and one seed".to_owned()));
         }
-        if let Some(seed) = twice(&file.seeds) {
-            return Err(wrong(format!("seeds: {seed} is there twice")));
-        }
+        check_seeds(&file.seeds).map_err(wrong)?;
         let mut rows = Vec::with_capacity(file.row.len());
         // Keys that decide nothing in any row.
         let mut idle: Option<Vec<Idle>> = None;
         for entry in file.row {
-            let RowEntry { name, baseline, paper, change: row_change } = entry;
+            let RowEntry { name, baseline, seeds, paper, change: row_change } = entry;
+            let seeds = seeds.unwrap_or_else(|| file.seeds.clone());
+            check_seeds(&seeds).map_err(|reason| wrong(format!("row {name:?}: {reason}")))?;
             let mut table = base.clone();
             for change in [&file.change, &row_change] {
                 if change.contains_key("seed") {
@@ -170,7 +180,7 @@ impl Study {
             if slug.is_empty() {
                 return Err(wrong(format!("row {name:?}: a name has at least one letter or digit")));
             }
-            rows.push(Row { name, slug, baseline, paper, recipe });
+            rows.push(Row { name, slug, baseline, seeds, paper, recipe });
         }
         for idle in idle.unwrap_or_default() {
             if idle.is_in(&base) || idle.is_in(&file.change) {
@@ -185,8 +195,17 @@ impl Study {
             return Err(wrong("two rows are the baseline; mark one".to_owned()));
         }
         let results = directory.join("..").join("results").join(&name);
-        let study =
-            Self { name, title: file.title, table: file.table, results, seeds: file.seeds, rows, claims: file.claim };
+        let seeds: BTreeSet<u64> = rows.iter().flat_map(|row| &row.seeds).copied().collect();
+        let study = Self {
+            name,
+            title: file.title,
+            table: file.table,
+            results,
+            seeds: seeds.into_iter().collect(),
+            paired: file.paired,
+            rows,
+            claims: file.claim,
+        };
         study.check_claims().map_err(wrong)?;
         Ok(study)
     }
@@ -215,6 +234,15 @@ impl Study {
         let names = || self.rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>();
         let found = self.rows.iter().position(|row| row.name == name);
         found.ok_or_else(|| format!("there is no row {name:?}: {}", advice(name, &names())))
+    }
+}
+
+/// Refuses no seeds, and one that is there twice.
+fn check_seeds(seeds: &[u64]) -> Result<(), String> {
+    match twice(seeds) {
+        _ if seeds.is_empty() => Err("seeds: a row has at least one".to_owned()),
+        Some(seed) => Err(format!("seeds: {seed} is there twice")),
+        None => Ok(()),
     }
 }
 

@@ -33,8 +33,10 @@ pub fn definitions() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// How claims are tested.
 pub const TEST: &str = "\
-A condition compares a row with another, seed by seed, by the mean of the ratios' logarithms or of the differences; or it \
-takes a row alone, by its mean. It agrees if the two-sided 95 % t interval of that mean over seeds lies on the claimed \
-side of the bound, disagrees if it lies on the other, and is undecided otherwise, with fewer than two seeds, or where a \
-ratio is of values that are not positive. Runs that diverged are left out, and counted. A claim agrees if all its \
-conditions do, and disagrees if any does.";
+A condition compares two rows by the difference of their means, of logarithms where it is of a ratio (percentages below 0.1 count \
+as 0.1), or takes a row alone. Its two p values are the probabilities of such runs, or of runs further from the bound, where the \
+truth is the bound: by Welch's t, and by Student's for a row alone or where the study pairs rows by seed. A claim agrees if the largest p value of its conditions passes \
+Holm's rule over the study's claims at 1.5 %; a condition disagrees if its own passes Holm's rule over all conditions at 1.5 %, and \
+with it the claim; so that of studies whose truths lie on the bounds 5 % at most say something false. Undecided is the rest, rows of \
+fewer than five runs, and runs that do not differ. Runs that diverged are left out, and counted. Intervals are of 95 %, of each \
+condition by itself.";

@@ -66,7 +66,10 @@ impl Plan {
         };
         let mut runs = Vec::new();
         for &seed in &study.seeds {
-            for (row, Row { name, slug, recipe, .. }) in study.rows.iter().enumerate() {
+            for (row, Row { name, slug, recipe, seeds, .. }) in study.rows.iter().enumerate() {
+                if !seeds.contains(&seed) {
+                    continue;
+                }
                 let recipe = Recipe { seed, ..recipe.clone() };
                 let data = digest(&recipe)?;
                 let key = key(NUMERICS_VERSION, &recipe.variants(), &portable(&recipe, &data), &data)?;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::NUMERICS_VERSION;
-use super::claim::{Condition, Tested, Verdict};
+use super::claim::{ClaimResult, Condition, Family, Tested, Verdict, judge};
 use super::file::{Paper, Row, Study};
 use super::plan::Plan;
 use super::statistics::{Spread, interval};
@@ -25,7 +25,7 @@ pub struct StudyResults {
     pub title: String,
     /// The paper's table.
     pub table: Option<String>,
-    /// Seeds that every row is to have.
+    /// Seeds that rows are to have.
     pub seeds: Vec<u64>,
     /// In the order of the file.
     pub rows: Vec<RowResult>,
@@ -43,10 +43,12 @@ pub struct RowResult {
     pub name: String,
     /// Whether it is the baseline.
     pub baseline: bool,
+    /// How many seeds it is to have; 0 where it is not known.
+    pub seeds: usize,
     /// What the paper has.
     pub paper: Paper,
     /// Over the seeds of finished runs; `None` if there is none.
-    pub figures: Option<Figures<Spread>>,
+    pub figures: Option<Figures<Option<Spread>>>,
     /// The finished runs.
     pub runs: Vec<RunResult>,
     /// The runs that diverged: they count in no figure.
@@ -74,7 +76,7 @@ pub struct RunResult {
     pub seed: u64,
     /// The last look.
     #[serde(flatten)]
-    pub figures: Figures<f64>,
+    pub figures: Figures<Option<f64>>,
     /// All of it.
     pub summary: Summary,
 }
@@ -97,6 +99,8 @@ impl From<StoredRun> for RunResult {
 struct StoredRow {
     name: String,
     baseline: bool,
+    #[serde(default)]
+    seeds: usize,
     paper: Paper,
     runs: Vec<RunResult>,
     #[serde(default)]
@@ -104,26 +108,15 @@ struct StoredRow {
 }
 
 impl From<StoredRow> for RowResult {
-    fn from(StoredRow { name, baseline, paper, runs, diverged }: StoredRow) -> Self {
+    fn from(StoredRow { name, baseline, seeds, paper, runs, diverged }: StoredRow) -> Self {
+        // Only what all of them have.
         let spread = |about: &About| {
-            let values: Vec<f64> = runs.iter().map(|run| run.figures.of(about.measure)).collect();
-            // Of no values only if there are no runs, and then it is not asked for.
-            Spread::of(&values).unwrap_or(Spread { mean: f64::NAN, deviation: None })
+            let values: Option<Vec<f64>> = runs.iter().map(|run| run.figures.of(about.measure)).collect();
+            Spread::of(&values?)
         };
         let figures = (!runs.is_empty()).then(|| Figures::each(spread));
-        Self { name, baseline, paper, figures, runs, diverged }
+        Self { name, baseline, seeds, paper, figures, runs, diverged }
     }
-}
-
-/// A claim with its verdict.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ClaimResult {
-    /// The claim.
-    pub text: String,
-    /// What follows from its conditions.
-    pub verdict: Verdict,
-    /// Each of them.
-    pub conditions: Vec<Tested>,
 }
 
 impl RowResult {
@@ -136,22 +129,24 @@ impl RowResult {
                 None => runs.push(StoredRun { seed, summary }.into()),
             }
         }
-        StoredRow { name: row.name.clone(), baseline: row.baseline, paper: row.paper, runs, diverged }.into()
+        let (name, seeds) = (row.name.clone(), row.seeds.len());
+        StoredRow { name, baseline: row.baseline, seeds, paper: row.paper, runs, diverged }.into()
     }
 
     /// The two-sided 95 % t interval of a measure's mean over seeds; `None` with fewer than two.
     pub fn interval(&self, measure: Measure) -> Option<[f64; 2]> {
-        interval(&self.runs.iter().map(|run| run.figures.of(measure)).collect::<Vec<_>>())
+        let values: Option<Vec<f64>> = self.runs.iter().map(|run| run.figures.of(measure)).collect();
+        interval(&values?)
     }
 
     fn by_seed(&self, measure: Measure) -> Vec<(u64, f64)> {
-        self.runs.iter().map(|run| (run.seed, run.figures.of(measure))).collect()
+        self.runs.iter().filter_map(|run| Some((run.seed, run.figures.of(measure)?))).collect()
     }
 }
 
 impl Summary {
-    /// What a table shows of it. Not a number where the run has none.
-    pub fn figures(&self) -> Figures<f64> {
+    /// What a table shows of it.
+    pub fn figures(&self) -> Figures<Option<f64>> {
         Figures::each(|about| about.figure(&self.last.watched))
     }
 }
@@ -173,7 +168,7 @@ pub fn tabulate(study: &Study, summaries: &Summaries, plan: Option<&Plan>) -> Re
     let mut rows = Vec::with_capacity(study.rows.len());
     for (index, row) in study.rows.iter().enumerate() {
         let mut runs = Vec::new();
-        for &seed in &study.seeds {
+        for &seed in &row.seeds {
             if let Some(summary) = find(index, seed)? {
                 used.push(summary);
                 runs.push((seed, summary.clone()));
@@ -183,28 +178,28 @@ pub fn tabulate(study: &Study, summaries: &Summaries, plan: Option<&Plan>) -> Re
     }
     let row = |name: &str| rows.iter().find(|row| row.name == name);
     let values = |name: &str, measure| row(name).map(|row| row.by_seed(measure)).unwrap_or_default();
-    let claims = study.claims.iter().map(|claim| {
-        let test = |condition: &Condition| {
-            let others = condition.against.as_ref().map(|other| values(other, condition.measure)).unwrap_or_default();
-            let compared = [Some(condition.row.as_str()), condition.against.as_deref()];
-            let lost = |seed: &&u64| {
-                let mut rows = compared.into_iter().flatten().filter_map(row);
-                rows.any(|row| row.diverged.iter().any(|run| run.seed == **seed))
-            };
-            let diverged = study.seeds.iter().filter(lost).count();
-            Tested { diverged, ..condition.test(&values(&condition.row, condition.measure), &others) }
-        };
-        let conditions: Vec<Tested> = claim.conditions.iter().map(test).collect();
-        let verdicts: Vec<Verdict> = conditions.iter().map(|tested| tested.verdict).collect();
-        ClaimResult { text: claim.text.clone(), verdict: Verdict::of_all(&verdicts), conditions }
+    let conditions = study.claims.iter().map(|claim| claim.conditions.len()).sum();
+    let family = Family { claims: study.claims.len(), conditions, paired: study.paired };
+    let test = |condition: &Condition| {
+        let others = condition.against.as_ref().map(|other| values(other, condition.measure)).unwrap_or_default();
+        let compared = [Some(condition.row.as_str()), condition.against.as_deref()];
+        let diverged = compared.into_iter().flatten().filter_map(row).map(|row| row.diverged.len()).sum();
+        Tested { diverged, ..condition.test(&values(&condition.row, condition.measure), &others, family) }
+    };
+    let tested = study.claims.iter().map(|claim| ClaimResult {
+        text: claim.text.clone(),
+        verdict: Verdict::Undecided,
+        conditions: claim.conditions.iter().map(test).collect(),
     });
+    let mut claims: Vec<ClaimResult> = tested.collect();
+    judge(&mut claims);
     Ok(StudyResults {
         numerics: NUMERICS_VERSION,
         study: study.name.clone(),
         title: study.title.clone(),
         table: study.table.clone(),
         seeds: study.seeds.clone(),
-        claims: claims.collect(),
+        claims,
         rows,
         unused: summaries.unused(&used),
     })

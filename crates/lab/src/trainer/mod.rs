@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::network::{Loss, Network, Workspace, initialise};
 use crate::optimizer::{AdamW, BadGradient};
 use crate::recipe::Recipe;
-use crate::watch::{Watched, look};
+use crate::watch::{HeldOut, Watched, look};
 
 /// A run under way.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Trainer {
     network: Network<f32>,
     workspace: Workspace<f32>,
     optimizer: AdamW<f32>,
-    held_out: TokenBatch,
+    held_out: HeldOut,
     state: State,
 }
 
@@ -53,8 +53,17 @@ impl Trainer {
         let lengths: Vec<usize> = network.parameters.values_mut().iter().map(|values| values.len()).collect();
         let inventory = network.parameters.inventory(&architecture);
         let optimizer = AdamW::new(&inventory, &lengths, &recipe.optimizer);
-        let Batch { sequences, seq_len, inputs, .. } = source.held_out(recipe.watch.sequences, recipe.watch.seq_len)?;
-        let held_out = TokenBatch { sequences, seq_len, tokens: inputs }.with_first(architecture.register_ids());
+        let watch = recipe.watch;
+        let held_out = |seq_len: usize| {
+            let Batch { sequences, seq_len, inputs, .. } = source.held_out(watch.sequences, seq_len)?;
+            Ok::<_, LabError>(TokenBatch { sequences, seq_len, tokens: inputs }.with_first(architecture.register_ids()))
+        };
+        let other_length = watch.detail && recipe.training.seq_len != watch.seq_len;
+        let held_out = HeldOut {
+            batch: held_out(watch.seq_len)?,
+            detail: watch.detail,
+            long: other_length.then(|| held_out(recipe.training.seq_len)).transpose()?,
+        };
         let state = State {
             recipe: recipe.clone(),
             variants: recipe.variants(),

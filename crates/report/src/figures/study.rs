@@ -10,7 +10,7 @@ use crate::figure::{Axis, Colour, Figure, Mark, Panel, Series};
 use crate::number::{count, percent, value};
 use crate::tidy::Table;
 
-/// Perplexity, sinks and spike of every row, each seed and the mean with its deviation.
+/// Perplexity, sinks and standout of every row, each seed and the mean with its deviation.
 ///
 /// # Errors
 /// [`ReportError::Table`] if `tables` lacks the numbers.
@@ -18,29 +18,29 @@ pub fn rows(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportEr
     let rows: Vec<&RowResult> = results.rows.iter().filter(|row| row.figures.is_some()).collect();
     let names = || Axis::names("", rows.iter().map(|row| row.name.clone()));
     let panel = |title: &str, axis: Axis, colour, measure| {
-        let spreads = rows.iter().enumerate().filter_map(|(at, row)| Some((at, *row, row.figures?.of(measure))));
+        let spreads = rows.iter().enumerate().filter_map(|(at, row)| Some((at, *row, row.figures?.of(measure)?)));
         let means =
             Series::new("", colour, Mark::Dots, spreads.clone().map(|(at, _, spread)| (spread.mean, at as f64)))
                 .with_intervals(
                     spreads.clone().map(|(_, row, spread)| row.interval(measure).unwrap_or([spread.mean; 2])).collect(),
                 )
                 .with_notes(spreads.map(|(_, row, spread)| format!("{}: {}", row.name, value(spread.mean))).collect());
-        let runs = || rows.iter().enumerate().flat_map(|(at, row)| row.runs.iter().map(move |run| (at, run)));
-        let seeds =
-            Series::new("", Colour::Other, Mark::Crosses, runs().map(|(at, run)| (run.figures.of(measure), at as f64)))
-                .with_notes(
-                    runs().map(|(_, run)| format!("seed {}: {}", run.seed, value(run.figures.of(measure)))).collect(),
-                );
+        let runs = || {
+            let runs = rows.iter().enumerate().flat_map(|(at, row)| row.runs.iter().map(move |run| (at, run)));
+            runs.filter_map(|(at, run)| Some((at, run.seed, run.figures.of(measure)?)))
+        };
+        let seeds = Series::new("", Colour::Other, Mark::Crosses, runs().map(|(at, _, of)| (of, at as f64)))
+            .with_notes(runs().map(|(_, seed, of)| format!("seed {seed}: {}", value(of))).collect());
         Panel::plot(title, axis, names(), vec![seeds, means])
     };
     let said = rows.iter().filter_map(|row| {
-        let figures = row.figures?;
+        let mean = |measure| Some(row.figures?.of(measure)?.mean);
         Some(format!(
-            "{}: perplexity {}, sinks {}, spike {}",
+            "{}: perplexity {}, sinks {}, standout {}",
             row.name,
-            value(figures.perplexity.mean),
-            percent(figures.sink_percent.mean / 100.0),
-            value(figures.spike.mean)
+            value(mean(Measure::Perplexity)?),
+            percent(mean(Measure::SinkPercent)? / 100.0),
+            mean(Measure::Standout).map_or_else(|| "not known".into(), value)
         ))
     });
     Ok(Figure {
@@ -52,13 +52,13 @@ pub fn rows(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportEr
         panels: vec![
             panel("Perplexity", Axis::linear("perplexity"), Colour::Nth(2), Measure::Perplexity),
             panel("Sinks", Axis::linear("sink ratio, %"), Colour::Sink, Measure::SinkPercent),
-            panel("Spike", Axis::log("largest activation"), Colour::Spike, Measure::Spike),
+            panel("Standout", Axis::log("largest over typical"), Colour::Spike, Measure::Standout),
         ],
         data: take(tables, "study")?,
     })
 }
 
-/// Sinks and spike of every row over training, mean over seeds.
+/// Loss, sinks and largest activation of every row over training, mean over seeds.
 ///
 /// # Errors
 /// [`ReportError::Table`] if `tables` lacks the numbers.
@@ -102,7 +102,7 @@ pub fn emergence(results: &StudyResults, tables: &[Table]) -> Result<Figure, Rep
         panels: vec![
             panel("Loss", Axis::linear("nats a token, held out"), |look| look.nll),
             panel("Sinks", Axis::linear("sink ratio, %"), |look| 100.0 * look.sink_ratio),
-            panel("Spike", Axis::log("largest activation"), |look| look.spike),
+            panel("Largest activation", Axis::log("after any block"), |look| look.spike),
         ],
         data: take(tables, "looks")?,
     })

@@ -213,7 +213,7 @@ pub fn of_training(look: &Look) -> Finding {
 pub fn of_study(results: &StudyResults, prefix: &str) -> Vec<Finding> {
     let done = results.rows.iter().any(|row| !row.runs.is_empty());
     let place = format!("{prefix}{}", if done { "rows" } else { "study" });
-    let claim = |claim: &sinkscope_lab::study::results::ClaimResult| {
+    let claim = |claim: &sinkscope_lab::study::claim::ClaimResult| {
         let conditions = &claim.conditions;
         let agree = conditions.iter().filter(|tested| tested.verdict == claim.verdict).count();
         let of = format!("{agree} of {}", counted(conditions.len(), "condition", "conditions"));

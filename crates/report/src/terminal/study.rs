@@ -8,20 +8,27 @@ use sinkscope_lab::study::statistics::Spread;
 
 use super::grid::{Grid, Heading};
 use super::style::Style;
-use crate::number::{count, value};
+use crate::number::{self, count, value};
 use crate::text::{escape_control, wrap, wrap_indented};
 
 /// What the figures are.
 pub(crate) const CAPTION: &str = "mean ± sample deviation over seeds";
 /// How verdicts come about, in a sentence.
 pub(crate) const TEST: &str = "\
-Verdicts: the two-sided 95 % t interval over seeds, paired by seed, lies on the claimed side of the bound (agrees), on the \
-other (disagrees), or on both (undecided, as with one seed).";
+Verdicts: of studies whose truths lie on the bounds, 5 % at most say agrees or disagrees of any claim (tests of unpaired rows, \
+unless said otherwise, by Holm's rule over the study); the rest is undecided, and so are rows of fewer than five runs. Intervals: \
+95 %, of each condition by itself.";
+
+/// The measures that have a column here: of those that any row has, not all, as the tidy tables have.
+pub(crate) fn shown(results: &StudyResults) -> impl Iterator<Item = &'static About> {
+    let has = |row: &RowResult, about: &About| row.figures.is_some_and(|figures| figures.of(about.measure).is_some());
+    MEASURES.iter().filter(move |about| about.expendable < 7 && results.rows.iter().any(|row| has(row, about)))
+}
 
 /// The headings of the table, those of the paper's figures after a mark.
 pub(crate) fn headings(results: &StudyResults, mark: [&str; 3]) -> Vec<String> {
     let mut all = vec!["row".to_owned()];
-    all.extend(MEASURES.iter().map(heading));
+    all.extend(shown(results).map(heading));
     all.push("seeds".to_owned());
     let paper = Paper::MEASURES.iter().zip(mark).filter(|_| is_of_paper(results));
     all.extend(paper.map(|(measure, mark)| mark.to_owned() + &heading(measure.about())));
@@ -35,9 +42,10 @@ fn heading(about: &About) -> String {
 /// The cells of a row under them.
 pub(crate) fn cells(name: String, row: &RowResult, results: &StudyResults) -> Vec<String> {
     let mut all = vec![name];
-    let figure = |about: &About| row.figures.map(|figures| spread(figures.of(about.measure), about.unit));
-    all.extend(MEASURES.iter().map(|about| figure(about).unwrap_or_default()));
-    all.push(counted(row.runs.len(), row.diverged.len(), results.seeds.len()));
+    let figure = |about: &About| row.figures?.of(about.measure).map(|of| spread(of, about.unit));
+    all.extend(shown(results).map(|about| figure(about).unwrap_or_default()));
+    let seeds = if row.seeds == 0 { results.seeds.len() } else { row.seeds };
+    all.push(counted(row.runs.len(), row.diverged.len(), seeds));
     let paper = |measure: &Measure| row.paper.of(*measure).map(|value| plain(value, measure.about().unit));
     let measures = Paper::MEASURES.iter().filter(|_| is_of_paper(results));
     all.extend(measures.map(|measure| paper(measure).unwrap_or_default()));
@@ -114,12 +122,20 @@ pub(crate) fn condition(tested: &Tested, mark: impl Fn(&str) -> String) -> Strin
     let estimate = tested.estimate.map_or_else(|| "not known".to_owned(), value);
     let interval =
         tested.interval.map_or_else(String::new, |[low, high]| format!(" ({} to {})", value(low), value(high)));
+    let runs = match (tested.against_seeds, tested.correlation) {
+        (Some(others), _) => format!("{} and {}", tested.seeds, number::counted(others, "run", "runs")),
+        (None, Some(correlation)) => {
+            format!("{}, correlation {correlation:.2}", number::counted(tested.seeds, "pair", "pairs"))
+        }
+        (None, None) => number::counted(tested.seeds, "run", "runs"),
+    };
     let diverged = match tested.diverged {
         0 => String::new(),
-        1 => ", without 1 seed that diverged".to_owned(),
-        count => format!(", without {count} seeds that diverged"),
+        1 => ", without 1 that diverged".to_owned(),
+        count => format!(", without {count} that diverged"),
     };
-    format!("{what}: {estimate}{interval}, {claimed}{diverged}")
+    let needed = tested.runs_needed.map_or_else(String::new, |runs| format!("; some {runs} a row would decide"));
+    format!("{what}: {estimate}{interval}, {claimed}; {runs}{diverged}{needed}")
 }
 
 /// Whether the paper has any of the rows.
@@ -137,12 +153,12 @@ pub(crate) fn subject(results: &StudyResults) -> String {
 
 /// The table.
 pub(super) fn rows(results: &StudyResults, style: &Style) -> String {
-    let (headings, figures) = (headings(results, [""; 3]), MEASURES.len() + 2);
+    let (headings, figures) = (headings(results, [""; 3]), shown(results).count() + 2);
     let columns = headings.iter().take(figures).enumerate().map(|(at, heading)| match at.checked_sub(1) {
         None => Heading::text(heading),
         // That figures are means is said above.
         Some(at) => Heading::number(heading.trim_start_matches("mean "))
-            .expendable(MEASURES.get(at).map_or(0, |about| about.expendable)),
+            .expendable(shown(results).nth(at).map_or(0, |about| about.expendable)),
     });
     let mut grid = Grid::new(columns.chain([Heading::text("paper").expendable(1)]).collect::<Vec<_>>());
     for row in &results.rows {

@@ -6,8 +6,12 @@ use std::path::{Path, PathBuf};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value, context};
-use sinkscope_lab::study::results::StudyResults;
-use sinkscope_lab::study::{Study, Summaries, tabulate};
+use serde::Deserialize;
+use sinkscope_lab::measure::Measure;
+use sinkscope_lab::study::claim::{ClaimResult, Tested};
+use sinkscope_lab::study::results::{RowResult, StudyResults};
+use sinkscope_lab::study::statistics::correlation;
+use sinkscope_lab::study::{Study, Summaries, TEST, Verdict, tabulate};
 use sinkscope_report::figure::drawing;
 use sinkscope_report::figures::study::emergence;
 use sinkscope_report::markdown;
@@ -57,13 +61,59 @@ fn study(name: &str) -> Result<String, Error> {
     if drawing::ready().is_ok() {
         hold(&place, &drawing::svg(&figure).expect("a drawing"));
     }
-    Ok(format!("{text}\n![{}: loss, sinks and spike over training]({place})", results.title))
+    Ok(format!("{text}\n![{}: loss, sinks and largest activation over training]({place})", results.title))
 }
 
 /// The rows of a study by name, each as in `study.json`.
 fn rows(study: &str) -> Result<Value, Error> {
     let rows = tables(study)?.rows;
     Ok(Value::from_pairs(rows.into_iter().map(|row| (row.name.clone(), Value::from(Serde(row))))))
+}
+
+/// The claims of a study by their texts, each as in `study.json`.
+fn claims(study: &str) -> Result<Value, Error> {
+    let claims = tables(study)?.claims;
+    Ok(Value::from_pairs(claims.into_iter().map(|claim| (claim.text.clone(), Value::from(Serde(claim))))))
+}
+
+/// The condition on which a claim's verdict hangs, with its measure in words: the one that contradicts it most surely, or the one
+/// that is least sure.
+fn deciding(claim: Value) -> Result<Value, Error> {
+    let claim = ClaimResult::deserialize(claim)?;
+    let p = |tested: &&Tested| match claim.verdict {
+        Verdict::Disagrees => -tested.p_disagrees.unwrap_or(1.0),
+        _ => tested.p_agrees.unwrap_or(1.0),
+    };
+    let needed = |tested: &&Tested| tested.runs_needed.unwrap_or(usize::MAX);
+    let last = |a: &&Tested, b: &&Tested| p(a).total_cmp(&p(b)).then(needed(a).cmp(&needed(b)));
+    // Of equals the first.
+    let found = claim.conditions.iter().rev().max_by(last);
+    let found = found.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "a claim without conditions"))?;
+    let words = found.condition.measure.about().words;
+    let fields =
+        serde_json::to_value(found).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let fields =
+        fields.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), Value::from(Serde(value.clone()))));
+    Ok(Value::from_pairs(fields.chain([("words".to_owned(), Value::from(words))])))
+}
+
+/// Spearman's rank correlation of two measures over the means of a study's rows.
+fn rank_correlation(study: &str, one: Value, other: Value) -> Result<f64, Error> {
+    let (one, other) = (Measure::deserialize(one)?, Measure::deserialize(other)?);
+    let rows = tables(study)?.rows;
+    let means = |measure| {
+        let of = |row: &RowResult| Some(row.figures?.of(measure)?.mean);
+        rows.iter().filter_map(of).collect::<Vec<f64>>()
+    };
+    let ranks =
+        |values: &[f64]| values.iter().map(|a| values.iter().filter(|b| *b < a).count() as f64).collect::<Vec<_>>();
+    let pairs: Vec<(f64, f64)> = ranks(&means(one)).into_iter().zip(ranks(&means(other))).collect();
+    correlation(&pairs).ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "rows that do not differ"))
+}
+
+/// In a few digits.
+fn short(value: f64) -> String {
+    figure(value, Some(if value.abs() < 10.0 { 2 } else { 1 }))
 }
 
 /// With so many decimals, and thousands separated.
@@ -99,6 +149,11 @@ fn render(template: &str, context: Value) -> Result<String, Error> {
         .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
     environment.add_function("study", study);
     environment.add_function("rows", rows);
+    environment.add_function("claims", claims);
+    environment.add_function("deciding", deciding);
+    environment.add_function("rank_correlation", rank_correlation);
+    environment.add_filter("short", short);
+    environment.add_global("test_of_claims", TEST);
     environment.add_function("check", check);
     environment.add_filter("figure", figure);
     environment.add_filter("signed", signed);

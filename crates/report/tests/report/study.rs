@@ -5,9 +5,9 @@ use std::path::Path;
 use sinkscope_lab::measure::Measure;
 use sinkscope_lab::recipe::Recipe;
 use sinkscope_lab::recipe_file;
-use sinkscope_lab::study::claim::{Condition, Statistic, Tested};
+use sinkscope_lab::study::claim::{ClaimResult, Condition, Statistic, Test, Tested};
 use sinkscope_lab::study::file::Row;
-use sinkscope_lab::study::results::{ClaimResult, RowResult, StudyResults};
+use sinkscope_lab::study::results::{RowResult, StudyResults};
 use sinkscope_lab::study::summary::ShortLook;
 use sinkscope_lab::study::{NUMERICS_VERSION, Summary, Verdict};
 use sinkscope_lab::trainer::{Diverged, Look, Record, Timing};
@@ -44,6 +44,7 @@ fn record(perplexity: f64, sink_ratio: f64, spike: f64) -> Record {
             largest_by_block: vec![0.5, spike / 2.0, spike],
             typical_by_block: vec![0.5, 1.0, 2.0],
             frobenius: Vec::new(),
+            detail: None,
         },
     }
 }
@@ -78,6 +79,7 @@ fn row(name: &str, runs: &[(f64, f64, f64)], paper: (f64, f64, f64)) -> RowResul
         name: name.into(),
         slug: String::new(),
         baseline: name == "pre-norm",
+        seeds: vec![0, 1, 2],
         paper: sinkscope_lab::study::file::Paper {
             perplexity: known.then_some(perplexity),
             sink_percent: known.then_some(sink_percent),
@@ -98,10 +100,16 @@ pub fn sample() -> StudyResults {
             below: bounds.0,
             above: bounds.1,
         },
-        seeds: 3,
+        seeds: 6,
+        against_seeds: against.map(|_| 10),
         diverged: 0,
         estimate: Some(0.31),
         interval,
+        correlation: None,
+        test: against.map(|_| Test::Welch),
+        p_agrees: interval.map(|_| 0.001),
+        p_disagrees: interval.map(|_| 0.999),
+        runs_needed: (verdict == Verdict::Undecided).then_some(14),
         verdict,
     };
     let conditions = vec![
@@ -157,9 +165,9 @@ fn runs_that_diverged_are_counted_and_in_no_mean() {
     study.claims[0].conditions[0].diverged = 1;
     let markdown = markdown::study(&study);
     for line in [
-        "| often |  |  |  |  |  |  |  | 3 of 3 diverged |",
-        "| once | 11.00 ± 1.41 | 50.0 ± 0.0 | 0.350 ± 0.000 | 40.00 ± 0.00 | 20.00 ± 0.00 | 20.00 ± 0.00 | 1.00 ± 0.00 | 1 of 3 diverged |",
-        "claimed below 0.5, without 1 seed that diverged",
+        "| often |  |  |  |  |  |  | 3 of 3 diverged |",
+        "| once | 11.00 ± 1.41 | 50.0 ± 0.0 | 0.350 ± 0.000 | 40.00 ± 0.00 | 20.00 ± 0.00 | 1.00 ± 0.00 | 1 of 3 diverged |",
+        "claimed below 0.5; 6 and 10 runs, without 1 that diverged",
     ] {
         assert!(markdown.contains(line), "{markdown}");
     }

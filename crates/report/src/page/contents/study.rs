@@ -1,6 +1,6 @@
 //! What is said of a study.
 
-use sinkscope_lab::measure::{MEASURES, Unit};
+use sinkscope_lab::measure::Unit;
 use sinkscope_lab::study::StudyResults;
 use sinkscope_lab::study::results::RowResult;
 
@@ -50,7 +50,9 @@ fn rows_of_study(results: &StudyResults) -> Listing {
     let row = |row: &RowResult| {
         let mut cells = words::cells(row.name.clone() + if row.baseline { " (baseline)" } else { "" }, row, results);
         // An interval of what is a ratio already would say little.
-        for (cell, about) in cells[1..].iter_mut().zip(MEASURES).filter(|(_, about)| about.unit != Unit::Times) {
+        for (cell, about) in
+            cells[1..].iter_mut().zip(words::shown(results)).filter(|(_, about)| about.unit != Unit::Times)
+        {
             if let Some([low, high]) = row.interval(about.measure) {
                 *cell = format!("{cell} ({} to {})", value(low), value(high));
             }
