@@ -12,29 +12,27 @@ use sinkscope_report::terminal;
 use sinkscope_sources::SourceError;
 use sinkscope_sources::tokenizer::Tokenizer;
 
+use crate::arguments::CensusArguments;
 use crate::machine;
 use crate::opened::open_model;
 use crate::output::{Output, by_name, model_identity};
 use crate::progress::Progress;
-use crate::request::CensusRequest;
+use crate::request::RunOptions;
 
 /// Runs the command; `start` is when the program started.
-///
-/// # Errors
-/// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
-pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
-    let output = Output::prepare(&request.run)?;
-    let progress = Progress::new(request.run.process.verbosity);
+pub fn run(arguments: &CensusArguments, run: &RunOptions, start: Instant) -> Result<()> {
+    let output = Output::prepare(run)?;
+    let progress = Progress::new(run.process.verbosity);
     progress.stage("opening");
-    let model = open_model(&request.run, &progress)?;
+    let model = open_model(run, &progress)?;
     progress.stage("census");
     let what = census::CensusRequest {
-        channels: request.channels.clone(),
-        full: request.full,
+        channels: arguments.channels.clone(),
+        full: arguments.full,
         blocks: None,
         first: first_token(&model)?,
         walk: census::Walk::Predict,
-        seed: request.run.seed,
+        seed: run.seed,
     };
     let results = census(&model, &what, &|done, total| progress.set(done, total))?;
     progress.stage("hashing");
@@ -49,12 +47,12 @@ pub fn run(request: &CensusRequest, start: Instant) -> Result<()> {
     ];
     let envelope = Envelope {
         sinkscope: VERSION.into(),
-        command: request.run.process.command.clone(),
+        command: run.process.command.clone(),
         model: Some(identity),
         data: None,
         definitions: by_name(&definitions::census()),
         timing: machine::timing(start, parts, None),
-        seed: Some(request.run.seed),
+        seed: Some(run.seed),
         results,
     };
     output.write("census.json", &envelope, &census_tables(Some(&envelope.results))?)?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use sinkscope_lab::data::manifest::{DEFINITIONS, MANIFEST_FILE};
-use sinkscope_lab::data::{self, Stage};
+use sinkscope_lab::data::{self, PrepareRequest, Stage};
 use sinkscope_model::architecture::Architecture;
 use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::files::OutputDirectory;
@@ -13,17 +13,14 @@ use sinkscope_report::terminal;
 
 use crate::machine;
 use crate::output::Output;
+use crate::process::Process;
 use crate::progress::Progress;
-use crate::request::DataRequest;
 
 /// Runs the command; `start` is when the program started.
-///
-/// # Errors
-/// If the request or an input is wrong, or files cannot be written; none is then left half-written.
-pub fn prepare(request: &DataRequest, start: Instant) -> Result<()> {
+pub fn prepare(request: &PrepareRequest, process: &Process, start: Instant) -> Result<()> {
     // Makes the directory and takes it away again if nothing comes to be in it.
-    let directory = OutputDirectory::prepare(&request.prepare.out)?;
-    let progress = Progress::of_bytes(request.process.verbosity);
+    let directory = OutputDirectory::prepare(&request.out)?;
+    let progress = Progress::of_bytes(process.verbosity);
     // When counting, learning and encoding began.
     let began = [const { Cell::new(None) }; 3];
     let begin = |stage: usize, name| {
@@ -32,7 +29,7 @@ pub fn prepare(request: &DataRequest, start: Instant) -> Result<()> {
             progress.stage(name);
         }
     };
-    let staged = data::prepare(&request.prepare, &|stage| match stage {
+    let staged = data::prepare(request, &|stage| match stage {
         Stage::Counting(bytes) => {
             begin(0, "counting words");
             progress.so_far(bytes);
@@ -50,12 +47,12 @@ pub fn prepare(request: &DataRequest, start: Instant) -> Result<()> {
     let passes = [("counting", learning), ("learning", encoding - learning), ("encoding", seconds - encoding)];
     let envelope = Envelope::<_, Architecture> {
         sinkscope: VERSION.into(),
-        command: request.process.command.clone(),
+        command: process.command.clone(),
         model: None,
         data: None,
         definitions: DEFINITIONS.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
         timing: machine::timing(start, passes, None),
-        seed: Some(request.prepare.seed),
+        seed: Some(request.seed),
         results: staged.manifest(),
     };
     let text = envelope.to_json(MANIFEST_FILE)?;

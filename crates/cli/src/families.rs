@@ -20,9 +20,6 @@ pub struct Families {
 }
 
 /// Runs the command.
-///
-/// # Errors
-/// If stdout cannot be written to.
 pub fn run(arguments: &FamiliesArguments) -> Result<()> {
     let families = Families { sinkscope: VERSION, families: supported() };
     if arguments.json {

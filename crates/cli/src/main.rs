@@ -40,33 +40,33 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
     match &arguments.command {
         Command::Anatomy(raw) => {
-            let request = raw.resolve()?;
-            request.run.process.run(|| anatomy::run(&request, start))
+            let (run, wanted) = raw.resolve()?;
+            run.process.run(|| anatomy::run(raw, wanted, &run, start))
         }
         Command::Census(raw) => {
-            let request = raw.resolve()?;
-            request.run.process.run(|| census::run(&request, start))
+            let run = raw.run.resolve()?;
+            run.process.run(|| census::run(raw, &run, start))
         }
         Command::Probe(raw) => {
-            let request = raw.resolve()?;
-            request.run.process.run(|| probe::run(&request, start))
+            let run = raw.resolve()?;
+            run.process.run(|| probe::run(raw, &run, start))
         }
         Command::Operate(raw) => {
-            let request = raw.resolve()?;
-            request.run.process.run(|| operate::run(&request, start))
+            let (run, operations) = raw.resolve()?;
+            run.process.run(|| operate::run(raw, operations, &run, start))
         }
         Command::Train(raw) => {
-            let request = raw.resolve()?;
-            request.process.run(|| train::run(&request, start))
+            let process = raw.process.resolve()?;
+            process.run(|| train::run(raw, &process, start))
         }
         Command::Study(raw) => {
-            let request = raw.resolve()?;
-            request.process.run(|| study::run(&request, start))
+            let process = raw.resolve()?;
+            process.run(|| study::run(raw, &process, start))
         }
         Command::Data(raw) => {
             let DataCommand::Prepare(raw) = &raw.command;
-            let request = raw.resolve()?;
-            request.process.run(|| data::prepare(&request, start))
+            let (process, request) = raw.resolve()?;
+            process.run(|| data::prepare(&request, &process, start))
         }
         Command::Report(raw) => report::run(raw),
         Command::Families(raw) => families::run(raw),

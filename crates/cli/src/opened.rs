@@ -28,9 +28,6 @@ pub struct Opened {
 
 impl Opened {
     /// Opens a model and reads the text.
-    ///
-    /// # Errors
-    /// If the model, the text or the request is wrong.
     pub fn new(run: &RunOptions, options: &TextArguments, progress: &Progress) -> Result<Self> {
         progress.stage("opening");
         let precision = options.precision;
@@ -68,9 +65,6 @@ impl Opened {
 }
 
 /// Opens a model, shows its download if it is one of the hub that is not in the cache, and says what was let pass.
-///
-/// # Errors
-/// If it cannot be downloaded, or is no model that can be examined.
 pub fn open_model(run: &RunOptions, progress: &Progress) -> Result<Model, ModelError> {
     let hub = HubSettings { watch: Some(progress.downloads()), ..HubSettings::from_env() };
     let model = Model::from_checkpoint_allowing(Checkpoint::open_with(&run.model, &hub)?, &run.allow_unknown)?;

@@ -13,47 +13,46 @@ use sinkscope_report::terminal;
 use sinkscope_sources::data::{self, TextRequest, TokenBatch};
 use sinkscope_sources::tokenizer::Tokenizer;
 use sinkscope_surgery::compare::{Request, compare};
+use sinkscope_surgery::operation::Operation;
 
+use crate::arguments::OperateArguments;
 use crate::machine;
 use crate::opened::{Opened, show, text_request};
 use crate::output::{Output, by_name, model_identity};
 use crate::progress::Progress;
-use crate::request::OperateRequest;
+use crate::request::RunOptions;
 
 /// Runs the command; `start` is when the program started.
-///
-/// # Errors
-/// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
-pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
-    let output = Output::prepare(&request.run)?;
-    let progress = Progress::new(request.run.process.verbosity);
-    let opened = Opened::new(&request.run, &request.text, &progress)?;
-    let calibration = request.calibration.as_deref().map(|file| calibration(file, request, &opened)).transpose()?;
+pub fn run(arguments: &OperateArguments, operations: Vec<Operation>, run: &RunOptions, start: Instant) -> Result<()> {
+    let output = Output::prepare(run)?;
+    let progress = Progress::new(run.process.verbosity);
+    let opened = Opened::new(run, &arguments.text, &progress)?;
+    let calibration = arguments.calibration.as_deref().map(|file| calibration(file, arguments, &opened)).transpose()?;
     let wanted = Request {
-        operations: request.operations.clone(),
-        spike_ratio: request.text.spike_ratio,
-        epsilon: request.epsilon,
-        seed: request.run.seed,
+        operations,
+        spike_ratio: arguments.text.spike_ratio,
+        epsilon: arguments.epsilon,
+        seed: run.seed,
         bos: opened.tokenizer.as_ref().and_then(Tokenizer::bos),
         calibration,
     };
     let text = |id| opened.text(id);
-    let around = Surroundings { memory: request.run.memory, text: &text, progress: &|step| show(&progress, step) };
+    let around = Surroundings { memory: run.memory, text: &text, progress: &|step| show(&progress, step) };
     let compared = compare(&opened.model, &opened.batch, &wanted, around)?;
     progress.stage("hashing");
     let identity = model_identity(&opened.model)?;
     drop(progress);
     let passes = compared.passes.iter().map(|(name, seconds)| (name.as_str(), *seconds));
-    let mut defined = definitions::all(request.text.spike_ratio, request.epsilon);
+    let mut defined = definitions::all(arguments.text.spike_ratio, arguments.epsilon);
     defined.extend(sinkscope_surgery::definitions::definitions());
     let envelope = Envelope {
         sinkscope: VERSION.into(),
-        command: request.run.process.command.clone(),
+        command: run.process.command.clone(),
         model: Some(identity),
         data: Some(opened.data),
         definitions: by_name(&defined),
         timing: machine::timing(start, passes, Some(&compared.first)),
-        seed: Some(request.run.seed),
+        seed: Some(run.seed),
         results: compared.comparison,
     };
     output.write("operate.json", &envelope, &operate_tables(&envelope.results)?)?;
@@ -61,12 +60,12 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
 }
 
 /// The tokens that means are taken of; a `.json` file holds token ids, any other text.
-fn calibration(file: &Path, request: &OperateRequest, opened: &Opened) -> Result<TokenBatch, ModelError> {
+fn calibration(file: &Path, arguments: &OperateArguments, opened: &Opened) -> Result<TokenBatch, ModelError> {
     let architecture = opened.model.architecture();
     let ids = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let (text, tokens) = if ids { (None, Some(file)) } else { (Some(file), None) };
     let seq_len = if ids { None } else { Some(opened.batch.seq_len - architecture.registers) };
-    let wanted = TextRequest { text, tokens, seq_len, sequences: None, ..text_request(&request.text) };
+    let wanted = TextRequest { text, tokens, seq_len, sequences: None, ..text_request(&arguments.text) };
     let data = data::load(&wanted, opened.tokenizer.as_ref(), architecture.vocabulary)?;
     Ok(data.batch.with_first(architecture.register_ids()))
 }

@@ -25,17 +25,11 @@ pub struct Output(Option<OutputDirectory>);
 
 impl Output {
     /// Finds a directory that cannot be used before the work.
-    ///
-    /// # Errors
-    /// If it cannot be used.
     pub fn prepare(run: &RunOptions) -> Result<Self, ReportError> {
         Ok(Self(run.out.as_deref().map(OutputDirectory::prepare).transpose()?))
     }
 
     /// Writes the files, all or none. Before anything is printed: they are there even if whoever reads stdout stops early.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
     pub fn write<R: Serialize>(
         self,
         name: &str,
@@ -48,9 +42,6 @@ impl Output {
     }
 
     /// Makes the files ready to be written.
-    ///
-    /// # Errors
-    /// If there is no room for one.
     pub fn stage<R: Serialize>(
         &mut self,
         name: &str,
@@ -66,26 +57,17 @@ impl Output {
     }
 
     /// Makes the page about an output ready to be written.
-    ///
-    /// # Errors
-    /// If there is no room for it.
     pub fn stage_page(&mut self, found: &Found) -> Result<(), ReportError> {
         let Some(out) = &mut self.0 else { return Ok(()) };
         out.stage(PAGE_FILE, Page::new(std::slice::from_ref(found))?.html()?.as_bytes())
     }
 
     /// Writes what is ready, all of it or nothing.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
     pub fn commit(self) -> Result<(), ReportError> {
         self.0.map_or(Ok(()), OutputDirectory::commit)
     }
 
     /// Prints a report.
-    ///
-    /// # Errors
-    /// If stdout cannot be written to.
     pub fn print(report: impl FnOnce(&Style) -> String) -> Result<()> {
         let text = report(&Style::new(machine::stdout_width(), logging::colour(&io::stdout())));
         let mut stdout = io::stdout().lock();
@@ -95,9 +77,6 @@ impl Output {
 }
 
 /// What an output file says of the model.
-///
-/// # Errors
-/// If the weights cannot be read.
 pub fn model_identity(model: &Model) -> Result<ModelIdentity<Architecture>, ModelError> {
     let checkpoint = model.checkpoint();
     Ok(ModelIdentity {

@@ -1,7 +1,10 @@
 //! The parts of an examination that `--only` names.
 
-/// One part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+/// One part, in the order of the results. Its name is what is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Part {
     /// The trajectory of the largest channels over depth.
     Lifecycle,
@@ -25,50 +28,20 @@ pub enum Part {
     Probe,
 }
 
-impl Part {
-    /// All parts, in the order of the results.
-    pub const ALL: [Self; 10] = [
-        Self::Lifecycle,
-        Self::Spikes,
-        Self::Sinks,
-        Self::Nll,
-        Self::Tokens,
-        Self::Silu,
-        Self::Normalisation,
-        Self::Geometry,
-        Self::Census,
-        Self::Probe,
-    ];
-
-    /// As typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lifecycle => "lifecycle",
-            Self::Spikes => "spikes",
-            Self::Sinks => "sinks",
-            Self::Nll => "nll",
-            Self::Tokens => "tokens",
-            Self::Silu => "silu",
-            Self::Normalisation => "normalisation",
-            Self::Geometry => "geometry",
-            Self::Census => "census",
-            Self::Probe => "probe",
-        }
-    }
-}
-
 /// Reads the names given to `--only`; none means all but the probe. Each part comes once, in the order of the results.
 pub fn parse(names: &[String]) -> Result<Vec<Part>, String> {
+    let all = Part::value_variants();
     if names.is_empty() {
-        return Ok(Part::ALL.into_iter().filter(|part| *part != Part::Probe).collect());
+        return Ok(all.iter().copied().filter(|part| *part != Part::Probe).collect());
     }
     let mut parts = Vec::new();
     for name in names {
         let name = name.trim();
-        let Some(part) = Part::ALL.into_iter().find(|part| part.name() == name) else {
-            let available = Part::ALL.map(Part::name).join(", ");
-            return Err(format!("{name:?} is not a part of the examination; there are {available}"));
-        };
+        let part = Part::from_str(name, false).map_err(|_| {
+            let available: Vec<_> = all.iter().filter_map(ValueEnum::to_possible_value).collect();
+            let available: Vec<_> = available.iter().map(PossibleValue::get_name).collect();
+            format!("{name:?} is not a part of the examination; there are {}", available.join(", "))
+        })?;
         parts.push(part);
     }
     parts.sort_unstable();
@@ -78,6 +51,8 @@ pub fn parse(names: &[String]) -> Result<Vec<Part>, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::{Part, parse};
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -86,7 +61,7 @@ mod tests {
 
     #[test]
     fn none_means_all_but_the_probe() {
-        assert_eq!(parse(&[]), Ok(Part::ALL[..9].to_vec()));
+        assert_eq!(parse(&[]), Ok(Part::value_variants()[..9].to_vec()));
     }
 
     #[test]

@@ -11,29 +11,27 @@ use sinkscope_report::envelope::{Envelope, Timing, VERSION};
 use sinkscope_report::probe_tables::probe_tables;
 use sinkscope_report::terminal;
 
+use crate::arguments::ProbeArguments;
 use crate::machine;
 use crate::opened::{Opened, show};
 use crate::output::{Output, by_name, model_identity};
 use crate::progress::Progress;
-use crate::request::ProbeRequest;
+use crate::request::RunOptions;
 
 /// Runs the command; `start` is when the program started.
-///
-/// # Errors
-/// If the request or an input is wrong, or results cannot be written; no file is then left half-written.
-pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
-    let output = Output::prepare(&request.run)?;
-    let progress = Progress::new(request.run.process.verbosity);
-    let opened = Opened::new(&request.run, &request.text, &progress)?;
-    let prefix = prefix(request, &opened)?;
+pub fn run(arguments: &ProbeArguments, run: &RunOptions, start: Instant) -> Result<()> {
+    let output = Output::prepare(run)?;
+    let progress = Progress::new(run.process.verbosity);
+    let opened = Opened::new(run, &arguments.text, &progress)?;
+    let prefix = prefix(arguments, &opened)?;
     opened.model.check_length(prefix.len() + 1)?;
     let text = |id| opened.text(id);
-    let around = Surroundings { memory: request.run.memory, text: &text, progress: &|step| show(&progress, step) };
+    let around = Surroundings { memory: run.memory, text: &text, progress: &|step| show(&progress, step) };
     let wanted = examination::AnatomyRequest {
         lifecycle: true,
         spikes: true,
-        spike_ratio: request.text.spike_ratio,
-        seed: request.run.seed,
+        spike_ratio: arguments.text.spike_ratio,
+        seed: run.seed,
         ..examination::AnatomyRequest::nothing()
     };
     let calibrated = examine(&opened.model, &opened.batch, &wanted, around)?;
@@ -42,7 +40,7 @@ pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
     progress.stage("probing the vocabulary");
     let begin = Instant::now();
     let report = |done, total| progress.set(done, total);
-    let results = probe(&opened.model, calibration.as_ref(), &prefix, request.run.memory, &text, &report)?;
+    let results = probe(&opened.model, calibration.as_ref(), &prefix, run.memory, &text, &report)?;
     let seconds = begin.elapsed().as_secs_f64();
     progress.stage("hashing");
     let identity = model_identity(&opened.model)?;
@@ -51,15 +49,15 @@ pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
     passes.push(("probe", seconds));
     let envelope = Envelope {
         sinkscope: VERSION.into(),
-        command: request.run.process.command.clone(),
+        command: run.process.command.clone(),
         model: Some(identity),
         data: Some(opened.data),
-        definitions: by_name(&definitions::probe(request.text.spike_ratio)),
+        definitions: by_name(&definitions::probe(arguments.text.spike_ratio)),
         timing: Timing {
             tokens_per_second: results.block.map(|_| results.vocabulary as f64 / seconds),
             ..machine::timing(start, passes, None)
         },
-        seed: Some(request.run.seed),
+        seed: Some(run.seed),
         results,
     };
     output.write("probe.json", &envelope, &probe_tables(Some(&envelope.results))?)?;
@@ -67,11 +65,11 @@ pub fn run(request: &ProbeRequest, start: Instant) -> Result<()> {
 }
 
 /// What the items stand behind.
-fn prefix(request: &ProbeRequest, opened: &Opened) -> Result<Vec<u32>, ModelError> {
+fn prefix(arguments: &ProbeArguments, opened: &Opened) -> Result<Vec<u32>, ModelError> {
     let wrong = |reason: String| Err(ModelError::Request(reason));
     let registers = &opened.batch.tokens[..opened.model.architecture().registers];
-    let Some(text) = &request.prefix else {
-        let position = registers.len() + request.position.unwrap_or(0);
+    let Some(text) = &arguments.prefix else {
+        let position = registers.len() + arguments.position.unwrap_or(0);
         let first = &opened.batch.tokens[..opened.batch.seq_len];
         return match first.get(..position) {
             Some(prefix) => Ok(prefix.to_vec()),
@@ -88,7 +86,7 @@ fn prefix(request: &ProbeRequest, opened: &Opened) -> Result<Vec<u32>, ModelErro
         );
     };
     let prefix = tokenizer.encode(text)?;
-    match request.position {
+    match arguments.position {
         Some(position) if position != prefix.len() => wrong(format!(
             "--position {position} does not follow the prefix, which has {} tokens; leave it out",
             prefix.len()

@@ -24,9 +24,6 @@ pub struct Process {
 
 impl ProcessArguments {
     /// Checks every value.
-    ///
-    /// # Errors
-    /// [`ModelError::Request`], naming the option at fault and what would be right.
     pub fn resolve(&self) -> Result<Process, ModelError> {
         match self.threads {
             Some(0) => Err(wrong("--threads", 0, "is too few; give at least 1, or leave it out for one per core")),
@@ -42,10 +39,6 @@ impl ProcessArguments {
 
 impl Process {
     /// Does the work of a command on its threads, and lets it say what it is to say.
-    ///
-    /// # Errors
-    /// If the system does not give as many threads, or the environment names an instruction set that this machine does not
-    /// have; those of the work.
     pub fn run(&self, work: impl FnOnce() -> anyhow::Result<()> + Send) -> anyhow::Result<()> {
         logging::start(self.verbosity);
         InstructionSet::chosen().map_err(ModelError::Request)?;

@@ -13,10 +13,6 @@ use crate::output::Output;
 const FIGURES: &str = "figures";
 
 /// Runs the command.
-///
-/// # Errors
-/// If figures are wanted of a build that has none, a directory holds no output or a damaged one, or the page cannot be
-/// written.
 pub fn run(arguments: &ReportArguments) -> Result<()> {
     if arguments.figures {
         drawing::ready()?;

@@ -43,9 +43,6 @@ fn framed<R: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 /// Runs the command.
-///
-/// # Errors
-/// If the file named is no output.
 pub fn run(arguments: &SchemaArguments) -> Result<()> {
     let wanted = arguments.output.as_deref();
     let chosen: Vec<_> = OUTPUTS.iter().filter(|(name, _)| wanted.is_none_or(|wanted| wanted == *name)).collect();

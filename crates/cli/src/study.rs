@@ -7,8 +7,8 @@ use anyhow::Result;
 use sinkscope_anatomy::definitions;
 use sinkscope_lab::interrupt::Interrupt;
 use sinkscope_lab::study::{
-    self, Outcome, Plan, Progress, Run, RunRequest, Study, StudyResults, Summaries, Summary, run as train, slurm,
-    tabulate,
+    self, Outcome, Plan, Progress, Run, RunRequest, Selection, Study, StudyResults, Summaries, Summary, run as train,
+    slurm, tabulate,
 };
 use sinkscope_lab::trainer::{Diverged, Event};
 use sinkscope_model::architecture::Architecture;
@@ -17,32 +17,32 @@ use sinkscope_report::files::OutputDirectory;
 use sinkscope_report::study_tables::study_tables;
 use sinkscope_report::{markdown, terminal};
 
-use crate::arguments::Launcher;
+use crate::arguments::{Launcher, StudyArguments};
 use crate::failure::{Interrupted, RunsFailed};
 use crate::machine;
 use crate::output::{Output, by_name};
+use crate::process::Process;
 use crate::progress::StudyProgress;
-use crate::request::StudyRequest;
 
 /// Runs the command; `start` is when the program started.
 ///
 /// # Errors
 /// If the study, its data or the directory is wrong, runs fail or are interrupted, or files cannot be written. What was
 /// finished before stays.
-pub fn run(request: &StudyRequest, start: Instant) -> Result<()> {
-    let study = Study::read(&request.study)?;
-    let kept = request.results.as_ref().map_or_else(|| study.results.clone(), |results| results.join(&study.name));
-    let out = request.out.as_deref().map(OutputDirectory::prepare).transpose()?;
-    if request.launcher == Launcher::Slurm {
-        return submit(request, &study, &kept);
+pub fn run(arguments: &StudyArguments, process: &Process, start: Instant) -> Result<()> {
+    let study = Study::read(&arguments.study)?;
+    let kept = arguments.results.as_ref().map_or_else(|| study.results.clone(), |results| results.join(&study.name));
+    let out = arguments.out.as_deref().map(OutputDirectory::prepare).transpose()?;
+    if arguments.launcher == Launcher::Slurm {
+        return submit(arguments, &study, &kept);
     }
-    let (plan, failures) = if request.tables_only {
+    let (plan, failures) = if arguments.tables {
         (None, Vec::new())
     } else {
         let plan = Plan::new(&study)?;
-        let chosen = plan.select(&study, &request.selection)?;
+        let chosen = plan.select(&study, &selection(arguments))?;
         OutputDirectory::prepare(&kept)?;
-        let outcome = train_missing(request, &study, &chosen, &kept)?;
+        let outcome = train_missing(arguments, process, &study, &chosen, &kept)?;
         (Some(plan), outcome.failures)
     };
     let summaries = Summaries::read(&kept)?;
@@ -54,16 +54,21 @@ pub fn run(request: &StudyRequest, start: Instant) -> Result<()> {
         tracing::warn!("{}: belongs to no run of the study as it is now", kept.join(name).display());
     }
     if let Some(out) = out {
-        write(out, request, &results, start)?;
+        write(out, process, &results, start)?;
     }
     Output::print(|style| terminal::study(&results, style))?;
     if failures.is_empty() { Ok(()) } else { Err(RunsFailed(failures).into()) }
 }
 
+/// What is to be run.
+fn selection(arguments: &StudyArguments) -> Selection {
+    Selection { rows: arguments.rows.clone(), seeds: arguments.seeds.clone() }
+}
+
 /// Submits the chosen runs that have no summary to a cluster.
-fn submit(request: &StudyRequest, study: &Study, kept: &Path) -> Result<()> {
-    let Some(directory) = &request.out else { anyhow::bail!("--out: a study that is run needs a directory") };
-    let chosen = Plan::new(study)?.select(study, &request.selection)?;
+fn submit(arguments: &StudyArguments, study: &Study, kept: &Path) -> Result<()> {
+    let Some(directory) = &arguments.out else { anyhow::bail!("--out: a study that is run needs a directory") };
+    let chosen = Plan::new(study)?.select(study, &selection(arguments))?;
     let summaries = Summaries::read(kept)?;
     let missing = chosen.missing(&summaries);
     // Jobs begin in other places.
@@ -71,7 +76,7 @@ fn submit(request: &StudyRequest, study: &Study, kept: &Path) -> Result<()> {
     let jobs = slurm::Jobs {
         study: &study.name,
         program: &std::env::current_exe()?,
-        file: &absolute(&request.study)?,
+        file: &absolute(&arguments.study)?,
         directory: &absolute(directory)?,
         results: &absolute(kept.parent().unwrap_or(kept))?,
         threads: rayon::current_num_threads(),
@@ -90,11 +95,17 @@ fn submit(request: &StudyRequest, study: &Study, kept: &Path) -> Result<()> {
 }
 
 /// Trains the chosen runs that have no summary.
-fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &Path) -> Result<Outcome> {
-    let Some(directory) = &request.out else { anyhow::bail!("--out: a study that is run needs a directory") };
+fn train_missing(
+    arguments: &StudyArguments,
+    process: &Process,
+    study: &Study,
+    chosen: &Plan,
+    kept: &Path,
+) -> Result<Outcome> {
+    let Some(directory) = &arguments.out else { anyhow::bail!("--out: a study that is run needs a directory") };
     let interrupt = Interrupt::install()?;
     let summaries = Summaries::read(kept)?;
-    let progress = StudyProgress::new(request.process.verbosity, chosen, &summaries);
+    let progress = StudyProgress::new(process.verbosity, chosen, &summaries);
     let tell = |run: &Run, how: Progress<'_>| match how {
         Progress::Begun => progress.begin(run),
         Progress::Training(Event::Step(report)) => progress.step(run, report),
@@ -125,7 +136,7 @@ fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &Pa
             study: &study.name,
             directory,
             results: kept,
-            jobs: request.jobs,
+            jobs: arguments.jobs,
             threads: rayon::current_num_threads(),
             memory: 2 * machine::default_memory(),
             stop: &|| interrupt.requested().is_some(),
@@ -141,13 +152,13 @@ fn train_missing(request: &StudyRequest, study: &Study, chosen: &Plan, kept: &Pa
 }
 
 /// Writes the files of a study, all or none.
-fn write(mut out: OutputDirectory, request: &StudyRequest, results: &StudyResults, start: Instant) -> Result<()> {
+fn write(mut out: OutputDirectory, process: &Process, results: &StudyResults, start: Instant) -> Result<()> {
     let timing = machine::timing(start, [], None);
     let mut definitions = by_name(&definitions::all(definitions::SPIKE_RATIO, definitions::SINK_EPSILON));
     definitions.extend(study::definitions().map(|(name, text)| (name.to_owned(), text.to_owned())));
     let envelope = Envelope::<_, Architecture> {
         sinkscope: VERSION.into(),
-        command: request.process.command.clone(),
+        command: process.command.clone(),
         model: None,
         data: None,
         definitions,

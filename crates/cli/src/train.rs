@@ -18,36 +18,37 @@ use sinkscope_report::envelope::{DataIdentity, Envelope, Timing, VERSION};
 use sinkscope_report::files::OutputDirectory;
 use sinkscope_report::terminal;
 
+use crate::arguments::TrainArguments;
 use crate::failure::Interrupted;
 use crate::logging::Verbosity;
 use crate::machine;
 use crate::output::{Output, by_name, model_identity};
+use crate::process::Process;
 use crate::progress::{Progress, after_loss};
-use crate::request::TrainRequest;
 
 /// Runs the command; `start` is when the program started.
 ///
 /// # Errors
 /// If the recipe, its data or the directory is wrong, the run diverges or is interrupted, or files cannot be written. What
 /// was saved before stays.
-pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
-    let mut out = OutputDirectory::prepare(&request.out)?;
-    let recipe: Recipe = recipe_file::read(&request.recipe)?;
+pub fn run(arguments: &TrainArguments, process: &Process, start: Instant) -> Result<()> {
+    let mut out = OutputDirectory::prepare(&arguments.out)?;
+    let recipe: Recipe = recipe_file::read(&arguments.recipe)?;
     let source = Source::open(&recipe.source())?;
     let architecture = recipe.architecture(source.vocabulary())?;
     let cost = cost(&recipe, &architecture);
-    let progress = Progress::of_steps(request.process.verbosity);
-    if request.process.verbosity != Verbosity::Quiet {
+    let progress = Progress::of_steps(process.verbosity);
+    if process.verbosity != Verbosity::Quiet {
         progress.line(&terminal::cost(&cost, machine::operations_per_second()));
     }
     cost.fits(2 * machine::default_memory())
-        .map_err(|reason| LabError::Request(format!("{}: {reason}", request.recipe.display())))?;
+        .map_err(|reason| LabError::Request(format!("{}: {reason}", arguments.recipe.display())))?;
     let interrupt = Interrupt::install()?;
     let mut trainer = Trainer::new(recipe.clone(), source)?;
-    let resume = if request.resume { Resume::Yes } else { Resume::No };
+    let resume = if arguments.resume { Resume::Yes } else { Resume::No };
     let steps = recipe.training.steps;
     let mut last_look = String::new();
-    let ended = trainer.run(&request.out, resume, &|| interrupt.requested().is_some(), &mut |event| match event {
+    let ended = trainer.run(&arguments.out, resume, &|| interrupt.requested().is_some(), &mut |event| match event {
         Event::Step(report) => {
             progress.stage(format!("loss {:.3}{last_look}", report.loss));
             progress.set(report.step, steps);
@@ -62,14 +63,14 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
     drop(progress);
     if let (Ended::Stopped(step), Some(signal)) = (&ended, interrupt.requested()) {
         let done = format!("after {step} steps");
-        return Err(Interrupted { run: request.out.clone(), done, how: "--resume goes on", signal }.into());
+        return Err(Interrupted { run: arguments.out.clone(), done, how: "--resume goes on", signal }.into());
     }
-    let looks: Vec<Look> = metrics::read(&request.out)?;
-    let model = Model::open(&request.out.join("last").display().to_string())?;
+    let looks: Vec<Look> = metrics::read(&arguments.out)?;
+    let model = Model::open(&arguments.out.join("last").display().to_string())?;
     let identity = trainer.source().identity().clone();
     let envelope = Envelope {
         sinkscope: VERSION.into(),
-        command: request.process.command.clone(),
+        command: process.command.clone(),
         model: Some(model_identity(&model)?),
         data: Some(DataIdentity {
             source: identity.source,
@@ -91,6 +92,6 @@ pub fn run(request: &TrainRequest, start: Instant) -> Result<()> {
     };
     out.stage("train.json", &envelope.to_json("train.json")?)?;
     out.commit()?;
-    let name = request.out.display().to_string();
+    let name = arguments.out.display().to_string();
     Output::print(|style| terminal::train(&name, &envelope.results.looks, style))
 }

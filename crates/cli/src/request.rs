@@ -1,35 +1,47 @@
-//! From options as typed to requests.
+//! From options as typed to what commands take: every value checked, every default filled in. What needs neither stays as typed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use sinkscope_anatomy::examination::{AnatomyRequest, CensusScope};
 use sinkscope_anatomy::pictures::Pictures;
+use sinkscope_anatomy::sinks::SinkDefinition;
 use sinkscope_lab::data::bpe::{LEAST_VOCABULARY, MOST_VOCABULARY};
 use sinkscope_lab::data::prepare::{HeldOut, MOST_HELD_OUT};
 use sinkscope_lab::data::{PrepareRequest, Separator};
-use sinkscope_lab::study::Selection;
 use sinkscope_model::ModelError;
 use sinkscope_sources::checkpoint::DEMO;
 use sinkscope_sources::data::document::TEXT_FIELD;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::operation::Operation;
 
-use super::{
-    AnatomyRequest, CensusRequest, DataRequest, OperateRequest, ProbeRequest, RunOptions, StudyRequest, TrainRequest,
-};
 use crate::arguments::{
-    AnatomyArguments, CensusArguments, DocumentSeparator, OperateArguments, PrepareArguments, ProbeArguments,
-    RunArguments, StudyArguments, TextArguments, TrainArguments,
+    AnatomyArguments, DocumentSeparator, OperateArguments, PrepareArguments, ProbeArguments, RunArguments,
+    StudyArguments, TextArguments,
 };
 use crate::part::{self, Part};
-use crate::process::MOST_THREADS;
+use crate::process::{MOST_THREADS, Process};
 use crate::{byte_size, machine};
 
+/// How to run, on which model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOptions {
+    /// The model: a path or a hub id.
+    pub model: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Bytes for activations and weights.
+    pub memory: u64,
+    /// Where results go.
+    pub out: Option<PathBuf>,
+    /// Patterns of settings and tensors that may be unknown.
+    pub allow_unknown: Vec<String>,
+    /// The process that runs it.
+    pub process: Process,
+}
+
 impl AnatomyArguments {
-    /// Checks every value.
-    ///
-    /// # Errors
-    /// [`ModelError::Request`], naming the option at fault and what would be right.
-    pub fn resolve(&self) -> Result<AnatomyRequest, ModelError> {
+    /// How to run, and what to measure.
+    pub fn resolve(&self) -> Result<(RunOptions, AnatomyRequest), ModelError> {
         check_epsilon(self.epsilon)?;
         let parts = part::parse(&self.only).map_err(|reason| ModelError::Request(format!("--only: {reason}")))?;
         if !self.tsne.is_empty() && !parts.contains(&Part::Geometry) {
@@ -40,14 +52,29 @@ impl AnatomyArguments {
         } else {
             Pictures::Of(self.tsne.iter().map(|name| head(name)).collect::<Result<_, _>>()?)
         };
-        Ok(AnatomyRequest {
-            run: self.run.resolve()?,
-            text: self.text.resolve()?,
-            parts,
-            named: !self.only.is_empty(),
-            epsilon: self.epsilon,
+        let run = self.run.resolve()?;
+        self.text.check()?;
+        let asked = |part| parts.contains(&part);
+        // Whoever names the census wants all of it.
+        let scope = if self.only.is_empty() { CensusScope::Steps } else { CensusScope::All };
+        let request = AnatomyRequest {
+            lifecycle: asked(Part::Lifecycle),
+            spikes: asked(Part::Spikes),
+            sinks: asked(Part::Sinks),
+            nll: asked(Part::Nll),
+            tokens: asked(Part::Tokens),
+            silu: asked(Part::Silu),
+            normalisation: asked(Part::Normalisation),
+            geometry: asked(Part::Geometry),
+            census: asked(Part::Census).then_some(scope),
+            probe: asked(Part::Probe),
             pictures,
-        })
+            spike_ratio: self.text.spike_ratio,
+            epsilon: self.epsilon,
+            definition: SinkDefinition::Paper,
+            seed: run.seed,
+        };
+        Ok((run, request))
     }
 }
 
@@ -65,26 +92,16 @@ fn head(name: &str) -> Result<(usize, usize), ModelError> {
 }
 
 impl ProbeArguments {
-    /// Checks every value that can be checked without the model.
-    ///
-    /// # Errors
-    /// As [`AnatomyArguments::resolve`].
-    pub fn resolve(&self) -> Result<ProbeRequest, ModelError> {
-        Ok(ProbeRequest {
-            run: self.run.resolve()?,
-            text: self.text.resolve()?,
-            position: self.position,
-            prefix: self.prefix.clone(),
-        })
+    /// How to run.
+    pub fn resolve(&self) -> Result<RunOptions, ModelError> {
+        let run = self.run.resolve()?;
+        self.text.check().map(|()| run)
     }
 }
 
 impl OperateArguments {
-    /// Checks every value that can be checked without the model.
-    ///
-    /// # Errors
-    /// As [`AnatomyArguments::resolve`]; [`SurgeryError::Operation`] of an operation that means nothing.
-    pub fn resolve(&self) -> Result<OperateRequest, SurgeryError> {
+    /// How to run, and what to do to the model: at least one operation.
+    pub fn resolve(&self) -> Result<(RunOptions, Vec<Operation>), SurgeryError> {
         let mut run = self.run.resolve()?;
         check_epsilon(self.epsilon)?;
         let mut operations = self.operations.clone();
@@ -96,32 +113,14 @@ impl OperateArguments {
             let reason = "no operation was named; `sinkscope operate --help` lists them".to_owned();
             return Err(ModelError::Request(reason).into());
         }
-        Ok(OperateRequest {
-            run,
-            text: self.text.resolve()?,
-            operations: operations.iter().map(|typed| typed.parse()).collect::<Result<_, _>>()?,
-            calibration: self.calibration.clone(),
-            epsilon: self.epsilon,
-        })
-    }
-}
-
-impl CensusArguments {
-    /// Checks every value that can be checked without the model.
-    ///
-    /// # Errors
-    /// As [`AnatomyArguments::resolve`].
-    pub fn resolve(&self) -> Result<CensusRequest, ModelError> {
-        Ok(CensusRequest { run: self.run.resolve()?, channels: self.channels.clone(), full: self.full })
+        self.text.check()?;
+        Ok((run, operations.iter().map(|typed| typed.parse()).collect::<Result<_, _>>()?))
     }
 }
 
 impl PrepareArguments {
-    /// Checks every value that can be checked without the text.
-    ///
-    /// # Errors
-    /// As [`AnatomyArguments::resolve`].
-    pub fn resolve(&self) -> Result<DataRequest, ModelError> {
+    /// How to run, and what to prepare.
+    pub fn resolve(&self) -> Result<(Process, PrepareRequest), ModelError> {
         let held_out = self.held_out.map_or_else(HeldOut::default, HeldOut::Text);
         if !(0.0..=MOST_HELD_OUT).contains(&held_out.share()) {
             return Err(wrong("--held-out", held_out.share(), &format!("is not a number from 0 to {MOST_HELD_OUT}")));
@@ -132,66 +131,37 @@ impl PrepareArguments {
             );
             return Err(wrong("--vocab-size", self.vocab_size, &reason));
         }
-        Ok(DataRequest {
-            prepare: PrepareRequest {
-                inputs: self.inputs.clone(),
-                out: self.out.clone(),
-                vocabulary: self.vocab_size,
-                separator: match self.document_separator {
-                    DocumentSeparator::Pages => Separator::Pages,
-                    DocumentSeparator::FormFeed => Separator::FormFeed,
-                    DocumentSeparator::BlankLine => Separator::BlankLine,
-                    DocumentSeparator::File => Separator::File,
-                },
-                text_field: self.text_field.clone().unwrap_or_else(|| TEXT_FIELD.to_owned()),
-                held_out,
-                seed: self.seed,
-            },
-            process: self.process.resolve()?,
-        })
-    }
-}
-
-impl TrainArguments {
-    /// Checks every value and fills in the defaults.
-    ///
-    /// # Errors
-    /// As [`AnatomyArguments::resolve`].
-    pub fn resolve(&self) -> Result<TrainRequest, ModelError> {
-        Ok(TrainRequest {
-            recipe: self.recipe.clone(),
+        let request = PrepareRequest {
+            inputs: self.inputs.clone(),
             out: self.out.clone(),
-            resume: self.resume,
-            process: self.process.resolve()?,
-        })
+            vocabulary: self.vocab_size,
+            separator: match self.document_separator {
+                DocumentSeparator::Pages => Separator::Pages,
+                DocumentSeparator::FormFeed => Separator::FormFeed,
+                DocumentSeparator::BlankLine => Separator::BlankLine,
+                DocumentSeparator::File => Separator::File,
+            },
+            text_field: self.text_field.clone().unwrap_or_else(|| TEXT_FIELD.to_owned()),
+            held_out,
+            seed: self.seed,
+        };
+        Ok((self.process.resolve()?, request))
     }
 }
 
 impl StudyArguments {
-    /// Checks every value and fills in the defaults.
-    ///
-    /// # Errors
-    /// As [`AnatomyArguments::resolve`].
-    pub fn resolve(&self) -> Result<StudyRequest, ModelError> {
+    /// How to run.
+    pub fn resolve(&self) -> Result<Process, ModelError> {
         if !(1..=MOST_THREADS).contains(&self.jobs) {
             return Err(wrong("--jobs", self.jobs, &format!("is not from 1 to {MOST_THREADS}")));
         }
-        Ok(StudyRequest {
-            study: self.study.clone(),
-            out: self.out.clone(),
-            results: self.results.clone(),
-            selection: Selection { rows: self.rows.clone(), seeds: self.seeds.clone() },
-            tables_only: self.tables,
-            launcher: self.launcher,
-            jobs: self.jobs,
-            process: self.process.resolve()?,
-        })
+        self.process.resolve()
     }
 }
 
 impl TextArguments {
     /// They stay as typed: what is left out depends on the model.
-    fn resolve(&self) -> Result<Self, ModelError> {
+    fn check(&self) -> Result<(), ModelError> {
         if !(self.spike_ratio.is_finite() && self.spike_ratio > 1.0) {
             return Err(wrong("--spike-ratio", self.spike_ratio, "is not a number above 1"));
         }
@@ -201,7 +171,7 @@ impl TextArguments {
         if self.sequences == Some(0) {
             return Err(wrong("--sequences", 0, "is too few; give at least 1"));
         }
-        Ok(self.clone())
+        Ok(())
     }
 }
 
@@ -218,7 +188,7 @@ impl RunArguments {
         }
     }
 
-    fn resolve(&self) -> Result<RunOptions, ModelError> {
+    pub fn resolve(&self) -> Result<RunOptions, ModelError> {
         let model = self.model_name()?;
         let memory = match &self.memory {
             Some(text) => {
@@ -244,12 +214,12 @@ pub fn wrong(option: &str, value: impl std::fmt::Display, reason: &str) -> Model
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{Parser, ValueEnum};
 
     use super::*;
-    use crate::arguments::{Arguments, Bos, Command};
+    use crate::arguments::{Arguments, Command};
 
-    fn resolve(options: &[&str]) -> Result<AnatomyRequest, String> {
+    fn resolve(options: &[&str]) -> Result<(RunOptions, AnatomyRequest), String> {
         let line = ["sinkscope", "anatomy"].iter().chain(options);
         let Command::Anatomy(raw) = Arguments::try_parse_from(line).expect("well-formed").command else {
             return Err("another command".to_owned());
@@ -259,11 +229,12 @@ mod tests {
 
     #[test]
     fn defaults_are_the_paper_s() {
-        let request = resolve(&["m.gguf"]).expect("valid");
-        assert_eq!((request.text.spike_ratio, request.epsilon), (5.0, 0.3));
-        assert_eq!(request.parts, Part::ALL[..9]);
-        assert_eq!((request.text.bos, request.run.seed), (Bos::Auto, 0));
-        assert!(request.run.memory > 0);
+        let (run, request) = resolve(&["m.gguf"]).expect("valid");
+        assert_eq!((request.spike_ratio, request.epsilon), (5.0, 0.3));
+        assert_eq!(part::parse(&[]), Ok(Part::value_variants()[..9].to_vec()));
+        assert_eq!(request, AnatomyRequest::default());
+        assert_eq!(run.seed, 0);
+        assert!(run.memory > 0);
     }
 
     #[test]
