@@ -85,6 +85,7 @@ def main():
     log = directory / "build.log"
     log.write_text("")
     through = {"CARGO_TARGET_DIR": directory, "RUSTC_WRAPPER": HERE, "CC": HERE, "HOST_CC": HERE, LOG: log}
+    through["CARGO_PROFILE_RELEASE_STRIP"] = "none"
     environment = dict(os.environ, **{name: str(value) for name, value in through.items()})
     subprocess.run(["cargo", "build", "--release", *sys.argv[2:]], check=True, cwd=HERE.parent.parent, env=environment)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
