@@ -50,7 +50,6 @@ impl MagnitudeCounts {
     /// Empty counts, for the threads of the current rayon pool.
     ///
     /// # Memory
-    ///
     /// 512 KiB a thread.
     pub fn new() -> Self {
         let threads = rayon::current_num_threads().max(1);

@@ -116,7 +116,6 @@ impl AnatomyTaps {
     /// Puts the result together; `text` gives the text of a token id, empty if there is no tokeniser.
     ///
     /// # Errors
-    ///
     /// [`AnatomyError::NotFinite`] if a residual or a log-likelihood is infinite or undefined.
     pub fn finish(self, batch: &TokenBatch, text: &dyn Fn(u32) -> String) -> Result<Finished, AnatomyError> {
         let Self { finite, residual, sinks, nll, page, request, d_model } = self;

@@ -11,10 +11,6 @@ use crate::data::bpe::BOS;
 use crate::data::prepare::tokenizer_config;
 
 /// The files beside the weights, by name; `bos`: whether sequences begin with BOS.
-///
-/// # Errors
-///
-/// If one cannot be written as JSON.
 pub(crate) fn files(
     architecture: &Architecture,
     source: &Source,

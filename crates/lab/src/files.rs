@@ -1,9 +1,10 @@
 //! Files that appear whole or not at all: written under a temporary name, synced, renamed.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::LabError;
@@ -78,6 +79,36 @@ pub(crate) fn write(directory: &Path, name: &str, content: &[u8]) -> Result<(), 
         file.persist(&path).map(drop).map_err(|error| error.error)
     };
     write().map_err(|error| LabError::io(&path, error))
+}
+
+/// A new file, and the checksum of what has been written to it.
+pub(crate) struct HashingWriter<W: Write> {
+    file: BufWriter<W>,
+    hasher: Sha256,
+}
+
+impl<W: Write> HashingWriter<W> {
+    pub(crate) fn new(file: W) -> Self {
+        Self { file: BufWriter::with_capacity(1 << 20, file), hasher: Sha256::new() }
+    }
+
+    /// The file, and its SHA-256.
+    pub(crate) fn finish(self) -> io::Result<(W, String)> {
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok((file, hex::encode(self.hasher.finalize())))
+    }
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 #[cfg(test)]

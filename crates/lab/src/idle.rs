@@ -38,9 +38,6 @@ impl Idle {
 
 impl Recipe {
     /// A file that is read as this recipe: without the keys that decide nothing.
-    ///
-    /// # Errors
-    /// Why it cannot be written.
     pub(crate) fn to_toml(&self) -> Result<String, String> {
         let unwritable = |error: toml::ser::Error| format!("cannot be written as TOML: {error}");
         let mut table = Table::try_from(self).map_err(unwritable)?;

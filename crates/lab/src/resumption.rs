@@ -10,9 +10,6 @@ use crate::recipe::{DataChoice, PositionChoice, Recipe};
 
 /// Refuses to go on by the recipe `now` with a run that was begun by another, if one of the `done` steps would have gone
 /// otherwise by it. That both read the same data is known by their digest, not looked at here.
-///
-/// # Errors
-/// [`LabError::Request`], naming the key.
 pub(crate) fn check(begun: &Recipe, now: &Recipe, done: u64) -> Result<(), LabError> {
     let refused = |reason: String| Err(LabError::Request(reason));
     let mut same = begun.clone();

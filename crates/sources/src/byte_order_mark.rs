@@ -4,7 +4,6 @@
 /// Without a byte order mark of UTF-8.
 ///
 /// # Errors
-///
 /// If the mark is that of another encoding: which one, and what would be right.
 pub fn strip(bytes: &[u8]) -> Result<&[u8], String> {
     let foreign = match bytes {

@@ -1,13 +1,14 @@
 //! The directory of a run: who may use it, how a checkpoint takes its place, and what is cleared away.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::{MODEL_FILE, Resume};
 use crate::LabError;
+use crate::files::HashingWriter;
 
 /// File that is locked while a process trains.
 const LOCK: &str = ".lock";
@@ -262,10 +263,19 @@ pub(super) fn sync_parent(path: &Path) {
 
 /// Writes and syncs a file; gives its SHA-256.
 pub(super) fn write(path: &Path, content: &[u8]) -> Result<String, LabError> {
+    write_hashed(path, |writer| writer.write_all(content))
+}
+
+/// Writes and syncs a file of what `fill` writes; gives its SHA-256.
+pub(super) fn write_hashed(
+    path: &Path,
+    fill: impl FnOnce(&mut HashingWriter<File>) -> io::Result<()>,
+) -> Result<String, LabError> {
     let write = || -> io::Result<String> {
-        let mut writer = HashingWriter::create(path)?;
-        writer.write_all(content)?;
-        writer.finish()
+        let mut writer = HashingWriter::new(File::create_new(path)?);
+        fill(&mut writer)?;
+        let (file, digest) = writer.finish()?;
+        file.sync_all().map(|()| digest)
     };
     write().map_err(|error| LabError::io(path, error))
 }
@@ -274,40 +284,8 @@ pub(super) fn write(path: &Path, content: &[u8]) -> Result<String, LabError> {
 pub(super) fn read(path: &Path, expected: &str) -> Result<Vec<u8>, LabError> {
     let content = fs::read(path).map_err(|error| LabError::io(path, error))?;
     let found = hex::encode(Sha256::digest(&content));
-    if found == expected { Ok(content) } else { Err(wrong_digest(path, &found, expected)) }
-}
-
-/// A file is not the one that was written.
-pub(super) fn wrong_digest(path: &Path, found: &str, expected: &str) -> LabError {
-    LabError::malformed(path, format!("its SHA-256 is {found}, and state.json says {expected}"))
-}
-
-/// A new file, and the checksum of what has been written to it.
-pub(super) struct HashingWriter {
-    file: BufWriter<File>,
-    hasher: Sha256,
-}
-
-impl HashingWriter {
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: BufWriter::with_capacity(1 << 20, File::create_new(path)?), hasher: Sha256::new() })
+    if found == expected {
+        return Ok(content);
     }
-
-    /// Syncs the file; gives its SHA-256.
-    pub(super) fn finish(self) -> io::Result<String> {
-        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        Ok(hex::encode(self.hasher.finalize()))
-    }
-}
-
-impl Write for HashingWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+    Err(LabError::malformed(path, format!("its SHA-256 is {found}, and state.json says {expected}")))
 }

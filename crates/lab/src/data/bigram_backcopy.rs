@@ -16,7 +16,6 @@ use rand_distr::{Distribution, Gamma};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sinkscope_anatomy::wide::dot_f64;
 
 use super::batch::Batch;
 use super::identity::{Identity, digest};
@@ -61,7 +60,6 @@ impl BigramBackcopy {
     /// Draws table and triggers.
     ///
     /// # Errors
-    ///
     /// If there are fewer than two tokens, more than 4,096, no fewer triggers than tokens, or the concentration is not from 0.001 to
     /// 1,000.
     pub fn new(task: &BigramBackcopyTask) -> Result<Self, LabError> {
@@ -130,7 +128,6 @@ impl BigramBackcopy {
     /// The batch of a step.
     ///
     /// # Errors
-    ///
     /// If `step` is so large that its sequences cannot be counted.
     pub fn training(&self, seed: u64, step: u64, sequences: usize, seq_len: usize) -> Result<Batch, LabError> {
         let first = step.checked_mul(sequences as u64).and_then(|first| {
@@ -177,58 +174,6 @@ impl BigramBackcopy {
         let point = random.random::<f64>() * row[tokens - 1];
         row.partition_point(|&sum| sum <= point).min(tokens - 1) as u32
     }
-
-    /// The expected loss of the ideal predictor, which knows table and triggers, in nats a predicted token of sequences of
-    /// `seq_len` tokens: zero for a copy, the entropy of the row elsewhere, weighted by how often each token stands at
-    /// each position (exactly, from the chain of pairs of tokens).
-    pub fn entropy_floor(&self, seq_len: usize) -> f64 {
-        let tokens = self.task.tokens;
-        let entropies: Vec<f64> = (0..=tokens as u32).map(|token| entropy(self.row(token))).collect();
-        // What comes after <s>, and what comes after that, is always a draw: no trigger stands there.
-        let first = self.row(self.bos()).to_vec();
-        let mut sum = entropies[tokens];
-        if seq_len > 1 {
-            sum += dot_f64(&first, &entropies);
-        }
-        // Probability that the last token but one is `before` and the last `last`.
-        let mut pairs = vec![0.0; tokens * tokens];
-        for before in 0..tokens {
-            for (last, probability) in self.row(before as u32).iter().enumerate() {
-                pairs[before * tokens + last] = first[before] * probability;
-            }
-        }
-        for _ in 2..seq_len {
-            let mut next = vec![0.0; tokens * tokens];
-            let mut drawn_from = vec![0.0; tokens];
-            for before in 0..tokens {
-                for last in 0..tokens {
-                    let probability = pairs[before * tokens + last];
-                    if self.triggers[last] {
-                        next[last * tokens + before] += probability;
-                    } else {
-                        drawn_from[last] += probability;
-                    }
-                }
-            }
-            for (last, &probability) in drawn_from.iter().enumerate() {
-                sum += probability * entropies[last];
-                for (token, follows) in self.row(last as u32).iter().enumerate() {
-                    next[last * tokens + token] += probability * follows;
-                }
-            }
-            pairs = next;
-        }
-        sum / seq_len.max(1) as f64
-    }
-}
-
-/// In nats.
-fn entropy(probabilities: &[f64]) -> f64 {
-    probabilities
-        .iter()
-        .filter(|&&probability| probability > 0.0)
-        .map(|probability| -probability * probability.ln())
-        .sum()
 }
 
 /// A draw from the symmetric Dirichlet distribution: gamma variates over their sum.

@@ -34,10 +34,6 @@ const LEAST_COUNT: i64 = 2;
 type Pair = (u32, u32);
 
 /// Learns a vocabulary of `size` tokens, BOS and the 256 bytes included.
-///
-/// # Errors
-///
-/// If `size` is out of range, or larger than the words support.
 pub(super) fn learn(counts: &Counts, size: usize) -> Result<Tokenizer, LabError> {
     check_size(size)?;
     let mut tokens = alphabet();
@@ -54,10 +50,6 @@ pub(super) fn learn(counts: &Counts, size: usize) -> Result<Tokenizer, LabError>
 }
 
 /// Whether a vocabulary can have `size` tokens, whatever the text.
-///
-/// # Errors
-///
-/// If not.
 pub(super) fn check_size(size: usize) -> Result<(), LabError> {
     if size < LEAST_VOCABULARY {
         let reason = format!(

@@ -97,7 +97,6 @@ pub struct Input {
 /// extensions name a text format, in the order of their paths.
 ///
 /// # Errors
-///
 /// If a directory cannot be read or holds no text, or an input is neither file nor directory.
 pub(super) fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, LabError> {
     let mut files = Vec::new();
@@ -146,7 +145,6 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), LabError> {
 /// Reads all `files`, the text of JSON and Parquet from `field`, and hands every batch to `take`, in order. Returns what was read.
 ///
 /// # Errors
-///
 /// Of a file that cannot be read or is not what its extensions say, after the batches before; those of `take`.
 pub(super) fn read(
     files: &[PathBuf],

@@ -20,10 +20,6 @@ pub(super) struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     /// An encoder that knows the words counted.
-    ///
-    /// # Errors
-    ///
-    /// If the tokeniser cannot encode a word.
     pub(super) fn new(tokenizer: &'a Tokenizer, words: &'a Words, counts: &Counts) -> Result<Self, LabError> {
         let mut encoder = Self { tokenizer, words, known: HashMap::new() };
         let known: Vec<(String, Box<[u32]>)> = counts
@@ -58,10 +54,6 @@ impl<'a> Encoder<'a> {
     }
 
     /// The ids of every piece of a batch, BOS before each document, all cores at once, in order.
-    ///
-    /// # Errors
-    ///
-    /// If the tokeniser cannot encode a word.
     pub(super) fn encode(&self, batch: &Documents) -> Result<Vec<Vec<Encoded>>, LabError> {
         let group = |range: std::ops::Range<usize>| {
             range

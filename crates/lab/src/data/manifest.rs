@@ -98,7 +98,6 @@ impl Manifest {
     /// Reads `data.json` of a prepared directory.
     ///
     /// # Errors
-    ///
     /// If the directory has none that this version can read.
     pub fn read(directory: &Path) -> Result<Self, LabError> {
         let path = directory.join(MANIFEST_FILE);

@@ -52,10 +52,6 @@ impl Windows {
     }
 
     /// The windows of those numbers, which are below [`Windows::count`], as a batch.
-    ///
-    /// # Errors
-    ///
-    /// If the tokens cannot be read.
     pub(super) fn batch(&self, windows: impl Iterator<Item = u64>, seq_len: usize) -> Result<Batch, LabError> {
         let mut batch = Batch { sequences: 0, seq_len, inputs: Vec::new(), targets: Vec::new() };
         for window in windows {

@@ -99,12 +99,10 @@ pub struct Staged {
 /// Prepares data. [`Staged::commit`] gives the files their names.
 ///
 /// # Memory
-///
 /// Does not depend on the size of the corpus, but for single lines of `.jsonl` and rows of `.parquet`, which are whole in
 /// memory, and for `.parquet.gz` and `.parquet.zst`, which are unpacked in memory.
 ///
 /// # Errors
-///
 /// If the request is out of range or `out` is not empty; if a file cannot be read, is not what its extension says or
 /// changes meanwhile; if there are fewer than two different documents or less text than the vocabulary needs; if a file
 /// cannot be written. Nothing is left behind but perhaps the directory.
@@ -178,7 +176,6 @@ impl Staged {
     /// manifest as `results`.
     ///
     /// # Errors
-    ///
     /// If a file cannot be written or take its place.
     pub fn commit(self, text: &[u8]) -> Result<Manifest, LabError> {
         let mut file = Hashed::create(&self.out, MANIFEST_FILE)?;

@@ -9,7 +9,7 @@
 //! One file a split is enough for any size: readers map it or read the part they need.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::LabError;
-use crate::files::temporary;
+use crate::files::{HashingWriter, temporary};
 
 /// The largest vocabulary whose ids are stored in 16 bits.
 pub const MOST_SHORT_VOCABULARY: usize = 65_535;
@@ -48,61 +48,41 @@ pub(super) fn width(vocabulary: usize) -> usize {
 
 /// A file under a temporary name, hashed while it is written.
 pub(super) struct Hashed {
-    name: String,
     place: PathBuf,
-    file: BufWriter<NamedTempFile>,
-    hasher: Sha256,
+    file: HashingWriter<NamedTempFile>,
 }
 
 impl Hashed {
     /// Begins a file that is to be `name` in `directory`.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be made.
     pub(super) fn create(directory: &Path, name: &str) -> Result<Self, LabError> {
         let place = directory.join(name);
         let file = temporary(directory, name).map_err(|error| LabError::io(&place, error))?;
-        Ok(Self { name: name.to_owned(), place, file: BufWriter::with_capacity(1 << 20, file), hasher: Sha256::new() })
+        Ok(Self { place, file: HashingWriter::new(file) })
     }
 
     /// Adds bytes.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be written.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), LabError> {
-        self.hasher.update(bytes);
         self.file.write_all(bytes).map_err(|error| LabError::io(&self.place, error))
     }
 
     /// Makes what was written last on disk. Its digest, and what gives it its name.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be written.
     pub(super) fn finish(self) -> Result<(String, Finished), LabError> {
-        let failed = |error| LabError::io(&self.place, error);
-        let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.as_file().sync_all().map_err(failed)?;
-        Ok((hex::encode(self.hasher.finalize()), Finished { name: self.name, file, place: self.place }))
+        let Self { place, file } = self;
+        let synced = file.finish().and_then(|(file, digest)| file.as_file().sync_all().map(|()| (file, digest)));
+        let (file, digest) = synced.map_err(|error| LabError::io(&place, error))?;
+        Ok((digest, Finished { place, file }))
     }
 }
 
 /// A whole file that has not got its name yet.
 #[derive(Debug)]
 pub(super) struct Finished {
-    name: String,
     place: PathBuf,
     file: NamedTempFile,
 }
 
 impl Finished {
     /// Gives it its name.
-    ///
-    /// # Errors
-    ///
-    /// If something is in the way.
     pub(super) fn persist(self) -> Result<(), LabError> {
         self.file.persist(&self.place).map(drop).map_err(|error| LabError::io(&self.place, error.error))
     }
@@ -110,6 +90,7 @@ impl Finished {
 
 /// A split on its way to disk.
 pub(super) struct Writer {
+    split: &'static str,
     tokens: Hashed,
     index: Hashed,
     width: usize,
@@ -120,12 +101,9 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Begins `SPLIT.bin` and `SPLIT.idx`.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be made.
-    pub(super) fn create(directory: &Path, split: &str, vocabulary: usize) -> Result<Self, LabError> {
+    pub(super) fn create(directory: &Path, split: &'static str, vocabulary: usize) -> Result<Self, LabError> {
         Ok(Self {
+            split,
             tokens: Hashed::create(directory, &format!("{split}.bin"))?,
             index: Hashed::create(directory, &format!("{split}.idx"))?,
             width: width(vocabulary),
@@ -136,10 +114,6 @@ impl Writer {
     }
 
     /// Adds the tokens of a document, or of a further part of the last one.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be written.
     pub(super) fn write(&mut self, ids: &[u32], continues: bool) -> Result<(), LabError> {
         if !continues {
             self.index.write(&self.written.to_le_bytes())?;
@@ -154,17 +128,13 @@ impl Writer {
     }
 
     /// Ends both files.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be written.
     pub(super) fn finish(mut self) -> Result<(Shard, [Finished; 2]), LabError> {
         self.index.write(&self.written.to_le_bytes())?;
         let (tokens_sha256, tokens) = self.tokens.finish()?;
         let (index_sha256, index) = self.index.finish()?;
         let shard = Shard {
-            tokens_file: tokens.name.clone(),
-            index_file: index.name.clone(),
+            tokens_file: format!("{}.bin", self.split),
+            index_file: format!("{}.idx", self.split),
             tokens: self.written,
             documents: self.documents,
             tokens_sha256,
@@ -202,10 +172,6 @@ impl Tokens {
     }
 
     /// The `count` tokens from `start` on, fewer at the end.
-    ///
-    /// # Errors
-    ///
-    /// If they cannot be read.
     pub(super) fn read(&self, start: u64, count: usize) -> Result<Vec<u32>, LabError> {
         let start = start.min(self.len());
         let count = (self.len() - start).min(count as u64) as usize;
@@ -232,10 +198,6 @@ fn id(bytes: &[u8]) -> u32 {
 }
 
 /// Opens a split of a prepared directory, and checks it whole: sizes, digests, ids, document starts.
-///
-/// # Errors
-///
-/// If a file cannot be read or is not what `shard` says.
 pub(super) fn open(directory: &Path, shard: &Shard, vocabulary: usize) -> Result<(Tokens, Vec<u64>), LabError> {
     let width = width(vocabulary);
     let path = directory.join(&shard.tokens_file);

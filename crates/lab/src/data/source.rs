@@ -56,7 +56,6 @@ impl Source {
     /// Opens a source. A prepared directory is read whole, to check that nothing in it is damaged.
     ///
     /// # Errors
-    ///
     /// If a file is missing or damaged, or the request is out of range.
     pub fn open(request: &SourceRequest) -> Result<Self, LabError> {
         let SourceRequest { packing, bos, seed, .. } = *request;
@@ -106,7 +105,6 @@ impl Source {
     /// through all in another, and so on.
     ///
     /// # Errors
-    ///
     /// If there is less text than one sequence, if a sequence has fewer than two tokens, or the tokens cannot be read.
     pub fn training(&self, step: u64, sequences: usize, seq_len: usize) -> Result<Batch, LabError> {
         check_shape(sequences, seq_len)?;
@@ -120,7 +118,6 @@ impl Source {
     /// task: from another stream of random numbers than any training batch.
     ///
     /// # Errors
-    ///
     /// If there is less text held out than that, if a sequence has fewer than two tokens, or the tokens cannot be read.
     pub fn held_out(&self, sequences: usize, seq_len: usize) -> Result<Batch, LabError> {
         check_shape(sequences, seq_len)?;

@@ -41,10 +41,6 @@ pub(super) struct Text {
 
 impl Text {
     /// Opens a prepared directory and checks every file of it.
-    ///
-    /// # Errors
-    ///
-    /// If a file is missing, damaged or of another version.
     pub(super) fn open(directory: &Path, packing: Packing, heads: bool) -> Result<Self, LabError> {
         let manifest = Manifest::read(directory)?;
         let Manifest { vocabulary, bos, .. } = manifest;
@@ -75,10 +71,6 @@ impl Text {
     }
 
     /// The text inside the binary, each paragraph a document, in a vocabulary learnt from it.
-    ///
-    /// # Errors
-    ///
-    /// If the vocabulary is larger than the text supports, or too small.
     pub(super) fn built_in(vocabulary: usize, packing: Packing, heads: bool) -> Result<Self, LabError> {
         let mut batch = documents::Documents::default();
         let mut give = |part: Part<'_>| {

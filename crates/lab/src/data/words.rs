@@ -24,10 +24,6 @@ pub(super) struct Words(Regex);
 
 impl Words {
     /// The pattern, ready to use.
-    ///
-    /// # Errors
-    ///
-    /// None in practice: the pattern is well-formed.
     pub(super) fn new() -> Result<Self, LabError> {
         Regex::new(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+")
             .map(Self)

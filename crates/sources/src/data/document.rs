@@ -62,12 +62,10 @@ pub fn is_plain(path: &Path) -> bool {
 /// them.
 ///
 /// # Memory
-///
 /// A document at a time; a `.txt` file is read in parts of 64 KiB. A compressed `.parquet` file is unpacked in memory,
 /// as its format is read from the end.
 ///
 /// # Errors
-///
 /// If the file cannot be read or is not what its extensions say; whatever `take` fails with.
 pub fn read(path: &Path, field: &str, take: &mut Take<'_>) -> Result<(String, String), SourceError> {
     if path == Path::new(STANDARD_INPUT) {

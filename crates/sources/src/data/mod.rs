@@ -89,12 +89,10 @@ pub struct Data {
 /// A token file's sequences are taken as they are; with [`BosPolicy::Always`] each becomes one token longer.
 ///
 /// # Memory
-///
 /// The tokens, and one document at a time; a `.txt` file is read in parts of 64 KiB. A compressed `.parquet` file is
 /// unpacked in memory, as its format is read from the end.
 ///
 /// # Errors
-///
 /// If the request contradicts itself, or the file cannot be read, is not what its extension says, holds too little
 /// text or tokens outside the vocabulary, or if text is given for a checkpoint without a tokeniser.
 pub fn load(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>, vocabulary: usize) -> Result<Data, SourceError> {

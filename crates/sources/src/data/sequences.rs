@@ -40,10 +40,6 @@ impl Sequences {
     }
 
     /// The full sequences; what is left over at the end is dropped.
-    ///
-    /// # Errors
-    ///
-    /// If there is not one, or fewer than were asked for.
     pub(super) fn finish(mut self, source: &str) -> Result<TokenBatch, SourceError> {
         let sequences = self.tokens.len() / self.seq_len;
         let (seen, seq_len) = (self.seen, self.seq_len);

@@ -46,7 +46,6 @@ impl Special {
     /// whole.
     ///
     /// # Errors
-    ///
     /// If an entry is no token, named by file and key.
     pub(super) fn read(
         beside: &Beside,

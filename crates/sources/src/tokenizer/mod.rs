@@ -59,7 +59,6 @@ impl Tokenizer {
     /// SentencePiece `tokenizer.model` counts as having none.
     ///
     /// # Errors
-    ///
     /// If the file cannot be read or contradicts itself (a merge of an unknown token, an id outside the vocabulary),
     /// or if the GGUF file names a tokeniser or pre-tokeniser that is not supported.
     pub fn from_metadata(metadata: &Metadata, path: &Path) -> Result<Option<Self>, SourceError> {
@@ -78,7 +77,6 @@ impl Tokenizer {
     /// `<|im_start|>`, becomes its id.
     ///
     /// # Errors
-    ///
     /// If the tokeniser has no way to write a piece of the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, SourceError> {
         match &self.engine {
@@ -133,7 +131,6 @@ impl Tokenizer {
     /// The token that the model's own tokeniser puts before a text, if it puts one there.
     ///
     /// # Errors
-    ///
     /// If it puts several there.
     pub fn first(&self) -> Result<Option<u32>, SourceError> {
         match self.ends.before[..] {

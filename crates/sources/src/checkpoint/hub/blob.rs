@@ -80,9 +80,6 @@ fn blob_of(file: &Path) -> Option<(PathBuf, ContentHash)> {
 }
 
 /// Holds a file of a snapshot to the name of its blob.
-///
-/// # Errors
-/// If it hashes to something else, or cannot be read.
 pub(super) fn check(file: &Path) -> Result<(), SourceError> {
     let Some((blob, expected)) = blob_of(file) else { return Ok(()) };
     let found = expected.of_file(&blob)?;
@@ -98,9 +95,6 @@ pub(super) fn check_unless_large(file: &Path) -> Result<(), SourceError> {
 }
 
 /// Holds the SHA-256 of a file of a snapshot to the name of its blob.
-///
-/// # Errors
-/// If they differ.
 pub(in crate::checkpoint) fn check_digest(file: &Path, sha256: &[u8; 32]) -> Result<(), SourceError> {
     match blob_of(file) {
         Some((blob, expected @ ContentHash::Sha256(_))) => {

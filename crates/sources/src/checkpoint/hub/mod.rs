@@ -67,9 +67,6 @@ pub(super) fn fetch(id: &str, settings: &HubSettings) -> Result<PathBuf, SourceE
 }
 
 /// Holds the files of a snapshot, but large weights, to the names of their blobs.
-///
-/// # Errors
-/// If one is damaged.
 pub(super) fn check_snapshot(folder: &Path) -> Result<(), SourceError> {
     [CONFIG, INDEX].iter().chain(&OPTIONAL).try_for_each(|file| blob::check(&folder.join(file)))
 }
