@@ -49,6 +49,16 @@ pub(crate) fn percent(share: f64) -> String {
     }
 }
 
+/// What is known; else nothing.
+pub(crate) fn known<T>(found: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    found.map_or_else(String::new, show)
+}
+
+/// A share or a cosine with three decimals.
+pub(crate) fn thousandths(share: f64) -> String {
+    format!("{share:.3}")
+}
+
 /// Blocks by number: no block, block 3, blocks 3 and 5.
 pub(crate) fn blocks(numbers: &[usize]) -> String {
     match numbers {

@@ -3,15 +3,15 @@
 use sinkscope_anatomy::definitions::{RANK_SHARE, TOP_CHANNELS, in_percent};
 use sinkscope_anatomy::regularities::{Regularity, Threshold};
 use sinkscope_anatomy::results::{Anatomy, SampleSize, Stage};
-use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierTokens};
-use sinkscope_anatomy::sample::embedding::{SelfSinking, SelfSinkingTokens};
+use sinkscope_anatomy::sample::amplifier::Amplifier;
+use sinkscope_anatomy::sample::embedding::SelfSinking;
 use sinkscope_anatomy::sample::geometry::{Geometry, HeadGeometry};
-use sinkscope_anatomy::sample::normalisation::{Normalisation, NormalisedTokens};
+use sinkscope_anatomy::sample::normalisation::Normalisation;
 use sinkscope_anatomy::wide::mean;
 
 use super::grid::{Grid, Heading};
 use super::style::Style;
-use crate::number::{counted, factor, percent, value};
+use crate::number::{counted, factor, known, percent, thousandths, value};
 use crate::text::token_or_id;
 
 /// Most vocabulary items named that spike away from position 0.
@@ -21,26 +21,20 @@ const TOKEN_WIDTH: usize = 16;
 
 /// The verdict table.
 pub(super) fn regularities(verdicts: &[Regularity], style: &Style) -> String {
-    let mut grid = Grid::new([
-        Heading::text("spikes occur"),
-        Heading::text("verdict"),
-        Heading::number("value"),
-        Heading::text("threshold"),
-        Heading::text("of what").expendable(1),
-    ]);
-    for verdict in verdicts {
-        let threshold = match verdict.threshold {
-            Threshold::AtMost(most) => format!("≤ {}", percent(most)),
-            Threshold::AtLeast(least) => format!("≥ {}", percent(least)),
-        };
-        grid.row(vec![
-            verdict.name.clone(),
-            if verdict.holds { "holds" } else { "fails" }.to_owned(),
-            verdict.value.map_or_else(|| "none".to_owned(), percent),
-            threshold,
-            verdict.quantity.clone(),
-        ]);
-    }
+    let threshold = |threshold| match threshold {
+        Threshold::AtMost(most) => format!("≤ {}", percent(most)),
+        Threshold::AtLeast(least) => format!("≥ {}", percent(least)),
+    };
+    let grid = Grid::of(
+        verdicts,
+        &[
+            (Heading::text("spikes occur"), &|verdict| verdict.name.clone()),
+            (Heading::text("verdict"), &|verdict| if verdict.holds { "holds" } else { "fails" }.to_owned()),
+            (Heading::number("value"), &|verdict| verdict.value.map_or_else(|| "none".to_owned(), percent)),
+            (Heading::text("threshold"), &|verdict| threshold(verdict.threshold)),
+            (Heading::text("of what").expendable(1), &|verdict| verdict.quantity.clone()),
+        ],
+    );
     style.title("Regularities", "of the strongest stage") + &grid.render(style)
 }
 
@@ -49,19 +43,17 @@ pub(super) fn elsewhere(stage: &Stage, style: &Style) -> Option<String> {
     if stage.elsewhere.is_empty() {
         return None;
     }
-    let mut grid = Grid::new([
-        Heading::text("token"),
-        Heading::number("spikes"),
-        Heading::number("of"),
-        Heading::number("first to spike"),
-        Heading::number("first occurrence").expendable(1),
-        Heading::number("least position").expendable(2),
-    ]);
-    for item in stage.elsewhere.iter().take(MOST_ITEMS) {
-        let text = token_or_id(&item.text, item.id, TOKEN_WIDTH);
-        let counts = [item.spiking, item.occurrences, item.first, item.first_occurrence, item.least_position];
-        grid.row(std::iter::once(text).chain(counts.map(|count| count.to_string())).collect());
-    }
+    let mut grid = Grid::of(
+        stage.elsewhere.iter().take(MOST_ITEMS),
+        &[
+            (Heading::text("token"), &|item| token_or_id(&item.text, item.id, TOKEN_WIDTH)),
+            (Heading::number("spikes"), &|item| item.spiking.to_string()),
+            (Heading::number("of"), &|item| item.occurrences.to_string()),
+            (Heading::number("first to spike"), &|item| item.first.to_string()),
+            (Heading::number("first occurrence").expendable(1), &|item| item.first_occurrence.to_string()),
+            (Heading::number("least position").expendable(2), &|item| item.least_position.to_string()),
+        ],
+    );
     let hidden = stage.elsewhere.len().saturating_sub(MOST_ITEMS);
     if hidden > 0 {
         grid.elided(counted(hidden, "rarer token", "rarer tokens"));
@@ -84,43 +76,33 @@ fn amplifier(blocks: &[Amplifier], size: &SampleSize, style: &Style) -> Option<S
     if blocks.is_empty() {
         return None;
     }
-    let mut grid = Grid::new([
-        Heading::number("stage").expendable(2),
-        Heading::number("block"),
-        Heading::text("tokens"),
-        Heading::number("cosine"),
-        Heading::number("norm ratio").expendable(4),
-        Heading::number("bilinear error"),
-        Heading::number("to trigger").expendable(1),
-        Heading::number("rank one"),
-        Heading::number("output"),
-        Heading::number("error").expendable(3),
-    ]);
-    for block in blocks {
-        for (kind, of) in [("spike", &block.spike), ("other", &block.other)] {
-            let Some(of) = of else { continue };
-            let optional = |share: Option<f64>, show: fn(f64) -> String| share.map_or_else(String::new, show);
-            let AmplifierTokens { cosine, norm_ratio, bilinear_error, output, rank_one, .. } = of;
-            grid.row(vec![
-                block.stage.to_string(),
-                block.block.to_string(),
-                kind.to_owned(),
-                format!("{cosine:.3}"),
-                format!("{norm_ratio:.3}"),
-                optional(*bilinear_error, error),
-                optional(of.trigger_cosine, |cosine| format!("{cosine:.3}")),
-                optional(*rank_one, value),
-                value(*output),
-                optional(of.rank_one_error, error),
-            ]);
-        }
-    }
+    let grid = Grid::of(
+        blocks.iter().flat_map(|block| both(block, &block.spike, &block.other)),
+        &[
+            (Heading::number("stage").expendable(2), &|(block, ..)| block.stage.to_string()),
+            (Heading::number("block"), &|(block, ..)| block.block.to_string()),
+            (Heading::text("tokens"), &|(_, kind, _)| (*kind).to_owned()),
+            (Heading::number("cosine"), &|(.., of)| thousandths(of.cosine)),
+            (Heading::number("norm ratio").expendable(4), &|(.., of)| thousandths(of.norm_ratio)),
+            (Heading::number("bilinear error"), &|(.., of)| known(of.bilinear_error, error)),
+            (Heading::number("to trigger").expendable(1), &|(.., of)| known(of.trigger_cosine, thousandths)),
+            (Heading::number("rank one"), &|(.., of)| known(of.rank_one, value)),
+            (Heading::number("output"), &|(.., of)| value(of.output)),
+            (Heading::number("error").expendable(3), &|(.., of)| known(of.rank_one_error, error)),
+        ],
+    );
     let what = format!(
         "the nonlinearity against its input, and the rank-one form l*(s*.x)^2 against the output, in {} of {}",
         counted(size.sequences, "sequence", "sequences"),
         counted(size.seq_len, "token", "tokens")
     );
     Some(style.title("Amplifier", &what) + &grid.render(style))
+}
+
+/// What is known of spike tokens and of others in a block.
+fn both<'a, B, T>(block: &'a B, spike: &'a Option<T>, other: &'a Option<T>) -> Vec<(&'a B, &'static str, &'a T)> {
+    let kinds = [("spike", spike), ("other", other)];
+    kinds.into_iter().filter_map(|(kind, of)| Some((block, kind, of.as_ref()?))).collect()
 }
 
 /// A relative error; a multiple where a share would need many digits.
@@ -131,34 +113,25 @@ fn error(share: f64) -> String {
 /// Around the steps, and at both ends.
 fn normalisation(all: &Normalisation, anatomy: &Anatomy, style: &Style) -> String {
     let energy = format!("energy in {TOP_CHANNELS} channels");
-    let mut grid = Grid::new([
-        Heading::number("after block"),
-        Heading::text("tokens"),
-        Heading::number(&energy),
-        Heading::number("largest"),
-        Heading::number("cosine"),
-        Heading::number("least").expendable(1),
-        Heading::number("with gamma").expendable(2),
-    ]);
     let last = all.blocks.len().saturating_sub(1);
     let stage = anatomy.spikes.as_ref().and_then(|spikes| spikes.stages.first());
     let steps: Vec<usize> = stage.map_or_else(Vec::new, |stage| [&stage.step_up[..], &stage.step_down].concat());
     let shown = |block: usize| block == 0 || block == last || steps.contains(&block) || steps.contains(&(block + 1));
-    for block in all.blocks.iter().filter(|block| shown(block.block)) {
-        for (kind, of) in [("spike", &block.spike), ("other", &block.other)] {
-            let Some(NormalisedTokens { largest, plain, with_gamma, .. }) = of else { continue };
-            let cosine = |cosine: Option<f64>| cosine.map_or_else(String::new, |cosine| format!("{cosine:.4}"));
-            grid.row(vec![
-                block.block.to_string(),
-                kind.to_owned(),
-                percent(plain.top3_energy),
-                value(*largest),
-                cosine(plain.cosine_mean),
-                cosine(plain.cosine_min),
-                cosine(with_gamma.and_then(|with_gamma| with_gamma.cosine_mean)),
-            ]);
-        }
-    }
+    let cosine = |cosine: Option<f64>| known(cosine, |cosine| format!("{cosine:.4}"));
+    let grid = Grid::of(
+        all.blocks.iter().filter(|block| shown(block.block)).flat_map(|block| both(block, &block.spike, &block.other)),
+        &[
+            (Heading::number("after block"), &|(block, ..)| block.block.to_string()),
+            (Heading::text("tokens"), &|(_, kind, _)| (*kind).to_owned()),
+            (Heading::number(&energy), &|(.., of)| percent(of.plain.top3_energy)),
+            (Heading::number("largest"), &|(.., of)| value(of.largest)),
+            (Heading::number("cosine"), &|(.., of)| cosine(of.plain.cosine_mean)),
+            (Heading::number("least").expendable(1), &|(.., of)| cosine(of.plain.cosine_min)),
+            (Heading::number("with gamma").expendable(2), &|(.., of)| {
+                cosine(of.with_gamma.and_then(|with_gamma| with_gamma.cosine_mean))
+            }),
+        ],
+    );
     let bound = all.blocks.first().map_or(0.0, |block| block.bound);
     let what = format!("the normalised residual, no entry of which exceeds {}; cosines of pairs", value(bound));
     style.title("Normalisation", &what) + &grid.render(style)
@@ -178,8 +151,8 @@ fn geometry(all: &Geometry, style: &Style) -> String {
     let mut row = |name: &str, show: fn(f64) -> String, of: fn(&HeadGeometry) -> Option<f64>| {
         let means = [true, false].map(|sink| of_heads(sink, of));
         if means != [None, None] {
-            let cells = means.map(|mean| mean.map_or_else(String::new, show));
-            grid.row(std::iter::once(name.to_owned()).chain(cells).collect());
+            let [sinks, others] = means.map(|mean| known(mean, show));
+            grid.row(vec![name.to_owned(), sinks, others]);
         }
     };
     row("sink token spikes", percent, |head| Some(head.sink_is_spike));
@@ -202,27 +175,18 @@ fn geometry(all: &Geometry, style: &Style) -> String {
 }
 
 fn self_sinking(found: &SelfSinking, style: &Style) -> Option<String> {
-    let mut grid = Grid::new([
-        Heading::text("tokens"),
-        Heading::number("number"),
-        Heading::number("to gamma"),
-        Heading::number("magnitude"),
-        Heading::number("to itself").expendable(1),
-        Heading::number("at most"),
-    ]);
-    for (kind, of) in [("spike tokens", &found.spike), ("delimiters", &found.delimiter), ("others", &found.other)] {
-        let Some(SelfSinkingTokens { tokens, embedding_gamma_cosine, post_norm_magnitude, to_self }) = of else {
-            continue;
-        };
-        grid.row(vec![
-            kind.to_owned(),
-            tokens.to_string(),
-            embedding_gamma_cosine.map_or_else(String::new, |cosine| format!("{cosine:.3}")),
-            post_norm_magnitude.map_or_else(String::new, value),
-            to_self.first().copied().map_or_else(String::new, percent),
-            percent(to_self.iter().copied().fold(0.0, f64::max)),
-        ]);
-    }
+    let kinds = [("spike tokens", &found.spike), ("delimiters", &found.delimiter), ("others", &found.other)];
+    let grid = Grid::of(
+        kinds.into_iter().filter_map(|(kind, of)| Some((kind, of.as_ref()?))),
+        &[
+            (Heading::text("tokens"), &|(kind, _)| (*kind).to_owned()),
+            (Heading::number("number"), &|(_, of)| of.tokens.to_string()),
+            (Heading::number("to gamma"), &|(_, of)| known(of.embedding_gamma_cosine, thousandths)),
+            (Heading::number("magnitude"), &|(_, of)| known(of.post_norm_magnitude, value)),
+            (Heading::number("to itself").expendable(1), &|(_, of)| known(of.to_self.first().copied(), percent)),
+            (Heading::number("at most"), &|(_, of)| percent(of.to_self.iter().copied().fold(0.0, f64::max))),
+        ],
+    );
     (found.spike.is_some() || found.delimiter.is_some())
         .then(|| {
             let what = "away from position 0: cosine of the embedding to gamma, magnitude after the first norm, attention to \

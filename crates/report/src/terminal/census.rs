@@ -1,11 +1,12 @@
 //! The census: what the weights say of spikes, in a sentence, and block by block.
 
 use sinkscope_anatomy::census::prediction::PredictionScore;
-use sinkscope_anatomy::census::{Census, Spectrum};
+use sinkscope_anatomy::census::steering::SteeringLayer;
+use sinkscope_anatomy::census::{BlockCensus, Census, Spectrum};
 
 use super::grid::{Grid, Heading};
 use super::style::Style;
-use crate::number::{self, and_more, counted, factor, percent, value};
+use crate::number::{self, and_more, counted, factor, known, percent, thousandths, value};
 use crate::text::wrap;
 
 /// Channels named of a prediction.
@@ -44,30 +45,26 @@ pub(super) fn blocks(census: &Census, style: &Style) -> Option<String> {
     if census.blocks.is_empty() {
         return None;
     }
-    let mut grid = Grid::new([
-        Heading::number("block"),
-        Heading::number("channel"),
-        Heading::number("norm"),
-        Heading::number("ratio"),
-        Heading::number("eigenvalue"),
-        Heading::number("dominance"),
-        Heading::text("next channels").expendable(1),
-    ]);
-    for block in &census.blocks {
-        let Some(top) = block.top.first() else { continue };
-        let spectrum = census.spectrum(block.block, top.channel);
-        let others: Vec<String> =
-            block.top[1..].iter().map(|top| format!("{} ({})", top.channel, value(top.frobenius))).collect();
-        grid.row(vec![
-            block.block.to_string(),
-            top.channel.to_string(),
-            value(top.frobenius),
-            factor(top.frobenius / block.median),
-            spectrum.and_then(leading).map_or_else(String::new, value),
-            spectrum.and_then(|spectrum| spectrum.dominance).map_or_else(String::new, factor),
-            others.join(", "),
-        ]);
-    }
+    let others = |block: &BlockCensus| {
+        let next = block.top[1..].iter().map(|top| format!("{} ({})", top.channel, value(top.frobenius)));
+        next.collect::<Vec<_>>().join(", ")
+    };
+    let rows = census.blocks.iter().filter_map(|block| {
+        let top = block.top.first()?;
+        Some((block, top, census.spectrum(block.block, top.channel)))
+    });
+    let grid = Grid::of(
+        rows,
+        &[
+            (Heading::number("block"), &|(block, ..)| block.block.to_string()),
+            (Heading::number("channel"), &|(_, top, _)| top.channel.to_string()),
+            (Heading::number("norm"), &|(_, top, _)| value(top.frobenius)),
+            (Heading::number("ratio"), &|(block, top, _)| factor(top.frobenius / block.median)),
+            (Heading::number("eigenvalue"), &|(.., spectrum)| known(spectrum.and_then(leading), value)),
+            (Heading::number("dominance"), &|(.., spectrum)| known(spectrum.and_then(|of| of.dominance), factor)),
+            (Heading::text("next channels").expendable(1), &|(block, ..)| others(block)),
+        ],
+    );
     let what = "the channel of largest ||U||, how far it stands above the block's median, its leading eigenvalue";
     Some(style.title("Census", what) + &grid.render(style))
 }
@@ -88,14 +85,12 @@ pub(super) fn rankings(census: &Census, style: &Style) -> Option<String> {
     }));
     let mut grid = Grid::new(headings);
     for rank in 0..prediction.rankings.iter().map(|ranking| ranking.pairs.len()).max().unwrap_or(0).min(6) {
-        let mut cells = vec![(rank + 1).to_string()];
-        cells.extend(prediction.rankings.iter().map(|ranking| {
-            let pair = ranking.pairs.get(rank);
-            pair.map_or_else(String::new, |pair| {
+        let cells = prediction.rankings.iter().map(|ranking| {
+            known(ranking.pairs.get(rank), |pair| {
                 format!("{} in block {} ({})", pair.channel, pair.block, value(pair.score))
             })
-        }));
-        grid.row(cells);
+        });
+        grid.row(std::iter::once((rank + 1).to_string()).chain(cells).collect());
     }
     Some(
         style.title("Rankings", "channels by what the weights could do, and by what first tokens reach")
@@ -123,25 +118,22 @@ pub(super) fn score(score: &PredictionScore, style: &Style) -> String {
 /// How first tokens are turned towards the trigger.
 pub(super) fn steering(census: &Census, style: &Style) -> Option<String> {
     let steering = census.steering.as_ref()?;
-    let mut grid = Grid::new([
-        Heading::number("layer"),
-        Heading::number("attention alone").expendable(1),
-        Heading::number("after attention"),
-        Heading::number("after feed-forward"),
-        Heading::text("heads that turn it most").expendable(2),
-    ]);
-    for layer in &steering.layers {
+    let most = |layer: &SteeringLayer| {
         let mut heads: Vec<(usize, f64)> = layer.heads.iter().copied().enumerate().collect();
         heads.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-        let heads: Vec<String> = heads.iter().take(3).map(|(head, share)| format!("{head} ({share:+.3})")).collect();
-        grid.row(vec![
-            layer.layer.to_string(),
-            format!("{:.3}", layer.attention_alone),
-            format!("{:.3}", layer.after_attention),
-            layer.after_feed_forward.map_or_else(String::new, |cosine| format!("{cosine:.3}")),
-            heads.join(", "),
-        ]);
-    }
+        let named = heads.iter().take(3).map(|(head, share)| format!("{head} ({share:+.3})"));
+        named.collect::<Vec<_>>().join(", ")
+    };
+    let grid = Grid::of(
+        &steering.layers,
+        &[
+            (Heading::number("layer"), &|layer| layer.layer.to_string()),
+            (Heading::number("attention alone").expendable(1), &|layer| thousandths(layer.attention_alone)),
+            (Heading::number("after attention"), &|layer| thousandths(layer.after_attention)),
+            (Heading::number("after feed-forward"), &|layer| known(layer.after_feed_forward, thousandths)),
+            (Heading::text("heads that turn it most").expendable(2), &|layer| most(layer)),
+        ],
+    );
     let what = format!(
         "|cos| of {} first tokens to the trigger of channel {} in block {}; their embeddings have {:.3}",
         steering.sample, steering.channel, steering.block, steering.embedding

@@ -1,7 +1,6 @@
 //! Prepared data: what was made of which text.
 
 use sinkscope_lab::data::Manifest;
-use sinkscope_lab::data::shard::Shard;
 
 use super::grid::{Grid, Heading};
 use super::style::Style;
@@ -27,27 +26,23 @@ pub(super) fn header(directory: &str, manifest: &Manifest, style: &Style) -> Str
 
 /// A row a split.
 pub(super) fn splits(manifest: &Manifest, style: &Style) -> String {
-    let mut grid = Grid::new([
-        Heading::text("split"),
-        Heading::number("documents"),
-        Heading::number("tokens"),
-        Heading::number("text"),
-        Heading::number("share of text"),
-        Heading::text("files").expendable(1),
-    ]);
     let held_out = manifest.held_out_bytes;
-    let mut row = |name: &str, shard: &Shard, of_text: u64| {
-        grid.row(vec![
-            name.to_owned(),
-            count(shard.documents),
-            count(shard.tokens),
-            bytes(of_text),
-            percent(of_text as f64 / manifest.bytes.max(1) as f64),
-            format!("{}, {}", shard.tokens_file, shard.index_file),
-        ]);
-    };
-    row("train", &manifest.train, manifest.bytes.saturating_sub(held_out));
-    row("held out", &manifest.val, held_out);
+    let train = ("train", &manifest.train, manifest.bytes.saturating_sub(held_out));
+    let grid = Grid::of(
+        [train, ("held out", &manifest.val, held_out)],
+        &[
+            (Heading::text("split"), &|(name, ..)| (*name).to_owned()),
+            (Heading::number("documents"), &|(_, shard, _)| count(shard.documents)),
+            (Heading::number("tokens"), &|(_, shard, _)| count(shard.tokens)),
+            (Heading::number("text"), &|(.., of_text)| bytes(*of_text)),
+            (Heading::number("share of text"), &|(.., of_text)| {
+                percent(*of_text as f64 / manifest.bytes.max(1) as f64)
+            }),
+            (Heading::text("files").expendable(1), &|(_, shard, _)| {
+                format!("{}, {}", shard.tokens_file, shard.index_file)
+            }),
+        ],
+    );
     let what = format!("{} bits a token, each document after <s>", 8 * manifest.token_bytes);
     style.title("Splits", &what) + &grid.render(style)
 }

@@ -50,6 +50,13 @@ pub(super) struct Grid<'a> {
 }
 
 impl<'a> Grid<'a> {
+    /// A row for each of `rows`: columns with what stands in them.
+    pub(super) fn of<R>(rows: impl IntoIterator<Item = R>, columns: &[(Heading<'a>, &dyn Fn(&R) -> String)]) -> Self {
+        let mut grid = Self::new(columns.iter().map(|(heading, _)| *heading).collect::<Vec<_>>());
+        rows.into_iter().for_each(|row| grid.row(columns.iter().map(|(_, cell)| cell(&row)).collect()));
+        grid
+    }
+
     pub(super) fn new(headings: impl Into<Vec<Heading<'a>>>) -> Self {
         Self { headings: headings.into(), rows: Vec::new() }
     }

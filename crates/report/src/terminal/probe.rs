@@ -42,19 +42,16 @@ pub(super) fn ends(probe: &Probe, style: &Style) -> Option<String> {
     if probe.lowest.is_empty() {
         return None;
     }
-    let mut grid = Grid::new([
-        Heading::text("lowest"),
-        Heading::number("value"),
-        Heading::text("highest"),
-        Heading::number("value"),
-    ]);
-    let cells = |token: &ProbedToken| {
-        let text = token_or_id(&token.text, token.id, TOKEN_WIDTH);
-        [text, value(f64::from(token.value))]
-    };
-    for (lowest, highest) in probe.lowest.iter().zip(&probe.highest).take(SHOWN) {
-        grid.row([cells(lowest), cells(highest)].concat());
-    }
+    let text = |token: &ProbedToken| token_or_id(&token.text, token.id, TOKEN_WIDTH);
+    let grid = Grid::of(
+        probe.lowest.iter().zip(&probe.highest).take(SHOWN),
+        &[
+            (Heading::text("lowest"), &|(lowest, _)| text(lowest)),
+            (Heading::number("value"), &|(lowest, _)| value(lowest.value.into())),
+            (Heading::text("highest"), &|(_, highest)| text(highest)),
+            (Heading::number("value"), &|(_, highest)| value(highest.value.into())),
+        ],
+    );
     let what = format!("largest activation after block {}", probe.block.unwrap_or(0));
     Some(style.title("Vocabulary", &what) + &grid.render(style))
 }

@@ -5,7 +5,7 @@ use sinkscope_anatomy::results::Sinks;
 use super::grid::{Grid, Heading};
 use super::interval_name;
 use super::style::Style;
-use crate::number::percent;
+use crate::number::{known, percent};
 
 /// From an alpha of 0 to an alpha of 1.
 const MARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -15,22 +15,24 @@ const BESIDE: usize = 40;
 /// One line a layer: the share of heads that are sinks, and a mark for each head.
 pub(super) fn by_layer(sinks: &Sinks, style: &Style) -> String {
     let interval = interval_name();
-    let mut grid = Grid::new([
-        Heading::number("layer"),
-        Heading::number("sinks"),
-        Heading::text(&interval).expendable(2),
-        Heading::text("heads").expendable(1),
-    ]);
     let room = style.width().saturating_sub(BESIDE).max(1);
     // Heads that do not fit are shown several to a mark, the strongest of them.
     let widest = sinks.heads.iter().map(Vec::len).max().unwrap_or(0);
     let heads_a_mark = widest.div_ceil(room).max(1);
-    for (layer, ratio) in sinks.by_layer.iter().enumerate() {
+    let marks = |layer: usize| -> String {
         let heads = sinks.heads.get(layer).map_or(&[][..], Vec::as_slice);
-        let marks = heads.chunks(heads_a_mark).map(|some| mark(some.iter().copied().fold(0.0, f64::max))).collect();
-        let interval = sinks.by_layer_ci95.as_ref().and_then(|intervals| intervals.get(layer).copied());
-        grid.row(vec![layer.to_string(), percent(*ratio), interval.map_or_else(String::new, range), marks]);
-    }
+        heads.chunks(heads_a_mark).map(|some| mark(some.iter().copied().fold(0.0, f64::max))).collect()
+    };
+    let interval_of = |layer: usize| sinks.by_layer_ci95.as_ref().and_then(|all| all.get(layer).copied());
+    let grid = Grid::of(
+        sinks.by_layer.iter().enumerate(),
+        &[
+            (Heading::number("layer"), &|(layer, _)| layer.to_string()),
+            (Heading::number("sinks"), &|(_, ratio)| percent(**ratio)),
+            (Heading::text(&interval).expendable(2), &|(layer, _)| known(interval_of(*layer), range)),
+            (Heading::text("heads").expendable(1), &|(layer, _)| marks(*layer)),
+        ],
+    );
     let one = if heads_a_mark == 1 { "a head".to_owned() } else { format!("the strongest of {heads_a_mark} heads") };
     let what = format!("share of heads; a mark is {one}, its mean largest alpha from 0 ▁ to 1 █");
     style.title("Sinks by layer", &what) + &grid.render(style)

@@ -23,30 +23,20 @@ pub(super) fn section(spikes: &Spikes, style: &Style) -> Option<String> {
     if spikes.stages.is_empty() {
         return None;
     }
-    let mut grid = Grid::new([
-        Heading::number("stage"),
-        Heading::number("channel"),
-        Heading::text("step-up"),
-        Heading::number("peak"),
-        Heading::number("at block"),
-        Heading::text("step-down"),
-        Heading::number("tokens").expendable(1),
-        Heading::number("at position 0").expendable(2),
-        Heading::number("elsewhere").expendable(3),
-    ]);
-    for (index, stage) in spikes.stages.iter().take(MOST_STAGES).enumerate() {
-        grid.row(vec![
-            (index + 1).to_string(),
-            stage.channel.to_string(),
-            blocks(&stage.step_up),
-            value(stage.peak),
-            stage.peak_block.to_string(),
-            blocks(&stage.step_down),
-            count(stage.tokens.len() as u64),
-            percent(stage.share_at_position_0),
-            percent(stage.rate_elsewhere),
-        ]);
-    }
+    let mut grid = Grid::of(
+        spikes.stages.iter().take(MOST_STAGES).enumerate(),
+        &[
+            (Heading::number("stage"), &|(index, _)| (index + 1).to_string()),
+            (Heading::number("channel"), &|(_, stage)| stage.channel.to_string()),
+            (Heading::text("step-up"), &|(_, stage)| blocks(&stage.step_up)),
+            (Heading::number("peak"), &|(_, stage)| value(stage.peak)),
+            (Heading::number("at block"), &|(_, stage)| stage.peak_block.to_string()),
+            (Heading::text("step-down"), &|(_, stage)| blocks(&stage.step_down)),
+            (Heading::number("tokens").expendable(1), &|(_, stage)| count(stage.tokens.len() as u64)),
+            (Heading::number("at position 0").expendable(2), &|(_, stage)| percent(stage.share_at_position_0)),
+            (Heading::number("elsewhere").expendable(3), &|(_, stage)| percent(stage.rate_elsewhere)),
+        ],
+    );
     let hidden = spikes.stages.len().saturating_sub(MOST_STAGES);
     if hidden > 0 {
         grid.elided(counted(hidden, "weaker stage", "weaker stages"));
