@@ -2,7 +2,11 @@
 
 /// A count with its thousands separated: 23,844.
 pub(crate) fn count(value: u64) -> String {
-    let digits = value.to_string();
+    thousands(&value.to_string())
+}
+
+/// Digits with thousands separated.
+pub(crate) fn thousands(digits: &str) -> String {
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {

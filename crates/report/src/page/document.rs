@@ -72,6 +72,21 @@ pub struct Listing {
     pub rows: Vec<Vec<String>>,
 }
 
+impl Listing {
+    /// A row for each of `rows`: headings of columns with what stands in them.
+    pub fn of<R>(
+        caption: impl Into<String>,
+        rows: impl IntoIterator<Item = R>,
+        columns: &[(&str, &dyn Fn(&R) -> String)],
+    ) -> Self {
+        Self {
+            caption: caption.into(),
+            headings: columns.iter().map(|(heading, _)| (*heading).to_owned()).collect(),
+            rows: rows.into_iter().map(|row| columns.iter().map(|(_, cell)| cell(&row)).collect()).collect(),
+        }
+    }
+}
+
 /// What is known of every head.
 #[derive(Debug, Serialize)]
 pub struct HeadCards {

@@ -1,5 +1,7 @@
 //! Numbers along an axis: 23,000, 0.25, −3, 1e6.
 
+use crate::number::thousands;
+
 /// Numbers are written with an exponent where one is this large.
 const LARGE: f64 = 1e6;
 /// And where none is this large: a thousandth still is, however it was rounded.
@@ -24,18 +26,7 @@ pub(super) fn written(value: f64, step: f64, largest: f64) -> String {
     let decimals = (-places).clamp(0, 15) as usize;
     let text = format!("{magnitude:.decimals$}");
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    format!("{sign}{}{rest}", grouped(whole))
-}
-
-fn grouped(digits: &str) -> String {
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    format!("{sign}{}{rest}", thousands(whole))
 }
 
 #[cfg(test)]

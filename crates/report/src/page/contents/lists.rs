@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sinkscope_anatomy::definitions::{INTERVAL, RANK_SHARE, in_percent};
-use sinkscope_anatomy::results::{Anatomy, Sinks, SpikeChannel, SpikeToken, Stage};
+use sinkscope_anatomy::results::{Anatomy, Sinks, Stage};
 use sinkscope_anatomy::sample::geometry::HeadGeometry;
 
 use crate::figures::sinks;
@@ -12,93 +12,71 @@ use crate::page::document::{HeadCards, Listing};
 
 /// Spike tokens that are listed.
 const MOST_TOKENS: usize = 24;
+
 /// The stages of a model.
 pub fn stage_list(stages: &[Stage]) -> Listing {
-    let row = |(index, stage): (usize, &Stage)| {
-        vec![
-            (index + 1).to_string(),
-            stage.channel.to_string(),
-            list(&stage.step_up),
-            value(stage.peak),
-            stage.peak_block.to_string(),
-            list(&stage.step_down),
-            stage.channels.len().to_string(),
-            count(stage.tokens.len() as u64),
-            percent(stage.share_at_position_0),
-            percent(stage.rate_elsewhere),
-        ]
-    };
-    Listing {
-        caption: "Stages, strongest first".into(),
-        headings: [
-            "stage",
-            "channel",
-            "step-up",
-            "peak",
-            "at block",
-            "step-down",
-            "channels",
-            "tokens",
-            "at position 0",
-            "elsewhere",
-        ]
-        .map(String::from)
-        .into(),
-        rows: stages.iter().enumerate().map(row).collect(),
-    }
+    Listing::of(
+        "Stages, strongest first",
+        stages.iter().enumerate(),
+        &[
+            ("stage", &|(index, _)| (index + 1).to_string()),
+            ("channel", &|(_, stage)| stage.channel.to_string()),
+            ("step-up", &|(_, stage)| list(&stage.step_up)),
+            ("peak", &|(_, stage)| value(stage.peak)),
+            ("at block", &|(_, stage)| stage.peak_block.to_string()),
+            ("step-down", &|(_, stage)| list(&stage.step_down)),
+            ("channels", &|(_, stage)| stage.channels.len().to_string()),
+            ("tokens", &|(_, stage)| count(stage.tokens.len() as u64)),
+            ("at position 0", &|(_, stage)| percent(stage.share_at_position_0)),
+            ("elsewhere", &|(_, stage)| percent(stage.rate_elsewhere)),
+        ],
+    )
 }
 
 /// Spikes born in the last block.
 pub fn late_list(late: &[Stage]) -> Listing {
-    let row = |spike: &Stage| {
-        vec![
-            spike.channel.to_string(),
-            value(spike.peak),
-            count(spike.tokens.len() as u64),
-            percent(spike.share_at_position_0),
-            percent(spike.rate_elsewhere),
-        ]
-    };
-    Listing {
-        caption: "Spikes born in the last block, too late for a stage, strongest first".into(),
-        headings: ["channel", "reaches", "tokens", "at position 0", "elsewhere"].map(String::from).into(),
-        rows: late.iter().map(row).collect(),
-    }
+    Listing::of(
+        "Spikes born in the last block, too late for a stage, strongest first",
+        late,
+        &[
+            ("channel", &|spike| spike.channel.to_string()),
+            ("reaches", &|spike| value(spike.peak)),
+            ("tokens", &|spike| count(spike.tokens.len() as u64)),
+            ("at position 0", &|spike| percent(spike.share_at_position_0)),
+            ("elsewhere", &|spike| percent(spike.rate_elsewhere)),
+        ],
+    )
 }
 
 /// The spike channels of a stage.
 pub fn channel_list(stage: &Stage) -> Listing {
-    let row = |channel: &SpikeChannel| {
-        vec![channel.channel.to_string(), value(channel.mean), percent(channel.ratio_variation), percent(channel.share)]
-    };
-    Listing {
-        caption: "Channels of the first stage, over its tokens at the peak".into(),
-        headings: ["channel", "mean", "variation of its ratio", "tokens that spike in it"].map(String::from).into(),
-        rows: stage.channels.iter().map(row).collect(),
-    }
+    Listing::of(
+        "Channels of the first stage, over its tokens at the peak",
+        &stage.channels,
+        &[
+            ("channel", &|channel| channel.channel.to_string()),
+            ("mean", &|channel| value(channel.mean)),
+            ("variation of its ratio", &|channel| percent(channel.ratio_variation)),
+            ("tokens that spike in it", &|channel| percent(channel.share)),
+        ],
+    )
 }
 
 /// The tokens of a stage.
 pub fn token_list(stage: &Stage) -> Listing {
     let mut tokens: Vec<_> = stage.tokens.iter().collect();
     tokens.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));
-    let row = |token: &&SpikeToken| {
-        vec![
-            format!("{:?}", token.text),
-            token.sequence.to_string(),
-            token.position.to_string(),
-            value(token.value.into()),
-        ]
-    };
-    Listing {
-        caption: format!(
-            "The strongest of {} of the first stage, in channel {}",
-            counted(tokens.len(), "spike token", "spike tokens"),
-            stage.channel
-        ),
-        headings: ["token", "sequence", "position", "value"].map(String::from).into(),
-        rows: tokens.iter().take(MOST_TOKENS).map(row).collect(),
-    }
+    let all = counted(tokens.len(), "spike token", "spike tokens");
+    Listing::of(
+        format!("The strongest of {all} of the first stage, in channel {}", stage.channel),
+        tokens.iter().take(MOST_TOKENS),
+        &[
+            ("token", &|token| format!("{:?}", token.text)),
+            ("sequence", &|token| token.sequence.to_string()),
+            ("position", &|token| token.position.to_string()),
+            ("value", &|token| value(token.value.into())),
+        ],
+    )
 }
 
 /// What is known of every head.

@@ -12,7 +12,7 @@ use crate::anatomy_tables::anatomy_tables;
 use crate::census_tables::census_tables;
 use crate::envelope::{DataIdentity, Timing};
 use crate::figures::{examination, sinks, surgery, training, weights};
-use crate::number::{bytes, count, seconds, value};
+use crate::number::{bytes, count, known, seconds, value};
 use crate::operate_tables::operate_tables;
 use crate::outputs::Framed;
 use crate::page::document::{Block, Listing, Section};
@@ -104,22 +104,21 @@ fn of_spikes(anatomy: &Anatomy, tables: &[Table], prefix: &str) -> Result<Sectio
         blocks.push(Block::Table(late_list(late)));
     }
     if let Some(regularities) = anatomy.regularities.as_ref().filter(|_| !stages.is_empty()) {
-        blocks.push(Block::Table(Listing {
-            caption: "The five regularities of the strongest stage".into(),
-            headings: ["regularity", "holds", "quantity", "value", "has to be"].map(String::from).into(),
-            rows: regularities
-                .iter()
-                .map(|found| {
-                    let holds = if found.holds { "yes" } else { "no" };
-                    let figure = found.value.map_or_else(String::new, value);
-                    let bound = match found.threshold {
-                        Threshold::AtMost(bound) => format!("{} or less", value(bound)),
-                        Threshold::AtLeast(bound) => format!("{} or more", value(bound)),
-                    };
-                    vec![found.name.clone(), holds.into(), found.quantity.clone(), figure, bound]
-                })
-                .collect(),
-        }));
+        let bound = |threshold| match threshold {
+            Threshold::AtMost(bound) => format!("{} or less", value(bound)),
+            Threshold::AtLeast(bound) => format!("{} or more", value(bound)),
+        };
+        blocks.push(Block::Table(Listing::of(
+            "The five regularities of the strongest stage",
+            regularities,
+            &[
+                ("regularity", &|found| found.name.clone()),
+                ("holds", &|found| if found.holds { "yes" } else { "no" }.to_owned()),
+                ("quantity", &|found| found.quantity.clone()),
+                ("value", &|found| known(found.value, value)),
+                ("has to be", &|found| bound(found.threshold)),
+            ],
+        )));
     }
     Ok(section)
 }
@@ -196,26 +195,37 @@ fn of_operations(comparison: &Comparison, prefix: &str) -> Result<Section, Repor
     let tables = operate_tables(comparison)?;
     section.blocks.push(shown(surgery::operations(comparison, &tables)?, prefix));
     section.blocks.push(shown(surgery::by_position(comparison)?, prefix));
-    let broken = comparison.variants.iter().filter_map(|variant| Some((variant, variant.not_finite.as_ref()?)));
-    let rows: Vec<Vec<String>> = broken.map(|(variant, found)| vec![variant.name.clone(), found.to_string()]).collect();
-    if !rows.is_empty() {
-        section.blocks.push(Block::Table(Listing {
-            caption: "Operations that break the model: no figure is computed from what is not finite".into(),
-            headings: ["operation", "where it breaks"].map(String::from).into(),
-            rows,
-        }));
+    let broken = comparison.variants.iter().filter_map(|variant| Some((&variant.name, variant.not_finite.as_ref()?)));
+    if broken.clone().next().is_some() {
+        section.blocks.push(Block::Table(Listing::of(
+            "Operations that break the model: no figure is computed from what is not finite",
+            broken,
+            &[("operation", &|(name, _)| (*name).clone()), ("where it breaks", &|(_, found)| found.to_string())],
+        )));
     }
     if let Some(figure) = surgery::quantisation(comparison, &tables)? {
         section.blocks.push(shown(figure, prefix));
     }
     if !comparison.advice.is_empty() {
-        section.blocks.push(Block::Table(Listing {
-            caption: "Advice, each a fact that the run measured".into(),
-            headings: ["operation", "what it shows"].map(String::from).into(),
-            rows: comparison.advice.iter().map(|line| vec![line.operation.clone(), line.text.clone()]).collect(),
-        }));
+        section.blocks.push(Block::Table(Listing::of(
+            "Advice, each a fact that the run measured",
+            &comparison.advice,
+            &[("operation", &|line| line.operation.clone()), ("what it shows", &|line| line.text.clone())],
+        )));
     }
     Ok(section)
+}
+
+/// What made an output.
+struct Origin<'a> {
+    command: &'a [String],
+    data: Option<&'a DataIdentity>,
+    seed: Option<u64>,
+    timing: &'a Timing,
+}
+
+fn origin<R>(Framed { command, data, seed, timing, .. }: &Framed<R>) -> Origin<'_> {
+    Origin { command, data: data.as_ref(), seed: *seed, timing }
 }
 
 /// Where the numbers come from.
@@ -231,7 +241,8 @@ fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
     {
         fact("perplexity", format!("{} ({nll:.4} nats a token)", value(perplexity)));
     }
-    let mut of = |what: &str, command: &[String], data: Option<&DataIdentity>, seed: Option<u64>, timing: &Timing| {
+    let mut of = |what: &str, found: Option<Origin<'_>>| {
+        let Some(Origin { command, data, seed, timing }) = found else { return };
         fact(what, command.join(" "));
         if let Some(data) = data {
             fact("its data", format!("{}; SHA-256 {}", tokens(data), data.sha256));
@@ -241,21 +252,11 @@ fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
         took.extend(seed.map(|seed| format!("seed {seed}")));
         fact("it took", took.join(", "));
     };
-    if let Some(Framed { command, data, seed, timing, .. }) = model.anatomy {
-        of("examination", command, data.as_ref(), *seed, timing);
-    }
-    if let Some(Framed { command, data, seed, timing, .. }) = model.census {
-        of("census", command, data.as_ref(), *seed, timing);
-    }
-    if let Some(Framed { command, data, seed, timing, .. }) = model.probe {
-        of("probe", command, data.as_ref(), *seed, timing);
-    }
-    if let Some(Framed { command, data, seed, timing, .. }) = model.operate {
-        of("operations", command, data.as_ref(), *seed, timing);
-    }
-    if let Some(Framed { command, data, seed, timing, .. }) = model.train {
-        of("training", command, data.as_ref(), *seed, timing);
-    }
+    of("examination", model.anatomy.map(origin));
+    of("census", model.census.map(origin));
+    of("probe", model.probe.map(origin));
+    of("operations", model.operate.map(origin));
+    of("training", model.train.map(origin));
     if !facts.is_empty() {
         section.blocks.push(Block::Facts(facts));
     }

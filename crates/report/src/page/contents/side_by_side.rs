@@ -1,10 +1,10 @@
 //! Several models beside one another.
 
-use sinkscope_anatomy::results::Anatomy;
+use sinkscope_anatomy::results::{Anatomy, Sinks, Spikes, Stage};
 
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Figure, Mark, Panel, Series};
-use crate::number::{factor, list, percent, value};
+use crate::number::{factor, known, list, percent, value};
 use crate::page::document::{Block, Listing, Section};
 use crate::tidy::{Column, Table};
 
@@ -15,38 +15,26 @@ use crate::tidy::{Column, Table};
 pub fn section<'a>(examined: impl Iterator<Item = (&'a str, &'a Anatomy)>) -> Result<Section, ReportError> {
     let examined: Vec<(&str, &Anatomy)> = examined.collect();
     let mut section = Section { is_part: true, ..Section::new("side-by-side", "Side by side") };
-    let row = |&(name, anatomy): &(&str, &Anatomy)| {
-        let stage = anatomy.spikes.as_ref().and_then(|spikes| spikes.stages.first());
-        let known = |text: Option<String>| text.unwrap_or_default();
-        vec![
-            name.to_owned(),
-            known(anatomy.spikes.as_ref().map(|spikes| value(spikes.largest))),
-            known(stage.map(|stage| stage.channel.to_string())),
-            known(stage.map(|stage| list(&stage.step_up))),
-            known(stage.map(|stage| list(&stage.step_down))),
-            known(stage.map(|stage| percent(stage.share_at_position_0))),
-            known(anatomy.sinks.as_ref().map(|sinks| percent(sinks.ratio))),
-            known(anatomy.sinks.as_ref().map(|sinks| value(sinks.mean_max_alpha))),
-            known(anatomy.perplexity.map(value)),
-        ]
+    let spikes = |anatomy: &Anatomy, show: fn(&Spikes) -> String| known(anatomy.spikes.as_ref(), show);
+    let stage = |anatomy: &Anatomy, show: fn(&Stage) -> String| {
+        known(anatomy.spikes.as_ref().and_then(|spikes| spikes.stages.first()), show)
     };
-    section.blocks.push(Block::Table(Listing {
-        caption: "What was found in each".into(),
-        headings: [
-            "model",
-            "largest",
-            "channel",
-            "step-up",
-            "step-down",
-            "at position 0",
-            "sinks",
-            "mean max alpha",
-            "perplexity",
-        ]
-        .map(String::from)
-        .into(),
-        rows: examined.iter().map(row).collect(),
-    }));
+    let sinks = |anatomy: &Anatomy, show: fn(&Sinks) -> String| known(anatomy.sinks.as_ref(), show);
+    section.blocks.push(Block::Table(Listing::of(
+        "What was found in each",
+        examined.iter().copied(),
+        &[
+            ("model", &|(name, _)| (*name).to_owned()),
+            ("largest", &|(_, anatomy)| spikes(anatomy, |spikes| value(spikes.largest))),
+            ("channel", &|(_, anatomy)| stage(anatomy, |stage| stage.channel.to_string())),
+            ("step-up", &|(_, anatomy)| stage(anatomy, |stage| list(&stage.step_up))),
+            ("step-down", &|(_, anatomy)| stage(anatomy, |stage| list(&stage.step_down))),
+            ("at position 0", &|(_, anatomy)| stage(anatomy, |stage| percent(stage.share_at_position_0))),
+            ("sinks", &|(_, anatomy)| sinks(anatomy, |sinks| percent(sinks.ratio))),
+            ("mean max alpha", &|(_, anatomy)| sinks(anatomy, |sinks| value(sinks.mean_max_alpha))),
+            ("perplexity", &|(_, anatomy)| known(anatomy.perplexity, value)),
+        ],
+    )));
     section.blocks.push(Block::Figure(Box::new(depths(&examined)?)));
     Ok(section)
 }
