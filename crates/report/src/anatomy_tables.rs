@@ -6,14 +6,16 @@
 //! results, its tables are its own.
 
 use sinkscope_anatomy::positions::AlphaByPosition;
-use sinkscope_anatomy::results::{Anatomy, BlockKind, BlockLifecycle, SpikeChannel, SpikeToken, Stage, TopChannel};
+use sinkscope_anatomy::results::{
+    Anatomy, BlockKind, BlockLifecycle, ResidualLifecycle, SpikeChannel, Stage, TopChannel,
+};
 use sinkscope_anatomy::token_page::ShownToken;
 
 use crate::ReportError;
 use crate::causes_tables::causes_tables;
 use crate::census_tables::census_tables;
 use crate::probe_tables::probe_tables;
-use crate::tidy::{Column, Table, Values};
+use crate::tidy::Table;
 
 /// The definitions whose columns `heads` has when there are no sinks to name them.
 const OTHER_DEFINITIONS: [&str; 2] = ["gu", "gu-max"];
@@ -62,6 +64,11 @@ fn blocks_table(blocks: &[BlockLifecycle]) -> Result<Table, ReportError> {
         rank: usize,
         top: &'a TopChannel,
     }
+    impl TopRow<'_> {
+        fn of_residual<T>(&self, value: fn(&ResidualLifecycle) -> T) -> Option<T> {
+            self.is_residual.then(|| value(&self.block.residual))
+        }
+    }
     let mut rows = Vec::new();
     for block in blocks {
         let points = [(true, Some(&block.residual.top)), (false, block.output.as_ref().map(|output| &output.top))];
@@ -71,164 +78,130 @@ fn blocks_table(blocks: &[BlockLifecycle]) -> Result<Table, ReportError> {
             }
         }
     }
-    let of_residual = |value: fn(&BlockLifecycle) -> f64| {
-        Values::Floats(rows.iter().map(|row| row.is_residual.then(|| value(row.block))).collect())
-    };
-    let count_of_residual = |value: fn(&BlockLifecycle) -> usize| {
-        Values::Integers(rows.iter().map(|row| row.is_residual.then(|| value(row.block) as i64)).collect())
-    };
-    Table::new(
-        "blocks",
-        vec![
-            Column::counts("block", rows.iter().map(|row| row.block.block)),
-            Column::texts("kind", rows.iter().map(|row| kind_name(row.block.kind))),
-            Column::texts("point", rows.iter().map(|row| if row.is_residual { "residual" } else { "output" })),
-            Column::counts("rank", rows.iter().map(|row| row.rank + 1)),
-            Column::counts("channel", rows.iter().map(|row| row.top.channel)),
-            Column::singles("value", rows.iter().map(|row| row.top.value)),
-            Column::counts("sequence", rows.iter().map(|row| row.top.sequence)),
-            Column::counts("position", rows.iter().map(|row| row.top.position)),
-            Column::texts("token", rows.iter().map(|row| &row.top.token)),
-            Column::new("largest_mean", of_residual(|block| block.residual.largest_mean)),
-            Column::new("typical_token_largest", of_residual(|block| block.residual.typical_token_largest)),
-            Column::new("median_abs", of_residual(|block| block.residual.median_abs)),
-            Column::new("spike_tokens", count_of_residual(|block| block.residual.spike_tokens)),
-            Column::new("massive_tokens", count_of_residual(|block| block.residual.massive_tokens)),
-        ],
-    )
+    Table::of("blocks", rows)
+        .column("block", |row| row.block.block)
+        .column("kind", |row| kind_name(row.block.kind))
+        .column("point", |row| if row.is_residual { "residual" } else { "output" })
+        .column("rank", |row| row.rank + 1)
+        .column("channel", |row| row.top.channel)
+        .column("value", |row| row.top.value)
+        .column("sequence", |row| row.top.sequence)
+        .column("position", |row| row.top.position)
+        .column("token", |row| row.top.token.clone())
+        .column("largest_mean", |row| row.of_residual(|residual| residual.largest_mean))
+        .column("typical_token_largest", |row| row.of_residual(|residual| residual.typical_token_largest))
+        .column("median_abs", |row| row.of_residual(|residual| residual.median_abs))
+        .column("spike_tokens", |row| row.of_residual(|residual| residual.spike_tokens))
+        .column("massive_tokens", |row| row.of_residual(|residual| residual.massive_tokens))
+        .table()
 }
 
 /// One row a layer and head. A hyphen in a definition's name becomes an underscore in its column's.
 fn heads_table(anatomy: &Anatomy) -> Result<Table, ReportError> {
     let sinks = anatomy.sinks.as_ref();
     let heads = sinks.map_or(&[][..], |sinks| &sinks.heads);
-    let places: Vec<(usize, usize)> =
-        heads.iter().enumerate().flat_map(|(layer, row)| (0..row.len()).map(move |head| (layer, head))).collect();
-    let of = |grid: Option<&Vec<Vec<f64>>>| {
-        Values::Floats(
-            places.iter().map(|&(layer, head)| grid.and_then(|grid| grid.get(layer)?.get(head).copied())).collect(),
-        )
-    };
-    let interval = |end: usize| {
-        let grid = sinks.and_then(|sinks| sinks.heads_ci95.as_ref());
-        Values::Floats(
-            places.iter().map(|&(layer, head)| grid.and_then(|grid| Some(grid.get(layer)?.get(head)?[end]))).collect(),
-        )
-    };
-    let mut columns = vec![
-        Column::counts("layer", places.iter().map(|place| place.0)),
-        Column::counts("head", places.iter().map(|place| place.1)),
-        Column::new("mean_max_alpha", of(sinks.map(|sinks| &sinks.heads))),
-        Column::new("mean_max_alpha_low", interval(0)),
-        Column::new("mean_max_alpha_high", interval(1)),
-        Column::new("alpha_position_0", of(sinks.map(|sinks| &sinks.position_0))),
-        Column::new("head_ratio", of(sinks.map(|sinks| &sinks.head_ratio))),
-        Column::new("entropy", of(sinks.map(|sinks| &sinks.entropy))),
-        Column::new("to_self", of(sinks.map(|sinks| &sinks.to_self))),
-    ];
+    let places = heads.iter().enumerate().flat_map(|(layer, row)| (0..row.len()).map(move |head| (layer, head)));
+    let of = |grid: Option<&Vec<Vec<f64>>>, &(layer, head): &(usize, usize)| grid?.get(layer)?.get(head).copied();
+    let interval =
+        |end: usize, &(layer, head): &(usize, usize)| Some(sinks?.heads_ci95.as_ref()?.get(layer)?.get(head)?[end]);
+    let mut rows = Table::of("heads", places)
+        .column("layer", |place| place.0)
+        .column("head", |place| place.1)
+        .column("mean_max_alpha", |place| of(sinks.map(|sinks| &sinks.heads), place))
+        .column("mean_max_alpha_low", |place| interval(0, place))
+        .column("mean_max_alpha_high", |place| interval(1, place))
+        .column("alpha_position_0", |place| of(sinks.map(|sinks| &sinks.position_0), place))
+        .column("head_ratio", |place| of(sinks.map(|sinks| &sinks.head_ratio), place))
+        .column("entropy", |place| of(sinks.map(|sinks| &sinks.entropy), place))
+        .column("to_self", |place| of(sinks.map(|sinks| &sinks.to_self), place));
     let names: Vec<&str> = match sinks {
         Some(sinks) => sinks.other_definitions.keys().map(String::as_str).collect(),
         None => OTHER_DEFINITIONS.to_vec(),
     };
-    columns.extend(names.into_iter().map(|name| {
+    for name in names {
         let other = sinks.and_then(|sinks| sinks.other_definitions.get(name));
-        Column::new(format!("mean_max_alpha_{}", name.replace('-', "_")), of(other.map(|other| &other.heads)))
-    }));
-    Table::new("heads", columns)
+        let column = format!("mean_max_alpha_{}", name.replace('-', "_"));
+        rows = rows.column(column, |place| of(other.map(|other| &other.heads), place));
+    }
+    rows.table()
 }
 
 /// One row a layer and bin of positions.
 fn alpha_by_position_table(found: Option<&AlphaByPosition>) -> Result<Table, ReportError> {
-    let rows: Vec<(usize, usize, f64)> = found.map_or_else(Vec::new, |found| {
+    let rows = found.into_iter().flat_map(|found| {
         let layers = found.layers.iter().enumerate();
         let bins = |bins| found.first.iter().zip::<&Vec<f64>>(bins);
-        layers.flat_map(|(layer, alpha)| bins(alpha).map(move |(&first, &alpha)| (layer, first, alpha))).collect()
+        layers.flat_map(move |(layer, alpha)| bins(alpha).map(move |(&first, &alpha)| (layer, first, alpha)))
     });
-    Table::new(
-        "alpha_by_position",
-        vec![
-            Column::counts("layer", rows.iter().map(|row| row.0)),
-            Column::counts("first_position", rows.iter().map(|row| row.1)),
-            Column::floats("alpha", rows.iter().map(|row| row.2)),
-        ],
-    )
+    Table::of("alpha_by_position", rows)
+        .column("layer", |row| row.0)
+        .column("first_position", |row| row.1)
+        .column("alpha", |row| row.2)
+        .table()
+}
+
+/// Each stage with its number, from 1.
+pub(crate) fn numbered(stages: &[Stage]) -> impl Iterator<Item = (usize, &Stage)> {
+    (1..).zip(stages)
 }
 
 /// One row a stage. Lists of blocks are text, blocks separated by a space.
 fn stages_table(stages: &[Stage]) -> Result<Table, ReportError> {
     let list = |blocks: &[usize]| blocks.iter().map(usize::to_string).collect::<Vec<_>>().join(" ");
-    Table::new(
-        "stages",
-        vec![
-            Column::counts("stage", 1..=stages.len()),
-            Column::counts("channel", stages.iter().map(|stage| stage.channel)),
-            Column::counts("first_block", stages.iter().map(|stage| stage.first_block)),
-            Column::counts("last_block", stages.iter().map(|stage| stage.last_block)),
-            Column::texts("step_up", stages.iter().map(|stage| list(&stage.step_up))),
-            Column::texts("step_down", stages.iter().map(|stage| list(&stage.step_down))),
-            Column::counts("peak_block", stages.iter().map(|stage| stage.peak_block)),
-            Column::floats("peak", stages.iter().map(|stage| stage.peak)),
-            Column::counts("channels", stages.iter().map(|stage| stage.channels.len())),
-            Column::counts("tokens", stages.iter().map(|stage| stage.tokens.len())),
-            Column::floats("share_at_position_0", stages.iter().map(|stage| stage.share_at_position_0)),
-            Column::floats("rate_elsewhere", stages.iter().map(|stage| stage.rate_elsewhere)),
-        ],
-    )
+    Table::of("stages", numbered(stages))
+        .column("stage", |row| row.0)
+        .column("channel", |row| row.1.channel)
+        .column("first_block", |row| row.1.first_block)
+        .column("last_block", |row| row.1.last_block)
+        .column("step_up", |row| list(&row.1.step_up))
+        .column("step_down", |row| list(&row.1.step_down))
+        .column("peak_block", |row| row.1.peak_block)
+        .column("peak", |row| row.1.peak)
+        .column("channels", |row| row.1.channels.len())
+        .column("tokens", |row| row.1.tokens.len())
+        .column("share_at_position_0", |row| row.1.share_at_position_0)
+        .column("rate_elsewhere", |row| row.1.rate_elsewhere)
+        .table()
 }
 
 /// One row a stage and spike token.
 fn spike_tokens_table(stages: &[Stage]) -> Result<Table, ReportError> {
-    let rows: Vec<(usize, usize, &SpikeToken)> = stages
-        .iter()
-        .enumerate()
-        .flat_map(|(index, stage)| stage.tokens.iter().map(move |token| (index, stage.channel, token)))
-        .collect();
-    Table::new(
-        "spike_tokens",
-        vec![
-            Column::counts("stage", rows.iter().map(|row| row.0 + 1)),
-            Column::counts("channel", rows.iter().map(|row| row.1)),
-            Column::counts("sequence", rows.iter().map(|row| row.2.sequence)),
-            Column::counts("position", rows.iter().map(|row| row.2.position)),
-            Column::counts("id", rows.iter().map(|row| row.2.id as usize)),
-            Column::texts("text", rows.iter().map(|row| &row.2.text)),
-            Column::singles("value", rows.iter().map(|row| row.2.value)),
-        ],
-    )
+    let rows = numbered(stages)
+        .flat_map(|(number, stage)| stage.tokens.iter().map(move |token| (number, stage.channel, token)));
+    Table::of("spike_tokens", rows)
+        .column("stage", |row| row.0)
+        .column("channel", |row| row.1)
+        .column("sequence", |row| row.2.sequence)
+        .column("position", |row| row.2.position)
+        .column("id", |row| row.2.id as usize)
+        .column("text", |row| row.2.text.clone())
+        .column("value", |row| row.2.value)
+        .table()
 }
 
 /// One row a stage and spike channel, largest first.
 fn spike_channels_table(stages: &[Stage]) -> Result<Table, ReportError> {
-    let rows: Vec<(usize, usize, &SpikeChannel)> = stages
-        .iter()
-        .enumerate()
-        .flat_map(|(index, stage)| stage.channels.iter().enumerate().map(move |(rank, channel)| (index, rank, channel)))
-        .collect();
-    Table::new(
-        "spike_channels",
-        vec![
-            Column::counts("stage", rows.iter().map(|row| row.0 + 1)),
-            Column::counts("rank", rows.iter().map(|row| row.1 + 1)),
-            Column::counts("channel", rows.iter().map(|row| row.2.channel)),
-            Column::floats("mean", rows.iter().map(|row| row.2.mean)),
-            Column::floats("ratio_variation", rows.iter().map(|row| row.2.ratio_variation)),
-            Column::floats("share", rows.iter().map(|row| row.2.share)),
-        ],
-    )
+    let rows = numbered(stages)
+        .flat_map(|(number, stage)| (1..).zip(&stage.channels).map(move |(rank, channel)| (number, rank, channel)));
+    Table::of("spike_channels", rows)
+        .column("stage", |row| row.0)
+        .column("rank", |row: &(usize, usize, &SpikeChannel)| row.1)
+        .column("channel", |row| row.2.channel)
+        .column("mean", |row| row.2.mean)
+        .column("ratio_variation", |row| row.2.ratio_variation)
+        .column("share", |row| row.2.share)
+        .table()
 }
 
 /// One row a token of the text itself, but for the attention that it receives.
 fn tokens_table(tokens: &[ShownToken]) -> Result<Table, ReportError> {
-    Table::new(
-        "tokens",
-        vec![
-            Column::counts("sequence", tokens.iter().map(|token| token.sequence)),
-            Column::counts("position", tokens.iter().map(|token| token.position)),
-            Column::counts("id", tokens.iter().map(|token| token.id as usize)),
-            Column::texts("text", tokens.iter().map(|token| &token.text)),
-            Column::singles("largest", tokens.iter().map(|token| token.largest)),
-            Column::counts("block", tokens.iter().map(|token| token.block)),
-            Column::counts("channel", tokens.iter().map(|token| token.channel)),
-        ],
-    )
+    Table::of("tokens", tokens)
+        .column("sequence", |token| token.sequence)
+        .column("position", |token| token.position)
+        .column("id", |token| token.id as usize)
+        .column("text", |token| token.text.clone())
+        .column("largest", |token| token.largest)
+        .column("block", |token| token.block)
+        .column("channel", |token| token.channel)
+        .table()
 }

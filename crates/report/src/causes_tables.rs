@@ -2,15 +2,16 @@
 //! `normalisation`, `geometry`, `self_sinking`, `tsne`.
 
 use sinkscope_anatomy::regularities::Threshold;
-use sinkscope_anatomy::results::{Anatomy, Picture, SpikingElsewhere, Stage};
-use sinkscope_anatomy::sample::amplifier::{Amplifier, AmplifierPoint, AmplifierTokens};
+use sinkscope_anatomy::results::{Anatomy, Picture, Stage};
+use sinkscope_anatomy::sample::amplifier::Amplifier;
 use sinkscope_anatomy::sample::dimension::Dimension;
-use sinkscope_anatomy::sample::embedding::{SelfSinking, SelfSinkingTokens};
+use sinkscope_anatomy::sample::embedding::SelfSinking;
 use sinkscope_anatomy::sample::geometry::{HeadGeometry, KeyDimensions};
-use sinkscope_anatomy::sample::normalisation::{NormalisedBlock, NormalisedTokens, Sparsity};
+use sinkscope_anatomy::sample::normalisation::NormalisedBlock;
 
 use crate::ReportError;
-use crate::tidy::{Column, Table, Values};
+use crate::anatomy_tables::numbered;
+use crate::tidy::Table;
 
 /// All of them; those of parts that were not asked for are empty.
 ///
@@ -32,143 +33,116 @@ pub fn causes_tables(anatomy: &Anatomy) -> Result<Vec<Table>, ReportError> {
 }
 
 fn regularities_table(anatomy: &Anatomy) -> Result<Table, ReportError> {
-    let rows = anatomy.regularities.as_deref().unwrap_or_default();
     let threshold = |threshold: Threshold| match threshold {
         Threshold::AtMost(value) | Threshold::AtLeast(value) => value,
     };
-    Table::new(
-        "regularities",
-        vec![
-            Column::texts("regularity", rows.iter().map(|row| &row.name)),
-            Column::booleans("holds", rows.iter().map(|row| row.holds)),
-            Column::texts("quantity", rows.iter().map(|row| &row.quantity)),
-            Column::optional_floats("value", rows.iter().map(|row| row.value)),
-            Column::booleans("at_least", rows.iter().map(|row| matches!(row.threshold, Threshold::AtLeast(_)))),
-            Column::floats("threshold", rows.iter().map(|row| threshold(row.threshold))),
-        ],
-    )
+    Table::of("regularities", anatomy.regularities.as_deref().unwrap_or_default())
+        .column("regularity", |row| row.name.clone())
+        .column("holds", |row| row.holds)
+        .column("quantity", |row| row.quantity.clone())
+        .column("value", |row| row.value)
+        .column("at_least", |row| matches!(row.threshold, Threshold::AtLeast(_)))
+        .column("threshold", |row| threshold(row.threshold))
+        .table()
 }
 
 /// One row a stage and vocabulary item that spikes away from position 0.
 fn elsewhere_table(stages: &[Stage]) -> Result<Table, ReportError> {
-    let rows: Vec<(usize, &SpikingElsewhere)> = stages
-        .iter()
-        .enumerate()
-        .flat_map(|(index, stage)| stage.elsewhere.iter().map(move |item| (index + 1, item)))
-        .collect();
-    let count = |name, of: fn(&SpikingElsewhere) -> usize| Column::counts(name, rows.iter().map(|row| of(row.1)));
-    Table::new(
-        "elsewhere",
-        vec![
-            Column::counts("stage", rows.iter().map(|row| row.0)),
-            count("id", |item| item.id as usize),
-            Column::texts("text", rows.iter().map(|row| &row.1.text)),
-            count("occurrences", |item| item.occurrences),
-            count("spiking", |item| item.spiking),
-            count("first", |item| item.first),
-            count("first_occurrence", |item| item.first_occurrence),
-            count("least_position", |item| item.least_position),
-        ],
-    )
+    let rows = numbered(stages).flat_map(|(number, stage)| stage.elsewhere.iter().map(move |item| (number, item)));
+    Table::of("elsewhere", rows)
+        .column("stage", |row| row.0)
+        .column("id", |row| row.1.id as usize)
+        .column("text", |row| row.1.text.clone())
+        .column("occurrences", |row| row.1.occurrences)
+        .column("spiking", |row| row.1.spiking)
+        .column("first", |row| row.1.first)
+        .column("first_occurrence", |row| row.1.first_occurrence)
+        .column("least_position", |row| row.1.least_position)
+        .table()
+}
+
+/// What is known of spike tokens and of others in a block, each with the kind's name.
+pub(crate) fn both<'a, B, T>(
+    block: &'a B,
+    spike: &'a Option<T>,
+    other: &'a Option<T>,
+) -> impl Iterator<Item = (&'a B, &'static str, &'a T)> {
+    let kinds = [("spike", spike), ("other", other)];
+    kinds.into_iter().filter_map(move |(kind, of)| Some((block, kind, of.as_ref()?)))
 }
 
 /// One row a stage, block and kind of token.
 fn amplifier_table(blocks: &[Amplifier]) -> Result<Table, ReportError> {
-    let rows: Vec<(&Amplifier, &str, &AmplifierTokens)> = blocks
-        .iter()
-        .flat_map(|block| [("spike", &block.spike), ("other", &block.other)].map(|(kind, of)| (block, kind, of)))
-        .filter_map(|(block, kind, of)| of.as_ref().map(|of| (block, kind, of)))
-        .collect();
-    let optional =
-        |name, of: fn(&AmplifierTokens) -> Option<f64>| Column::optional_floats(name, rows.iter().map(|row| of(row.2)));
-    Table::new(
-        "amplifier",
-        vec![
-            Column::counts("stage", rows.iter().map(|row| row.0.stage)),
-            Column::counts("block", rows.iter().map(|row| row.0.block)),
-            Column::counts("channel", rows.iter().map(|row| row.0.channel)),
-            Column::optional_floats("eigenvalue", rows.iter().map(|row| row.0.eigenvalue)),
-            Column::texts("kind", rows.iter().map(|row| row.1)),
-            Column::counts("tokens", rows.iter().map(|row| row.2.tokens)),
-            optional("cosine", |of| Some(of.cosine)),
-            optional("norm_ratio", |of| Some(of.norm_ratio)),
-            optional("bilinear_error", |of| of.bilinear_error),
-            optional("output", |of| Some(of.output)),
-            optional("rank_one", |of| of.rank_one),
-            optional("rank_one_error", |of| of.rank_one_error),
-            optional("trigger_cosine", |of| of.trigger_cosine),
-        ],
-    )
+    Table::of("amplifier", blocks.iter().flat_map(|block| both(block, &block.spike, &block.other)))
+        .column("stage", |row| row.0.stage)
+        .column("block", |row| row.0.block)
+        .column("channel", |row| row.0.channel)
+        .column("eigenvalue", |row| row.0.eigenvalue)
+        .column("kind", |row| row.1)
+        .column("tokens", |row| row.2.tokens)
+        .column("cosine", |row| row.2.cosine)
+        .column("norm_ratio", |row| row.2.norm_ratio)
+        .column("bilinear_error", |row| row.2.bilinear_error)
+        .column("output", |row| row.2.output)
+        .column("rank_one", |row| row.2.rank_one)
+        .column("rank_one_error", |row| row.2.rank_one_error)
+        .column("trigger_cosine", |row| row.2.trigger_cosine)
+        .table()
 }
 
 /// One row a stage, block and token.
 fn amplifier_points_table(blocks: &[Amplifier]) -> Result<Table, ReportError> {
-    let rows: Vec<(&Amplifier, &AmplifierPoint)> =
-        blocks.iter().flat_map(|block| block.points.iter().map(move |point| (block, point))).collect();
-    Table::new(
-        "amplifier_points",
-        vec![
-            Column::counts("stage", rows.iter().map(|row| row.0.stage)),
-            Column::counts("block", rows.iter().map(|row| row.0.block)),
-            Column::counts("sequence", rows.iter().map(|row| row.1.sequence)),
-            Column::counts("position", rows.iter().map(|row| row.1.position)),
-            Column::booleans("spike", rows.iter().map(|row| row.1.spike)),
-            Column::floats("cosine", rows.iter().map(|row| row.1.cosine)),
-            Column::floats("norm_ratio", rows.iter().map(|row| row.1.norm_ratio)),
-        ],
-    )
+    let rows = blocks.iter().flat_map(|block| block.points.iter().map(move |point| (block, point)));
+    Table::of("amplifier_points", rows)
+        .column("stage", |row| row.0.stage)
+        .column("block", |row| row.0.block)
+        .column("sequence", |row| row.1.sequence)
+        .column("position", |row| row.1.position)
+        .column("spike", |row| row.1.spike)
+        .column("cosine", |row| row.1.cosine)
+        .column("norm_ratio", |row| row.1.norm_ratio)
+        .table()
 }
 
 /// One row a block and kind of token, without and with gamma.
 fn normalisation_table(blocks: &[NormalisedBlock]) -> Result<Table, ReportError> {
-    type SeenRow<'a> = (&'a NormalisedBlock, &'a str, &'a NormalisedTokens, bool, Sparsity);
-    let mut rows: Vec<SeenRow<'_>> = Vec::new();
-    for block in blocks {
-        for (kind, of) in [("spike", &block.spike), ("other", &block.other)] {
-            let Some(of) = of else { continue };
-            rows.push((block, kind, of, false, of.plain));
-            rows.extend(of.with_gamma.map(|with_gamma| (block, kind, of, true, with_gamma)));
-        }
-    }
-    Table::new(
-        "normalisation",
-        vec![
-            Column::counts("block", rows.iter().map(|row| row.0.block)),
-            Column::texts("kind", rows.iter().map(|row| row.1)),
-            Column::booleans("with_gamma", rows.iter().map(|row| row.3)),
-            Column::counts("tokens", rows.iter().map(|row| row.2.tokens)),
-            Column::floats("bound", rows.iter().map(|row| row.0.bound)),
-            Column::optional_floats("largest", rows.iter().map(|row| (!row.3).then_some(row.2.largest))),
-            Column::floats("top3_energy", rows.iter().map(|row| row.4.top3_energy)),
-            Column::optional_floats("cosine_mean", rows.iter().map(|row| row.4.cosine_mean)),
-            Column::optional_floats("cosine_min", rows.iter().map(|row| row.4.cosine_min)),
-        ],
-    )
+    let seen = blocks.iter().flat_map(|block| both(block, &block.spike, &block.other));
+    let rows = seen.flat_map(|(block, kind, of)| {
+        let ways = [Some((false, of.plain)), of.with_gamma.map(|with_gamma| (true, with_gamma))];
+        ways.into_iter().flatten().map(move |(with_gamma, sparsity)| (block, kind, of, with_gamma, sparsity))
+    });
+    Table::of("normalisation", rows)
+        .column("block", |row| row.0.block)
+        .column("kind", |row| row.1)
+        .column("with_gamma", |row| row.3)
+        .column("tokens", |row| row.2.tokens)
+        .column("bound", |row| row.0.bound)
+        .column("largest", |row| (!row.3).then_some(row.2.largest))
+        .column("top3_energy", |row| row.4.top3_energy)
+        .column("cosine_mean", |row| row.4.cosine_mean)
+        .column("cosine_min", |row| row.4.cosine_min)
+        .table()
 }
 
 /// One row a head.
 fn geometry_table(heads: &[HeadGeometry]) -> Result<Table, ReportError> {
     type DimensionsOf = fn(&HeadGeometry) -> &KeyDimensions;
     type Way = fn(&KeyDimensions) -> Option<Dimension>;
-    let mut columns = vec![
-        Column::counts("layer", heads.iter().map(|head| head.layer)),
-        Column::counts("head", heads.iter().map(|head| head.head)),
-        Column::booleans("sink", heads.iter().map(|head| head.sink)),
-    ];
-    let mut float = |name: &str, of: fn(&HeadGeometry) -> Option<f64>| {
-        columns.push(Column::optional_floats(name, heads.iter().map(of)));
-    };
-    float("sink_is_spike", |head| Some(head.sink_is_spike));
-    float("logit_gap", |head| head.logit_gap);
-    float("logit_gap_deviation", |head| head.logit_gap_deviation);
-    float("query_to_sink_key", |head| head.query_to_sink_key);
-    float("query_to_other_keys", |head| head.query_to_other_keys);
-    float("key_norm_sink", |head| Some(head.key_norm_sink));
-    float("key_norm_other", |head| Some(head.key_norm_other));
-    float("value_norm_sink", |head| Some(head.value_norm_sink));
-    float("value_norm_other", |head| Some(head.value_norm_other));
-    float("distance", |head| Some(head.distance));
-    float("distance_beside_sink", |head| head.distance_beside_sink);
+    let mut rows = Table::of("geometry", heads)
+        .column("layer", |head| head.layer)
+        .column("head", |head| head.head)
+        .column("sink", |head| head.sink)
+        .column("sink_is_spike", |head| head.sink_is_spike)
+        .column("logit_gap", |head| head.logit_gap)
+        .column("logit_gap_deviation", |head| head.logit_gap_deviation)
+        .column("query_to_sink_key", |head| head.query_to_sink_key)
+        .column("query_to_other_keys", |head| head.query_to_other_keys)
+        .column("key_norm_sink", |head| head.key_norm_sink)
+        .column("key_norm_other", |head| head.key_norm_other)
+        .column("value_norm_sink", |head| head.value_norm_sink)
+        .column("value_norm_other", |head| head.value_norm_other)
+        .column("distance", |head| head.distance)
+        .column("distance_beside_sink", |head| head.distance_beside_sink);
     let kinds: [(&str, DimensionsOf); 2] =
         [("spike", |head| &head.key_dimension_spike), ("other", |head| &head.key_dimension_other)];
     let ways: [(&str, Way); 4] = [
@@ -179,53 +153,43 @@ fn geometry_table(heads: &[HeadGeometry]) -> Result<Table, ReportError> {
     ];
     for (kind, of) in kinds {
         for (suffix, way) in ways {
-            let found: Vec<Option<Dimension>> = heads.iter().map(|head| way(of(head))).collect();
-            let ranks = found.iter().map(|found| found.map(|found| found.rank95 as i64)).collect();
-            columns.push(Column::new(format!("key_rank95_{kind}{suffix}"), Values::Integers(ranks)));
-            let ratios = found.iter().map(|found| found.map(|found| found.participation_ratio));
-            columns.push(Column::optional_floats(format!("key_participation_{kind}{suffix}"), ratios));
+            rows = rows
+                .column(format!("key_rank95_{kind}{suffix}"), |head| Some(way(of(head))?.rank95))
+                .column(format!("key_participation_{kind}{suffix}"), |head| Some(way(of(head))?.participation_ratio));
         }
     }
-    Table::new("geometry", columns)
+    rows.table()
 }
 
 /// One row a kind of token and layer.
 fn self_sinking_table(found: Option<&SelfSinking>) -> Result<Table, ReportError> {
-    let kinds = found.map_or_else(Vec::new, |found| {
-        vec![("spike", &found.spike), ("delimiter", &found.delimiter), ("other", &found.other)]
-    });
-    let rows: Vec<(&str, &SelfSinkingTokens, usize)> = kinds
+    let kinds = found
         .into_iter()
-        .filter_map(|(kind, of)| of.as_ref().map(|of| (kind, of)))
-        .flat_map(|(kind, of)| (0..of.to_self.len()).map(move |layer| (kind, of, layer)))
-        .collect();
-    Table::new(
-        "self_sinking",
-        vec![
-            Column::texts("kind", rows.iter().map(|row| row.0)),
-            Column::counts("tokens", rows.iter().map(|row| row.1.tokens)),
-            Column::optional_floats("embedding_gamma_cosine", rows.iter().map(|row| row.1.embedding_gamma_cosine)),
-            Column::optional_floats("post_norm_magnitude", rows.iter().map(|row| row.1.post_norm_magnitude)),
-            Column::counts("layer", rows.iter().map(|row| row.2)),
-            Column::floats("to_self", rows.iter().map(|row| row.1.to_self[row.2])),
-        ],
-    )
+        .flat_map(|found| [("spike", &found.spike), ("delimiter", &found.delimiter), ("other", &found.other)]);
+    let rows = kinds
+        .filter_map(|(kind, of)| Some((kind, of.as_ref()?)))
+        .flat_map(|(kind, of)| of.to_self.iter().enumerate().map(move |to_self| (kind, of, to_self)));
+    Table::of("self_sinking", rows)
+        .column("kind", |row| row.0)
+        .column("tokens", |row| row.1.tokens)
+        .column("embedding_gamma_cosine", |row| row.1.embedding_gamma_cosine)
+        .column("post_norm_magnitude", |row| row.1.post_norm_magnitude)
+        .column("layer", |row| row.2.0)
+        .column("to_self", |row| *row.2.1)
+        .table()
 }
 
 /// One row a query or key of a head that was drawn.
 fn tsne_table(pictures: &[Picture]) -> Result<Table, ReportError> {
-    let rows = || pictures.iter().flat_map(|picture| picture.points.iter().map(move |point| (picture, point)));
-    Table::new(
-        "tsne",
-        vec![
-            Column::counts("layer", rows().map(|row| row.0.layer)),
-            Column::counts("head", rows().map(|row| row.0.head)),
-            Column::texts("kind", rows().map(|row| if row.1.key { "key" } else { "query" })),
-            Column::counts("sequence", rows().map(|row| row.1.sequence)),
-            Column::counts("position", rows().map(|row| row.1.position)),
-            Column::booleans("spike", rows().map(|row| row.1.spike)),
-            Column::singles("x", rows().map(|row| row.1.at[0])),
-            Column::singles("y", rows().map(|row| row.1.at[1])),
-        ],
-    )
+    let rows = pictures.iter().flat_map(|picture| picture.points.iter().map(move |point| (picture, point)));
+    Table::of("tsne", rows)
+        .column("layer", |row| row.0.layer)
+        .column("head", |row| row.0.head)
+        .column("kind", |row| if row.1.key { "key" } else { "query" })
+        .column("sequence", |row| row.1.sequence)
+        .column("position", |row| row.1.position)
+        .column("spike", |row| row.1.spike)
+        .column("x", |row| row.1.at[0])
+        .column("y", |row| row.1.at[1])
+        .table()
 }

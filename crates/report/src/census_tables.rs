@@ -3,7 +3,7 @@
 use sinkscope_anatomy::census::{BlockCensus, Census, Spectrum};
 
 use crate::ReportError;
-use crate::tidy::{Column, Table};
+use crate::tidy::{Rows, Table};
 
 /// All tables of a census, empty without one.
 ///
@@ -21,62 +21,51 @@ pub fn census_tables(census: Option<&Census>) -> Result<Vec<Table>, ReportError>
 
 /// One row a block and channel.
 fn norms_table(blocks: &[BlockCensus]) -> Result<Table, ReportError> {
-    let channels = || blocks.iter().flat_map(|block| (0..block.frobenius.len()).map(move |channel| (block, channel)));
-    Table::new(
-        "norms",
-        vec![
-            Column::counts("block", channels().map(|(block, _)| block.block)),
-            Column::counts("channel", channels().map(|(_, channel)| channel)),
-            Column::floats("frobenius", channels().map(|(block, channel)| block.frobenius[channel])),
-            Column::floats("symmetric", channels().map(|(block, channel)| block.symmetric[channel])),
-        ],
-    )
+    let rows = blocks.iter().flat_map(|block| (0..block.frobenius.len()).map(move |channel| (block, channel)));
+    Table::of("norms", rows)
+        .column("block", |row| row.0.block)
+        .column("channel", |row| row.1)
+        .column("frobenius", |row| row.0.frobenius[row.1])
+        .column("symmetric", |row| row.0.symmetric[row.1])
+        .table()
+}
+
+/// The rows of what spectra have several of, numbered from 0, with block and channel as their first columns.
+fn of_spectra<'a, T>(
+    name: &str,
+    spectra: &'a [Spectrum],
+    several: fn(&Spectrum) -> &[T],
+) -> Rows<(&'a Spectrum, usize, &'a T)> {
+    let of = |spectrum: &'a Spectrum| several(spectrum).iter().enumerate().map(move |(at, one)| (spectrum, at, one));
+    Table::of(name, spectra.iter().flat_map(of))
+        .column("block", |row| row.0.block)
+        .column("channel", |row| row.0.channel)
 }
 
 /// One row an eigenvalue. Ranks count from 1, by magnitude.
 fn spectra_table(spectra: &[Spectrum]) -> Result<Table, ReportError> {
-    let rows =
-        || spectra.iter().flat_map(|spectrum| spectrum.eigenvalues.iter().enumerate().map(move |e| (spectrum, e)));
-    Table::new(
-        "spectra",
-        vec![
-            Column::counts("block", rows().map(|(spectrum, _)| spectrum.block)),
-            Column::counts("channel", rows().map(|(spectrum, _)| spectrum.channel)),
-            Column::counts("rank", rows().map(|(_, (rank, _))| rank + 1)),
-            Column::floats("eigenvalue", rows().map(|(_, (_, value))| *value)),
-        ],
-    )
+    of_spectra("spectra", spectra, |spectrum| &spectrum.eigenvalues)
+        .column("rank", |row| row.1 + 1)
+        .column("eigenvalue", |row| *row.2)
+        .table()
 }
 
 /// One row a hidden unit of a channel. Ranks count from 1.
 fn units_table(spectra: &[Spectrum]) -> Result<Table, ReportError> {
-    let rows =
-        || spectra.iter().flat_map(|spectrum| spectrum.units.iter().enumerate().map(move |unit| (spectrum, unit)));
-    Table::new(
-        "units",
-        vec![
-            Column::counts("block", rows().map(|(spectrum, _)| spectrum.block)),
-            Column::counts("channel", rows().map(|(spectrum, _)| spectrum.channel)),
-            Column::counts("rank", rows().map(|(_, (rank, _))| rank + 1)),
-            Column::counts("unit", rows().map(|(_, (_, unit))| unit.unit)),
-            Column::floats("down", rows().map(|(_, (_, unit))| unit.down)),
-            Column::floats("gate_norm", rows().map(|(_, (_, unit))| unit.gate_norm)),
-            Column::floats("up_norm", rows().map(|(_, (_, unit))| unit.up_norm)),
-            Column::floats("collinearity", rows().map(|(_, (_, unit))| unit.collinearity)),
-        ],
-    )
+    of_spectra("units", spectra, |spectrum| &spectrum.units)
+        .column("rank", |row| row.1 + 1)
+        .column("unit", |row| row.2.unit)
+        .column("down", |row| row.2.down)
+        .column("gate_norm", |row| row.2.gate_norm)
+        .column("up_norm", |row| row.2.up_norm)
+        .column("collinearity", |row| row.2.collinearity)
+        .table()
 }
 
 /// One row an entry of a trigger.
 fn triggers_table(spectra: &[Spectrum]) -> Result<Table, ReportError> {
-    let rows = || spectra.iter().flat_map(|spectrum| spectrum.trigger.iter().enumerate().map(move |e| (spectrum, e)));
-    Table::new(
-        "triggers",
-        vec![
-            Column::counts("block", rows().map(|(spectrum, _)| spectrum.block)),
-            Column::counts("channel", rows().map(|(spectrum, _)| spectrum.channel)),
-            Column::counts("input", rows().map(|(_, (input, _))| input)),
-            Column::floats("value", rows().map(|(_, (_, value))| *value)),
-        ],
-    )
+    of_spectra("triggers", spectra, |spectrum| &spectrum.trigger)
+        .column("input", |row| row.1)
+        .column("value", |row| *row.2)
+        .table()
 }

@@ -3,7 +3,7 @@
 use sinkscope_anatomy::probe::{Probe, ProbedItem};
 
 use crate::ReportError;
-use crate::tidy::{Column, Table};
+use crate::tidy::Table;
 
 /// The table of a probe, empty without one.
 ///
@@ -11,15 +11,12 @@ use crate::tidy::{Column, Table};
 /// [`ReportError::Table`] if the writer refuses it.
 pub fn probe_tables(probe: Option<&Probe>) -> Result<Vec<Table>, ReportError> {
     let items: &[ProbedItem] = probe.map_or(&[], |probe| &probe.items);
-    let table = Table::new(
-        "probe",
-        vec![
-            Column::counts("id", 0..items.len()),
-            Column::texts("text", items.iter().map(|item| &item.text)),
-            Column::singles("value", items.iter().map(|item| item.value)),
-            Column::counts("channel", items.iter().map(|item| item.channel)),
-            Column::booleans("spikes", items.iter().map(|item| item.spikes)),
-        ],
-    )?;
+    let table = Table::of("probe", items.iter().enumerate())
+        .column("id", |row| row.0)
+        .column("text", |row| row.1.text.clone())
+        .column("value", |row| row.1.value)
+        .column("channel", |row| row.1.channel)
+        .column("spikes", |row| row.1.spikes)
+        .table()?;
     Ok(vec![table])
 }

@@ -6,14 +6,12 @@ use sinkscope_anatomy::sample::normalisation::{NormalisedBlock, NormalisedTokens
 
 use super::{blocks, line, take};
 use crate::ReportError;
+use crate::anatomy_tables::numbered;
 use crate::figure::{Axis, Colour, Figure, Mark, Panel, Rule, Series};
 use crate::number::{self, factor, value};
-use crate::tidy::{Column, Table};
+use crate::tidy::Table;
 
 /// Life cycle of the largest channels: after every block, and in what the block adds (Fig. 1).
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn life_cycle(lifecycle: &Lifecycle, spikes: Option<&Spikes>, tables: &[Table]) -> Result<Figure, ReportError> {
     let stage = spikes.and_then(|spikes| spikes.stages.first());
     let ranked = |rank: usize, of: &dyn Fn(usize) -> Option<(usize, TopChannel)>| {
@@ -102,9 +100,6 @@ pub fn life_cycle(lifecycle: &Lifecycle, spikes: Option<&Spikes>, tables: &[Tabl
 }
 
 /// What each block adds in the channel of the strongest stages, signs kept.
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses its numbers.
 pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
     let shown: Vec<(usize, &Stage)> =
         stages.iter().enumerate().filter(|(_, stage)| !stage.outputs.is_empty()).take(2).collect();
@@ -123,7 +118,7 @@ pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
         Panel::plot(title, blocks(), Axis::linear("mean output"), series)
     });
     let outputs =
-        || stages.iter().enumerate().flat_map(|(index, stage)| stage.outputs.iter().map(move |o| (index, stage, o)));
+        numbered(stages).flat_map(|(number, stage)| stage.outputs.iter().map(move |output| (number, stage, output)));
     Ok(Figure {
         id: "steps".into(),
         title: "Who makes the spike and who removes it".into(),
@@ -146,23 +141,17 @@ pub fn steps(stages: &[Stage]) -> Result<Figure, ReportError> {
             .collect::<Vec<_>>()
             .join(" "),
         panels: panels.collect(),
-        data: Table::new(
-            "steps",
-            vec![
-                Column::counts("stage", outputs().map(|(index, ..)| index + 1)),
-                Column::counts("channel", outputs().map(|(_, stage, _)| stage.channel)),
-                Column::counts("block", outputs().map(|(.., output)| output.block)),
-                Column::floats("mean_output", outputs().map(|(.., output)| output.mean)),
-            ],
-        )?,
+        data: Table::of("steps", outputs)
+            .column("stage", |row| row.0)
+            .column("channel", |row| row.1.channel)
+            .column("block", |row| row.2.block)
+            .column("mean_output", |row| row.2.mean)
+            .table()?,
     })
 }
 
 /// Cosines among spike tokens and how sparse they are, over blocks (Fig. 5); in words at the block where the strongest
 /// stage peaks.
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn normalisation(
     blocks_seen: &[NormalisedBlock],
     peak_block: Option<usize>,
@@ -227,9 +216,6 @@ pub fn normalisation(
 }
 
 /// SiLU beside the identity in the step blocks, token by token (Fig. 2).
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn identity(silu: &Silu, tables: &[Table]) -> Result<Figure, ReportError> {
     // The strongest stage first; a page has room for three.
     let shown = silu.blocks.iter().take(3);
@@ -271,9 +257,6 @@ pub fn identity(silu: &Silu, tables: &[Table]) -> Result<Figure, ReportError> {
 }
 
 /// Queries and keys of heads in a plane (Fig. 6).
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn queries_and_keys(
     pictures: &[Picture],
     is_sink: &dyn Fn(usize, usize) -> Option<bool>,

@@ -1,11 +1,11 @@
 //! The figures of a report: one module a question, one function a figure.
 
-pub mod examination;
-pub mod sinks;
+pub(crate) mod examination;
+pub(crate) mod sinks;
 pub mod study;
-pub mod surgery;
-pub mod training;
-pub mod weights;
+pub(crate) mod surgery;
+pub(crate) mod training;
+pub(crate) mod weights;
 
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Mark, Series};
@@ -17,9 +17,6 @@ fn blocks() -> Axis {
 }
 
 /// Those of `tables` that is called `name`.
-///
-/// # Errors
-/// [`ReportError::Table`] if there is none.
 fn take(tables: &[Table], name: &str) -> Result<Table, ReportError> {
     let found = tables.iter().find(|table| table.name() == name);
     found.cloned().ok_or_else(|| ReportError::table(name, "is not among the tables of the command"))

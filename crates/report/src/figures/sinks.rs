@@ -15,9 +15,6 @@ use crate::tidy::{Column, Table};
 pub const HEADS: &str = "heads";
 
 /// How strongly every head sinks.
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn heads(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportError> {
     let strongest = sinks
         .heads
@@ -59,9 +56,6 @@ pub fn heads(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportError> {
 }
 
 /// Sink ratio by layer, under every definition (eq. 28).
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses its numbers.
 pub fn by_layer(sinks: &Sinks) -> Result<Figure, ReportError> {
     let points = |ratios: &[f64]| -> Vec<(f64, f64)> {
         ratios.iter().enumerate().map(|(layer, ratio)| (layer as f64, 100.0 * ratio)).collect()
@@ -78,12 +72,8 @@ pub fn by_layer(sinks: &Sinks) -> Result<Figure, ReportError> {
         Column::counts("layer", 0..sinks.by_layer.len()),
         Column::floats(sinks.definition.clone(), sinks.by_layer.iter().copied()),
     ];
-    columns.extend(
-        sinks
-            .other_definitions
-            .iter()
-            .map(|(name, other)| Column::floats(name.clone(), other.by_layer.iter().copied())),
-    );
+    let others = sinks.other_definitions.iter();
+    columns.extend(others.map(|(name, other)| Column::floats(name.clone(), other.by_layer.iter().copied())));
     if let Some(intervals) = &sinks.by_layer_ci95 {
         let end = |end: usize| intervals.iter().map(move |interval| interval[end]);
         columns.push(Column::floats(format!("{}_low", sinks.definition), end(0)));
@@ -107,9 +97,6 @@ pub fn by_layer(sinks: &Sinks) -> Result<Figure, ReportError> {
 }
 
 /// Attention received by position and layer.
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportError> {
     let received = &sinks.by_position;
     let evenly = received.first.iter().enumerate().all(|(bin, first)| bin == *first);
@@ -142,9 +129,6 @@ pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportErro
 type HeadValue<'a> = &'a dyn Fn(&HeadGeometry) -> f64;
 
 /// What sets sink heads apart: the logit gap and the dimension of keys (eq. 26).
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn geometry(geometry: &Geometry, sinks: Option<&Sinks>, tables: &[Table]) -> Result<Figure, ReportError> {
     let alpha = |head: &HeadGeometry| {
         sinks.and_then(|sinks| sinks.heads.get(head.layer)?.get(head.head).copied()).unwrap_or(f64::NAN)

@@ -10,7 +10,7 @@ use crate::ReportError;
 use crate::figure::{Axis, Colour, Content, Figure, Mark, Panel, Rule, Series};
 use crate::number::{counted, value};
 use crate::operate_tables::run_name;
-use crate::tidy::{Column, Table};
+use crate::tidy::Table;
 
 /// Most runs with a line of their own, and most quantisations with a panel.
 const MOST_LINES: usize = 6;
@@ -18,9 +18,6 @@ const MOST_PANELS: usize = 3;
 
 /// What every operation costs in prediction, and what it leaves of sinks and spikes; perplexity of the untouched model is
 /// over all its targets.
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, ReportError> {
     let variants = &comparison.variants;
     let names = || Axis::names("", variants.iter().map(|variant| variant.name.clone()));
@@ -78,9 +75,6 @@ pub fn operations(comparison: &Comparison, tables: &[Table]) -> Result<Figure, R
 }
 
 /// Loss by position, of the untouched model and of the operations that change it most.
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses its numbers.
 pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
     let binned = &comparison.by_position;
     let cost = |name: &str| {
@@ -101,7 +95,7 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
         let points = run.nll.iter().enumerate().map(|(bin, nll)| (at(bin), or_gap(*nll)));
         Series::new(name, colour, mark, points)
     });
-    let rows = || binned.runs.iter().flat_map(|run| run.nll.iter().enumerate().map(move |(bin, nll)| (run, bin, *nll)));
+    let rows = binned.runs.iter().flat_map(|run| run.nll.iter().enumerate().map(move |(bin, nll)| (run, bin, *nll)));
     Ok(Figure {
         id: "loss-by-position".into(),
         title: "Loss by position".into(),
@@ -125,22 +119,16 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
             .collect::<Vec<_>>()
             .join(" "),
         panels: vec![Panel::plot("", Axis::linear("position"), Axis::linear("nats a token"), series.collect())],
-        data: Table::new(
-            "loss-by-position",
-            vec![
-                Column::texts("name", rows().map(|(run, ..)| run_name(&run.name))),
-                Column::counts("first_position", rows().map(|(_, bin, _)| bin * binned.width)),
-                Column::optional_floats("nll", rows().map(|(.., nll)| nll)),
-                Column::optional_floats("perplexity", rows().map(|(.., nll)| nll.map(f64::exp))),
-            ],
-        )?,
+        data: Table::of("loss-by-position", rows)
+            .column("name", |(run, ..)| run_name(&run.name).to_owned())
+            .column("first_position", |(_, bin, _)| bin * binned.width)
+            .column("nll", |(.., nll)| *nll)
+            .column("perplexity", |(.., nll)| nll.map(f64::exp))
+            .table()?,
     })
 }
 
 /// What quantised layers lose of their output, layer by layer; `None` if nothing was quantised.
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn quantisation(comparison: &Comparison, tables: &[Table]) -> Result<Option<Figure>, ReportError> {
     let mut quantised: Vec<&Variant> =
         comparison.variants.iter().filter(|variant| !variant.linear_layers.is_empty()).collect();

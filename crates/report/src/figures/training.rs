@@ -5,12 +5,9 @@ use sinkscope_lab::trainer::Look;
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Figure, Mark, Panel, Series};
 use crate::number::{count, percent, value};
-use crate::tidy::{Column, Table};
+use crate::tidy::Table;
 
 /// Loss, spike and sinks over the tokens that a model was trained on.
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses its numbers.
 pub fn emergence(looks: &[Look]) -> Result<Figure, ReportError> {
     let line = |name: &str, colour, mark, of: &dyn Fn(&Look) -> f64| {
         Series::new(name, colour, mark, looks.iter().map(|look| (look.record.tokens as f64 / 1e6, of(look))))
@@ -33,10 +30,6 @@ pub fn emergence(looks: &[Look]) -> Result<Figure, ReportError> {
         line("sink ratio", Colour::Sink, Mark::Line, &watched(|seen| 100.0 * seen.sink_ratio)),
         line("mean max alpha", Colour::Other, Mark::Dashed, &watched(|seen| 100.0 * seen.mean_max_alpha)),
     ];
-    let counts = |name: &str, of: fn(&Look) -> u64| Column::counts(name, looks.iter().map(|look| of(look) as usize));
-    let floats = |name: &str, of: fn(&sinkscope_lab::watch::Watched) -> f64| {
-        Column::floats(name, looks.iter().map(|look| of(&look.record.watched)))
-    };
     Ok(Figure {
         id: "emergence".into(),
         title: "When spikes and sinks are born".into(),
@@ -63,19 +56,16 @@ pub fn emergence(looks: &[Look]) -> Result<Figure, ReportError> {
             Panel::plot("Spike", x(), Axis::log("magnitude"), spikes),
             Panel::plot("Sinks", x(), Axis::linear("%"), sinks),
         ],
-        data: Table::new(
-            "emergence",
-            vec![
-                counts("step", |look| look.step),
-                counts("tokens", |look| look.record.tokens),
-                Column::optional_floats("loss", looks.iter().map(|look| look.record.loss)),
-                floats("nll", |seen| seen.nll),
-                floats("perplexity", |seen| seen.perplexity),
-                floats("spike", |seen| seen.spike),
-                Column::floats("typical", looks.iter().map(typical)),
-                floats("sink_ratio", |seen| seen.sink_ratio),
-                floats("mean_max_alpha", |seen| seen.mean_max_alpha),
-            ],
-        )?,
+        data: Table::of("emergence", looks)
+            .column("step", |look| look.step as usize)
+            .column("tokens", |look| look.record.tokens as usize)
+            .column("loss", |look| look.record.loss)
+            .column("nll", |look| look.record.watched.nll)
+            .column("perplexity", |look| look.record.watched.perplexity)
+            .column("spike", |look| look.record.watched.spike)
+            .column("typical", |look| typical(look))
+            .column("sink_ratio", |look| look.record.watched.sink_ratio)
+            .column("mean_max_alpha", |look| look.record.watched.mean_max_alpha)
+            .table()?,
     })
 }

@@ -8,7 +8,7 @@ use super::{blocks, line, or_gap, take};
 use crate::ReportError;
 use crate::figure::{Axis, Colour, Figure, Mark, Panel, Rule, Series};
 use crate::number::{count, factor, percent, value};
-use crate::tidy::{Column, Table};
+use crate::tidy::Table;
 
 /// Most blocks whose channels, and most channels whose eigenvalues, are drawn.
 const MOST: usize = 6;
@@ -19,9 +19,6 @@ pub(crate) fn dominance(block: &BlockCensus) -> Option<f64> {
 }
 
 /// `||U_k||_F` of every channel in the blocks where one stands out most, and how far it does in every block (Fig. 3).
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn norms(census: &Census, tables: &[Table]) -> Result<Figure, ReportError> {
     let mut chosen: Vec<&BlockCensus> = census.blocks.iter().collect();
     chosen.sort_by(|a, b| dominance(b).unwrap_or(0.0).total_cmp(&dominance(a).unwrap_or(0.0)));
@@ -67,9 +64,6 @@ pub fn norms(census: &Census, tables: &[Table]) -> Result<Figure, ReportError> {
 }
 
 /// Leading eigenvalues of S of the channels that blocks amplify most (Fig. 4).
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn spectra(census: &Census, tables: &[Table]) -> Result<Figure, ReportError> {
     let leading = |spectrum: &Spectrum| spectrum.eigenvalues.first().map_or(0.0, |value| value.abs());
     let mut chosen: Vec<&Spectrum> = census.spectra.iter().collect();
@@ -112,9 +106,6 @@ pub fn spectra(census: &Census, tables: &[Table]) -> Result<Figure, ReportError>
 }
 
 /// How attention and feed-forward blocks turn first tokens towards the trigger.
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses its numbers.
 pub fn steering(steering: &Steering) -> Result<Figure, ReportError> {
     let layers = &steering.layers;
     let points = |of: fn(&sinkscope_anatomy::census::steering::SteeringLayer) -> f64| {
@@ -142,24 +133,18 @@ pub fn steering(steering: &Steering) -> Result<Figure, ReportError> {
             steering.embedding, steering.block
         ),
         panels: vec![panel],
-        data: Table::new(
-            "steering",
-            vec![
-                Column::counts("layer", layers.iter().map(|layer| layer.layer)),
-                Column::floats("after_attention", layers.iter().map(|layer| layer.after_attention)),
-                Column::optional_floats("after_feed_forward", layers.iter().map(|layer| layer.after_feed_forward)),
-                Column::floats("attention_alone", layers.iter().map(|layer| layer.attention_alone)),
-            ],
-        )?,
+        data: Table::of("steering", layers)
+            .column("layer", |layer| layer.layer)
+            .column("after_attention", |layer| layer.after_attention)
+            .column("after_feed_forward", |layer| layer.after_feed_forward)
+            .column("attention_alone", |layer| layer.attention_alone)
+            .table()?,
     })
 }
 
 /// The vocabulary items that spike most and least when they stand alone (Table 2).
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses its numbers.
 pub fn probe(probe: &Probe) -> Result<Figure, ReportError> {
-    let rows: Vec<(&str, &ProbedToken)> = probe
+    let rows: Vec<(&'static str, &ProbedToken)> = probe
         .highest
         .iter()
         .map(|token| ("highest", token))
@@ -204,14 +189,11 @@ pub fn probe(probe: &Probe) -> Result<Figure, ReportError> {
             },
         ),
         panels: vec![panel],
-        data: Table::new(
-            "probe-extremes",
-            vec![
-                Column::texts("end", rows.iter().map(|row| row.0)),
-                Column::counts("id", rows.iter().map(|row| row.1.id as usize)),
-                Column::texts("text", rows.iter().map(|row| &row.1.text)),
-                Column::singles("value", rows.iter().map(|row| row.1.value)),
-            ],
-        )?,
+        data: Table::of("probe-extremes", &rows)
+            .column("end", |row| row.0)
+            .column("id", |row| row.1.id as usize)
+            .column("text", |row| row.1.text.clone())
+            .column("value", |row| row.1.value)
+            .table()?,
     })
 }

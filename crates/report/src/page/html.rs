@@ -22,9 +22,6 @@ const PLOTLY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plotly.js.gz"));
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
 
 /// The page.
-///
-/// # Errors
-/// [`ReportError::Json`] if its data have no JSON form.
 pub fn page(document: &Document) -> Result<String, ReportError> {
     let data = data(document)?;
     let page = html! {

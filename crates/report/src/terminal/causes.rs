@@ -11,6 +11,7 @@ use sinkscope_anatomy::wide::mean;
 
 use super::grid::{Grid, Heading};
 use super::style::Style;
+use crate::causes_tables::both;
 use crate::number::{counted, factor, known, percent, thousandths, value};
 use crate::text::token_or_id;
 
@@ -97,12 +98,6 @@ fn amplifier(blocks: &[Amplifier], size: &SampleSize, style: &Style) -> Option<S
         counted(size.seq_len, "token", "tokens")
     );
     Some(style.title("Amplifier", &what) + &grid.render(style))
-}
-
-/// What is known of spike tokens and of others in a block.
-fn both<'a, B, T>(block: &'a B, spike: &'a Option<T>, other: &'a Option<T>) -> Vec<(&'a B, &'static str, &'a T)> {
-    let kinds = [("spike", spike), ("other", other)];
-    kinds.into_iter().filter_map(|(kind, of)| Some((block, kind, of.as_ref()?))).collect()
 }
 
 /// A relative error; a multiple where a share would need many digits.

@@ -40,6 +40,11 @@ pub enum Values {
 }
 
 impl Table {
+    /// A table of a row for each of `rows`, whose columns are still to be named.
+    pub fn of<R>(name: impl Into<String>, rows: impl IntoIterator<Item = R>) -> Rows<R> {
+        Rows { name: name.into(), rows: rows.into_iter().collect(), columns: Vec::new() }
+    }
+
     /// A table. Its files are called `name.parquet` and `name.csv`.
     ///
     /// # Errors
@@ -103,6 +108,58 @@ impl Table {
     }
 }
 
+/// Rows on their way to a table: what its columns hold follows from them.
+#[derive(Debug)]
+pub struct Rows<R> {
+    name: String,
+    rows: Vec<R>,
+    columns: Vec<Column>,
+}
+
+impl<R> Rows<R> {
+    /// The same with a column of what `of` gives for each row.
+    #[must_use]
+    pub fn column<C: Cell>(mut self, name: impl Into<String>, of: impl Fn(&R) -> C) -> Self {
+        self.columns.push(Column::new(name, C::values(self.rows.iter().map(of))));
+        self
+    }
+
+    /// The table.
+    ///
+    /// # Errors
+    /// As [`Table::new`].
+    pub fn table(self) -> Result<Table, ReportError> {
+        Table::new(self.name, self.columns)
+    }
+}
+
+/// What a row has in a column.
+pub trait Cell: Sized {
+    /// The values of a column.
+    fn values(cells: impl Iterator<Item = Self>) -> Values;
+}
+
+macro_rules! cells {
+    ($($type:ty => $values:ident, $value:expr;)*) => {$(
+        impl Cell for $type {
+            fn values(cells: impl Iterator<Item = Self>) -> Values {
+                Values::$values(cells.map($value).collect())
+            }
+        }
+    )*};
+}
+
+cells! {
+    usize => Integers, |count| Some(count as i64);
+    Option<usize> => Integers, |count| count.map(|count| count as i64);
+    f64 => Floats, Some;
+    Option<f64> => Floats, |value| value;
+    f32 => Singles, Some;
+    bool => Booleans, Some;
+    String => Texts, Some;
+    &'static str => Texts, |text| Some(text.to_owned());
+}
+
 impl Column {
     /// A column.
     pub fn new(name: impl Into<String>, values: Values) -> Self {
@@ -117,11 +174,6 @@ impl Column {
     /// A column of f64 without nulls.
     pub fn floats(name: impl Into<String>, values: impl IntoIterator<Item = f64>) -> Self {
         Self::new(name, Values::Floats(values.into_iter().map(Some).collect()))
-    }
-
-    /// A column of f32 without nulls.
-    pub fn singles(name: impl Into<String>, values: impl IntoIterator<Item = f32>) -> Self {
-        Self::new(name, Values::Singles(values.into_iter().map(Some).collect()))
     }
 
     /// A column of f64.

@@ -65,9 +65,6 @@ impl<'a> OfModel<'a> {
 }
 
 /// The document about these outputs.
-///
-/// # Errors
-/// [`ReportError::Table`] if results contradict each other.
 pub fn document(found: &[Found]) -> Result<Document, ReportError> {
     let mut definitions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut models: Vec<(OfModel<'_>, &Path)> = Vec::new();

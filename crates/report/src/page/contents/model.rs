@@ -22,9 +22,6 @@ use crate::terminal::tokens;
 use crate::tidy::Table;
 
 /// The sections about it, their anchors under a prefix.
-///
-/// # Errors
-/// [`ReportError::Table`] if its results contradict each other.
 pub fn sections(model: &OfModel<'_>, name: &str, prefix: &str) -> Result<Vec<Section>, ReportError> {
     // A page of one model has its name on top.
     let heading = if prefix.is_empty() { "In short" } else { name };

@@ -6,12 +6,9 @@ use crate::ReportError;
 use crate::figure::{Axis, Colour, Figure, Mark, Panel, Series};
 use crate::number::{factor, known, list, percent, value};
 use crate::page::document::{Block, Listing, Section};
-use crate::tidy::{Column, Table};
+use crate::tidy::Table;
 
 /// Their findings in a table and over their depth.
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses the numbers.
 pub fn section<'a>(examined: impl Iterator<Item = (&'a str, &'a Anatomy)>) -> Result<Section, ReportError> {
     let examined: Vec<(&str, &Anatomy)> = examined.collect();
     let mut section = Section { is_part: true, ..Section::new("side-by-side", "Side by side") };
@@ -42,7 +39,7 @@ pub fn section<'a>(examined: impl Iterator<Item = (&'a str, &'a Anatomy)>) -> Re
 /// Spikes and sinks of several models over their depth.
 fn depths(examined: &[(&str, &Anatomy)]) -> Result<Figure, ReportError> {
     let share = |index: usize, of: usize| 100.0 * index as f64 / of.max(1) as f64;
-    let mut rows: Vec<(&str, &str, f64, f64)> = Vec::new();
+    let mut rows: Vec<(&str, &'static str, f64, f64)> = Vec::new();
     for &(name, anatomy) in examined {
         if let Some(lifecycle) = &anatomy.lifecycle {
             let last = lifecycle.blocks.len().saturating_sub(1);
@@ -91,14 +88,11 @@ fn depths(examined: &[(&str, &Anatomy)]) -> Result<Figure, ReportError> {
             panel("Spikes", Axis::log("largest over typical"), "largest over typical"),
             panel("Sinks", Axis::linear("sink ratio, %").within(0.0, 102.0), "sink ratio"),
         ],
-        data: Table::new(
-            "depths",
-            vec![
-                Column::texts("model", rows.iter().map(|row| row.0)),
-                Column::texts("measure", rows.iter().map(|row| row.1)),
-                Column::floats("depth_percent", rows.iter().map(|row| row.2)),
-                Column::floats("value", rows.iter().map(|row| row.3)),
-            ],
-        )?,
+        data: Table::of("depths", &rows)
+            .column("model", |row| row.0.to_owned())
+            .column("measure", |row| row.1)
+            .column("depth_percent", |row| row.2)
+            .column("value", |row| row.3)
+            .table()?,
     })
 }

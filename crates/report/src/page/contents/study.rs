@@ -14,9 +14,6 @@ use crate::study_tables::study_tables;
 use crate::terminal::study as words;
 
 /// Its table, its plots, and its claims with their verdicts; anchors under a prefix.
-///
-/// # Errors
-/// [`ReportError::Table`] if its results contradict each other.
 pub fn section(results: &StudyResults, prefix: &str) -> Result<Section, ReportError> {
     let mut section = Section { is_part: true, ..Section::new(format!("{prefix}study"), words::subject(results)) };
     let blocks = &mut section.blocks;
