@@ -1,10 +1,13 @@
 //! Activations of feed-forward blocks, gated and not, and the soft cap.
 
+use serde::{Deserialize, Serialize};
+
 use crate::Float;
 use crate::simd::dispatch;
 
 /// The nonlinearity of a feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Activation {
     /// `x * sigmoid(x)` (eq. 12).
     Silu,

@@ -1,18 +1,22 @@
 //! Gates on the heads' outputs (Qiu et al. 2025): each value is multiplied by the sigmoid of a number that may be its
 //! own, its head's, or its row's.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::Float;
 use crate::activation::sigmoid;
 use crate::simd::{dispatch, dot};
 
-/// What shares a gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How many gates there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Granularity {
-    /// Nothing: a gate for each channel of each head.
+    /// One for every channel of every head.
     Channel,
-    /// The channels of a head.
+    /// One for every head.
     Head,
-    /// All heads of a row.
+    /// One for all heads.
     Single,
 }
 
@@ -23,7 +27,7 @@ pub struct HeadGates {
     pub heads: usize,
     /// Values of a head.
     pub head_dim: usize,
-    /// What shares a gate.
+    /// How many there are.
     pub granularity: Granularity,
 }
 

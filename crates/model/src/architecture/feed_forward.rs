@@ -23,7 +23,6 @@ pub struct Dense {
     /// Hidden units, d_ffn.
     pub hidden: usize,
     /// The nonlinearity.
-    #[serde(with = "activation_name")]
     #[schemars(with = "String")]
     pub activation: Activation,
     /// Whether a second, linear branch multiplies it (SwiGLU, GeGLU).
@@ -64,30 +63,5 @@ impl FeedForward {
             Self::Linear => d * d,
             Self::None => 0.0,
         }
-    }
-}
-
-pub(super) mod activation_name {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::Activation;
-
-    const NAMES: [(&str, Activation); 4] = [
-        ("silu", Activation::Silu),
-        ("gelu", Activation::Gelu),
-        ("gelu-tanh", Activation::GeluTanh),
-        ("relu", Activation::Relu),
-    ];
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
-    pub fn serialize<S: Serializer>(activation: &Activation, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = NAMES.iter().find(|(_, other)| other == activation).map_or("silu", |(name, _)| name);
-        serializer.serialize_str(name)
-    }
-
-    pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Activation, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        let found = NAMES.iter().find(|(other, _)| *other == name).map(|(_, activation)| *activation);
-        found.ok_or_else(|| serde::de::Error::unknown_variant(&name, &["silu", "gelu", "gelu-tanh", "relu"]))
     }
 }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+pub use sinkscope_kernels::gate::Granularity;
 
 /// A gate on the heads' outputs: they are multiplied by a sigmoid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,27 +32,5 @@ impl GateSignal {
     /// Whether the gates are a product with their matrix, and not a row of it that is looked up.
     pub fn is_product(self) -> bool {
         matches!(self, Self::Input | Self::Embedding)
-    }
-}
-
-/// How many gates there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Granularity {
-    /// One for every channel of every head.
-    Channel,
-    /// One for every head.
-    Head,
-    /// One for all heads.
-    Single,
-}
-
-impl From<Granularity> for sinkscope_kernels::gate::Granularity {
-    fn from(granularity: Granularity) -> Self {
-        match granularity {
-            Granularity::Channel => Self::Channel,
-            Granularity::Head => Self::Head,
-            Granularity::Single => Self::Single,
-        }
     }
 }

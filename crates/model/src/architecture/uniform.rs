@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::feed_forward::activation_name;
 use super::{
     Activation, Architecture, Attention, AttentionGate, Dense, FeedForward, Layer, Mixer, NormKind, NormPlacement,
     Position, QkNorm, ResidualLayout, Rope, Weighting,
@@ -87,7 +86,6 @@ pub struct UniformFeedForward {
     /// What they are made of.
     pub kind: FeedForwardKind,
     /// The nonlinearity.
-    #[serde(with = "activation_name")]
     #[schemars(with = "String")]
     pub activation: Activation,
     /// Whether a second, linear branch multiplies it (SwiGLU, GeGLU).

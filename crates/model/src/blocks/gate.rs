@@ -48,6 +48,6 @@ impl<F: Float> Gate<F> {
 
     /// How the gates of a row lie over its heads.
     pub(super) fn over(&self, heads: usize, head_dim: usize) -> HeadGates {
-        HeadGates { heads, head_dim, granularity: self.granularity.into() }
+        HeadGates { heads, head_dim, granularity: self.granularity }
     }
 }
