@@ -19,9 +19,10 @@ use crate::request::RunOptions;
 
 /// Runs the command; `start` is when the program started.
 pub fn run(arguments: &AnatomyArguments, mut wanted: AnatomyRequest, run: &RunOptions, start: Instant) -> Result<()> {
-    let mut output = Output::prepare(run)?;
+    let mut output = Output::prepare(run, "anatomy.json")?;
     let progress = Progress::new(run.process.verbosity);
     let opened = Opened::new(run, &arguments.text, &progress)?;
+    output.check(&opened.model, Some(&opened.data))?;
     let around =
         Surroundings { memory: run.memory, text: &|id| opened.text(id), progress: &|step| show(&progress, step) };
     if arguments.only.is_empty() && !opened.model.has_head() {

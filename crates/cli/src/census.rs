@@ -21,10 +21,11 @@ use crate::request::RunOptions;
 
 /// Runs the command; `start` is when the program started.
 pub fn run(arguments: &CensusArguments, run: &RunOptions, start: Instant) -> Result<()> {
-    let output = Output::prepare(run)?;
+    let output = Output::prepare(run, "census.json")?;
     let progress = Progress::new(run.process.verbosity);
     progress.stage("opening");
     let model = open_model(run, &progress)?;
+    output.check(&model, None)?;
     progress.stage("census");
     let what = census::CensusRequest {
         channels: arguments.channels.clone(),

@@ -5,6 +5,7 @@ mod arguments;
 mod byte_size;
 mod census;
 mod data;
+mod earlier;
 mod failure;
 mod families;
 mod logging;
@@ -29,6 +30,11 @@ use clap::Parser;
 
 use crate::arguments::{Arguments, Command, DataCommand};
 use crate::failure::conclude;
+
+/// A recipe with every key.
+const RECIPE_TEMPLATE: &str = include_str!("../templates/recipe.toml");
+/// A study with every key.
+const STUDY_TEMPLATE: &str = include_str!("../templates/study.toml");
 
 fn main() -> ExitCode {
     let start = Instant::now();
@@ -55,13 +61,15 @@ fn run(arguments: &Arguments, start: Instant) -> anyhow::Result<()> {
             let (run, operations) = raw.resolve()?;
             run.process.run(|| operate::run(raw, operations, &run, start))
         }
+        Command::Train(raw) if raw.template => output::Output::print(|_| RECIPE_TEMPLATE.to_owned()),
         Command::Train(raw) => {
-            let process = raw.process.resolve()?;
-            process.run(|| train::run(raw, &process, start))
+            let (process, files) = (raw.process.resolve()?, raw.files()?);
+            process.run(|| train::run(raw, files, &process, start))
         }
+        Command::Study(raw) if raw.template => output::Output::print(|_| STUDY_TEMPLATE.to_owned()),
         Command::Study(raw) => {
-            let process = raw.resolve()?;
-            process.run(|| study::run(raw, &process, start))
+            let (process, file) = (raw.resolve()?, raw.file()?);
+            process.run(|| study::run(raw, file, &process, start))
         }
         Command::Data(raw) => {
             let DataCommand::Prepare(raw) = &raw.command;

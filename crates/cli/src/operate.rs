@@ -24,9 +24,10 @@ use crate::request::RunOptions;
 
 /// Runs the command; `start` is when the program started.
 pub fn run(arguments: &OperateArguments, operations: Vec<Operation>, run: &RunOptions, start: Instant) -> Result<()> {
-    let output = Output::prepare(run)?;
+    let output = Output::prepare(run, "operate.json")?;
     let progress = Progress::new(run.process.verbosity);
     let opened = Opened::new(run, &arguments.text, &progress)?;
+    output.check(&opened.model, Some(&opened.data))?;
     let calibration = arguments.calibration.as_deref().map(|file| calibration(file, arguments, &opened)).transpose()?;
     let wanted = Request {
         operations,

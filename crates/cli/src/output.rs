@@ -9,24 +9,36 @@ use sinkscope_anatomy::definitions::Definition;
 use sinkscope_model::architecture::Architecture;
 use sinkscope_model::{Model, ModelError};
 use sinkscope_report::ReportError;
-use sinkscope_report::envelope::{Envelope, ModelIdentity};
+use sinkscope_report::envelope::{DataIdentity, Envelope, ModelIdentity};
 use sinkscope_report::files::OutputDirectory;
 use sinkscope_report::outputs::Found;
 use sinkscope_report::page::{PAGE_FILE, Page};
 use sinkscope_report::terminal::Style;
 use sinkscope_report::tidy::Table;
 
+use crate::earlier::Earlier;
 use crate::failure::PrintError;
 use crate::request::RunOptions;
 use crate::{logging, machine};
 
-/// The directory of `--out`, if there is one.
-pub struct Output(Option<OutputDirectory>);
+/// The directory of `--out`, if there is one, and what a run before left there.
+pub struct Output {
+    directory: Option<OutputDirectory>,
+    earlier: Option<Earlier>,
+}
 
 impl Output {
-    /// Finds a directory that cannot be used before the work.
-    pub fn prepare(run: &RunOptions) -> Result<Self, ReportError> {
-        Ok(Self(run.out.as_deref().map(OutputDirectory::prepare).transpose()?))
+    /// Finds a directory that cannot be used, and results of another request in the place of `name`, before the work.
+    pub fn prepare(run: &RunOptions, name: &str) -> Result<Self> {
+        let directory = run.out.as_deref().map(OutputDirectory::prepare).transpose()?;
+        let place = run.out.as_ref().filter(|_| !run.force).map(|out| out.join(name));
+        let earlier = place.map(|place| Earlier::at(place, &run.process.command)).transpose()?.flatten();
+        Ok(Self { directory, earlier })
+    }
+
+    /// Refuses to replace results of other weights or tokens.
+    pub fn check(&self, model: &Model, data: Option<&DataIdentity>) -> Result<(), ModelError> {
+        self.earlier.as_ref().map_or(Ok(()), |earlier| earlier.check(model, data))
     }
 
     /// Writes the files, all or none. Before anything is printed: they are there even if whoever reads stdout stops early.
@@ -48,7 +60,7 @@ impl Output {
         envelope: &Envelope<R, Architecture>,
         tables: &[Table],
     ) -> Result<(), ReportError> {
-        let Some(out) = &mut self.0 else { return Ok(()) };
+        let Some(out) = &mut self.directory else { return Ok(()) };
         out.stage(name, &envelope.to_json(name)?)?;
         for table in tables {
             table.stage(out)?;
@@ -58,13 +70,13 @@ impl Output {
 
     /// Makes the page about an output ready to be written.
     pub fn stage_page(&mut self, found: &Found) -> Result<(), ReportError> {
-        let Some(out) = &mut self.0 else { return Ok(()) };
+        let Some(out) = &mut self.directory else { return Ok(()) };
         out.stage(PAGE_FILE, Page::new(std::slice::from_ref(found))?.html()?.as_bytes())
     }
 
     /// Writes what is ready, all of it or nothing.
     pub fn commit(self) -> Result<(), ReportError> {
-        self.0.map_or(Ok(()), OutputDirectory::commit)
+        self.directory.map_or(Ok(()), OutputDirectory::commit)
     }
 
     /// Prints a report.

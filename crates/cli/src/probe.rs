@@ -20,9 +20,10 @@ use crate::request::RunOptions;
 
 /// Runs the command; `start` is when the program started.
 pub fn run(arguments: &ProbeArguments, run: &RunOptions, start: Instant) -> Result<()> {
-    let output = Output::prepare(run)?;
+    let output = Output::prepare(run, "probe.json")?;
     let progress = Progress::new(run.process.verbosity);
     let opened = Opened::new(run, &arguments.text, &progress)?;
+    output.check(&opened.model, Some(&opened.data))?;
     let prefix = prefix(arguments, &opened)?;
     opened.model.check_length(prefix.len() + 1)?;
     let text = |id| opened.text(id);

@@ -1,9 +1,10 @@
 //! The progress bar: on stderr, when that is a terminal and nobody asked for quiet.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sinkscope_lab::study::{Plan, Run, Summaries};
 use sinkscope_lab::trainer::{Record, StepReport};
 use sinkscope_report::escape_control;
@@ -13,32 +14,67 @@ use crate::logging::Verbosity;
 
 const BYTES: &str = "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}";
 
+/// From one line to the next where there is no bar.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Lines in the place of a bar, where stderr is no terminal.
+struct Lines(Option<Mutex<Instant>>);
+
+impl Lines {
+    fn new(verbosity: Verbosity) -> Self {
+        let wanted = verbosity != Verbosity::Quiet && !io::stderr().is_terminal();
+        Self(wanted.then(|| Mutex::new(Instant::now())))
+    }
+
+    /// Writes a line if the last one is old enough.
+    fn tell(&self, every: Duration, bar: &ProgressBar, unit: &str) {
+        let Some(last) = &self.0 else { return };
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= every {
+            *last = Instant::now();
+            // Nothing is lost if nobody reads it.
+            let _ = writeln!(io::stderr(), "{}", line(bar, unit));
+        }
+    }
+}
+
+/// How far a bar is, in words.
+fn line(bar: &ProgressBar, unit: &str) -> String {
+    let (message, done) = (escape_control(&bar.message()), bar.position());
+    let of = bar.length().map_or_else(String::new, |length| format!(" of {length}"));
+    let left = HumanDuration(bar.eta());
+    let what = if message.is_empty() { String::new() } else { format!("{message}: ") };
+    format!("{what}{done}{of} {unit}, {left} left")
+}
+
 /// Shows how far a pass is.
 pub struct Progress {
     bar: ProgressBar,
     template: &'static str,
+    unit: &'static str,
+    lines: Lines,
 }
 
 impl Progress {
     /// A bar; an invisible one if it should not be seen.
     pub fn new(verbosity: Verbosity) -> Self {
-        Self::with_template(verbosity, "{msg} {wide_bar} {pos}/{len} blocks, {eta} left")
+        Self::with_template(verbosity, "{msg} {wide_bar} {pos}/{len} blocks, {eta} left", "blocks")
     }
 
     /// One that counts bytes; how many there are may be unknown.
     pub fn of_bytes(verbosity: Verbosity) -> Self {
-        Self::with_template(verbosity, BYTES)
+        Self::with_template(verbosity, BYTES, "bytes")
     }
 
     /// One that counts steps of training.
     pub fn of_steps(verbosity: Verbosity) -> Self {
-        Self::with_template(verbosity, "{wide_bar} {pos}/{len} steps, {eta} left, {msg}")
+        Self::with_template(verbosity, "{wide_bar} {pos}/{len} steps, {eta} left, {msg}", "steps")
     }
 
-    fn with_template(verbosity: Verbosity, template: &'static str) -> Self {
+    fn with_template(verbosity: Verbosity, template: &'static str, unit: &'static str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), target(verbosity));
         set_template(&bar, template);
-        Self { bar, template }
+        Self { bar, template, unit, lines: Lines::new(verbosity) }
     }
 
     /// Says what is being done.
@@ -73,6 +109,7 @@ impl Progress {
     pub fn so_far(&self, done: u64) {
         self.bar.unset_length();
         self.bar.set_position(done);
+        self.lines.tell(EVERY, &self.bar, self.unit);
     }
 
     /// Writes a line on stderr, above the bar if there is one.
@@ -87,6 +124,7 @@ impl Progress {
     pub fn set(&self, done: u64, total: u64) {
         self.bar.set_length(total);
         self.bar.set_position(done);
+        self.lines.tell(EVERY, &self.bar, self.unit);
     }
 }
 
@@ -105,6 +143,7 @@ pub struct StudyProgress {
     verbosity: Verbosity,
     all: MultiProgress,
     total: ProgressBar,
+    lines: Lines,
     under_way: Mutex<Vec<UnderWay>>,
 }
 
@@ -123,7 +162,7 @@ impl StudyProgress {
         let all = MultiProgress::with_draw_target(target(verbosity));
         let total = all.add(ProgressBar::new(missing.iter().map(|run| run.recipe.training.steps).sum()));
         set_template(&total, "{wide_bar} {pos}/{len} steps of all runs, {eta} left");
-        let progress = Self { verbosity, all, total, under_way: Mutex::default() };
+        let progress = Self { verbosity, all, total, lines: Lines::new(verbosity), under_way: Mutex::default() };
         progress.line(&format!("{} of {} runs to train", missing.len(), plan.runs.len()));
         progress
     }
@@ -146,6 +185,7 @@ impl StudyProgress {
             this.bar.set_position(report.step);
             this.bar.set_message(format!("loss {:.3}{}", report.loss, this.last_look));
         });
+        self.lines.tell(EVERY, &self.total, "steps of all runs");
     }
 
     /// It was looked at.
@@ -196,5 +236,26 @@ impl Drop for StudyProgress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_say_how_far_it_is_and_not_too_often() {
+        let bar = ProgressBar::hidden();
+        bar.set_length(60);
+        bar.set_position(12);
+        bar.set_message("examining");
+        assert!(line(&bar, "blocks").starts_with("examining: 12 of 60 blocks, "), "{}", line(&bar, "blocks"));
+        let lines = Lines(Some(Mutex::new(Instant::now())));
+        let last = || *lines.0.as_ref().expect("lines").lock().expect("a time");
+        let before = last();
+        lines.tell(Duration::from_secs(3600), &bar, "blocks");
+        assert_eq!(last(), before);
+        lines.tell(Duration::ZERO, &bar, "blocks");
+        assert!(last() > before);
     }
 }

@@ -16,7 +16,7 @@ use sinkscope_surgery::operation::Operation;
 
 use crate::arguments::{
     AnatomyArguments, DocumentSeparator, OperateArguments, PrepareArguments, ProbeArguments, RunArguments,
-    StudyArguments, TextArguments,
+    StudyArguments, TextArguments, TrainArguments,
 };
 use crate::part::{self, Part};
 use crate::process::{MOST_THREADS, Process};
@@ -33,6 +33,8 @@ pub struct RunOptions {
     pub memory: u64,
     /// Where results go.
     pub out: Option<PathBuf>,
+    /// Whether they replace those of another request.
+    pub force: bool,
     /// Patterns of settings and tensors that may be unknown.
     pub allow_unknown: Vec<String>,
     /// The process that runs it.
@@ -149,7 +151,24 @@ impl PrepareArguments {
     }
 }
 
+impl TrainArguments {
+    /// The recipe and the directory of the run.
+    pub fn files(&self) -> Result<(&Path, &Path), ModelError> {
+        Ok((named("RECIPE", self.recipe.as_deref())?, named("--out", self.out.as_deref())?))
+    }
+}
+
+/// What only a template does without.
+fn named<'a>(name: &str, path: Option<&'a Path>) -> Result<&'a Path, ModelError> {
+    path.ok_or_else(|| ModelError::Request(format!("{name} is missing")))
+}
+
 impl StudyArguments {
+    /// The study.
+    pub fn file(&self) -> Result<&Path, ModelError> {
+        named("STUDY", self.study.as_deref())
+    }
+
     /// How to run.
     pub fn resolve(&self) -> Result<Process, ModelError> {
         if !(1..=MOST_THREADS).contains(&self.jobs) {
@@ -201,6 +220,7 @@ impl RunArguments {
             seed: self.seed,
             memory,
             out: self.out.clone(),
+            force: self.force,
             allow_unknown: self.allow_unknown.clone(),
             process: self.process.resolve()?,
         })

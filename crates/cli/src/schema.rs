@@ -1,5 +1,7 @@
 //! `sinkscope schema`: the JSON schema of the outputs, from their types.
 
+use std::path::Path;
+
 use anyhow::{Result, anyhow};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -8,6 +10,8 @@ use sinkscope_anatomy::census::Census;
 use sinkscope_anatomy::probe::Probe;
 use sinkscope_anatomy::results::Anatomy;
 use sinkscope_lab::data::Manifest;
+use sinkscope_lab::recipe::Recipe;
+use sinkscope_lab::study::file::StudyFile;
 use sinkscope_lab::study::{StudyResults, Summary};
 use sinkscope_lab::trained::Trained;
 use sinkscope_lab::trainer::Look;
@@ -23,9 +27,9 @@ use crate::output::Output;
 /// A file, and how its schema is made.
 type Entry = (&'static str, fn(&mut SchemaGenerator) -> Schema);
 
-/// Every file with its type. Of `metrics.jsonl`, a line; a summary lies under `results/STUDY/`; `families.json` is what
+/// Every file with its type, those that are read last. Of `metrics.jsonl`, a line; a summary lies under `results/STUDY/`; `families.json` is what
 /// `sinkscope families --json` prints.
-const OUTPUTS: [Entry; 10] = [
+const OUTPUTS: [Entry; 12] = [
     ("anatomy.json", framed::<Anatomy>),
     ("census.json", framed::<Census>),
     ("probe.json", framed::<Probe>),
@@ -36,6 +40,8 @@ const OUTPUTS: [Entry; 10] = [
     ("summary.json", SchemaGenerator::subschema_for::<Summary>),
     ("data.json", framed::<Manifest>),
     ("families.json", SchemaGenerator::subschema_for::<Families>),
+    ("recipe.toml", SchemaGenerator::subschema_for::<Recipe>),
+    ("study.toml", SchemaGenerator::subschema_for::<StudyFile>),
 ];
 
 fn framed<R: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -58,7 +64,10 @@ pub fn run(arguments: &SchemaArguments) -> Result<()> {
 
 /// Of one output, its own; of several, an object with each under its file's name.
 fn schema(outputs: &[&Entry]) -> Value {
-    let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let settings = SchemaSettings::draft2020_12();
+    let are_read = outputs.iter().all(|(name, _)| Path::new(name).extension().is_some_and(|ending| ending == "toml"));
+    let settings = if are_read { settings.for_deserialize() } else { settings.for_serialize() };
+    let mut generator = settings.into_generator();
     let schemas: Vec<(&str, Schema)> = outputs.iter().map(|(name, of)| (*name, of(&mut generator))).collect();
     let mut all = Map::new();
     all.insert("$schema".into(), "https://json-schema.org/draft/2020-12/schema".into());

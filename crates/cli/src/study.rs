@@ -11,6 +11,7 @@ use sinkscope_lab::study::{
     slurm, tabulate,
 };
 use sinkscope_lab::trainer::{Diverged, Event};
+use sinkscope_model::ModelError;
 use sinkscope_model::architecture::Architecture;
 use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::files::OutputDirectory;
@@ -29,12 +30,15 @@ use crate::progress::StudyProgress;
 /// # Errors
 /// If the study, its data or the directory is wrong, runs fail or are interrupted, or files cannot be written. What was
 /// finished before stays.
-pub fn run(arguments: &StudyArguments, process: &Process, start: Instant) -> Result<()> {
-    let study = Study::read(&arguments.study)?;
-    let kept = arguments.results.as_ref().map_or_else(|| study.results.clone(), |results| results.join(&study.name));
+pub fn run(arguments: &StudyArguments, file: &Path, process: &Process, start: Instant) -> Result<()> {
+    let study = Study::read(file)?;
+    let kept = arguments.results.join(&study.name);
     let out = arguments.out.as_deref().map(OutputDirectory::prepare).transpose()?;
+    if let Some(out) = arguments.out.as_ref().filter(|_| !arguments.force) {
+        check_earlier(&out.join("study.json"), &study)?;
+    }
     if arguments.launcher == Launcher::Slurm {
-        return submit(arguments, &study, &kept);
+        return submit(arguments, file, &study, &kept);
     }
     let (plan, failures) = if arguments.tables {
         (None, Vec::new())
@@ -60,13 +64,35 @@ pub fn run(arguments: &StudyArguments, process: &Process, start: Instant) -> Res
     if failures.is_empty() { Ok(()) } else { Err(RunsFailed(failures).into()) }
 }
 
+/// Refuses to replace the tables of another study.
+fn check_earlier(place: &Path, study: &Study) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Earlier {
+        results: Named,
+    }
+    #[derive(serde::Deserialize)]
+    struct Named {
+        study: String,
+    }
+    let Ok(content) = std::fs::read(place) else { return Ok(()) };
+    let refused = |what: &str| {
+        let reason = format!("{}: {what}; give another directory, or --force to replace it", place.display());
+        Err(ModelError::Request(reason).into())
+    };
+    match serde_json::from_slice::<Earlier>(&content) {
+        Ok(earlier) if earlier.results.study == study.name => Ok(()),
+        Ok(earlier) => refused(&format!("holds the tables of the study {}", earlier.results.study)),
+        Err(_) => refused("is there already and is no output of a study"),
+    }
+}
+
 /// What is to be run.
 fn selection(arguments: &StudyArguments) -> Selection {
     Selection { rows: arguments.rows.clone(), seeds: arguments.seeds.clone() }
 }
 
 /// Submits the chosen runs that have no summary to a cluster.
-fn submit(arguments: &StudyArguments, study: &Study, kept: &Path) -> Result<()> {
+fn submit(arguments: &StudyArguments, file: &Path, study: &Study, kept: &Path) -> Result<()> {
     let Some(directory) = &arguments.out else { anyhow::bail!("--out: a study that is run needs a directory") };
     let chosen = Plan::new(study)?.select(study, &selection(arguments))?;
     let summaries = Summaries::read(kept)?;
@@ -76,7 +102,7 @@ fn submit(arguments: &StudyArguments, study: &Study, kept: &Path) -> Result<()> 
     let jobs = slurm::Jobs {
         study: &study.name,
         program: &std::env::current_exe()?,
-        file: &absolute(&arguments.study)?,
+        file: &absolute(file)?,
         directory: &absolute(directory)?,
         results: &absolute(kept.parent().unwrap_or(kept))?,
         threads: rayon::current_num_threads(),

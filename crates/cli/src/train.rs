@@ -1,5 +1,6 @@
 //! `sinkscope train`: one run by a recipe.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -31,9 +32,15 @@ use crate::progress::{Progress, after_loss};
 /// # Errors
 /// If the recipe, its data or the directory is wrong, the run diverges or is interrupted, or files cannot be written. What
 /// was saved before stays.
-pub fn run(arguments: &TrainArguments, process: &Process, start: Instant) -> Result<()> {
-    let mut out = OutputDirectory::prepare(&arguments.out)?;
-    let recipe: Recipe = recipe_file::read(&arguments.recipe)?;
+pub fn run(
+    arguments: &TrainArguments,
+    (file, directory): (&Path, &Path),
+    process: &Process,
+    start: Instant,
+) -> Result<()> {
+    let mut out = OutputDirectory::prepare(directory)?;
+    let mut recipe: Recipe = recipe_file::read(file)?;
+    recipe.training.steps = arguments.steps.unwrap_or(recipe.training.steps);
     let source = Source::open(&recipe.source())?;
     let architecture = recipe.architecture(source.vocabulary())?;
     let cost = cost(&recipe, &architecture);
@@ -42,13 +49,13 @@ pub fn run(arguments: &TrainArguments, process: &Process, start: Instant) -> Res
         progress.line(&terminal::cost(&cost, machine::operations_per_second()));
     }
     cost.fits(2 * machine::default_memory())
-        .map_err(|reason| LabError::Request(format!("{}: {reason}", arguments.recipe.display())))?;
+        .map_err(|reason| LabError::Request(format!("{}: {reason}", file.display())))?;
     let interrupt = Interrupt::install()?;
     let mut trainer = Trainer::new(recipe.clone(), source)?;
     let resume = if arguments.resume { Resume::Yes } else { Resume::No };
     let steps = recipe.training.steps;
     let mut last_look = String::new();
-    let ended = trainer.run(&arguments.out, resume, &|| interrupt.requested().is_some(), &mut |event| match event {
+    let ended = trainer.run(directory, resume, &|| interrupt.requested().is_some(), &mut |event| match event {
         Event::Step(report) => {
             progress.stage(format!("loss {:.3}{last_look}", report.loss));
             progress.set(report.step, steps);
@@ -63,10 +70,10 @@ pub fn run(arguments: &TrainArguments, process: &Process, start: Instant) -> Res
     drop(progress);
     if let (Ended::Stopped(step), Some(signal)) = (&ended, interrupt.requested()) {
         let done = format!("after {step} steps");
-        return Err(Interrupted { run: arguments.out.clone(), done, how: "--resume goes on", signal }.into());
+        return Err(Interrupted { run: directory.to_owned(), done, how: "--resume goes on", signal }.into());
     }
-    let looks: Vec<Look> = metrics::read(&arguments.out)?;
-    let model = Model::open(&arguments.out.join("last").display().to_string())?;
+    let looks: Vec<Look> = metrics::read(directory)?;
+    let model = Model::open(&directory.join("last").display().to_string())?;
     let identity = trainer.source().identity().clone();
     let envelope = Envelope {
         sinkscope: VERSION.into(),
@@ -92,6 +99,6 @@ pub fn run(arguments: &TrainArguments, process: &Process, start: Instant) -> Res
     };
     out.stage("train.json", &envelope.to_json("train.json")?)?;
     out.commit()?;
-    let name = arguments.out.display().to_string();
+    let name = directory.display().to_string();
     Output::print(|style| terminal::train(&name, &envelope.results.looks, style))
 }

@@ -14,14 +14,23 @@ use sinkscope_sources::byte_order_mark;
 use toml::de::{DeTable, DeValue};
 
 use crate::LabError;
-use crate::recipe::Recipe;
+use crate::recipe::{DataChoice, Recipe};
 
-/// Reads a recipe.
+/// Reads a recipe. Its paths are relative to the file.
 ///
 /// # Errors
 /// [`LabError::Malformed`] if the file cannot be read, and as [`parse`].
 pub fn read(path: &Path) -> Result<Recipe, LabError> {
-    parse(&text("recipe", path)?, path)
+    let mut recipe = parse(&text("recipe", path)?, path)?;
+    if let DataChoice::Prepared { directory, .. } = &mut recipe.data {
+        *directory = beside(path).join(&directory);
+    }
+    Ok(recipe)
+}
+
+/// The directory that paths in a file are relative to.
+pub(crate) fn beside(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
 }
 
 /// Reads a file of another kind, such as `study`, in the same way.

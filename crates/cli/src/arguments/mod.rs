@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use sinkscope_anatomy::definitions::{SINK_EPSILON, SPIKE_RATIO};
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_lab::data::prepare::HeldOut;
+use sinkscope_sources::data::{DEFAULT_SEQ_LEN, DEFAULT_SEQUENCES};
 
 use self::help::{
     ANATOMY_EXAMPLES, CENSUS_EXAMPLES, EXIT_STATUS, FAMILIES_HELP, PREPARE_HELP, PROBE_EXAMPLES, REPORT_HELP,
@@ -91,11 +92,20 @@ pub struct AnatomyArguments {
 #[derive(Debug, Args)]
 pub struct TrainArguments {
     /// The recipe, a .toml file
-    pub recipe: PathBuf,
+    #[arg(required_unless_present = "template")]
+    pub recipe: Option<PathBuf>,
 
     /// The directory of the run
-    #[arg(long, value_name = "RUN")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "RUN", required_unless_present = "template")]
+    pub out: Option<PathBuf>,
+
+    /// Train so many steps instead of the recipe's
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u64>,
+
+    /// Print a recipe to begin with, every key in it
+    #[arg(long, exclusive = true)]
+    pub template: bool,
 
     /// Go on from the newest whole checkpoint; begin anew if there is none
     #[arg(long)]
@@ -108,11 +118,20 @@ pub struct TrainArguments {
 #[derive(Debug, Args)]
 pub struct StudyArguments {
     /// The study, a .toml file
-    pub study: PathBuf,
+    #[arg(required_unless_present = "template")]
+    pub study: Option<PathBuf>,
 
     /// The directory of runs and tables
-    #[arg(long, value_name = "DIR", required_unless_present = "tables")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["tables", "template"])]
     pub out: Option<PathBuf>,
+
+    /// Replace the tables of another study in that directory
+    #[arg(long, requires = "out")]
+    pub force: bool,
+
+    /// Print a study to begin with, every key in it
+    #[arg(long, exclusive = true)]
+    pub template: bool,
 
     /// Run so many at a time, the threads divided among them
     #[arg(long, value_name = "K", default_value_t = 1)]
@@ -122,9 +141,9 @@ pub struct StudyArguments {
     #[arg(long, value_enum, default_value_t = Launcher::Local)]
     pub launcher: Launcher,
 
-    /// Where summaries are kept [default: `results` beside the directory of the study]
-    #[arg(long, value_name = "RESULTS")]
-    pub results: Option<PathBuf>,
+    /// Keep summaries in RESULTS/STUDY
+    #[arg(long, value_name = "RESULTS", default_value = "results")]
+    pub results: PathBuf,
 
     /// Run this row only; may be repeated
     #[arg(long = "row", value_name = "NAME")]
@@ -241,6 +260,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
+    /// Replace results of another model, text or request in that directory
+    #[arg(long, requires = "out")]
+    pub force: bool,
+
     /// Compute the model as if these settings and tensors, which are not understood, were not there: names with commas
     /// between, in which `*` stands for any part
     #[arg(long, value_name = "KEYS", value_delimiter = ',')]
@@ -265,12 +288,10 @@ pub struct TextArguments {
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
 
-    /// Tokens per sequence
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help = seq_len_help())]
     pub seq_len: Option<usize>,
 
-    /// Number of sequences
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help = sequences_help())]
     pub sequences: Option<usize>,
 
     /// Begin each sequence with the beginning-of-sequence token; `auto` does as the model's tokeniser
@@ -285,6 +306,16 @@ pub struct TextArguments {
     /// bf16. The lower, the faster on machines with AMX and the same elsewhere
     #[arg(long, value_parser = precision_parser(), value_name = "P", default_value = Precision::default().name())]
     pub precision: Precision,
+}
+
+fn seq_len_help() -> String {
+    format!("Tokens per sequence [default: {DEFAULT_SEQ_LEN}; of a file of token ids its own]")
+}
+
+fn sequences_help() -> String {
+    format!(
+        "Number of sequences [default: as many as the text gives, at most {DEFAULT_SEQUENCES}; of a file of token ids all]"
+    )
 }
 
 fn held_out_help() -> String {

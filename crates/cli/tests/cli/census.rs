@@ -9,7 +9,7 @@ use crate::{refused, run};
 
 fn census(tiny: &Tiny, options: &[&str]) -> (String, Value) {
     let (model, out) = (tiny.model(), tiny.path("out"));
-    let paths = ["census", model.to_str().expect("UTF-8"), "--out", out.to_str().expect("UTF-8")];
+    let paths = ["census", model.to_str().expect("UTF-8"), "--force", "--out", out.to_str().expect("UTF-8")];
     let (status, stdout, stderr) = run(&[&paths[..], options].concat());
     assert_eq!((status, stderr.as_str()), (0, ""));
     (stdout, serde_json::from_slice(&fs::read(out.join("census.json")).expect("written")).expect("JSON"))

@@ -11,7 +11,7 @@ fn arguments(tiny: &Tiny, operations: &[&str], options: &[&str]) -> Vec<String> 
     let (model, out, tokens) = (tiny.model(), tiny.path("out"), tiny.tokens(4, 12));
     let model = model.to_str().expect("UTF-8");
     let out = out.to_str().expect("UTF-8");
-    let line = [&["operate", model][..], operations, &["--out", out, "--tokens", &tokens], options].concat();
+    let line = [&["operate", model][..], operations, &["--force", "--out", out, "--tokens", &tokens], options].concat();
     line.into_iter().map(str::to_owned).collect()
 }
 

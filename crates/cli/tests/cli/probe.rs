@@ -9,7 +9,15 @@ use crate::{refused, run};
 
 fn arguments(tiny: &Tiny, options: &[&str]) -> Vec<String> {
     let (model, out, tokens) = (tiny.model(), tiny.path("out"), tiny.tokens(8, 16));
-    let paths = ["probe", model.to_str().expect("UTF-8"), "--out", out.to_str().expect("UTF-8"), "--tokens", &tokens];
+    let paths = [
+        "probe",
+        model.to_str().expect("UTF-8"),
+        "--force",
+        "--out",
+        out.to_str().expect("UTF-8"),
+        "--tokens",
+        &tokens,
+    ];
     paths.iter().chain(options).map(|&argument| argument.to_owned()).collect()
 }
 

@@ -73,8 +73,9 @@ impl Lab {
     }
 
     pub fn study(&self, options: &[&str]) -> (i32, String, String) {
-        let (study, out) = (self.path("studies/tiny.toml"), self.path("out"));
-        run(&[&["study", &study, "--out", &out, "--quiet"][..], options].concat())
+        let (study, out, results) = (self.path("studies/tiny.toml"), self.path("out"), self.path("results"));
+        let results = if options.contains(&"--results") { vec![] } else { vec!["--results", results.as_str()] };
+        run(&[&["study", &study, "--out", &out, "--quiet"][..], &results, options].concat())
     }
 
     pub fn json(&self, name: &str) -> Value {
@@ -121,7 +122,8 @@ fn a_study_leaves_tables_and_a_row_is_what_train_makes_of_its_recipe() {
 
     // Nothing is run again, and nothing needs to be there but the summaries.
     fs::remove_dir_all(lab.path("out")).expect("removed");
-    let (status, again, _) = run(&["study", &lab.path("studies/tiny.toml"), "--tables"]);
+    let (status, again, _) =
+        run(&["study", &lab.path("studies/tiny.toml"), "--tables", "--results", &lab.path("results")]);
     assert_eq!((status, &again), (0, &stdout));
     assert_eq!(lab.study(&[]).1, stdout);
     assert!(!Path::new(&lab.path("out/runs")).exists());
@@ -159,7 +161,8 @@ fn a_run_that_diverges_is_a_result_and_not_trained_for_ever() {
     let lab = Lab::new(&STUDY.replace("model.placement = \"sandwich\"", "optimizer.learning_rate = 1e30"));
     let (status, stdout, stderr) = lab.study(&[]);
     assert_eq!((status, stderr.as_str()), (0, ""));
-    assert!(stdout.contains("2 of 2 diverged") && stdout.contains("without 2 seeds that diverged"), "{stdout}");
+    let words = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("2 of 2 diverged") && words.contains("without 2 that diverged"), "{stdout}");
     assert_eq!(lab.summaries(), 4);
     let row = lab.json("out/study.json")["results"]["rows"][1].clone();
     assert_eq!((&row["figures"], &row["diverged"][0]["step"]), (&Value::Null, &Value::from(1)));
@@ -176,7 +179,7 @@ fn an_interrupted_study_saves_its_runs_and_says_so() {
         let lab = Lab::new(&STUDY.replace("seeds", "change.training.steps = 1000000\nseeds"));
         let (study, out) = (lab.path("studies/tiny.toml"), lab.path("out"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_sinkscope"));
-        command.args(["study", &study, "--out", &out, "--quiet", "--jobs", "2"]);
+        command.args(["study", &study, "--out", &out, "--results", &lab.path("results"), "--quiet", "--jobs", "2"]);
         let process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let start = Instant::now();
         let begun = |run: &str| lab.run_of(run).is_some_and(|run| run.join("metrics.jsonl").exists());
@@ -229,9 +232,10 @@ fn a_cluster_runs_what_is_missing() {
     );
     let first = lab.study(&["--row", "pre-norm", "--seed", "0"]);
     assert_eq!(first.0, 0, "{}", first.2);
-    let (study, out) = (lab.path("studies/tiny.toml"), lab.path("out"));
+    let (study, out, results) = (lab.path("studies/tiny.toml"), lab.path("out"), lab.path("results"));
     let submit = |path: &str| {
-        let mut command = crate::sinkscope(&["study", &study, "--out", &out, "--launcher", "slurm", "--threads", "1"]);
+        let places = ["study", &study, "--out", &out, "--results", &results];
+        let mut command = crate::sinkscope(&[&places[..], &["--launcher", "slurm", "--threads", "1"]].concat());
         let output = command.env("PATH", path).output().expect("it starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -253,4 +257,51 @@ fn a_cluster_runs_what_is_missing() {
     );
     // Nothing is submitted twice.
     assert!(submit(&path).1.starts_with("0 jobs submitted, 4 of 4"));
+}
+
+#[test]
+fn templates_are_a_study_that_can_be_run_and_have_every_key() {
+    let home = tempfile::tempdir().expect("a directory");
+    let place = |name: &str| home.path().join(name).to_str().expect("UTF-8").to_owned();
+    let template = |command: &str| {
+        let (status, text, stderr) = run(&[command, "--template"]);
+        assert_eq!(status, 0, "{stderr}");
+        text
+    };
+    let (recipe, study) = (template("train"), template("study"));
+    fs::write(place("recipe.toml"), &recipe).expect("written");
+    fs::write(place("study.toml"), &study).expect("written");
+    let arguments = ["study", &place("study.toml"), "--tables", "--results", &place("results"), "--out", &place("out")];
+    let (status, stdout, stderr) = run(&arguments);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stdout.contains("sandwich") && stdout.contains("Claims"), "{stdout}");
+    let few = ["train", &place("recipe.toml"), "--steps", "2", "--out", &place("run"), "--quiet"];
+    let (status, _, stderr) = run(&few);
+    assert_eq!(status, 0, "{stderr}");
+    let (_, schema, _) = run(&["schema", "recipe.toml"]);
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let mut keys = 0;
+    for table in schema["$defs"].as_object().expect("types").values().chain([&schema]) {
+        for (key, _) in table["properties"].as_object().into_iter().flatten() {
+            assert!(recipe.contains(&format!("{key} =")) || recipe.contains(&format!("[{key}]")), "{key}");
+            keys += 1;
+        }
+    }
+    assert!(keys > 40, "{keys}");
+}
+
+#[test]
+fn tables_of_another_study_are_replaced_only_when_forced() {
+    let lab = Lab::new(STUDY);
+    let tables = |file: &str, options: &[&str]| {
+        let (file, out, results) = (lab.path(file), lab.path("out"), lab.path("results"));
+        run(&[&["study", &file, "--tables", "--results", &results, "--out", &out][..], options].concat())
+    };
+    fs::copy(lab.path("studies/tiny.toml"), lab.path("studies/other.toml")).expect("copied");
+    assert_eq!(tables("studies/tiny.toml", &[]).0, 0);
+    assert_eq!(tables("studies/tiny.toml", &[]).0, 0);
+    let (status, _, stderr) = tables("studies/other.toml", &[]);
+    assert_eq!(status, 2, "{stderr}");
+    assert!(stderr.contains("holds the tables of the study tiny") && stderr.contains("--force"), "{stderr}");
+    assert_eq!(tables("studies/other.toml", &["--force"]).0, 0);
 }

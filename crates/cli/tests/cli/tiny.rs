@@ -62,7 +62,7 @@ impl Tiny {
     /// Arguments that examine the model, results going to `out`.
     pub fn anatomy(&self, options: &[&str]) -> Vec<String> {
         let (model, out) = (self.model(), self.path("out"));
-        let paths = [model.to_str().expect("UTF-8"), "--out", out.to_str().expect("UTF-8")];
+        let paths = [model.to_str().expect("UTF-8"), "--force", "--out", out.to_str().expect("UTF-8")];
         ["anatomy"].iter().chain(&paths).chain(options).map(|&argument| argument.to_owned()).collect()
     }
 

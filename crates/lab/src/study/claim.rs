@@ -19,7 +19,7 @@ pub const LEAST_RUNS: usize = 5;
 pub const LEAST_PERCENT: f64 = 0.1;
 
 /// Something that a study may show.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
     /// In a sentence.

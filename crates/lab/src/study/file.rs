@@ -40,7 +40,7 @@ use crate::LabError;
 use crate::idle::Idle;
 use crate::measure::Measure;
 use crate::recipe::Recipe;
-use crate::recipe_file::{advice, from_table, read_as};
+use crate::recipe_file::{advice, beside, from_table, read_as};
 
 /// A study, read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,8 +51,6 @@ pub struct Study {
     pub title: String,
     /// The paper's table, if it has this one.
     pub table: Option<String>,
-    /// Where summaries belong: `results/NAME` beside the directory of the study.
-    pub results: PathBuf,
     /// Of all rows together.
     pub seeds: Vec<u64>,
     /// Whether claims compare rows seed by seed.
@@ -108,32 +106,48 @@ impl Paper {
 }
 
 /// The file as it is written.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct StudyFile {
+pub struct StudyFile {
+    /// What it is about.
     title: String,
+    /// The paper's table.
     table: Option<String>,
+    /// The recipe that rows change something in, relative to this file.
     base: PathBuf,
+    /// Seeds of every row that does not list its own.
     seeds: Vec<u64>,
+    /// Whether claims compare rows seed by seed.
     #[serde(default)]
     paired: bool,
+    /// What is changed in the recipe of every row.
     #[serde(default)]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     change: Table,
+    /// The rows, in the order of the table.
     row: Vec<RowEntry>,
+    /// What they may show.
     #[serde(default)]
     claim: Vec<Claim>,
 }
 
-#[derive(Deserialize)]
+/// A row as it is written.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RowEntry {
+    /// Its name.
     name: String,
+    /// Whether the other rows each change something in this one.
     #[serde(default)]
     baseline: bool,
+    /// Its own seeds.
     seeds: Option<Vec<u64>>,
+    /// What the paper has for it.
     #[serde(default)]
     paper: Paper,
+    /// What it changes in the recipe.
     #[serde(default)]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     change: Table,
 }
 
@@ -147,8 +161,9 @@ impl Study {
         let file: StudyFile = read_as("study", path)?;
         let wrong = |reason: String| LabError::malformed(path, reason);
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let directory = path.parent().unwrap_or(Path::new(""));
-        let base: Table = read_as("recipe", &directory.join(&file.base))?;
+        let base_file = beside(path).join(&file.base);
+        let base = relative_to(&base_file, read_as("recipe", &base_file)?);
+        let change = relative_to(path, file.change);
         if file.row.is_empty() || file.seeds.is_empty() {
             return Err(wrong("a study has at least one row and one seed".to_owned()));
         }
@@ -158,10 +173,11 @@ impl Study {
         let mut idle: Option<Vec<Idle>> = None;
         for entry in file.row {
             let RowEntry { name, baseline, seeds, paper, change: row_change } = entry;
+            let row_change = relative_to(path, row_change);
             let seeds = seeds.unwrap_or_else(|| file.seeds.clone());
             check_seeds(&seeds).map_err(|reason| wrong(format!("row {name:?}: {reason}")))?;
             let mut table = base.clone();
-            for change in [&file.change, &row_change] {
+            for change in [&change, &row_change] {
                 if change.contains_key("seed") {
                     return Err(wrong(format!("row {name:?}: change.seed changes nothing; list it in seeds")));
                 }
@@ -183,7 +199,7 @@ impl Study {
             rows.push(Row { name, slug, baseline, seeds, paper, recipe });
         }
         for idle in idle.unwrap_or_default() {
-            if idle.is_in(&base) || idle.is_in(&file.change) {
+            if idle.is_in(&base) || idle.is_in(&change) {
                 return Err(wrong(format!("in no row, {}", idle.refusal())));
             }
         }
@@ -194,13 +210,11 @@ impl Study {
         if rows.iter().filter(|row| row.baseline).count() > 1 {
             return Err(wrong("two rows are the baseline; mark one".to_owned()));
         }
-        let results = directory.join("..").join("results").join(&name);
         let seeds: BTreeSet<u64> = rows.iter().flat_map(|row| &row.seeds).copied().collect();
         let study = Self {
             name,
             title: file.title,
             table: file.table,
-            results,
             seeds: seeds.into_iter().collect(),
             paired: file.paired,
             rows,
@@ -235,6 +249,16 @@ impl Study {
         let found = self.rows.iter().position(|row| row.name == name);
         found.ok_or_else(|| format!("there is no row {name:?}: {}", advice(name, &names())))
     }
+}
+
+/// A recipe's table whose directory of data is relative to the file that it stands in.
+fn relative_to(file: &Path, mut table: Table) -> Table {
+    if let Some(Value::Table(data)) = table.get_mut("data")
+        && let Some(Value::String(directory)) = data.get_mut("directory")
+    {
+        *directory = beside(file).join(&*directory).to_string_lossy().into_owned();
+    }
+    table
 }
 
 /// Refuses no seeds, and one that is there twice.

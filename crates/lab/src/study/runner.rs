@@ -14,6 +14,7 @@ use crate::cost::cost;
 use crate::data::Source;
 use crate::files;
 use crate::metrics;
+use crate::recipe::DataChoice;
 use crate::trainer::{Diverged, Ended, Event, Look, Trainer};
 
 /// How to run a study.
@@ -90,7 +91,12 @@ pub fn run(plan: &Plan, summaries: &Summaries, request: RunRequest<'_>) -> Resul
     let missing = plan.missing(summaries);
     let found = plan.runs.iter().filter(|run| summaries.of_run(run).is_some()).count();
     for run in &plan.runs {
-        let text = run.recipe.to_toml().map_err(|error| LabError::Request(format!("{}: {error}", run.slug)))?;
+        let mut recipe = run.recipe.clone();
+        if let DataChoice::Prepared { directory, .. } = &mut recipe.data {
+            // What is relative here is not where the recipe will lie.
+            *directory = std::path::absolute(&*directory).map_err(|error| LabError::io(&*directory, error))?;
+        }
+        let text = recipe.to_toml().map_err(|error| LabError::Request(format!("{}: {error}", run.slug)))?;
         files::write(&request.directory.join("recipes"), &format!("{}.toml", run.slug), text.as_bytes())?;
     }
     if !missing.is_empty() {

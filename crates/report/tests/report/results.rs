@@ -45,7 +45,7 @@ fn hold(place: &str, text: &str) {
 fn tables(name: &str) -> Result<StudyResults, Error> {
     let failed = |error: sinkscope_lab::LabError| Error::new(ErrorKind::InvalidOperation, error.to_string());
     let study = Study::read(&home().join(format!("studies/{name}.toml"))).map_err(failed)?;
-    let summaries = Summaries::read(&study.results).map_err(failed)?;
+    let summaries = Summaries::read(&home().join("results").join(name)).map_err(failed)?;
     tabulate(&study, &summaries, None).map_err(failed)
 }
 
@@ -111,6 +111,17 @@ fn rank_correlation(study: &str, one: Value, other: Value) -> Result<f64, Error>
     correlation(&pairs).ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "rows that do not differ"))
 }
 
+/// Blocks in a row, the embedding apart, whose largest magnitudes differ by a tenth at most: the longest such row.
+fn plateau(largest: Vec<f64>) -> usize {
+    let blocks = &largest[1.min(largest.len())..];
+    let is_flat = |of: &[f64]| {
+        let (least, most) = of.iter().fold((f64::MAX, 0.0_f64), |(least, most), &of| (least.min(of), most.max(of)));
+        most <= 1.1 * least
+    };
+    let from = |first: usize| (first + 1..=blocks.len()).take_while(|&end| is_flat(&blocks[first..end])).count();
+    (0..blocks.len()).map(from).max().unwrap_or(0)
+}
+
 /// In a few digits.
 fn short(value: f64) -> String {
     figure(value, Some(if value.abs() < 10.0 { 2 } else { 1 }))
@@ -152,6 +163,7 @@ fn render(template: &str, context: Value) -> Result<String, Error> {
     environment.add_function("claims", claims);
     environment.add_function("deciding", deciding);
     environment.add_function("rank_correlation", rank_correlation);
+    environment.add_filter("plateau", plateau);
     environment.add_filter("short", short);
     environment.add_global("test_of_claims", TEST);
     environment.add_function("check", check);
