@@ -16,11 +16,9 @@ use crate::request::RunOptions;
 
 /// A model, its tokeniser and the tokens.
 pub struct Opened {
-    /// The model.
     pub model: Model,
     /// Its tokeniser, if it has one that can be read.
     pub tokenizer: Option<Tokenizer>,
-    /// The tokens.
     pub batch: TokenBatch,
     /// What an output file says of them.
     pub data: DataIdentity,

@@ -79,7 +79,6 @@ impl Output {
         self.directory.map_or(Ok(()), OutputDirectory::commit)
     }
 
-    /// Prints a report.
     pub fn print(report: impl FnOnce(&Style) -> String) -> Result<()> {
         let text = report(&Style::new(machine::stdout_width(), logging::colour(&io::stdout())));
         let mut stdout = io::stdout().lock();

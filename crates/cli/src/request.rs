@@ -94,7 +94,6 @@ fn head(name: &str) -> Result<(usize, usize), ModelError> {
 }
 
 impl ProbeArguments {
-    /// How to run.
     pub fn resolve(&self) -> Result<RunOptions, ModelError> {
         let run = self.run.resolve()?;
         self.text.check().map(|()| run)
@@ -227,7 +226,6 @@ impl RunArguments {
     }
 }
 
-/// The error of a value.
 pub fn wrong(option: &str, value: impl std::fmt::Display, reason: &str) -> ModelError {
     ModelError::Request(format!("{option} {value} {reason}"))
 }

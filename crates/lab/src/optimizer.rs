@@ -159,7 +159,6 @@ impl<F: Float> AdamW<F> {
     }
 }
 
-/// The length of a gradient.
 fn length<F: Float>(gradients: &[&mut [F]]) -> f64 {
     let chunks: Vec<&[F]> = gradients.iter().flat_map(|gradient| gradient.chunks(CHUNK)).collect();
     let sums: Vec<f64> = chunks.par_iter().map(|chunk| sum_of_squares_wide(chunk)).collect();

@@ -97,7 +97,6 @@ pub(crate) fn from_table<Recipe: DeserializeOwned>(table: toml::Table) -> Result
         .map_err(|error| explain("recipe", &error.path().to_string(), error.inner().message()))
 }
 
-/// Number of the line with a byte.
 fn line(text: &str, byte: usize) -> usize {
     1 + text.bytes().take(byte).filter(|byte| *byte == b'\n').count()
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use sinkscope_lab::LabError;
-use sinkscope_lab::checkpoint::{Checkpoints, Loaded, NamedTensor, Resume, Snapshot};
+use sinkscope_lab::checkpoint::{Checkpoints, Loaded, Resume, Snapshot};
+use sinkscope_model::parameters::StoredTensor;
 use tempfile::TempDir;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,19 +21,19 @@ fn state(step: u64) -> State {
     State { tokens: step * 4096, best: Some(1.0 / (step as f64 + 3.0)), rate: 0.1 }
 }
 
-fn model(step: u64) -> Vec<NamedTensor<'static>> {
+fn model(step: u64) -> Vec<StoredTensor<'static>> {
     let values = |count: usize| (0..count).map(|i| (i as f32 + 0.1) * step as f32).collect::<Vec<_>>();
     // Longer than a piece, empty, without dimensions.
     vec![
-        NamedTensor::new("wide", [3, 7001], values(21_003)),
-        NamedTensor::new("empty", [0, 4], values(0)),
-        NamedTensor::new("alone", [], values(1)),
+        StoredTensor::new("wide", [3, 7001], values(21_003)),
+        StoredTensor::new("empty", [0, 4], values(0)),
+        StoredTensor::new("alone", [], values(1)),
     ]
 }
 
 fn save(checkpoints: &mut Checkpoints, step: u64, best: bool) -> Result<(), LabError> {
     let files: [(&str, &[u8]); 2] = [("tokenizer.json", b"[]"), ("config.json", b"{\"model_type\": \"llama\"}")];
-    let optimizer = [NamedTensor::new("wide.m", [2], vec![step as f32, f32::MIN_POSITIVE / 2.0])];
+    let optimizer = [StoredTensor::new("wide.m", [2], vec![step as f32, f32::MIN_POSITIVE / 2.0])];
     let snapshot = Snapshot { step, model: &model(step), optimizer: &optimizer, state: &state(step), files: &files };
     checkpoints.save(&snapshot, best)
 }
@@ -272,9 +273,9 @@ fn what_cannot_be_kept_is_refused_before_anything_changes() {
     let fine = state(2);
     let infinite = State { rate: f32::INFINITY, ..state(2) };
     let lost = State { best: Some(f64::NAN), ..state(2) };
-    let square = [NamedTensor::new("a", [2, 2], vec![0.0; 3])];
-    let twice = [NamedTensor::new("a", [1], vec![0.0]), NamedTensor::new("a", [1], vec![0.0])];
-    let cases: [(&State, &[NamedTensor<'_>], &str, &str); 7] = [
+    let square = [StoredTensor::new("a", [2, 2], vec![0.0; 3])];
+    let twice = [StoredTensor::new("a", [1], vec![0.0]), StoredTensor::new("a", [1], vec![0.0])];
+    let cases: [(&State, &[StoredTensor<'_>], &str, &str); 7] = [
         (&infinite, &[], "config.json", "the state of the run cannot be kept as JSON: rate"),
         (&lost, &[], "config.json", ""),
         (&fine, &square, "config.json", "tensor a has shape [2, 2] and 3 values"),
@@ -303,7 +304,7 @@ proptest! {
     #[test]
     fn damaged_tensors_never_panic(place in 0usize..400, value: u8, cut in 0usize..400) {
         let (_directory, run, mut checkpoints) = begun();
-        let tensors = [NamedTensor::new("a", [5], vec![1.0; 5]), NamedTensor::new("b", [2, 3], vec![2.0; 6])];
+        let tensors = [StoredTensor::new("a", [5], vec![1.0; 5]), StoredTensor::new("b", [2, 3], vec![2.0; 6])];
         let snapshot = Snapshot { step: 1, model: &tensors, optimizer: &[], state: &(), files: &[] };
         checkpoints.save(&snapshot, false).expect("saved");
         let file = run.join("last/model.safetensors");

@@ -14,7 +14,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sinkscope_lab::LabError;
-use sinkscope_lab::checkpoint::{Checkpoints, Loaded, NamedTensor, Resume, Snapshot};
+use sinkscope_lab::checkpoint::{Checkpoints, Loaded, Resume, Snapshot};
+use sinkscope_model::parameters::StoredTensor;
 
 /// Variable with the run to save to.
 const RUN: &str = "SINKSCOPE_TEST_SAVE_IN_A_LOOP";
@@ -34,7 +35,7 @@ struct State {
 /// Every tensor, file and state tells the step.
 fn save(checkpoints: &mut Checkpoints, step: u64) -> Result<(), LabError> {
     let tensors =
-        |names: [&str; 3]| names.map(|name| NamedTensor::new(name, [VALUES], Cow::Owned(vec![step as f32; VALUES])));
+        |names: [&str; 3]| names.map(|name| StoredTensor::new(name, [VALUES], Cow::Owned(vec![step as f32; VALUES])));
     let best = step / 3 * 3;
     let config = format!("{{\"step\": {step}}}");
     let snapshot = Snapshot {

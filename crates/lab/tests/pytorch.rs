@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sinkscope_kernels::Float;
 use sinkscope_kernels::matmul::Precision;
-use sinkscope_lab::checkpoint::{Checkpoints, NamedTensor, Resume, Snapshot};
+use sinkscope_lab::checkpoint::{Checkpoints, Resume, Snapshot};
 use sinkscope_lab::data::{Batch, IGNORED};
 use sinkscope_lab::network::{Initialisation, Network, initialise};
 use sinkscope_lab::optimizer::{AdamW, OptimizerSettings, Schedule};
@@ -320,9 +320,7 @@ fn export_the_trained_baseline() {
     if run.exists() {
         std::fs::remove_dir_all(&run).expect("the run before can be removed");
     }
-    let tensors = network.parameters.tensors(&a);
-    let model: Vec<_> =
-        tensors.iter().map(|t| NamedTensor::new(t.name.as_str(), t.shape.as_slice(), t.values.as_slice())).collect();
+    let model = network.parameters.tensors(&a);
     let ids: Vec<f32> = batch.inputs.iter().map(|&id| id as f32).collect();
     let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let (ids, logits) = (bytes(&ids), bytes(&logits));

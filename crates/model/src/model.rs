@@ -15,7 +15,8 @@ use crate::linear::Linear;
 use crate::weights::Weights;
 use sinkscope_sources::checkpoint::Checkpoint;
 
-/// A checkpoint understood: every weight the architecture needs is there, in the right shape.
+/// A checkpoint understood: every weight the architecture needs is there, in the right shape. What gives weights decodes them,
+/// and fails if a value is not finite.
 #[derive(Debug)]
 pub struct Model {
     architecture: Architecture,
@@ -36,6 +37,7 @@ pub enum LengthFit {
     },
 }
 
+#[expect(clippy::missing_errors_doc, reason = "said above, once for all that decode")]
 impl Model {
     /// Opens the model that `name` stands for: a GGUF file, a Hugging Face directory or a hub id.
     ///
@@ -183,26 +185,17 @@ impl Model {
     }
 
     /// The embedding of one token id, before any scale. Length d_model.
-    ///
-    /// # Errors
-    /// If a value is not finite.
     pub fn embedding<F: Float>(&self, id: u32) -> Result<Vec<F>, ModelError> {
         let row = id as usize..id as usize + 1;
         self.weights.rows(Role::Embedding, row, self.architecture.d_model, &self.architecture)
     }
 
     /// The embeddings of token ids, before any scale: ids x d_model.
-    ///
-    /// # Errors
-    /// If a value is not finite.
     pub fn embeddings(&self, ids: &[u32]) -> Result<Vec<f32>, ModelError> {
         self.weights.rows_of(Role::Embedding, ids, self.architecture.d_model, &self.architecture)
     }
 
     /// Learned positions `0 .. count`, count x d_model; `None` if the model has none.
-    ///
-    /// # Errors
-    /// If a value is not finite.
     pub fn positions<F: Float>(&self, count: usize) -> Result<Option<Vec<F>>, ModelError> {
         let a = &self.architecture;
         a.learned_positions.then(|| self.weights.rows(Role::Positions, 0..count, a.d_model, a)).transpose()
@@ -220,33 +213,21 @@ impl Model {
     }
 
     /// The norm before the output head; `None` if the last block's norm is the last.
-    ///
-    /// # Errors
-    /// If a value is not finite.
     pub fn final_norm<F: Float>(&self) -> Result<Option<Norm<F>>, ModelError> {
         self.architecture.final_norm.then(|| self.norm(Role::FinalNorm, 0)).transpose()
     }
 
     /// The norm that a block, from 1, applies to its input; `None` if it reads the residual as it is.
-    ///
-    /// # Errors
-    /// If a value is not finite.
     pub fn input_norm<F: Float>(&self, block: usize) -> Result<Option<Norm<F>>, ModelError> {
         assembly::input_norm(self, &self.architecture, block)
     }
 
     /// Decodes the attention block of a layer.
-    ///
-    /// # Errors
-    /// If a value is not finite.
     pub fn attention_block<F: Float>(&self, layer: usize) -> Result<AttentionBlock<F>, ModelError> {
         assembly::attention(self, &self.architecture, layer, self.weights.precision)
     }
 
     /// Decodes the feed-forward block of a layer.
-    ///
-    /// # Errors
-    /// If a value is not finite.
     pub fn feed_forward_block<F: Float>(&self, layer: usize) -> Result<FeedForwardBlock<F>, ModelError> {
         assembly::feed_forward(self, &self.architecture, layer)
     }

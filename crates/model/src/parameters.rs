@@ -276,16 +276,23 @@ pub fn count(a: &Architecture) -> u64 {
 
 /// A tensor as a checkpoint holds it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StoredTensor {
+pub struct StoredTensor<'a> {
     /// Its name.
     pub name: String,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// Row-major.
-    pub values: Vec<f32>,
+    /// Row-major; as many as the product of `shape`.
+    pub values: Cow<'a, [f32]>,
 }
 
-impl View for StoredTensor {
+impl<'a> StoredTensor<'a> {
+    /// A tensor with its name.
+    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: impl Into<Cow<'a, [f32]>>) -> Self {
+        Self { name: name.into(), shape: shape.into(), values: values.into() }
+    }
+}
+
+impl View for StoredTensor<'_> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
@@ -302,14 +309,14 @@ impl View for StoredTensor {
 
 impl Parameters<f32> {
     /// All weights as a checkpoint of this architecture holds them.
-    pub fn tensors(&mut self, architecture: &Architecture) -> Vec<StoredTensor> {
+    pub fn tensors(&mut self, architecture: &Architecture) -> Vec<StoredTensor<'static>> {
         let inventory = self.inventory(architecture);
         let stored = |(values, info): (&mut [f32], ParameterInfo)| {
             let mut turned = values.to_vec();
             if let ParameterKind::Matrix { inputs, outputs, .. } = info.kind {
                 transpose(&mut turned, values, inputs, outputs, 0);
             }
-            StoredTensor { name: info.name, shape: info.kind.shape(values.len()), values: turned }
+            StoredTensor::new(info.name, info.kind.shape(values.len()), turned)
         };
         self.values_mut().into_iter().zip(inventory).map(stored).collect()
     }

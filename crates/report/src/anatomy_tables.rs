@@ -21,9 +21,6 @@ use crate::tidy::Table;
 const OTHER_DEFINITIONS: [&str; 2] = ["gu", "gu-max"];
 
 /// All tables of an examination; `is_there` says whether a file is in the directory that they go to.
-///
-/// # Errors
-/// [`ReportError::Table`] if the results contradict each other so that columns differ in length.
 pub fn anatomy_tables(anatomy: &Anatomy, is_there: impl Fn(&str) -> bool) -> Result<Vec<Table>, ReportError> {
     let blocks = anatomy.lifecycle.as_ref().map_or(&[][..], |lifecycle| &lifecycle.blocks);
     let stages = anatomy.spikes.as_ref().map_or(&[][..], |spikes| &spikes.stages);

@@ -14,9 +14,6 @@ use crate::anatomy_tables::numbered;
 use crate::tidy::Table;
 
 /// All of them; those of parts that were not asked for are empty.
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses one.
 pub fn causes_tables(anatomy: &Anatomy) -> Result<Vec<Table>, ReportError> {
     let stages = anatomy.spikes.as_ref().map_or(&[][..], |spikes| &spikes.stages);
     let amplifiers = anatomy.silu.as_ref().map_or(&[][..], |silu| &silu.blocks);

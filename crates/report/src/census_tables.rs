@@ -6,9 +6,6 @@ use crate::ReportError;
 use crate::tidy::{Rows, Table};
 
 /// All tables of a census, empty without one.
-///
-/// # Errors
-/// [`ReportError::Table`] if the results contradict each other so that columns differ in length.
 pub fn census_tables(census: Option<&Census>) -> Result<Vec<Table>, ReportError> {
     let spectra = census.map_or(&[][..], |census| &census.spectra);
     Ok(vec![

@@ -9,7 +9,7 @@
 //!   page of everything, on which they are drawn in the browser. [`figure::drawing`] draws them on paper.
 //! - [`terminal`] turns an envelope into text for people, [`markdown`] a study into text for a page.
 //!
-//! Nothing here knows how a result was computed.
+//! Nothing here knows how a result was computed. Tables fail as [`ReportError::Table`] says: if results contradict each other.
 //!
 //! ```
 //! use sinkscope_report::tidy::{Column, Table, Values};
@@ -21,6 +21,8 @@
 //! assert_eq!(String::from_utf8_lossy(&table.to_csv()?), "layer,entropy\n0,1.5\n1,\n");
 //! # Ok::<(), sinkscope_report::ReportError>(())
 //! ```
+
+#![expect(clippy::missing_errors_doc, reason = "said above, once for all that make tables")]
 
 pub mod anatomy_tables;
 pub mod causes_tables;

@@ -1,5 +1,6 @@
 //! What commands left in directories, read back.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use sinkscope_lab::trainer::Look;
 use sinkscope_surgery::results::Comparison;
 
 use crate::ReportError;
-use crate::envelope::{Envelope, ModelIdentity};
+use crate::envelope::{DataIdentity, Envelope, ModelIdentity, Timing};
 
 /// A result in its frame; a model's architecture as it stands in the file.
 pub type Framed<R> = Envelope<R, Value>;
@@ -49,17 +50,41 @@ pub struct Found {
     pub output: Output,
 }
 
-impl Output {
+/// What made an output, on which model.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The command line.
+    pub command: &'a [String],
     /// The model, if there is one.
-    pub fn model(&self) -> Option<&ModelIdentity<Value>> {
-        match self {
-            Self::Anatomy(framed) => framed.model.as_ref(),
-            Self::Census(framed) => framed.model.as_ref(),
-            Self::Probe(framed) => framed.model.as_ref(),
-            Self::Operate(framed) => framed.model.as_ref(),
-            Self::Train(framed) => framed.model.as_ref(),
-            Self::Training(_) | Self::Study(_) => None,
-        }
+    pub model: Option<&'a ModelIdentity<Value>>,
+    /// Its tokens.
+    pub data: Option<&'a DataIdentity>,
+    /// What its numbers mean.
+    pub definitions: &'a BTreeMap<String, String>,
+    /// How long it took.
+    pub timing: &'a Timing,
+    /// Seed of everything random.
+    pub seed: Option<u64>,
+}
+
+impl<'a, R> From<&'a Framed<R>> for Origin<'a> {
+    fn from(Envelope { command, model, data, definitions, timing, seed, .. }: &'a Framed<R>) -> Self {
+        Self { command, model: model.as_ref(), data: data.as_ref(), definitions, timing, seed: *seed }
+    }
+}
+
+impl Output {
+    /// What made it; `None` of a run that has not finished.
+    pub fn origin(&self) -> Option<Origin<'_>> {
+        Some(match self {
+            Self::Anatomy(framed) => (&**framed).into(),
+            Self::Census(framed) => (&**framed).into(),
+            Self::Probe(framed) => (&**framed).into(),
+            Self::Operate(framed) => (&**framed).into(),
+            Self::Train(framed) => (&**framed).into(),
+            Self::Study(framed) => (&**framed).into(),
+            Self::Training(_) => return None,
+        })
     }
 }
 

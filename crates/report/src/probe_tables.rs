@@ -6,9 +6,6 @@ use crate::ReportError;
 use crate::tidy::Table;
 
 /// The table of a probe, empty without one.
-///
-/// # Errors
-/// [`ReportError::Table`] if the writer refuses it.
 pub fn probe_tables(probe: Option<&Probe>) -> Result<Vec<Table>, ReportError> {
     let items: &[ProbedItem] = probe.map_or(&[], |probe| &probe.items);
     let table = Table::of("probe", items.iter().enumerate())

@@ -105,7 +105,6 @@ pub(super) fn check_use(run: &Path, resume: Resume) -> Result<(), LabError> {
     }
 }
 
-/// Locks a run.
 pub(super) fn lock(run: &Path) -> Result<File, LabError> {
     let path = run.join(LOCK);
     let open = || File::options().create(true).truncate(false).write(true).open(&path);

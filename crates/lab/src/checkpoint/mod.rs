@@ -32,9 +32,10 @@
 //! A run that can be stopped and resumed at will:
 //!
 //! ```
-//! use sinkscope_lab::checkpoint::{Checkpoints, NamedTensor, Resume, Snapshot};
+//! use sinkscope_lab::checkpoint::{Checkpoints, Resume, Snapshot};
 //! use sinkscope_lab::interrupt::Interrupt;
 //! use sinkscope_lab::metrics::Metrics;
+//! use sinkscope_model::parameters::StoredTensor;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let directory = tempfile::tempdir()?;
@@ -50,7 +51,7 @@
 //!     metrics.record(step, &serde_json::json!({"loss": 1.0}), &serde_json::json!({"seconds": 0.1}))?;
 //!     if step % 10 == 0 || interrupt.requested().is_some() {
 //!         metrics.sync()?;
-//!         let model = [NamedTensor::new("weight", [2, 2], vec![step as f32; 4])];
+//!         let model = [StoredTensor::new("weight", [2, 2], vec![step as f32; 4])];
 //!         checkpoints.save(&Snapshot { step, model: &model, optimizer: &[], state: &state, files: &[] }, false)?;
 //!     }
 //!     if interrupt.requested().is_some() {
@@ -66,12 +67,12 @@ mod directory;
 mod state_file;
 mod tensors;
 
-use std::borrow::Cow;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sinkscope_model::parameters::StoredTensor;
 
 use self::directory::{Entry, Kind};
 use self::state_file::StateFile;
@@ -84,33 +85,15 @@ pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 /// File of the state.
 pub const STATE_FILE: &str = "state.json";
 
-/// A tensor with its name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NamedTensor<'a> {
-    /// Name, unlike that of any other tensor in the same file.
-    pub name: String,
-    /// Sizes, the slowest first.
-    pub shape: Vec<usize>,
-    /// Values, row-major; as many as the product of `shape`.
-    pub values: Cow<'a, [f32]>,
-}
-
-impl<'a> NamedTensor<'a> {
-    /// A tensor with its name.
-    pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: impl Into<Cow<'a, [f32]>>) -> Self {
-        Self { name: name.into(), shape: shape.into(), values: values.into() }
-    }
-}
-
 /// What is saved.
 #[derive(Debug, Clone, Copy)]
 pub struct Snapshot<'a, State> {
     /// Steps done.
     pub step: u64,
     /// Weights.
-    pub model: &'a [NamedTensor<'a>],
+    pub model: &'a [StoredTensor<'a>],
     /// The optimiser's tensors.
-    pub optimizer: &'a [NamedTensor<'a>],
+    pub optimizer: &'a [StoredTensor<'a>],
     /// Everything else that the next step depends on: random number generators, place in the data, best loss.
     pub state: &'a State,
     /// Further files of a model directory by name: `config.json`, `tokenizer.json`.
@@ -123,9 +106,9 @@ pub struct Loaded<State> {
     /// Steps done.
     pub step: u64,
     /// Weights, in the order of their names.
-    pub model: Vec<NamedTensor<'static>>,
+    pub model: Vec<StoredTensor<'static>>,
     /// The optimiser's tensors, in the order of their names.
-    pub optimizer: Vec<NamedTensor<'static>>,
+    pub optimizer: Vec<StoredTensor<'static>>,
     /// Everything else.
     pub state: State,
     /// Further files, in the order of their names.
@@ -268,8 +251,8 @@ where
 /// A checkpoint in which everything agrees.
 struct Whole {
     state_file: StateFile,
-    model: Vec<NamedTensor<'static>>,
-    optimizer: Vec<NamedTensor<'static>>,
+    model: Vec<StoredTensor<'static>>,
+    optimizer: Vec<StoredTensor<'static>>,
     files: Vec<(String, Vec<u8>)>,
 }
 

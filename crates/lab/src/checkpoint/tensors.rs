@@ -5,8 +5,9 @@ use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, TensorView};
+use sinkscope_model::parameters::StoredTensor;
 
-use super::{NamedTensor, directory};
+use super::directory;
 use crate::LabError;
 
 /// Values converted at a time.
@@ -15,7 +16,7 @@ const PIECE: usize = 1 << 14;
 const WIDTH: usize = size_of::<f32>();
 
 /// Writes and syncs a file of tensors in the order of their names; gives its SHA-256.
-pub(super) fn write(path: &Path, tensors: &[NamedTensor<'_>]) -> Result<String, LabError> {
+pub(super) fn write(path: &Path, tensors: &[StoredTensor<'_>]) -> Result<String, LabError> {
     let mut ordered: Vec<_> = tensors.iter().collect();
     ordered.sort_by(|a, b| a.name.cmp(&b.name));
     let header = header(path, &ordered)?;
@@ -33,13 +34,13 @@ pub(super) fn write(path: &Path, tensors: &[NamedTensor<'_>]) -> Result<String, 
 }
 
 /// Names, shapes and places of tensors, padded so that values are aligned.
-fn header(path: &Path, tensors: &[&NamedTensor<'_>]) -> Result<Vec<u8>, LabError> {
+fn header(path: &Path, tensors: &[&StoredTensor<'_>]) -> Result<Vec<u8>, LabError> {
     let refused = |reason: String| LabError::Request(format!("{} cannot be written: {reason}", path.display()));
     let mut names = BTreeSet::new();
     let mut end = 0;
     let mut infos = Vec::with_capacity(tensors.len());
     for tensor in tensors {
-        let NamedTensor { name, shape, values } = tensor;
+        let StoredTensor { name, shape, values } = tensor;
         if name == "__metadata__" || !names.insert(name) {
             return Err(refused(format!("a tensor cannot have the name {name}, or not two of them")));
         }
@@ -59,7 +60,7 @@ fn header(path: &Path, tensors: &[&NamedTensor<'_>]) -> Result<Vec<u8>, LabError
 }
 
 /// Reads a file of f32 tensors, if its SHA-256 is the one expected: tensors in the order of their names.
-pub(super) fn read(path: &Path, expected: &str) -> Result<Vec<NamedTensor<'static>>, LabError> {
+pub(super) fn read(path: &Path, expected: &str) -> Result<Vec<StoredTensor<'static>>, LabError> {
     let content = directory::read(path, expected)?;
     let damaged = |error| LabError::malformed(path, format!("the header is damaged: {error}"));
     let mut stored = SafeTensors::deserialize(&content).map_err(damaged)?.tensors();
@@ -71,7 +72,7 @@ pub(super) fn read(path: &Path, expected: &str) -> Result<Vec<NamedTensor<'stati
         }
         let (words, _) = view.data().as_chunks::<WIDTH>();
         let values: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-        Ok(NamedTensor::new(name, view.shape(), values))
+        Ok(StoredTensor::new(name, view.shape(), values))
     };
     stored.into_iter().map(tensor).collect()
 }

@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
+use sinkscope_sources::tokenizer::character_of_byte;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer};
@@ -66,26 +67,15 @@ pub(super) fn check_size(size: usize) -> Result<(), LabError> {
 
 /// BOS and the 256 bytes, each byte as its character of GPT-2's table, in the order of the characters.
 fn alphabet() -> Vec<String> {
-    let mut characters: Vec<char> = (0..=u8::MAX).map(character).collect();
+    let mut characters: Vec<char> = (0..=u8::MAX).map(character_of_byte).collect();
     characters.sort_unstable();
     std::iter::once(BOS.to_owned()).chain(characters.iter().map(char::to_string)).collect()
-}
-
-/// How GPT-2's table writes a byte: printable Latin-1 characters stand for themselves, the other 68 bytes, in order, are
-/// the characters from U+0100 on.
-fn character(byte: u8) -> char {
-    let stands_for_itself = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    if stands_for_itself(byte) {
-        return char::from(byte);
-    }
-    let rank = (0..byte).filter(|&other| !stands_for_itself(other)).count();
-    char::from_u32(0x100 + rank as u32).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// A text as the model of a byte-level vocabulary sees it.
 pub(super) fn spell(text: &str) -> String {
     static TABLE: std::sync::LazyLock<[char; 256]> =
-        std::sync::LazyLock::new(|| std::array::from_fn(|byte| character(byte as u8)));
+        std::sync::LazyLock::new(|| std::array::from_fn(|byte| character_of_byte(byte as u8)));
     text.bytes().map(|byte| TABLE[usize::from(byte)]).collect()
 }
 
@@ -109,7 +99,7 @@ impl Merging {
     fn new(counts: &Counts, tokens: &[String]) -> Self {
         let ids: HashMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
         let of_byte: Vec<u32> =
-            (0..=u8::MAX).map(|byte| ids[character(byte).encode_utf8(&mut [0; 4]) as &str]).collect();
+            (0..=u8::MAX).map(|byte| ids[character_of_byte(byte).encode_utf8(&mut [0; 4]) as &str]).collect();
         let mut merging =
             Self { words: Vec::new(), counts: Vec::new(), pairs: HashMap::new(), queue: BinaryHeap::new() };
         for (index, (word, count)) in counts.sorted().into_iter().enumerate() {
@@ -285,7 +275,7 @@ mod tests {
 
     #[test]
     fn every_byte_is_spelled_as_the_crate_does() {
-        let mut spelled: Vec<char> = (0..=u8::MAX).map(character).collect();
+        let mut spelled: Vec<char> = (0..=u8::MAX).map(character_of_byte).collect();
         let mut alphabet: Vec<char> = ByteLevel::alphabet().into_iter().collect();
         spelled.sort_unstable();
         alphabet.sort_unstable();

@@ -56,7 +56,6 @@ impl Documents {
         self.text.len() as u64
     }
 
-    /// The pieces.
     pub(super) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }

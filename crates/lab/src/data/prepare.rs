@@ -16,7 +16,7 @@ use serde_json::json;
 use tokenizers::Tokenizer;
 
 use super::bpe::{self, BOS, BOS_ID};
-use super::documents::{self, Input};
+use super::documents::{self, Documents, Input};
 use super::encoder::Encoder;
 use super::manifest::{LAYOUT, MANIFEST_FILE, Manifest, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
 use super::separator::Separator;
@@ -117,7 +117,8 @@ pub fn prepare(request: &PrepareRequest, progress: &dyn Fn(Stage)) -> Result<Sta
     let files = documents::files(&request.inputs)?;
     let words = Words::new()?;
 
-    let census = Census::take(&files, request, &words, progress)?;
+    let walk = Walk { files: &files, request, progress };
+    let census = walk.census(&words)?;
     progress(Stage::Learning);
     let tokenizer = bpe::learn(&census.counts, request.vocabulary)?;
     let encoder = Encoder::new(&tokenizer, &words, &census.counts)?;
@@ -128,7 +129,7 @@ pub fn prepare(request: &PrepareRequest, progress: &dyn Fn(Stage)) -> Result<Sta
         Writer::create(&request.out, "val", request.vocabulary)?,
     ];
     let (mut done, mut held_out_bytes) = (0, 0);
-    let inputs = documents::read(&files, &request.text_field, request.separator, request.seed, |batch| {
+    let inputs = walk.read(|batch| {
         for encoded in encoder.encode(&batch)?.iter().flatten() {
             let held_out = encoded.piece.lot <= census.last_held_out;
             let split = if held_out { &mut val } else { &mut train };
@@ -201,50 +202,50 @@ struct Census {
     last_held_out: u64,
 }
 
-impl Census {
-    fn take(
-        files: &[PathBuf],
-        request: &PrepareRequest,
-        words: &Words,
-        progress: &dyn Fn(Stage),
-    ) -> Result<Self, LabError> {
-        let share = match request.held_out {
+/// What every walk over the text has in common.
+struct Walk<'a> {
+    files: &'a [PathBuf],
+    request: &'a PrepareRequest,
+    progress: &'a dyn Fn(Stage),
+}
+
+impl Walk<'_> {
+    /// Hands every batch to `take`, in order.
+    fn read(&self, take: impl FnMut(Documents) -> Result<(), LabError>) -> Result<Vec<Input>, LabError> {
+        let PrepareRequest { text_field, separator, seed, .. } = self.request;
+        documents::read(self.files, text_field, *separator, *seed, take)
+    }
+
+    fn census(&self, words: &Words) -> Result<Census, LabError> {
+        let share = match self.request.held_out {
             // As good as exact, and u64::MAX for no share below 1.
             HeldOut::Documents(share) => (share * u64::MAX as f64) as u64,
-            HeldOut::Text(share) => Self::share_of_text(share, files, request, progress)?,
+            HeldOut::Text(share) => self.share_of_text(share)?,
         };
-        let (first, lots) = Self::walk(files, request, words, share, progress)?;
+        let (first, lots) = self.count(words, share)?;
         // Of few documents, the share may be none or all of them. Then one is, or all but one are, held out.
         let last_held_out = match lots {
-            None => return Err(LabError::Request(format!("{}: there is no text in it", named(files)))),
+            None => return Err(LabError::Request(format!("{}: there is no text in it", named(self.files)))),
             Some((least, most)) if least == most => {
                 let reason = "one to train on and one to hold out are needed; give more, or have a .txt file cut into \
                               documents another way (--document-separator blank-line)";
-                return Err(LabError::Request(format!("{}: it holds a single document; {reason}", named(files))));
+                let files = named(self.files);
+                return Err(LabError::Request(format!("{files}: it holds a single document; {reason}")));
             }
             Some((least, most)) => share.clamp(least, most - 1),
         };
-        if last_held_out == share {
-            return Ok(Self { last_held_out, ..first });
-        }
-        let (second, _) = Self::walk(files, request, words, last_held_out, progress)?;
-        Ok(Self { last_held_out, ..second })
+        if last_held_out == share { Ok(first) } else { Ok(self.count(words, last_held_out)?.0) }
     }
 
     /// The largest lot in the first documents, by lot, that make up a share of all bytes.
-    fn share_of_text(
-        share: f64,
-        files: &[PathBuf],
-        request: &PrepareRequest,
-        progress: &dyn Fn(Stage),
-    ) -> Result<u64, LabError> {
+    fn share_of_text(&self, share: f64) -> Result<u64, LabError> {
         let (mut bytes, mut total) = (vec![0_u64; 1 << LOT_BITS], 0);
-        documents::read(files, &request.text_field, request.separator, request.seed, |batch| {
+        self.read(|batch| {
             for (index, piece) in batch.pieces().iter().enumerate() {
                 bytes[(piece.lot >> (64 - LOT_BITS)) as usize] += batch.text(index).len() as u64;
             }
             total += batch.bytes();
-            progress(Stage::Counting(total));
+            (self.progress)(Stage::Counting(total));
             Ok(())
         })?;
         let wanted = share * total as f64;
@@ -260,25 +261,19 @@ impl Census {
     }
 
     /// Counts the words of the documents whose lot is above `held_out`; the least and the largest lot.
-    fn walk(
-        files: &[PathBuf],
-        request: &PrepareRequest,
-        words: &Words,
-        held_out: u64,
-        progress: &dyn Fn(Stage),
-    ) -> Result<(Self, Option<(u64, u64)>), LabError> {
+    fn count(&self, words: &Words, held_out: u64) -> Result<(Census, Option<(u64, u64)>), LabError> {
         let (mut counts, mut bytes, mut lots) = (Counts::default(), 0, None);
-        let inputs = documents::read(files, &request.text_field, request.separator, request.seed, |batch| {
+        let inputs = self.read(|batch| {
             for piece in batch.pieces() {
                 let (least, most) = lots.unwrap_or((piece.lot, piece.lot));
                 lots = Some((piece.lot.min(least), piece.lot.max(most)));
             }
             counts.add(words, &batch, |index| batch.pieces()[index].lot > held_out);
             bytes += batch.bytes();
-            progress(Stage::Counting(bytes));
+            (self.progress)(Stage::Counting(bytes));
             Ok(())
         })?;
-        Ok((Self { counts, inputs, bytes, last_held_out: held_out }, lots))
+        Ok((Census { counts, inputs, bytes, last_held_out: held_out }, lots))
     }
 }
 

@@ -37,6 +37,9 @@ impl Separator {
     }
 }
 
+/// What takes the parts of documents.
+type Give<'a> = dyn FnMut(Part<'_>) -> Result<(), SourceError> + 'a;
+
 /// Cuts the parts of a `.txt` file into those of its documents.
 ///
 /// Separators, blank lines before a document, and documents of white space belong to no document.
@@ -56,11 +59,7 @@ impl Cutter {
     }
 
     /// Gives `give` what `text`, the next part of the file, holds of each document.
-    pub(super) fn cut(
-        &mut self,
-        text: &str,
-        give: &mut dyn FnMut(Part<'_>) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
+    pub(super) fn cut(&mut self, text: &str, give: &mut Give<'_>) -> Result<(), SourceError> {
         // Of the current document, this part's text begins at `start`; of the current line, at `line`.
         let (mut start, mut line) = (0, 0);
         for (end, mark) in text.match_indices(['\n', '\x0C']) {
@@ -84,21 +83,13 @@ impl Cutter {
         self.give(&text[start..], give)
     }
 
-    fn end(
-        &mut self,
-        text: &str,
-        give: &mut dyn FnMut(Part<'_>) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
+    fn end(&mut self, text: &str, give: &mut Give<'_>) -> Result<(), SourceError> {
         self.give(text, give)?;
         self.length = 0;
         Ok(())
     }
 
-    fn give(
-        &mut self,
-        text: &str,
-        give: &mut dyn FnMut(Part<'_>) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
+    fn give(&mut self, text: &str, give: &mut Give<'_>) -> Result<(), SourceError> {
         if text.is_empty() || (self.length == 0 && text.trim().is_empty()) {
             return Ok(());
         }

@@ -32,9 +32,6 @@ pub struct Events {
 impl Events {
     /// Begins a new event file in a directory, made if absent, for a run whose next step is `first`. Points of older files from
     /// that step on count no longer.
-    ///
-    /// # Errors
-    /// [`LabError::Io`] if it cannot be made.
     pub fn create(directory: &Path, first: u64) -> Result<Self, LabError> {
         fs::create_dir_all(directory).map_err(|error| LabError::io(directory, error))?;
         let path = directory.join(next_name(directory).map_err(|error| LabError::io(directory, error))?);
@@ -48,9 +45,6 @@ impl Events {
     }
 
     /// Adds the scalars of a step, by tag. Those that are not finite are left out.
-    ///
-    /// # Errors
-    /// [`LabError::Io`] if they cannot be written.
     pub fn scalars(&mut self, step: u64, scalars: &[(String, f32)]) -> Result<(), LabError> {
         let mut summary = Vec::new();
         for (tag, value) in scalars.iter().filter(|(_, value)| value.is_finite()) {
@@ -66,9 +60,6 @@ impl Events {
     }
 
     /// Waits until all events are on disk.
-    ///
-    /// # Errors
-    /// [`LabError::Io`] if the disk fails.
     pub fn sync(&mut self) -> Result<(), LabError> {
         self.file.sync_data().map_err(|error| LabError::io(&self.path, error))
     }

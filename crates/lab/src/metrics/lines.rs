@@ -59,9 +59,6 @@ impl Lines {
     }
 
     /// Adds a record; see [`super::Metrics::record`].
-    ///
-    /// # Errors
-    /// As there.
     pub fn record<V: Serialize, T: Serialize>(&mut self, step: u64, values: &V, timing: &T) -> Result<(), LabError> {
         if step < self.last {
             return Err(LabError::Request(format!("a record of step {step} cannot follow one of step {}", self.last)));
@@ -86,9 +83,6 @@ impl Lines {
     }
 
     /// Waits until all records are on disk.
-    ///
-    /// # Errors
-    /// [`LabError::Io`] if the disk fails.
     pub fn sync(&mut self) -> Result<(), LabError> {
         self.file.sync_data().map_err(|error| LabError::io(&self.path, error))
     }

@@ -6,6 +6,10 @@
 //! A run that was stopped and resumed gives the same `metrics.jsonl` as one that was not, byte for byte, apart from what
 //! stands under the key `timing`. For that, records after the step of the checkpoint are dropped when it is resumed, and
 //! the record of a step must be written before its checkpoint is saved.
+//!
+//! Whatever writes fails with [`LabError::Io`] if it cannot.
+
+#![expect(clippy::missing_errors_doc, reason = "said above, once for all that write")]
 
 pub mod events;
 pub mod lines;
@@ -64,17 +68,11 @@ impl Metrics {
     }
 
     /// Adds numbers to TensorBoard alone, by tag: what follows from a record.
-    ///
-    /// # Errors
-    /// [`LabError::Io`] if they cannot be written.
     pub fn plot(&mut self, step: u64, scalars: &[(String, f32)]) -> Result<(), LabError> {
         if scalars.is_empty() { Ok(()) } else { self.events.scalars(step, scalars) }
     }
 
     /// Waits until all records are on disk, so that they outlive the machine; before a checkpoint is saved.
-    ///
-    /// # Errors
-    /// [`LabError::Io`] if the disk fails.
     pub fn sync(&mut self) -> Result<(), LabError> {
         self.lines.sync()?;
         self.events.sync()

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sinkscope_model::parameters::StoredTensor;
 
 use super::{Event, StepReport, Trainer};
-use crate::checkpoint::{Checkpoints, NamedTensor, Snapshot};
+use crate::checkpoint::{Checkpoints, Snapshot};
 use crate::error::LabError;
 use crate::export;
 use crate::recipe::Recipe;
@@ -63,7 +63,7 @@ impl Trainer {
         let comparable = (was.sequences, was.seq_len) == (is.sequences, is.seq_len);
         let best = loaded.state.best.filter(|_| comparable);
         let find =
-            |tensors: &'_ [NamedTensor<'static>], name: &str| tensors.iter().position(|tensor| tensor.name == name);
+            |tensors: &'_ [StoredTensor<'static>], name: &str| tensors.iter().position(|tensor| tensor.name == name);
         let architecture = self.network.architecture().clone();
         self.network.parameters.set_tensors(&architecture, |name| {
             let tensor = &loaded.model[find(&loaded.model, name)?];
@@ -91,18 +91,12 @@ impl Trainer {
         }
         let architecture = self.network.architecture().clone();
         let names = self.network.parameters.inventory(&architecture);
-        let tensors = self.network.parameters.tensors(&architecture);
-        let model: Vec<NamedTensor<'_>> = tensors
-            .iter()
-            .map(|StoredTensor { name, shape, values }| {
-                NamedTensor::new(name.as_str(), shape.as_slice(), values.as_slice())
-            })
-            .collect();
+        let model = self.network.parameters.tensors(&architecture);
         let mut optimizer = Vec::new();
         for (which, moments) in [("mean", &self.optimizer.mean), ("square", &self.optimizer.square)] {
             for (values, info) in moments.iter().zip(&names) {
                 let name = format!("{which}.{}", info.name);
-                optimizer.push(NamedTensor::new(name, vec![values.len()], values.as_slice()));
+                optimizer.push(StoredTensor::new(name, vec![values.len()], values.as_slice()));
             }
         }
         let files = export::files(&architecture, &self.source, self.recipe.source().bos)?;

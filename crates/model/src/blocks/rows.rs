@@ -39,7 +39,6 @@ pub struct Attending<'b, F> {
 }
 
 impl<'b, F: Float> Attending<'b, F> {
-    /// From a row on.
     pub(super) fn from(&self, block: &AttentionBlock<F>, row: usize) -> Self {
         let from = |values: &'b [F], width: usize| &values[row * width..];
         Self {

@@ -16,7 +16,6 @@ pub(super) struct Inert {
     keys: &'static str,
     /// With which values.
     pub only: Only,
-    /// Why.
     pub why: &'static str,
 }
 

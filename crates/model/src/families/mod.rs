@@ -54,7 +54,6 @@ const FAMILIES: &[Family] = &[
     own::OWN,
 ];
 
-/// A family.
 struct Family {
     name: &'static str,
     /// How Hugging Face directories describe it: one entry for each `model_type`.

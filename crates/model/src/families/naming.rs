@@ -93,7 +93,6 @@ impl RowOrder {
 /// Where a weight is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Location {
-    /// The tensor.
     pub tensor: String,
     /// Which of its rows (columns, if transposed).
     pub order: RowOrder,

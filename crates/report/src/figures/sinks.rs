@@ -125,7 +125,6 @@ pub fn by_position(sinks: &Sinks, tables: &[Table]) -> Result<Figure, ReportErro
     })
 }
 
-/// A number of a head.
 type HeadValue<'a> = &'a dyn Fn(&HeadGeometry) -> f64;
 
 /// What sets sink heads apart: the logit gap and the dimension of keys (eq. 26).

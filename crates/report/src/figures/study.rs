@@ -11,9 +11,6 @@ use crate::number::{count, percent, value};
 use crate::tidy::Table;
 
 /// Perplexity, sinks and standout of every row, each seed and the mean with its deviation.
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn rows(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportError> {
     let rows: Vec<&RowResult> = results.rows.iter().filter(|row| row.figures.is_some()).collect();
     let names = || Axis::names("", rows.iter().map(|row| row.name.clone()));
@@ -59,9 +56,6 @@ pub fn rows(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportEr
 }
 
 /// Loss, sinks and largest activation of every row over training, mean over seeds.
-///
-/// # Errors
-/// [`ReportError::Table`] if `tables` lacks the numbers.
 pub fn emergence(results: &StudyResults, tables: &[Table]) -> Result<Figure, ReportError> {
     let rows: Vec<&RowResult> = results.rows.iter().filter(|row| !row.runs.is_empty()).collect();
     let panel = |title: &str, axis: Axis, of: fn(&ShortLook) -> f64| {

@@ -23,7 +23,6 @@ pub struct Document {
 pub struct Section {
     /// Its anchor.
     pub id: String,
-    /// Its heading.
     pub heading: String,
     /// A model or a study, under which the sections after it stand.
     pub is_part: bool,
@@ -38,13 +37,11 @@ pub enum Block {
     Words(String),
     /// Sentences, each with the anchor of the place that shows more.
     Findings(Vec<Finding>),
-    /// A figure.
     Figure(Box<Figure>),
     /// The card of a head that is picked, beside the figure with this anchor.
     Heads(HeadCards),
     /// A text whose tokens are shaded.
     Text(TokenText),
-    /// A table.
     Table(Listing),
     /// Names and what they stand for.
     Facts(Vec<(String, String)>),
@@ -103,7 +100,6 @@ pub struct HeadCards {
 }
 
 impl Document {
-    /// Its figures.
     pub fn figures(&self) -> impl Iterator<Item = &Figure> {
         self.sections.iter().flat_map(|section| &section.blocks).filter_map(|block| match block {
             Block::Figure(figure) => Some(&**figure),

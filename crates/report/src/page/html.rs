@@ -21,7 +21,6 @@ const PLOTLY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plotly.js.gz"));
 /// What a browser may do with the page: nothing but run it.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:";
 
-/// The page.
 pub fn page(document: &Document) -> Result<String, ReportError> {
     let data = data(document)?;
     let page = html! {

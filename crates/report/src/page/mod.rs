@@ -26,17 +26,11 @@ pub struct Page(Document);
 
 impl Page {
     /// About these outputs.
-    ///
-    /// # Errors
-    /// [`ReportError::Table`] if results contradict each other.
     pub fn new(found: &[Found]) -> Result<Self, ReportError> {
         contents::document(found).map(Self)
     }
 
     /// As HTML.
-    ///
-    /// # Errors
-    /// [`ReportError::Json`] if its data have no JSON form.
     pub fn html(&self) -> Result<String, ReportError> {
         html::page(&self.0)
     }

@@ -33,7 +33,6 @@ impl Style {
         }
     }
 
-    /// A heading.
     pub(super) fn heading(&self, text: &str) -> String {
         self.sgr("1", text)
     }

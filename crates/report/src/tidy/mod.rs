@@ -46,9 +46,6 @@ impl Table {
     }
 
     /// A table. Its files are called `name.parquet` and `name.csv`.
-    ///
-    /// # Errors
-    /// [`ReportError::Table`] if there is no column, two have one name, or lengths differ.
     pub fn new(name: impl Into<String>, columns: Vec<Column>) -> Result<Self, ReportError> {
         let name = name.into();
         let Some(first) = columns.first() else { return Err(ReportError::table(&name, "has no columns")) };
@@ -82,26 +79,17 @@ impl Table {
     }
 
     /// The content of the Parquet file: Snappy-compressed, every column nullable.
-    ///
-    /// # Errors
-    /// [`ReportError::Table`] if the writer refuses it.
     pub fn to_parquet(&self) -> Result<Vec<u8>, ReportError> {
         parquet::encode(self)
     }
 
     /// The content of the CSV file: UTF-8, a header, `\n` line ends, fields quoted where needed; floats print as the
     /// shortest digits that read back the same.
-    ///
-    /// # Errors
-    /// [`ReportError::Table`] if the writer refuses it.
     pub fn to_csv(&self) -> Result<Vec<u8>, ReportError> {
         csv::encode(self)
     }
 
     /// Stages both files.
-    ///
-    /// # Errors
-    /// As [`Table::to_parquet`], [`Table::to_csv`] and [`OutputDirectory::stage`].
     pub fn stage(&self, out: &mut OutputDirectory) -> Result<(), ReportError> {
         out.stage(&format!("{}.parquet", self.name), &self.to_parquet()?)?;
         out.stage(&format!("{}.csv", self.name), &self.to_csv()?)
@@ -125,9 +113,6 @@ impl<R> Rows<R> {
     }
 
     /// The table.
-    ///
-    /// # Errors
-    /// As [`Table::new`].
     pub fn table(self) -> Result<Table, ReportError> {
         Table::new(self.name, self.columns)
     }

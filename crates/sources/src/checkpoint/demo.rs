@@ -14,7 +14,6 @@ static WEIGHTS: &[u8] = include_bytes!("../../demo/model.safetensors");
 static TOKENIZER: &[u8] = include_bytes!("../../demo/tokenizer.json");
 static TOKENIZER_CONFIG: &[u8] = include_bytes!("../../demo/tokenizer_config.json");
 
-/// Opens it.
 pub(super) fn open() -> Result<Checkpoint, SourceError> {
     let json = |bytes: &[u8]| -> Result<Value, SourceError> {
         serde_json::from_slice(bytes).map_err(|error| SourceError::malformed(DEMO, format!("not valid JSON: {error}")))

@@ -43,19 +43,20 @@ fn byte_level_bytes(spelled: &str) -> Vec<u8> {
     bytes
 }
 
-/// GPT-2's table, backwards: printable Latin-1 characters stand for themselves, and the other 68 bytes, in order, for
-/// the characters from U+0100 on.
+/// GPT-2's table, backwards.
 fn byte_of_character(character: char) -> Option<u8> {
-    let code = u32::from(character);
-    if code < 0x100 {
-        return u8::try_from(code).ok().filter(|&byte| stands_for_itself(byte));
-    }
-    let rank = usize::try_from(code - 0x100).ok()?;
-    (0..=u8::MAX).filter(|&byte| !stands_for_itself(byte)).nth(rank)
+    (0..=u8::MAX).find(|&byte| character_of_byte(byte) == character)
 }
 
-fn stands_for_itself(byte: u8) -> bool {
-    matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF)
+/// How GPT-2's table writes a byte: printable Latin-1 characters stand for themselves, the other 68 bytes, in order, are
+/// the characters from U+0100 on.
+pub fn character_of_byte(byte: u8) -> char {
+    let stands_for_itself = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    if stands_for_itself(byte) {
+        return char::from(byte);
+    }
+    let rank = (0..byte).filter(|&other| !stands_for_itself(other)).count();
+    char::from_u32(0x100 + rank as u32).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 fn readable(bytes: &[u8]) -> String {

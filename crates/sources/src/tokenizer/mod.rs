@@ -24,6 +24,7 @@ use crate::checkpoint::Metadata;
 use crate::error::SourceError;
 use added::Beside;
 use display::Spelling;
+pub use display::character_of_byte;
 use sentencepiece::SentencePiece;
 
 /// The tokeniser that comes with a checkpoint.

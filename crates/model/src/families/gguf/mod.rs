@@ -26,7 +26,6 @@ pub(super) use windows::{WINDOW, window, windows};
 pub(super) struct Gguf {
     /// Its name in `general.architecture`.
     pub architecture: &'static str,
-    /// Reads its keys.
     read: fn(&Keys<'_>) -> Result<Identity, ModelError>,
 }
 

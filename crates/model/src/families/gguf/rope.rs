@@ -32,7 +32,6 @@ pub(in crate::families) enum Rotary {
     LongRope,
 }
 
-/// The one rope of a model.
 pub(in crate::families) fn only_rope(keys: &Keys<'_>, plain: &Plain, rotary: Rotary) -> Result<Rope, ModelError> {
     let rope = rope(keys, plain, rotary)?;
     keys.must_be("rope.freq_base_swa", rope.theta, "this family has one rotary base for all layers")?;

@@ -101,7 +101,6 @@ impl<'a> Frame<'a> {
         self.title_height() + self.legend.len() as f64 * legend::ROW + rows as f64 * SMALL * LINE + HEAD_SPACE
     }
 
-    /// Height of the title.
     pub(super) fn title_height(&self) -> f64 {
         if self.title.is_empty() { 0.0 } else { self.title.len() as f64 * TITLE * LINE + 3.0 }
     }

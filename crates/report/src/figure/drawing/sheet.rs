@@ -72,7 +72,6 @@ impl<'a> Sheet<'a> {
         ((self.width + 2.0 * MARGIN).ceil(), (self.head() + rows + gaps + 2.0 * MARGIN).ceil())
     }
 
-    /// Draws it.
     pub(super) fn draw(&self, canvas: &mut Canvas<'_>) {
         canvas.move_to((MARGIN, MARGIN));
         for (index, line) in self.title.iter().enumerate() {

@@ -62,7 +62,6 @@ pub fn channel_list(stage: &Stage) -> Listing {
     )
 }
 
-/// The tokens of a stage.
 pub fn token_list(stage: &Stage) -> Listing {
     let mut tokens: Vec<_> = stage.tokens.iter().collect();
     tokens.sort_by(|a, b| b.value.abs().total_cmp(&a.value.abs()));

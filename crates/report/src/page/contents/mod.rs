@@ -70,7 +70,7 @@ pub fn document(found: &[Found]) -> Result<Document, ReportError> {
     let mut models: Vec<(OfModel<'_>, &Path)> = Vec::new();
     let mut studies = Vec::new();
     for Found { directory, output } in found {
-        for (name, text) in definitions_of(output).into_iter().flatten() {
+        for (name, text) in output.origin().into_iter().flat_map(|origin| origin.definitions) {
             let texts = definitions.entry(name.clone()).or_default();
             if !texts.contains(text) {
                 texts.push(text.clone());
@@ -80,7 +80,7 @@ pub fn document(found: &[Found]) -> Result<Document, ReportError> {
             studies.push(&**framed);
             continue;
         }
-        let identity = output.model();
+        let identity = output.origin().and_then(|origin| origin.model);
         let same = |model: &OfModel<'_>, at: &Path| match (model.identity, identity) {
             (Some(one), Some(other)) => one.sha256 == other.sha256,
             (None, None) => at == directory,
@@ -141,18 +141,6 @@ fn labels(models: &[(OfModel<'_>, &Path)]) -> Vec<String> {
         }
     };
     models.iter().map(label).collect()
-}
-
-fn definitions_of(output: &Output) -> Option<&BTreeMap<String, String>> {
-    Some(match output {
-        Output::Anatomy(framed) => &framed.definitions,
-        Output::Census(framed) => &framed.definitions,
-        Output::Probe(framed) => &framed.definitions,
-        Output::Operate(framed) => &framed.definitions,
-        Output::Train(framed) => &framed.definitions,
-        Output::Study(framed) => &framed.definitions,
-        Output::Training(_) => return None,
-    })
 }
 
 /// A figure under its own anchor.

@@ -10,11 +10,10 @@ use super::{OfModel, shown};
 use crate::ReportError;
 use crate::anatomy_tables::anatomy_tables;
 use crate::census_tables::census_tables;
-use crate::envelope::{DataIdentity, Timing};
 use crate::figures::{examination, sinks, surgery, training, weights};
 use crate::number::{bytes, count, known, seconds, value};
 use crate::operate_tables::operate_tables;
-use crate::outputs::Framed;
+use crate::outputs::Origin;
 use crate::page::document::{Block, Listing, Section};
 use crate::page::sentences;
 use crate::page::token_text::TokenText;
@@ -213,18 +212,6 @@ fn of_operations(comparison: &Comparison, prefix: &str) -> Result<Section, Repor
     Ok(section)
 }
 
-/// What made an output.
-struct Origin<'a> {
-    command: &'a [String],
-    data: Option<&'a DataIdentity>,
-    seed: Option<u64>,
-    timing: &'a Timing,
-}
-
-fn origin<R>(Framed { command, data, seed, timing, .. }: &Framed<R>) -> Origin<'_> {
-    Origin { command, data: data.as_ref(), seed: *seed, timing }
-}
-
 /// Where the numbers come from.
 fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
     let mut section = Section::new(format!("{prefix}provenance"), "Where the numbers come from");
@@ -239,7 +226,7 @@ fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
         fact("perplexity", format!("{} ({nll:.4} nats a token)", value(perplexity)));
     }
     let mut of = |what: &str, found: Option<Origin<'_>>| {
-        let Some(Origin { command, data, seed, timing }) = found else { return };
+        let Some(Origin { command, data, seed, timing, .. }) = found else { return };
         fact(what, command.join(" "));
         if let Some(data) = data {
             fact("its data", format!("{}; SHA-256 {}", tokens(data), data.sha256));
@@ -249,11 +236,11 @@ fn provenance(model: &OfModel<'_>, prefix: &str) -> Section {
         took.extend(seed.map(|seed| format!("seed {seed}")));
         fact("it took", took.join(", "));
     };
-    of("examination", model.anatomy.map(origin));
-    of("census", model.census.map(origin));
-    of("probe", model.probe.map(origin));
-    of("operations", model.operate.map(origin));
-    of("training", model.train.map(origin));
+    of("examination", model.anatomy.map(Origin::from));
+    of("census", model.census.map(Origin::from));
+    of("probe", model.probe.map(Origin::from));
+    of("operations", model.operate.map(Origin::from));
+    of("training", model.train.map(Origin::from));
     if !facts.is_empty() {
         section.blocks.push(Block::Facts(facts));
     }

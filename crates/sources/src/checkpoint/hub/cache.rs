@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::blob::{self, BLOBS, ContentHash};
 
-/// A repository in the cache.
 pub(super) struct RepositoryCache {
     /// `models--OWNER--NAME`.
     root: PathBuf,
