@@ -61,16 +61,16 @@ fn elsewhere_table(stages: &[Stage]) -> Result<Table, ReportError> {
 /// What is known of spike tokens and of others in a block, each with the kind's name.
 pub(crate) fn both<'a, B, T>(
     block: &'a B,
-    spike: &'a Option<T>,
-    other: &'a Option<T>,
+    spike: Option<&'a T>,
+    other: Option<&'a T>,
 ) -> impl Iterator<Item = (&'a B, &'static str, &'a T)> {
     let kinds = [("spike", spike), ("other", other)];
-    kinds.into_iter().filter_map(move |(kind, of)| Some((block, kind, of.as_ref()?)))
+    kinds.into_iter().filter_map(move |(kind, of)| Some((block, kind, of?)))
 }
 
 /// One row a stage, block and kind of token.
 fn amplifier_table(blocks: &[Amplifier]) -> Result<Table, ReportError> {
-    Table::of("amplifier", blocks.iter().flat_map(|block| both(block, &block.spike, &block.other)))
+    Table::of("amplifier", blocks.iter().flat_map(|block| both(block, block.spike.as_ref(), block.other.as_ref())))
         .column("stage", |row| row.0.stage)
         .column("block", |row| row.0.block)
         .column("channel", |row| row.0.channel)
@@ -103,7 +103,7 @@ fn amplifier_points_table(blocks: &[Amplifier]) -> Result<Table, ReportError> {
 
 /// One row a block and kind of token, without and with gamma.
 fn normalisation_table(blocks: &[NormalisedBlock]) -> Result<Table, ReportError> {
-    let seen = blocks.iter().flat_map(|block| both(block, &block.spike, &block.other));
+    let seen = blocks.iter().flat_map(|block| both(block, block.spike.as_ref(), block.other.as_ref()));
     let rows = seen.flat_map(|(block, kind, of)| {
         let ways = [Some((false, of.plain)), of.with_gamma.map(|with_gamma| (true, with_gamma))];
         ways.into_iter().flatten().map(move |(with_gamma, sparsity)| (block, kind, of, with_gamma, sparsity))

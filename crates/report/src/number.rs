@@ -53,6 +53,9 @@ pub(crate) fn percent(share: f64) -> String {
     }
 }
 
+/// What stands in a column of a list, of a row.
+pub(crate) type CellOf<'a, R> = &'a dyn Fn(&R) -> String;
+
 /// What is known; else nothing.
 pub(crate) fn known<T>(found: Option<T>, show: impl FnOnce(T) -> String) -> String {
     found.map_or_else(String::new, show)

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::token_text::TokenText;
 use crate::figure::Figure;
+use crate::number::CellOf;
 
 /// A page.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ impl Listing {
     pub fn of<R>(
         caption: impl Into<String>,
         rows: impl IntoIterator<Item = R>,
-        columns: &[(&str, &dyn Fn(&R) -> String)],
+        columns: &[(&str, CellOf<'_, R>)],
     ) -> Self {
         Self {
             caption: caption.into(),

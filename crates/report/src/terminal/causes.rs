@@ -78,7 +78,7 @@ fn amplifier(blocks: &[Amplifier], size: &SampleSize, style: &Style) -> Option<S
         return None;
     }
     let grid = Grid::of(
-        blocks.iter().flat_map(|block| both(block, &block.spike, &block.other)),
+        blocks.iter().flat_map(|block| both(block, block.spike.as_ref(), block.other.as_ref())),
         &[
             (Heading::number("stage").expendable(2), &|(block, ..)| block.stage.to_string()),
             (Heading::number("block"), &|(block, ..)| block.block.to_string()),
@@ -114,7 +114,10 @@ fn normalisation(all: &Normalisation, anatomy: &Anatomy, style: &Style) -> Strin
     let shown = |block: usize| block == 0 || block == last || steps.contains(&block) || steps.contains(&(block + 1));
     let cosine = |cosine: Option<f64>| known(cosine, |cosine| format!("{cosine:.4}"));
     let grid = Grid::of(
-        all.blocks.iter().filter(|block| shown(block.block)).flat_map(|block| both(block, &block.spike, &block.other)),
+        all.blocks
+            .iter()
+            .filter(|block| shown(block.block))
+            .flat_map(|block| both(block, block.spike.as_ref(), block.other.as_ref())),
         &[
             (Heading::number("after block"), &|(block, ..)| block.block.to_string()),
             (Heading::text("tokens"), &|(_, kind, _)| (*kind).to_owned()),

@@ -3,6 +3,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::style::Style;
+use crate::number::CellOf;
 use crate::text::wrap_indented;
 
 /// Between columns.
@@ -51,7 +52,7 @@ pub(super) struct Grid<'a> {
 
 impl<'a> Grid<'a> {
     /// A row for each of `rows`: columns with what stands in them.
-    pub(super) fn of<R>(rows: impl IntoIterator<Item = R>, columns: &[(Heading<'a>, &dyn Fn(&R) -> String)]) -> Self {
+    pub(super) fn of<R>(rows: impl IntoIterator<Item = R>, columns: &[(Heading<'a>, CellOf<'_, R>)]) -> Self {
         let mut grid = Self::new(columns.iter().map(|(heading, _)| *heading).collect::<Vec<_>>());
         rows.into_iter().for_each(|row| grid.row(columns.iter().map(|(_, cell)| cell(&row)).collect()));
         grid

@@ -42,7 +42,7 @@ pub enum Values {
 impl Table {
     /// A table of a row for each of `rows`, whose columns are still to be named.
     pub fn of<R>(name: impl Into<String>, rows: impl IntoIterator<Item = R>) -> Rows<R> {
-        Rows { name: name.into(), rows: rows.into_iter().collect(), columns: Vec::new() }
+        Rows { name: name.into(), of: rows.into_iter().collect(), columns: Vec::new() }
     }
 
     /// A table. Its files are called `name.parquet` and `name.csv`.
@@ -100,7 +100,7 @@ impl Table {
 #[derive(Debug)]
 pub struct Rows<R> {
     name: String,
-    rows: Vec<R>,
+    of: Vec<R>,
     columns: Vec<Column>,
 }
 
@@ -108,7 +108,7 @@ impl<R> Rows<R> {
     /// The same with a column of what `of` gives for each row.
     #[must_use]
     pub fn column<C: Cell>(mut self, name: impl Into<String>, of: impl Fn(&R) -> C) -> Self {
-        self.columns.push(Column::new(name, C::values(self.rows.iter().map(of))));
+        self.columns.push(Column::new(name, C::values(self.of.iter().map(of))));
         self
     }
 
