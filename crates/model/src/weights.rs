@@ -62,7 +62,12 @@ impl Weights {
         there.then_some(location)
     }
 
-    /// The names of the tensors that hold the weight of `role`.
+    /// The name of the tensor that holds the weight of `role`.
+    pub fn name(&self, role: Role, layer: usize, a: &Architecture) -> String {
+        self.naming.weight(role, layer, a).tensor
+    }
+
+    /// The names of the tensors that hold the weight of `role` and what stands beside it.
     pub fn tensors_of(&self, role: Role, layer: usize, a: &Architecture) -> Vec<String> {
         let alpha = (role.is_norm() && a.norm == NormKind::DynamicTanh).then(|| self.naming.alpha(role, layer, a));
         let locations = [Some(self.naming.weight(role, layer, a)), self.bias_location(role, layer, a), alpha];

@@ -84,13 +84,13 @@ fn tokens((operation, variant): (&Operation, &Variant), (other, kept): (&Operati
     let count = kept.kept_tokens.unwrap_or(0);
     let text = match (&operation.kind, &other.kind) {
         (
-            Kind::Quantise { scheme, block, kept: None },
-            Kind::Quantise { scheme: same, block: there, kept: Some(_) },
-        ) if scheme == same && block == there => {
+            Kind::Quantise { scheme, layers, kept: None },
+            Kind::Quantise { scheme: same, layers: there, kept: Some(_) },
+        ) if scheme == same && layers == there => {
             format!("keep {count} tokens in higher precision: {}", recovered())
         }
-        (Kind::Cache { bits, block, kept: None }, Kind::Cache { bits: same, block: there, kept: Some(_) })
-            if bits == same && block == there =>
+        (Kind::Cache { bits, places, kept: None }, Kind::Cache { bits: same, places: there, kept: Some(_) })
+            if bits == same && places == there =>
         {
             format!("pin {count} tokens in the cache: {}", recovered())
         }

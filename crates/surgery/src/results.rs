@@ -121,6 +121,9 @@ pub struct LinearLayer {
     pub block: usize,
     /// query, key, value, attention-output, gate, up or down.
     pub projection: String,
+    /// The name of its tensor, without `.weight`. Empty in files of earlier versions.
+    #[serde(default)]
+    pub tensor: String,
     /// Largest magnitude of its input at tokens that spike; `None` if none does.
     pub largest_at_spikes: Option<f32>,
     /// Largest magnitude of its input at all others.

@@ -14,7 +14,7 @@ use sinkscope_model::{Linear, Model};
 use sinkscope_sources::data::TokenBatch;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
-use sinkscope_surgery::quantise::{CacheEdit, MaximaTap, QuantisedLayers, Scheme};
+use sinkscope_surgery::quantise::{CacheEdit, Chosen, MaximaTap, QuantisedLayers, Scheme};
 use sinkscope_surgery::results::Comparison;
 
 const PLENTY: u64 = 1 << 40;
@@ -28,6 +28,11 @@ fn model(family: &str) -> Model {
 fn batch(sequences: usize, seq_len: usize) -> TokenBatch {
     let id = |index: usize| ((index * index + 7 * index / 3 + 5) % 32) as u32;
     TokenBatch { tokens: (0..sequences * seq_len).map(id).collect(), sequences, seq_len }
+}
+
+fn all_layers(model: &Model) -> Chosen {
+    let tensors = model.layer_tensors().into_iter();
+    tensors.filter_map(|tensor| Some(((tensor.block, tensor.projection?), tensor.name))).collect()
 }
 
 fn request(operations: &[&str]) -> Request {
@@ -93,6 +98,7 @@ struct Naive {
     /// By block, input and sequence: the largest magnitude of every channel that counts for the sequence.
     smooth: Option<BTreeMap<(usize, Point, usize), Vec<f32>>>,
     kept: fn(usize) -> bool,
+    exempt: fn(usize, Projection) -> bool,
     /// By block, input and sequence, all rows.
     measured: Mutex<BTreeMap<(usize, Point, usize), Rows>>,
 }
@@ -112,7 +118,7 @@ fn naive(scheme: &str) -> Naive {
         "fp8-e4m3" => (Some((Points::E4m3, None)), Some((Points::E4m3, true))),
         _ => unreachable!("{scheme} is not one of the schemes tried"),
     };
-    Naive { weights, inputs, smooth: None, kept: |_| false, measured: Mutex::default() }
+    Naive { weights, inputs, smooth: None, kept: |_| false, exempt: |_, _| false, measured: Mutex::default() }
 }
 
 struct NaiveBlock<'e> {
@@ -196,6 +202,11 @@ impl LinearBlock for NaiveBlock<'_> {
             }
             for product in products.iter_mut() {
                 let outputs = product.linear.outputs();
+                if (self.naive.exempt)(self.block, product.projection) {
+                    let out = &mut product.out[first * outputs..(first + place.rows) * outputs];
+                    product.linear.forward(out, own);
+                    continue;
+                }
                 let mut weights = product.linear.weight().to_vec();
                 if let Some(factors) = &factors {
                     for (row, factor) in weights.chunks_exact_mut(outputs).zip(factors) {
@@ -293,6 +304,41 @@ fn schemes_are_their_naive_forms() {
                 agrees(&format!("{family} {operation}"), &found, &expected, &untouched, 9);
                 assert_eq!(found.variants[0].kept_tokens, kept.then_some(4));
             }
+        }
+    }
+}
+
+#[test]
+fn exempt_layers_are_as_they_are() {
+    type Exempt = fn(usize, Projection) -> bool;
+    let down: Exempt = |_, projection| projection == Projection::Down;
+    let (last, first): (Exempt, Exempt) = (|block, _| block > 2, |block, _| block < 3);
+    let of_two: Exempt =
+        |block, projection| block == 4 && projection == Projection::Up || projection == Projection::Value;
+    let batch = batch(4, 9);
+    for (family, names, exempt) in [
+        ("llama", "+except=down_proj", down),
+        ("llama", "+except=down", down),
+        ("llama", "+only=q_proj,k_proj,value,attention-output,gate,up", down),
+        ("gpt2", "+except=layer=1", last),
+        ("llama", "+only=block=1-2", last),
+        ("llama", "+except=model.layers.0", first),
+        ("llama", "@layer=1", first),
+        ("llama", "+except=self_attn.v_proj,model.layers.1.mlp.up_proj.weight", of_two),
+    ] {
+        let model = model(family);
+        let untouched = nll_of(&model, &batch, None, None);
+        for scheme in ["w3-g8", "w8a8-tensor"] {
+            let naive = Naive { exempt, ..naive(scheme) };
+            let expected = nll_of(&model, &batch, Some(&naive), None);
+            let operation = format!("quantize={scheme}{names}");
+            let found = run(&model, &batch, &request(&[&operation]), PLENTY).expect(&operation);
+            agrees(&format!("{family} {operation}"), &found, &expected, &untouched, 9);
+            let layers = &found.variants[0].linear_layers;
+            let wanted = model.layer_tensors();
+            let wanted = wanted.iter().filter(|tensor| tensor.projection.is_some_and(|of| !exempt(tensor.block, of)));
+            let wanted: Vec<&str> = wanted.map(|tensor| tensor.name.as_str()).collect();
+            assert_eq!(layers.iter().map(|layer| layer.tensor.as_str()).collect::<Vec<_>>(), wanted, "{operation}");
         }
     }
 }
@@ -425,8 +471,8 @@ fn layers_that_are_not_quantised_are_untouched() {
             }
             let batch = batch(sequences, seq_len);
             let scheme = Scheme { weights: None, activations: None, smooth: false };
-            let blocks = (1..=model.architecture().blocks()).collect();
-            let layers = QuantisedLayers::new(scheme, blocks, seq_len, vec![false; batch.tokens.len()], false);
+            let layers =
+                QuantisedLayers::new(scheme, all_layers(&model), seq_len, vec![false; batch.tokens.len()], false);
             let before = nll_of(&model, &batch, None, None);
             assert_eq!(nll_of(&model, &batch, Some(&layers), None), before, "{family}");
             for layer in layers.layers() {
@@ -514,7 +560,13 @@ fn errors_are_those_of_the_outputs() {
 #[test]
 fn what_is_not_finite_has_no_scale_and_stays_not_finite() {
     let scheme = Scheme::parse("a8-token").expect("a scheme");
-    let layers = QuantisedLayers::new(scheme, vec![2], 3, vec![false; 6], false);
+    let layers = QuantisedLayers::new(
+        scheme,
+        Chosen::from([((2, Projection::Down), "down".to_owned())]),
+        3,
+        vec![false; 6],
+        false,
+    );
     let linear = Linear::new(&[1.0; 4], None, 2, 2);
     let places = [Place { block: 2, sequence: 1, position: 0, rows: 3 }];
     let block = layers.begin(2, &[(Projection::Down, &linear)]);
@@ -540,6 +592,15 @@ fn what_cannot_be_done_is_said_and_why() {
         ("quantize=w8@position=9+keep-spikes", 4, "position 9 does not exist"),
         ("quantize=w8@block=0", 4, "block 0 does not exist: there are 1 to 4"),
         ("quantize=smooth-w8a8", 1, "needs at least two"),
+        ("quantize=w8+except=fc_in", 4, "\"fc_in\" names no tensor of a layer; give a projection"),
+        ("quantize=w8+only=model.layers.2", 4, "such as model.layers.1.mlp.down_proj"),
+        ("quantize=w8+except=layer=0-2", 4, "layer 2 does not exist: there are 0 to 1"),
+        ("quantize=w8+only=q_proj+except=self_attn", 4, "no linear layer is left"),
+        ("quantize=w4-g32+only=down_proj", 4, "groups of 32 do not divide the 24 inputs of the down projection"),
+        ("cache=int8@block=model.layers.0.mlp", 4, "block 2 is no attention block"),
+        ("cache=int8@layer=2", 4, "layer 2 does not exist"),
+        ("cache=int4+keep=0-9", 4, "position 9 does not exist"),
+        ("cache=int4+keep=0..10", 4, "position 9 does not exist"),
         ("cache=int8@block=2", 4, "block 2 is no attention block"),
         ("cache=int8+keep-spikes", 4, "no spikes were found"),
     ] {

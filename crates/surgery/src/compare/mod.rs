@@ -77,19 +77,20 @@ pub fn compare(
     for operation in &request.operations {
         planner.check(operation)?;
     }
+    let steps: Vec<Operation> = request.operations.iter().flat_map(Operation::steps).collect();
     let mut run = Run { model, batch, request, around, passes: Vec::new(), positions: Vec::new() };
     let untouched = run.examine(batch)?;
     run.add_positions(None, untouched.seen.nll.predictions(), &run.unmoved());
     let shown = untouched.shown();
     let mut plans: Vec<Plan> =
-        request.operations.iter().map(|operation| planner.plan(operation, shown)).collect::<Result<_, _>>()?;
+        steps.iter().map(|operation| planner.plan(operation, shown)).collect::<Result<_, _>>()?;
     let kept = run.keep(&mut plans)?;
     if let Some(calibration) = &request.calibration {
-        run.calibrate(calibration, &planner, &mut plans)?;
+        run.calibrate(calibration, &planner, (&steps, &mut plans))?;
     }
     let variants = plans
         .iter()
-        .zip(&request.operations)
+        .zip(&steps)
         .map(|(plan, operation)| run.variant(operation, plan, &kept, &untouched.seen))
         .collect::<Result<Vec<_>, _>>()?;
     let predicted = run.beyond(model.architecture().registers, untouched.seen.nll.predictions());
@@ -113,7 +114,7 @@ pub fn compare(
         by_position: ByPosition::of(&run.positions, batch.seq_len),
         positions: run.positions,
     };
-    let comparison = Comparison { advice: advice(&comparison, &request.operations), ..comparison };
+    let comparison = Comparison { advice: advice(&comparison, &steps), ..comparison };
     Ok(Compared { comparison, first: untouched.report, passes: run.passes })
 }
 
@@ -199,7 +200,7 @@ impl Run<'_> {
         // With a text of its own to calibrate on, nothing waits for this one.
         let waiting = plans.iter().enumerate().filter(|_| self.request.calibration.is_none());
         let smoothing = waiting.clone().filter_map(|(index, plan)| Some((index, plan.smoothing()?)));
-        let smoothed = smoothing.clone().filter_map(|(_, layers)| layers.blocks.last().copied()).max();
+        let smoothed = smoothing.clone().filter_map(|(_, layers)| layers.blocks().last().copied()).max();
         let mut wanted: Vec<(usize, RowsTap)> = waiting
             .filter_map(|(index, plan)| Some((index, rows_of(plan.waiting()?, self.batch.seq_len, None))))
             .collect();
@@ -233,7 +234,7 @@ impl Run<'_> {
         &mut self,
         calibration: &TokenBatch,
         planner: &Planner<'_>,
-        plans: &mut [Plan],
+        (operations, plans): (&[Operation], &mut [Plan]),
     ) -> Result<(), SurgeryError> {
         if plans.iter().all(|plan| plan.waiting().is_none() && plan.smoothing().is_none()) {
             return Ok(());
@@ -241,7 +242,7 @@ impl Run<'_> {
         let untouched = self.examine(calibration)?;
         let mut wanted: Vec<(usize, RowsTap)> = Vec::new();
         let mut maxima: Vec<(usize, MaximaTap)> = Vec::new();
-        for (index, (plan, operation)) in plans.iter().zip(&self.request.operations).enumerate() {
+        for (index, (plan, operation)) in plans.iter().zip(operations).enumerate() {
             if let Some(edit) = plan.waiting() {
                 let tokens = planner.corresponding(operation, calibration, untouched.shown())?;
                 wanted.push((index, rows_of(edit, calibration.seq_len, Some(tokens))));
@@ -355,7 +356,7 @@ fn rows_of(edit: &RowEdit, seq_len: usize, tokens: Option<Vec<bool>>) -> RowsTap
 
 /// What smoothing is calibrated with.
 fn maxima_of(layers: &QuantisedLayers, seq_len: usize, left_out: Vec<bool>, of_others: bool) -> MaximaTap {
-    MaximaTap::new(layers.blocks.clone(), seq_len, left_out, of_others)
+    MaximaTap::new(layers.blocks(), seq_len, left_out, of_others)
 }
 
 /// Gives layers what smoothing waited for.

@@ -99,6 +99,8 @@ struct Row {
 
 impl<'e> QuantisedBlock<'e> {
     pub fn new(edit: &'e QuantisedLayers, block: usize, linears: &[(Projection, &Linear<f32>)]) -> Self {
+        let chosen = linears.iter().filter(|(projection, _)| edit.chosen.contains_key(&(block, *projection)));
+        let linears: Vec<(Projection, &Linear<f32>)> = chosen.copied().collect();
         let sequences = edit.spikes.len() / edit.seq_len;
         let measures = edit.seq_len > CHUNK_ROWS;
         let measured =
@@ -295,6 +297,10 @@ impl LinearBlock for QuantisedBlock<'_> {
         let kept: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].kept).collect();
         for product in products {
             let outputs = product.linear.outputs();
+            if !self.edit.chosen.contains_key(&(self.block, product.projection)) {
+                product.linear.forward(product.out, x);
+                continue;
+            }
             if self.by_sequence() {
                 self.multiply_by_sequence(input, places, given, product);
             } else {

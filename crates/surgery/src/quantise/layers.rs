@@ -12,13 +12,16 @@ use super::{MaximaTap, Scheme, Sharing, locked};
 use crate::definitions::BREAKS;
 use crate::results::LinearLayer;
 
+/// The linear layers that are quantised, by block and projection, each with the name of its tensor.
+pub type Chosen = BTreeMap<(usize, Projection), String>;
+
 /// Computes linear layers with quantised weights and inputs.
 #[derive(Debug)]
 pub struct QuantisedLayers {
     /// How.
     pub scheme: Scheme,
-    /// Of which blocks.
-    pub blocks: Vec<usize>,
+    /// Which of them; the others are computed as they are.
+    pub chosen: Chosen,
     /// Tokens of a sequence.
     pub seq_len: usize,
     /// By token of the batch, whether it is one that spikes.
@@ -32,11 +35,11 @@ pub struct QuantisedLayers {
 }
 
 impl QuantisedLayers {
-    /// For these blocks and these tokens that spike.
-    pub fn new(scheme: Scheme, blocks: Vec<usize>, seq_len: usize, spikes: Vec<bool>, keeps_spikes: bool) -> Self {
+    /// Of these layers, with these tokens that spike.
+    pub fn new(scheme: Scheme, chosen: Chosen, seq_len: usize, spikes: Vec<bool>, keeps_spikes: bool) -> Self {
         Self {
             scheme,
-            blocks,
+            chosen,
             seq_len,
             spikes,
             keeps_spikes,
@@ -44,6 +47,13 @@ impl QuantisedLayers {
             seen: Mutex::default(),
             buffers: Buffers::default(),
         }
+    }
+
+    /// The blocks that have such layers, ascending.
+    pub fn blocks(&self) -> Vec<usize> {
+        let mut blocks: Vec<usize> = self.chosen.keys().map(|(block, _)| *block).collect();
+        blocks.dedup();
+        blocks
     }
 
     /// Tokens that stay as they are.
@@ -60,6 +70,7 @@ impl QuantisedLayers {
             LinearLayer {
                 block,
                 projection: name(projection).to_owned(),
+                tensor: self.chosen.get(&(block, projection)).cloned().unwrap_or_default(),
                 largest_at_spikes: with_spikes.then_some(seen.largest_at_spikes),
                 largest_elsewhere: seen.largest_elsewhere,
                 error,
@@ -73,7 +84,7 @@ impl QuantisedLayers {
 
 impl LinearEdit for QuantisedLayers {
     fn wants(&self, block: usize) -> bool {
-        self.blocks.contains(&block)
+        self.chosen.keys().any(|(chosen, _)| *chosen == block)
     }
 
     fn measures(&self) -> bool {
@@ -100,7 +111,7 @@ impl Buffers {
 }
 
 /// As results name a layer.
-fn name(projection: Projection) -> &'static str {
+pub(crate) fn name(projection: Projection) -> &'static str {
     match projection {
         Projection::Query => "query",
         Projection::Key => "key",

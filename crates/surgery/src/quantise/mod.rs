@@ -11,7 +11,8 @@ mod scheme;
 mod weights;
 
 pub use cache::CacheEdit;
-pub use layers::QuantisedLayers;
+pub(crate) use layers::name;
+pub use layers::{Chosen, QuantisedLayers};
 pub use maxima::MaximaTap;
 pub use scheme::{Activations, Scheme, Sharing, Weights};
 
