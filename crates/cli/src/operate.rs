@@ -36,6 +36,7 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
         seed: request.run.seed,
         bos: opened.tokenizer.as_ref().and_then(Tokenizer::bos),
         calibration,
+        trials: !request.no_trials,
     };
     let text = |id| opened.text(id);
     let around = Surroundings { memory: request.run.memory, text: &text, progress: &|step| show(&progress, step) };

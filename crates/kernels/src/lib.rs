@@ -23,6 +23,7 @@ pub mod buffer;
 pub mod cross_entropy;
 #[cfg(test)]
 mod differences;
+pub mod divergence;
 pub mod float;
 pub mod gate;
 #[cfg(test)]

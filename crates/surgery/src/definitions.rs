@@ -6,12 +6,14 @@ use crate::operation::FORMS;
 
 /// Relative error of its output above which a quantised layer breaks.
 pub const BREAKS: f64 = 0.5;
-/// Tokens of the runs among which a quantised layer's loss is sampled.
-pub const SAMPLED_RUN: usize = 256;
-/// One run in so many is sampled,
-pub const SAMPLED_RUNS: usize = 4;
-/// and one token in so many of it.
-pub const SAMPLED_TOKENS: usize = 8;
+/// Most sequences that damage is measured in, evenly chosen,
+pub const SAMPLED_SEQUENCES: usize = 8;
+/// most of their first positions,
+pub const SAMPLED_POSITIONS: usize = 256;
+/// most tokens there that do not spike, evenly chosen,
+pub const SAMPLED_TOKENS: usize = 64;
+/// and most that do.
+pub const SAMPLED_SPIKES: usize = 32;
 
 const SINKSCOPE: &str = "sinkscope";
 const SUN: &str = "Sun et al. 2024 (arXiv 2402.17762)";
@@ -111,15 +113,31 @@ fn of_quantisation() -> Vec<Definition> {
             "linear_layers.error",
             SINKSCOPE,
             format!(
-                "length of the difference between a layer's output, quantised, and what the untouched layer makes of the same input, \
-                 over the length of the latter; over every {SAMPLED_TOKENS}th token that does not spike (error_at_spikes: all that do, \
-                 0 where they are kept) in one of {SAMPLED_RUNS} runs of {SAMPLED_RUN} tokens. A layer breaks if error is above \
-                 {BREAKS}"
+                "on the inputs that the untouched model gives a layer: length of the difference between the output of the \
+                 quantised layer and of the untouched one, over the length of the latter; over {SAMPLED_TOKENS} tokens that do not \
+                 spike (error_at_spikes: {SAMPLED_SPIKES} that do, 0 where they are kept), evenly chosen from the first \
+                 {SAMPLED_POSITIONS} positions of {SAMPLED_SEQUENCES} sequences. What earlier quantised layers do to the inputs \
+                 has no part in it. A layer breaks if error is above {BREAKS}"
             ),
         ),
         ours(
             "linear_layers.largest",
-            "largest magnitude of a layer's input before quantisation, over all tokens of its kind",
+            "largest magnitude of a layer's input in the untouched model, over all tokens of its kind",
+        ),
+        ours(
+            "kl",
+            "Kullback-Leibler divergence of the untouched model's distribution of the next token to the variant's, sum over the \
+             vocabulary of p (log p - log q), in nats: mean over the predictions of delta_nll; kl_ci95 its percentile bootstrap \
+             over sequences",
+        ),
+        ours(
+            "top1_agreement",
+            "share of these predictions whose most likely token, the first of equally likely ones, is the untouched model's",
+        ),
+        ours(
+            "trials",
+            "passes that were run to try what advice says, each with an operation that anyone can type: the exemption of the \
+             layers that break, or of the one that loses most if none breaks and the interval of the loss lies above 0",
         ),
         ours("advice", "what the run measured, in words; nothing is said of what it did not run"),
     ]

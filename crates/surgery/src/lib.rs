@@ -6,6 +6,7 @@
 pub mod advice;
 pub mod compare;
 pub mod definitions;
+pub mod divergence;
 pub mod edits;
 pub mod error;
 pub mod operation;

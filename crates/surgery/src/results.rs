@@ -19,6 +19,12 @@ pub struct Comparison {
     pub sink_tokens: Option<SinkTokens>,
     /// In the order of the operations.
     pub variants: Vec<Variant>,
+    /// Operations that were run to try what advice says, beside those asked for.
+    #[serde(default)]
+    pub trials: Vec<Variant>,
+    /// Operations that were run with growing numbers of tokens kept; each step is a variant.
+    #[serde(default)]
+    pub sweeps: Vec<Sweep>,
     /// What the run says to those who quantise the model or run it on long texts.
     pub advice: Vec<Advice>,
     /// Every run by position, in at most 256 bins of positions.
@@ -59,6 +65,9 @@ pub struct Baseline {
     pub nll: f64,
     /// Predicted tokens.
     pub tokens: usize,
+    /// Sequences. 0 in files of earlier versions.
+    #[serde(default)]
+    pub sequences: usize,
     /// Share of sequences x heads that are sinks.
     pub sink_ratio: f64,
     /// Largest magnitude in the residual after any block.
@@ -89,6 +98,15 @@ pub struct Variant {
     pub delta_nll: Option<f64>,
     /// 95 % bootstrap interval of `delta_nll` over sequences; `None` with fewer than two.
     pub delta_ci95: Option<[f64; 2]>,
+    /// Divergence of the untouched model's next-token distribution to the variant's over these targets, in nats a token.
+    #[serde(default)]
+    pub kl: Option<f64>,
+    /// 95 % bootstrap interval of `kl` over sequences; `None` with fewer than two.
+    #[serde(default)]
+    pub kl_ci95: Option<[f64; 2]>,
+    /// Share of these predictions whose most likely token is the untouched model's.
+    #[serde(default)]
+    pub top1_agreement: Option<f64>,
     /// How many targets both predict.
     pub tokens: usize,
     /// Of a window: perplexity over the targets beyond position 4W; `None` if there are none.
@@ -114,6 +132,27 @@ pub struct Variant {
     pub linear_layers: Vec<LinearLayer>,
 }
 
+/// An operation that was run with each of several numbers of first tokens kept as they are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sweep {
+    /// The operation, as typed.
+    pub name: String,
+    /// Its runs, the fewest tokens first.
+    pub steps: Vec<SweepStep>,
+    /// The fewest tokens with which the loss is no more than a tenth of what the first step loses beyond the last; `None` if
+    /// keeping more of them gains nothing.
+    pub enough: Option<usize>,
+}
+
+/// A step of a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SweepStep {
+    /// How many first tokens of each sequence are kept.
+    pub kept: usize,
+    /// Which variant it is, from 0.
+    pub variant: usize,
+}
+
 /// A linear layer that was quantised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinearLayer {
@@ -124,11 +163,14 @@ pub struct LinearLayer {
     /// The name of its tensor, without `.weight`. Empty in files of earlier versions.
     #[serde(default)]
     pub tensor: String,
-    /// Largest magnitude of its input at tokens that spike; `None` if none does.
+    /// How many weights it has. 0 in files of earlier versions.
+    #[serde(default)]
+    pub weights: usize,
+    /// Largest magnitude of its input at tokens that spike, in the untouched model; `None` if none does.
     pub largest_at_spikes: Option<f32>,
     /// Largest magnitude of its input at all others.
     pub largest_elsewhere: f32,
-    /// Relative error of its output at tokens that do not spike; `None` if none was sampled.
+    /// Relative error of its output, on the untouched model's inputs, at tokens that do not spike; `None` if none was sampled.
     pub error: Option<f64>,
     /// The same at tokens that spike.
     pub error_at_spikes: Option<f64>,
@@ -149,4 +191,7 @@ pub struct Advice {
     pub figure: f64,
     /// What it counts.
     pub unit: String,
+    /// Passes that were run for this line alone.
+    #[serde(default)]
+    pub trials: usize,
 }

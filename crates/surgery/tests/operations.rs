@@ -39,6 +39,7 @@ fn request(operations: &[&str]) -> Request {
         seed: 0,
         bos: Some(0),
         calibration: None,
+        trials: true,
     }
 }
 

@@ -9,13 +9,13 @@ use sinkscope_anatomy::nll::NllTap;
 use sinkscope_model::blocks::{Product, Projection};
 use sinkscope_model::edit::{Edit, LinearBlock, LinearEdit};
 use sinkscope_model::pass::Pass;
-use sinkscope_model::tap::{Place, Point};
+use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_model::{Linear, Model};
 use sinkscope_sources::data::TokenBatch;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
 use sinkscope_surgery::quantise::{CacheEdit, Chosen, MaximaTap, QuantisedLayers, Scheme};
-use sinkscope_surgery::results::Comparison;
+use sinkscope_surgery::results::{Comparison, Variant};
 
 const PLENTY: u64 = 1 << 40;
 const FAMILIES: [&str; 6] = ["llama", "gemma2", "olmo2", "gpt2", "gpt-neox", "qwen2-window"];
@@ -43,6 +43,7 @@ fn request(operations: &[&str]) -> Request {
         seed: 0,
         bos: Some(0),
         calibration: None,
+        trials: true,
     }
 }
 
@@ -535,18 +536,16 @@ fn errors_are_those_of_the_outputs() {
     let quantised = Linear::new(&weights, block.key.bias.clone(), block.key.inputs(), block.key.outputs());
     let (mut difference, mut whole, mut largest) = (0.0, 0.0, 0.0_f32);
     for sequence in 0..4 {
-        for (position, row) in &measured[&(1, Point::NormalisedInput, sequence)] {
+        for row in measured[&(1, Point::NormalisedInput, sequence)].values() {
             largest = row.iter().fold(largest, |largest, value| largest.max(value.abs()));
-            if (sequence * 9 + position) % 8 == 4 {
-                let product = |linear: &Linear<f32>| {
-                    let mut out = vec![0.0; linear.outputs()];
-                    linear.forward(&mut out, row);
-                    out
-                };
-                for (ours, plain) in product(&quantised).iter().zip(product(&block.key)) {
-                    difference += f64::from(ours - plain).powi(2);
-                    whole += f64::from(plain).powi(2);
-                }
+            let product = |linear: &Linear<f32>| {
+                let mut out = vec![0.0; linear.outputs()];
+                linear.forward(&mut out, row);
+                out
+            };
+            for (ours, plain) in product(&quantised).iter().zip(product(&block.key)) {
+                difference += f64::from(ours - plain).powi(2);
+                whole += f64::from(plain).powi(2);
             }
         }
     }
@@ -555,6 +554,138 @@ fn errors_are_those_of_the_outputs() {
     assert!(expected > 0.01 && (error / expected - 1.0).abs() < 1e-4, "{error} {expected}");
     assert_eq!(layers[1].largest_elsewhere, largest);
     assert_eq!((layers[1].largest_at_spikes, layers[1].error_at_spikes), (None, None));
+}
+
+/// Earlier layers are quantised too, and have no part in what a later one loses.
+#[test]
+fn damage_is_that_of_the_untouched_models_inputs() {
+    for scheme in ["w3-g8", "w8a8-tensor", "w8a8-token", "fp8-e4m3"] {
+        let model = model("llama");
+        let batch = batch(4, 9);
+        let alone = format!("quantize={scheme}+only=model.layers.1.mlp.down_proj");
+        let operations = [format!("quantize={scheme}"), alone];
+        let typed: Vec<&str> = operations.iter().map(String::as_str).collect();
+        let found = run(&model, &batch, &request(&typed), PLENTY).expect("a comparison");
+        let last = found.variants[0].linear_layers.last().expect("layers");
+        assert_eq!([last.clone()], found.variants[1].linear_layers[..]);
+        assert!(last.error.is_some_and(|error| error > 0.001) && last.weights == 24 * 16, "{last:?}");
+    }
+}
+
+/// With both rows of logits at hand.
+#[test]
+fn divergence_is_that_of_whole_rows() {
+    for (family, operation) in [("llama", "cache=int4"), ("gemma2", "quantize=w3-g8"), ("llama", "drop-first")] {
+        let model = model(family);
+        let batch = batch(4, 9);
+        let kept = run(&model, &batch, &request(&[operation]), PLENTY).expect("a comparison");
+        // Too little memory for logits: they are formed again.
+        let again = run(&model, &batch, &request(&[operation]), 1).expect("a comparison");
+        assert_eq!(
+            (kept.variants[0].kl, kept.variants[0].top1_agreement),
+            (again.variants[0].kl, again.variants[0].top1_agreement)
+        );
+        assert_eq!(kept.variants[0].kl_ci95, again.variants[0].kl_ci95);
+        let logits = |batch: &TokenBatch, edit: Option<&dyn Edit>, linears: Option<&dyn LinearEdit>| -> Vec<Vec<f64>> {
+            let mut tap = LogitsTap::default();
+            let mut pass = Pass::new(&model, PLENTY);
+            if let Some(edit) = edit {
+                pass = pass.with_edit(edit);
+            }
+            if let Some(linears) = linears {
+                pass = pass.with_linears(linears);
+            }
+            pass.run(batch, &mut [&mut tap]).expect("a pass");
+            tap.0.into_values().collect()
+        };
+        let original = logits(&batch, None, None);
+        let cache = CacheByHand {
+            points: Points::Integer(7.0),
+            head_dim: model.architecture().attention(0).head_dim,
+            kept: None,
+        };
+        let (changed, seq_len) = match operation {
+            "cache=int4" => (logits(&batch, Some(&cache), None), 9),
+            "drop-first" => {
+                let tokens = batch.tokens.chunks(9).flat_map(|sequence| &sequence[1..]).copied().collect();
+                (logits(&TokenBatch { tokens, sequences: 4, seq_len: 8 }, None, None), 8)
+            }
+            _ => (logits(&batch, None, Some(&naive("w3-g8"))), 9),
+        };
+        let (mut sum, mut same, mut count) = (0.0, 0, 0);
+        for sequence in 0..4 {
+            for position in 9 - seq_len..8 {
+                let p = &original[sequence * 9 + position];
+                let q = &changed[sequence * seq_len + position - (9 - seq_len)];
+                let total = |row: &[f64]| row.iter().map(|logit| logit.exp()).sum::<f64>();
+                let (of_p, of_q) = (total(p), total(q));
+                sum += p.iter().zip(q).map(|(p, q)| p.exp() / of_p * (p - of_p.ln() - q + of_q.ln())).sum::<f64>();
+                let top = |row: &[f64]| (0..row.len()).rev().max_by(|&i, &j| row[i].total_cmp(&row[j]));
+                same += usize::from(top(p) == top(q));
+                count += 1;
+            }
+        }
+        let found = &kept.variants[0];
+        let (kl, agreement) = (found.kl.expect("targets"), found.top1_agreement.expect("targets"));
+        assert_eq!(found.tokens, count);
+        assert!(
+            kl > 1e-5 && (kl - sum / count as f64).abs() < 1e-6 + 0.02 * kl,
+            "{family} {operation}: {kl} {}",
+            sum / count as f64
+        );
+        assert!((agreement - same as f64 / count as f64).abs() < 0.04, "{agreement}");
+        let [low, high] = found.kl_ci95.expect("sequences");
+        assert!(low <= kl && kl <= high);
+    }
+    let same = run(&model("llama"), &batch(4, 9), &request(&["window=9"]), PLENTY).expect("a comparison");
+    assert_eq!((same.variants[0].kl, same.variants[0].top1_agreement), (Some(0.0), Some(1.0)));
+    let none = run(&model("llama"), &batch(4, 9), &request(&["random-tokens"]), PLENTY).expect("a comparison");
+    assert_eq!((none.variants[0].kl, none.variants[0].top1_agreement), (None, None));
+}
+
+/// All logits, by sequence and position.
+#[derive(Default)]
+struct LogitsTap(BTreeMap<(usize, usize), Vec<f64>>);
+
+impl Tap for LogitsTap {
+    type Partial = Vec<f32>;
+
+    fn wants(&self, point: Point, _block: usize) -> bool {
+        point == Point::Logits
+    }
+
+    fn observe(&self, event: &Event<'_>) -> Vec<f32> {
+        let EventData::Logits { values, .. } = event.data else { return Vec::new() };
+        values.to_vec()
+    }
+
+    fn merge(&mut self, _point: Point, place: &Place, partial: Vec<f32>) {
+        for (row, values) in partial.chunks_exact(partial.len() / place.rows).enumerate() {
+            let row = self.0.entry((place.sequence, place.position + row)).or_default();
+            row.extend(values.iter().map(|&value| f64::from(value)));
+        }
+    }
+}
+
+/// A trial is the operation that its name says.
+#[test]
+fn advice_is_tried_before_it_is_given() {
+    let model = model("llama");
+    let batch = batch(4, 9);
+    let found = run(&model, &batch, &request(&["quantize=w3-g8"]), PLENTY).expect("a comparison");
+    let Some(line) = found.advice.iter().find(|line| line.about == "exempt") else {
+        let lost = found.variants[0].delta_ci95.expect("sequences");
+        assert!(lost[0] <= 0.0 && found.trials.is_empty(), "a loss and nothing tried: {:?}", found.advice);
+        return;
+    };
+    assert_eq!((line.trials, line.operation.as_str()), (1, found.trials[0].name.as_str()));
+    let asked = run(&model, &batch, &request(&["quantize=w3-g8", &line.operation]), PLENTY).expect("a comparison");
+    let same = |variant: &Variant| Variant { computed_after: 0, ..variant.clone() };
+    assert_eq!(same(&asked.variants[1]), same(&found.trials[0]));
+    let again = asked.advice.iter().find(|line| line.about == "exempt").expect("the same");
+    assert_eq!((again.trials, again.figure), (0, line.figure), "what was asked for is not run twice");
+    let untried = Request { trials: false, ..request(&["quantize=w3-g8"]) };
+    assert!(run(&model, &batch, &untried, PLENTY).expect("a comparison").trials.is_empty());
 }
 
 #[test]
@@ -631,7 +762,11 @@ fn advice_says_what_was_measured() {
     assert_eq!(about, expected);
     assert_eq!(Some(found.advice[0].figure), found.variants[0].delta_nll);
     assert_eq!(Some(found.advice[6].figure), found.variants[3].delta_nll);
-    assert!(found.advice[6].text.starts_with("pin 4 tokens in the cache: "), "{}", found.advice[6].text);
+    assert!(
+        found.advice[6].text.starts_with("pin 4 tokens, 1.000 a sequence, in the cache: "),
+        "{}",
+        found.advice[6].text
+    );
     let nothing = run(&model, &batch(4, 9), &request(&["drop-first"]), PLENTY).expect("a comparison");
     assert!(nothing.advice.is_empty());
 }

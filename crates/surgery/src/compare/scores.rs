@@ -2,6 +2,7 @@
 
 use sinkscope_anatomy::bootstrap::intervals_of_means;
 use sinkscope_anatomy::wide::mean;
+use sinkscope_kernels::divergence::RunningDivergence;
 
 use super::Run;
 use crate::results::{PerplexityAfter, PositionNll};
@@ -67,6 +68,32 @@ impl Run<'_> {
                 .map(|intervals| intervals[0])
                 .filter(|ends| ends.iter().all(|end| end.is_finite())),
         })
+    }
+}
+
+/// How far an operated model's predictions are from the untouched model's.
+pub(super) struct Apart {
+    pub kl: f64,
+    pub interval: Option<[f64; 2]>,
+    pub agreement: f64,
+}
+
+impl Run<'_> {
+    /// Over the predictions of every sequence, of which there are some.
+    pub(super) fn divergence(&self, rows: &[Vec<RunningDivergence>]) -> Apart {
+        let of_sequence = |rows: &Vec<RunningDivergence>| {
+            rows.iter().map(RunningDivergence::divergence).sum::<f64>() / rows.len() as f64
+        };
+        let sequences: Vec<f64> = rows.iter().map(of_sequence).collect();
+        let predictions: usize = rows.iter().map(Vec::len).sum();
+        let same = rows.iter().flatten().filter(|row| row.same_top()).count();
+        Apart {
+            kl: sequences.iter().sum::<f64>() / sequences.len() as f64,
+            interval: intervals_of_means(&sequences, sequences.len(), self.request.seed)
+                .map(|intervals| intervals[0])
+                .filter(|ends| ends.iter().all(|end| end.is_finite())),
+            agreement: same as f64 / predictions as f64,
+        }
     }
 }
 

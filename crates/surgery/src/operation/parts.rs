@@ -77,7 +77,8 @@ impl<'a> Parts<'a> {
                 None => return wrong("a list of channels; give numbers such as 507,247"),
             },
             _ => {
-                let reason = format!("@{key} is not a place; there are @block=, @layer=, @position= and @channels=");
+                let reason =
+                    format!("@{key}={value} is not a place; there are @block=, @layer=, @position= and @channels=");
                 return Err(self.wrong(reason));
             }
         }

@@ -79,7 +79,7 @@ pub(super) fn needed<'s>(
 }
 
 /// Whether each token of a batch is the stage's.
-pub(super) fn marked(stage: &Stage, batch: &TokenBatch) -> Vec<bool> {
+pub(crate) fn marked(stage: &Stage, batch: &TokenBatch) -> Vec<bool> {
     let mut marked = vec![false; batch.tokens.len()];
     for token in &stage.tokens {
         marked[token.sequence * batch.seq_len + token.position] = true;

@@ -14,7 +14,8 @@ use sinkscope_model::pass::Window;
 use sinkscope_model::tap::Point;
 use sinkscope_sources::data::TokenBatch;
 
-use self::chosen::{marked, needed};
+pub(crate) use self::chosen::marked;
+use self::chosen::needed;
 use self::place::{attention, last};
 use crate::edits::{Change, MaskEdit, RowEdit};
 use crate::error::SurgeryError;

@@ -8,7 +8,7 @@ use sinkscope_model::names::NamedTensor;
 
 use super::{Planner, wrong};
 use crate::error::SurgeryError;
-use crate::operation::{Operation, Place, WhichLayers};
+use crate::operation::{Kind, Operation, Place, WhichLayers};
 use crate::quantise::{Chosen, name};
 
 /// What names of Hugging Face models call projections, whatever the checkpoint calls them.
@@ -44,7 +44,9 @@ impl Planner<'_> {
         for place in places {
             match place {
                 Place::Blocks(range) if *range.end() > a.blocks() => {
-                    let reason = format!("block {} does not exist: there are 1 to {}", range.end(), a.blocks());
+                    // Only the residual has a block 0: the embedding.
+                    let first = usize::from(!matches!(operation.kind, Kind::Spikes { .. }));
+                    let reason = format!("block {} does not exist: there are {first} to {}", range.end(), a.blocks());
                     return Err(wrong(operation, reason));
                 }
                 Place::Blocks(range) => blocks.extend(range.clone()),

@@ -1,14 +1,14 @@
 //! The linear layers of a pass, quantised, and what was seen of them.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use sinkscope_model::Linear;
 use sinkscope_model::blocks::Projection;
 use sinkscope_model::edit::{LinearBlock, LinearEdit};
 
 use super::block::{QuantisedBlock, SeenLayer};
-use super::{MaximaTap, Scheme, Sharing, locked};
+use super::{MaximaTap, Scheme, Sharing, UntouchedInputs, locked};
 use crate::definitions::BREAKS;
 use crate::results::LinearLayer;
 
@@ -30,6 +30,8 @@ pub struct QuantisedLayers {
     pub keeps_spikes: bool,
     /// What smoothing is calibrated with.
     pub maxima: Option<MaximaTap>,
+    /// What the untouched model gives the layers; without it no damage is measured.
+    pub untouched: Option<Arc<UntouchedInputs>>,
     pub(super) seen: Mutex<BTreeMap<(usize, Projection), SeenLayer>>,
     pub(super) buffers: Buffers,
 }
@@ -44,6 +46,7 @@ impl QuantisedLayers {
             spikes,
             keeps_spikes,
             maxima: None,
+            untouched: None,
             seen: Mutex::default(),
             buffers: Buffers::default(),
         }
@@ -61,7 +64,7 @@ impl QuantisedLayers {
         if self.keeps_spikes { self.spikes.iter().filter(|spikes| **spikes).count() } else { 0 }
     }
 
-    /// What became of every layer, after a pass.
+    /// What became of every layer, after a pass; none without the untouched model's inputs.
     pub fn layers(&self) -> Vec<LinearLayer> {
         let with_spikes = self.spikes.contains(&true);
         let layer = |(&(block, projection), seen): (&(usize, Projection), &SeenLayer)| {
@@ -71,6 +74,7 @@ impl QuantisedLayers {
                 block,
                 projection: name(projection).to_owned(),
                 tensor: self.chosen.get(&(block, projection)).cloned().unwrap_or_default(),
+                weights: seen.weights,
                 largest_at_spikes: with_spikes.then_some(seen.largest_at_spikes),
                 largest_elsewhere: seen.largest_elsewhere,
                 error,

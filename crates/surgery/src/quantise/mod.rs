@@ -8,6 +8,7 @@ mod cache;
 mod layers;
 mod maxima;
 mod scheme;
+mod untouched;
 mod weights;
 
 pub use cache::CacheEdit;
@@ -15,6 +16,7 @@ pub(crate) use layers::name;
 pub use layers::{Chosen, QuantisedLayers};
 pub use maxima::MaximaTap;
 pub use scheme::{Activations, Scheme, Sharing, Weights};
+pub use untouched::{MagnitudeTap, UntouchedInputs};
 
 /// A poisoned lock means that another task panicked; what it guards is still whole.
 fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

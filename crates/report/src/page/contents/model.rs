@@ -12,7 +12,7 @@ use crate::anatomy_tables::anatomy_tables;
 use crate::census_tables::census_tables;
 use crate::envelope::{DataIdentity, Timing};
 use crate::figures::{examination, sinks, surgery, training, weights};
-use crate::number::{bytes, count, seconds, value};
+use crate::number::{bytes, count, counted, seconds, value};
 use crate::operate_tables::operate_tables;
 use crate::outputs::Framed;
 use crate::page::document::{Block, Listing, Section};
@@ -205,12 +205,18 @@ fn of_operations(comparison: &Comparison, prefix: &str) -> Result<Section, Repor
             rows,
         }));
     }
+    if let Some(figure) = surgery::sweeps(comparison, &tables)? {
+        section.blocks.push(shown(figure, prefix));
+    }
     if let Some(figure) = surgery::quantisation(comparison, &tables)? {
         section.blocks.push(shown(figure, prefix));
     }
     if !comparison.advice.is_empty() {
         section.blocks.push(Block::Table(Listing {
-            caption: "Advice, each a fact that the run measured".into(),
+            caption: format!(
+                "Advice, each a fact that the run measured, with {} to try it",
+                counted(comparison.trials.len(), "run more", "runs more")
+            ),
             headings: ["operation", "what it shows"].map(String::from).into(),
             rows: comparison.advice.iter().map(|line| vec![line.operation.clone(), line.text.clone()]).collect(),
         }));
