@@ -30,6 +30,7 @@ pub mod gate;
 mod in_use;
 pub mod instruction_set;
 pub mod matmul;
+pub mod microscaling;
 pub mod norm;
 pub mod peak;
 pub mod quantise;

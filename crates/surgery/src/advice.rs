@@ -149,9 +149,10 @@ fn tokens(
         ) if scheme == same && layers == there => {
             format!("keep {count}, in higher precision: {}", recovered())
         }
-        (Kind::Cache { bits, places, kept: None }, Kind::Cache { bits: same, places: there, kept: Some(_) })
-            if bits == same && places == there =>
-        {
+        (
+            Kind::Cache { keys, values, places, kept: None },
+            Kind::Cache { keys: same_keys, values: same_values, places: there, kept: Some(_) },
+        ) if keys == same_keys && values == same_values && places == there => {
             format!("pin {count}, in the cache: {}", recovered())
         }
         (Kind::Window(window), Kind::Window(with))

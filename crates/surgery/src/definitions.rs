@@ -6,6 +6,8 @@ use crate::operation::FORMS;
 
 /// Relative error of its output above which a quantised layer breaks.
 pub const BREAKS: f64 = 0.5;
+/// Tokens that share a scale in each channel of a cache.
+pub const CHANNEL_TOKENS: usize = 32;
 /// Most sequences that damage is measured in, evenly chosen,
 pub const SAMPLED_SEQUENCES: usize = 8;
 /// most of their first positions,

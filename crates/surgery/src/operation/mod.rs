@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use sinkscope_model::pass::Window;
 
 pub use self::place::{Numbers, Place};
-use crate::quantise::Scheme;
+use crate::quantise::{CacheFormat, Scheme};
 
 /// What users may type, what it does in a line or two, and its definition where that needs more words.
 pub static FORMS: [Form; 18] = [
@@ -52,13 +52,15 @@ pub static FORMS: [Form; 18] = [
         .defined("every token an id drawn uniformly; no target is left to compare"),
     form(
         "quantize=SCHEME",
-        "the linear layers of the blocks: w8a8-tensor, w8a8-token, smooth-w8a8, w8,\nw4-gN, w3-gN, w4a8-tensor, w4a8-token, \
-         a8-tensor, a8-token or fp8-e4m3\n(+except=NAMES, +only=NAMES: projections such as down_proj, tensors, \
-         layer=L,\nblock=B; +keep-spikes, +keep=P: not at tokens that spike, at positions)",
+        "the linear layers of the blocks: w8a8-tensor, w8a8-token, smooth-w8a8-tensor,\nsmooth-w8a8-token, w8, w4-gN, w3-gN, \
+         w4a8-tensor, w4a8-token, a8-tensor, a8-token,\nfp8-e4m3, fp8-e5m2, mxfp4, nvfp4, q8_0 (w-mxfp4: weights alone, a-mxfp4: \
+         inputs),\nhadamard-SCHEME: rotated first (+except=NAMES, +only=NAMES: projections such as\ndown_proj, tensors, layer=L, \
+         block=B; +static: scales known beforehand;\n+keep-spikes, +keep=P: not at tokens that spike, at positions)",
     ),
     form(
-        "cache=int8|int4|int2",
-        "keys and values, per token and head\n(+keep-sinks: but not of tokens that sink; +keep-spikes: that spike;\n\
+        "cache=FORMAT",
+        "keys and values, per token and head: int8, int4, int3, int2, fp8-e4m3, fp8-e5m2;\nk:int4-channel,v:int8: each in a \
+         format, -channel: per channel and 32 tokens\n(+keep-sinks: but not of tokens that sink; +keep-spikes: that spike;\n\
          +keep=P: at positions; +keep=0..N: a run for each of the first 0 to N kept)",
     ),
 ];
@@ -193,8 +195,10 @@ pub enum Kind {
     },
     /// Quantises the key-value cache.
     Cache {
-        /// To integers of so many bits.
-        bits: u32,
+        /// What becomes of keys; they stay if `None`.
+        keys: Option<CacheFormat>,
+        /// And of values.
+        values: Option<CacheFormat>,
         /// Of which attention blocks; of all if `None`.
         places: Option<Vec<Place>>,
         /// Tokens whose entries stay as they are, if any do.

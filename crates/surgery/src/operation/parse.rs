@@ -8,7 +8,7 @@ use sinkscope_model::spelling::nearest;
 use super::parts::{Kept, Parts};
 use super::{Apart, FORMS, Kind, Operation, Place, SpikeChange, TokenChange, ValueChange, WhichLayers, WhichTokens};
 use crate::error::SurgeryError;
-use crate::quantise::Scheme;
+use crate::quantise::{Activations, CacheFormat, Scheme};
 
 /// The form that is meant, if there is one.
 fn meant(name: &str) -> Option<&'static str> {
@@ -73,8 +73,16 @@ impl FromStr for Operation {
             "window" => Kind::Window(parts.window()?),
             "quantize" => {
                 let name = parts.value.take().unwrap_or("");
-                let scheme = Scheme::parse(name).map_err(|reason| parts.wrong(reason))?;
-                parts.allow(&["keep-spikes", "keep=P", "except=NAMES", "only=NAMES"])?;
+                let mut scheme = Scheme::parse(name).map_err(|reason| parts.wrong(reason))?;
+                parts.allow(&["keep-spikes", "keep=P", "except=NAMES", "only=NAMES", "static"])?;
+                scheme.fixed = parts.flag("static")?;
+                if scheme.fixed && !scheme.activations.is_some_and(Activations::of_sequence) {
+                    let reason = "+static is about a scale that all inputs share, as in w8a8-tensor or fp8-e4m3";
+                    return Err(parts.wrong(reason.to_owned()));
+                }
+                if scheme.fixed && scheme.rotate {
+                    return Err(parts.wrong("the scales of rotated inputs are not known beforehand".to_owned()));
+                }
                 let layers = WhichLayers {
                     places: parts.places.take(),
                     only: parts.names("only")?,
@@ -85,12 +93,18 @@ impl FromStr for Operation {
                 Kind::Quantise { scheme, layers, kept: kept.tokens }
             }
             "cache" => {
-                let bits = parts.choice(&[("int8", 8), ("int4", 4), ("int2", 2)])?;
+                let Some((keys, values)) = CacheFormat::parse(parts.value.take().unwrap_or("")) else {
+                    let reason = format!(
+                        "needs a format, such as cache=int4 or cache=k:int4-channel,v:int8: {}",
+                        CacheFormat::NAMES
+                    );
+                    return Err(parts.wrong(reason));
+                };
                 parts.allow(&["keep-sinks", "keep-spikes", "keep=P"])?;
                 let flags = [("keep-sinks", WhichTokens::Sinks), ("keep-spikes", WhichTokens::Spikes)];
                 let Kept { tokens: kept, sweep: steps } = parts.kept(&flags)?;
                 sweep = steps;
-                Kind::Cache { bits, places: parts.places.take(), kept }
+                Kind::Cache { keys, values, places: parts.places.take(), kept }
             }
             _ => return Err(parts.unknown()),
         };
@@ -143,6 +157,8 @@ impl Parts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sinkscope_kernels::quantise::Grid;
+
     use crate::operation::Numbers;
 
     fn kind(typed: &str) -> Kind {
@@ -208,8 +224,13 @@ mod tests {
         };
         let typed = "quantize=w8+except=model.layers.4.mlp.down_proj@layers=3-5+only=mlp,layer=4,7+keep=0-3,9";
         assert_eq!(kind(typed), quantise("w8", chosen, Some(at("0-3,9"))));
-        assert_eq!(kind("cache=int4"), Kind::Cache { bits: 4, places: None, kept: None });
-        let cache = |kept| Kind::Cache { bits: 2, places: blocks("3"), kept };
+        let int = |bits| Some(CacheFormat { grid: Grid::Integer { bits }, by_channel: false });
+        assert_eq!(kind("cache=int4"), Kind::Cache { keys: int(4), values: int(4), places: None, kept: None });
+        assert_eq!(kind("cache=v:int3"), Kind::Cache { keys: None, values: int(3), places: None, kept: None });
+        let by_channel = Some(CacheFormat { grid: Grid::E4m3, by_channel: true });
+        let apart = Kind::Cache { keys: by_channel, values: int(8), places: None, kept: None };
+        assert_eq!(kind("cache=v:int8,k:fp8-e4m3-channel"), apart);
+        let cache = |kept| Kind::Cache { keys: int(2), values: int(2), places: blocks("3"), kept };
         assert_eq!(kind("cache=int2@block=3+keep-sinks"), cache(Some(WhichTokens::Sinks)));
         assert_eq!(kind("cache=int2+keep-spikes@block=3"), cache(Some(WhichTokens::Spikes)));
         assert_eq!(kind("cache=int2+keep=0-3@block=3"), cache(Some(at("0-3"))));
@@ -270,7 +291,13 @@ mod tests {
             ("quantize=w8+keep-sinks", "+keep-sinks cannot be added, only +keep-spikes"),
             ("quantize=w8@position=0", "add +keep-spikes"),
             ("quantize=w8@channels=0", "takes no @channels"),
-            ("cache=int3", "cache=int8 or cache=int4 or cache=int2"),
+            ("cache=int5", "needs a format, such as cache=int4 or cache=k:int4-channel,v:int8: int8, int4"),
+            ("cache=k:int4,k:int8", "needs a format"),
+            ("cache=q:int4", "needs a format"),
+            ("quantize=w8a8-token+static", "+static is about a scale that all inputs share"),
+            ("quantize=hadamard-w8a8-tensor+static", "not known beforehand"),
+            ("quantize=hadamard-smooth-w8a8", "not rotated too"),
+            ("quantize=a-int3", "there is no scheme \"a-int3\""),
             ("cache=int8+keep-all", "+keep-all cannot be added, only +keep-sinks or +keep-spikes"),
             ("cache=int8+keep-sinks+keep-spikes", "takes one of +keep-sinks or +keep-spikes or +keep=P"),
             ("cache=int8+keep=0+keep-spikes", "takes one of +keep-sinks or +keep-spikes or +keep=P"),

@@ -7,7 +7,7 @@ use super::place::last;
 use super::{Plan, Planner, wrong};
 use crate::error::SurgeryError;
 use crate::operation::{Kind, Numbers, Operation, WhichTokens};
-use crate::quantise::{Chosen, Scheme};
+use crate::quantise::{Activations, Chosen, Scheme, Weights};
 
 impl Planner<'_> {
     /// What is wrong without a look at the spikes: blocks, positions and channels that do not exist, tokens that cannot be
@@ -87,7 +87,18 @@ impl Planner<'_> {
 
     /// Groups of inputs must be whole.
     fn check_groups(&self, operation: &Operation, scheme: Scheme, chosen: &Chosen) -> Result<(), SurgeryError> {
-        let Some(group) = scheme.weights.and_then(|weights| weights.group) else { return Ok(()) };
+        let mut sizes: Vec<usize> = Vec::new();
+        match scheme.weights {
+            Some(Weights::Scaled { group: Some(group), .. }) => sizes.push(group),
+            Some(Weights::Blocks(blocks)) => sizes.push(blocks.size()),
+            _ => {}
+        }
+        if let Some(Activations::Blocks(blocks)) = scheme.activations {
+            sizes.push(blocks.size());
+        }
+        if scheme.rotate {
+            sizes.push(2);
+        }
         let a = self.model.architecture();
         for &(block, projection) in chosen.keys() {
             let layer = a.layer((block - 1) / 2);
@@ -98,7 +109,7 @@ impl Planner<'_> {
                 Projection::Down => (layer.feed_forward.down_inputs(a.d_model), "inputs of the down projection"),
                 _ => (a.d_model, "inputs of the first layers of a block"),
             };
-            if !inputs.is_multiple_of(group) {
+            if let Some(group) = sizes.iter().find(|group| !inputs.is_multiple_of(**group)) {
                 return Err(wrong(operation, format!("groups of {group} do not divide the {inputs} {what}")));
             }
         }

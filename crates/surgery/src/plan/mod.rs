@@ -7,7 +7,6 @@ mod place;
 use std::collections::BTreeMap;
 
 use sinkscope_anatomy::results::Stage;
-use sinkscope_kernels::quantise::Grid;
 use sinkscope_model::Model;
 use sinkscope_model::edit::Edit;
 use sinkscope_model::pass::Window;
@@ -91,10 +90,10 @@ impl Plan {
         }
     }
 
-    /// The layers that wait for what smoothing is calibrated with, if they do.
+    /// The layers that wait for what smoothing or fixed scales are calibrated with, if they do.
     pub fn smoothing(&self) -> Option<&QuantisedLayers> {
         match self {
-            Self::Quantised { layers, .. } if layers.scheme.smooth && layers.maxima.is_none() => Some(layers),
+            Self::Quantised { layers, .. } if layers.scheme.calibrates() && layers.maxima.is_none() => Some(layers),
             _ => None,
         }
     }
@@ -209,17 +208,17 @@ impl Planner<'_> {
             Kind::Quantise { scheme, layers, kept } => {
                 return self.plan_layers(operation, *scheme, layers, kept.as_ref(), seen);
             }
-            Kind::Cache { bits, places, kept } => {
+            Kind::Cache { keys, values, places, kept } => {
                 let kept = match kept {
                     Some(kept) => self.tokens(operation, kept, seen)?,
                     None => vec![false; self.batch.tokens.len()],
                 };
                 let blocks = self.attention_blocks(operation, places.as_deref())?;
                 let start = blocks[0] - 1;
-                let grid = Grid::Integer { bits: *bits };
                 let kv_heads =
                     self.model.architecture().layers().map(|layer| layer.mixer.attention().kv_heads).collect();
-                let cache = CacheEdit::new(grid, kv_heads, blocks, self.batch.seq_len, kept);
+                let (keys, values, seq_len) = (*keys, *values, self.batch.seq_len);
+                let cache = CacheEdit { keys, values, kv_heads, blocks, seq_len, kept };
                 return Ok(Plan::Cache { cache, start });
             }
             Kind::Tokens(_) => return Err(wrong(operation, "changes tokens".to_owned())),
@@ -243,10 +242,12 @@ impl Planner<'_> {
             (None, Some(stage)) => marked(stage, self.batch),
             (None, None) => vec![false; self.batch.tokens.len()],
         };
-        if scheme.smooth && !self.calibrated && self.batch.sequences < 2 {
-            let reason = "smoothing by other sequences needs at least two; give more sequences, or a calibration text \
-                          (--calibration)";
-            return Err(wrong(operation, reason.to_owned()));
+        if scheme.calibrates() && !self.calibrated && self.batch.sequences < 2 {
+            let what = if scheme.smooth { "smoothing" } else { "scales fixed" };
+            let reason = format!(
+                "{what} by other sequences needs at least two; give more sequences, or a calibration text (--calibration)"
+            );
+            return Err(wrong(operation, reason));
         }
         let chosen = self.layers(operation, layers)?;
         let start = chosen.keys().next().map_or(0, |(block, _)| (block - 1) / 2 * 2);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
+use sinkscope_kernels::microscaling::{quantise_blocks, rotate};
 use sinkscope_kernels::quantise::{largest_magnitude, quantise};
 use sinkscope_model::Linear;
 use sinkscope_model::blocks::{Product, Projection};
@@ -12,8 +13,8 @@ use sinkscope_model::tap::{CHUNK_ROWS, Place, Point};
 
 use super::layers::QuantisedLayers;
 use super::maxima::INPUTS;
-use super::weights::{input_magnitudes, quantised, quantised_in};
-use super::{Activations, Sharing, locked};
+use super::weights::{input_magnitudes, quantised, quantised_in, rotated};
+use super::{Activations, Sharing, Weights, locked};
 
 /// What a layer's output lost.
 #[derive(Debug, Clone, Copy, Default)]
@@ -103,9 +104,11 @@ impl<'e> QuantisedBlock<'e> {
         {
             let quantise = |(projection, linear): &(Projection, &Linear<f32>)| {
                 let factors = this.factors(input_of(*projection), 0);
-                (*projection, quantised(linear, factors.as_deref(), weights))
+                (*projection, quantised(linear, factors.as_deref(), edit.scheme.rotate, weights))
             };
             this.quantised = linears.iter().map(quantise).collect();
+        } else if edit.scheme.rotate {
+            this.quantised = linears.iter().map(|(projection, linear)| (*projection, rotated(linear))).collect();
         }
         this.look(&linears);
         this
@@ -151,45 +154,66 @@ impl<'e> QuantisedBlock<'e> {
             .collect()
     }
 
-    /// The largest magnitude of a sequence's input, kept tokens apart.
-    fn of_sequence(&self, input: Point, sequence: usize, rows: &[Row]) -> f32 {
-        let index = INPUTS.iter().position(|other| *other == input);
-        if let Some(measured) = index.and_then(|index| self.measured[index].get(sequence)) {
-            return f32::from_bits(measured.load(Ordering::Relaxed));
+    /// Smooths or rotates inputs; `None` of `factors` where they are not smoothed.
+    fn transform(&self, factors: Option<&Vec<f32>>, values: &mut [f32]) {
+        if let Some(factors) = factors {
+            values.iter_mut().zip(factors).for_each(|(value, factor)| *value /= *factor);
         }
-        // Sequences that are not measured come whole.
-        let own = rows.iter().filter(|row| row.sequence == sequence && !row.kept);
-        own.fold(0.0, |largest, row| largest.max(row.largest))
+        if self.edit.scheme.rotate {
+            rotate(values);
+        }
     }
 
-    /// Quantises the rows that are not kept; `of_sequence` gives the largest magnitude of a sequence's input.
+    /// The largest magnitude of a sequence's input, where it is known beforehand or was measured.
+    fn known(&self, input: Point, sequence: usize, factors: Option<&Vec<f32>>) -> Option<f32> {
+        if self.edit.scheme.fixed {
+            let maxima = self.edit.maxima.as_ref()?.maxima(self.block, input, sequence);
+            let factor = |channel| factors.map_or(1.0, |factors| factors[channel]);
+            return Some(maxima.iter().enumerate().fold(0.0, |most: f32, (at, own)| most.max(own / factor(at))));
+        }
+        let index = INPUTS.iter().position(|other| *other == input);
+        let measured = index.and_then(|index| self.measured[index].get(sequence))?;
+        Some(f32::from_bits(measured.load(Ordering::Relaxed)))
+    }
+
+    /// Quantises the rows that are not kept; `of_sequence` gives the largest magnitude of a sequence's input if it is known
+    /// and inputs are not transformed. What is not known is that of the rows here.
     fn quantise_inputs(
         &self,
         input: Point,
         how: Activations,
         (rows, x): (&[Row], &mut [f32]),
-        of_sequence: &dyn Fn(usize) -> f32,
+        of_sequence: &dyn Fn(usize, Option<&Vec<f32>>) -> Option<f32>,
     ) {
-        let width = x.len() / rows.len();
-        let mut known: BTreeMap<usize, (f32, Option<Vec<f32>>)> = BTreeMap::new();
-        for (row, values) in rows.iter().zip(x.chunks_exact_mut(width)).filter(|(row, _)| !row.kept) {
-            let (shared, factors) = known.entry(row.sequence).or_insert_with(|| {
-                let shared = match how.sharing {
-                    Sharing::Sequence => of_sequence(row.sequence),
-                    Sharing::Token => 0.0,
-                };
-                (shared, self.factors(input, row.sequence))
-            });
-            let mut largest = match how.sharing {
-                Sharing::Sequence => *shared,
-                Sharing::Token => row.largest,
-            };
-            if let Some(factors) = factors {
-                values.iter_mut().zip(factors).for_each(|(value, factor)| *value /= *factor);
-                // Factors are finite and not 0; a quotient can still be too large, and is the largest number then.
-                largest = largest_magnitude(values).unwrap_or(f32::MAX);
+        let width = x.len() / rows.len().max(1);
+        let transforms = self.edit.scheme.transforms();
+        let mut sequences: BTreeMap<usize, (f32, Option<Vec<f32>>)> = BTreeMap::new();
+        let mut largest: Vec<f32> = rows.iter().map(|row| row.largest).collect();
+        for ((row, values), largest) in rows.iter().zip(x.chunks_exact_mut(width)).zip(&mut largest) {
+            if row.kept {
+                continue;
             }
-            quantise(values, how.grid.scale(largest), how.grid);
+            let (of_rows, factors) =
+                sequences.entry(row.sequence).or_insert_with(|| (0.0, self.factors(input, row.sequence)));
+            if transforms {
+                self.transform(factors.as_ref(), values);
+                // Factors are finite and not 0; a quotient can still be too large, and is the largest number then.
+                *largest = largest_magnitude(values).unwrap_or(f32::MAX);
+            }
+            *of_rows = of_rows.max(*largest);
+        }
+        if how.of_sequence() {
+            for (sequence, (shared, factors)) in &mut sequences {
+                *shared = of_sequence(*sequence, factors.as_ref()).unwrap_or(*shared);
+            }
+        }
+        for ((row, values), largest) in rows.iter().zip(x.chunks_exact_mut(width)).zip(largest) {
+            let Some((shared, _)) = sequences.get(&row.sequence).filter(|_| !row.kept) else { continue };
+            match how {
+                Activations::Scaled { grid, sharing: Sharing::Token } => quantise(values, grid.scale(largest), grid),
+                Activations::Scaled { grid, .. } => quantise(values, grid.scale(*shared), grid),
+                Activations::Blocks(blocks) => quantise_blocks(values, blocks, *shared),
+            }
         }
     }
 
@@ -201,14 +225,14 @@ impl<'e> QuantisedBlock<'e> {
         x: &[f32],
         product: &mut Product<'_, f32>,
     ) {
-        let Some(weights) = self.edit.scheme.weights else { return };
+        let Some(Weights::Scaled { grid, .. }) = self.edit.scheme.weights else { return };
         let (inputs, outputs) = (product.linear.inputs(), product.linear.outputs());
         let Some(plain) = self.plain.get(&product.projection) else { return };
         let mut buffer = self.edit.buffers.take();
         let mut row = 0;
         for (sequence, count) in runs {
             if let Some(factors) = self.factors(input, sequence) {
-                let linear = quantised_in(&mut buffer, product.linear, plain, &factors, weights.grid);
+                let linear = quantised_in(&mut buffer, product.linear, plain, &factors, grid);
                 let rows = row..row + count;
                 linear.forward(
                     &mut product.out[rows.start * outputs..rows.end * outputs],
@@ -242,12 +266,19 @@ impl<'e> QuantisedBlock<'e> {
                 }
             }
             let mut given = plain.clone();
+            if self.edit.scheme.rotate && self.edit.scheme.activations.is_none() {
+                given.chunks_exact_mut(width).for_each(rotate);
+            }
             if let Some(how) = self.edit.scheme.activations {
-                let of_sequence = |sequence: usize| {
+                let of_sequence = |sequence: usize, factors: Option<&Vec<f32>>| {
+                    if self.edit.scheme.fixed {
+                        return self.known(input, sequence, factors);
+                    }
                     let magnitudes = untouched.of_sequence(self.block, input, sequence).iter().enumerate();
                     let counted = magnitudes
                         .filter(|(at, largest)| largest.is_finite() && !self.kept(sequence * self.edit.seq_len + at));
-                    counted.fold(0.0, |largest: f32, (_, own)| largest.max(*own))
+                    let largest = counted.fold(0.0, |largest: f32, (_, own)| largest.max(*own));
+                    (!self.edit.scheme.transforms()).then_some(largest)
                 };
                 self.quantise_inputs(input, how, (&rows, &mut given), &of_sequence);
             }
@@ -319,7 +350,17 @@ fn plain(linear: &Linear<f32>, rows: &[usize], x: &[f32]) -> Vec<f32> {
 impl LinearBlock for QuantisedBlock<'_> {
     fn measure(&self, input: Point, place: &Place, x: &[f32]) {
         let Some(index) = INPUTS.iter().position(|other| *other == input) else { return };
-        let rows = self.rows(std::slice::from_ref(place), x);
+        let mut rows = self.rows(std::slice::from_ref(place), x);
+        if self.edit.scheme.transforms() {
+            let factors = self.factors(input, place.sequence);
+            let mut values = x.to_vec();
+            for (row, values) in rows.iter_mut().zip(values.chunks_exact_mut(x.len() / place.rows)) {
+                if !row.kept {
+                    self.transform(factors.as_ref(), values);
+                    row.largest = largest_magnitude(values).unwrap_or(f32::MAX);
+                }
+            }
+        }
         let largest = rows.iter().filter(|row| !row.kept).fold(0.0_f32, |largest, row| largest.max(row.largest));
         // Magnitudes are ordered as their bits are.
         if let Some(measured) = self.measured[index].get(place.sequence) {
@@ -331,11 +372,17 @@ impl LinearBlock for QuantisedBlock<'_> {
         let rows = self.rows(places, x);
         let mut buffer = self.edit.buffers.take();
         let given = match self.edit.scheme.activations {
+            None if self.edit.scheme.rotate => {
+                buffer.clear();
+                buffer.extend_from_slice(x);
+                buffer.chunks_exact_mut(x.len() / rows.len()).for_each(rotate);
+                &buffer
+            }
             None => x,
             Some(how) => {
                 buffer.clear();
                 buffer.extend_from_slice(x);
-                let of_sequence = |sequence| self.of_sequence(input, sequence, &rows);
+                let of_sequence = |sequence, factors: Option<&Vec<f32>>| self.known(input, sequence, factors);
                 self.quantise_inputs(input, how, (&rows, &mut buffer), &of_sequence);
                 &buffer
             }
@@ -353,7 +400,7 @@ impl LinearBlock for QuantisedBlock<'_> {
             } else {
                 self.quantised.get(&product.projection).unwrap_or(product.linear).forward(product.out, given);
             }
-            if self.edit.scheme.weights.is_some() {
+            if self.edit.scheme.weights.is_some() || self.edit.scheme.rotate {
                 let plain = plain(product.linear, &kept, x);
                 for (&row, plain) in kept.iter().zip(plain.chunks_exact(outputs)) {
                     product.out[row * outputs..][..outputs].copy_from_slice(plain);

@@ -8,7 +8,7 @@ use sinkscope_model::blocks::Projection;
 use sinkscope_model::edit::{LinearBlock, LinearEdit};
 
 use super::block::{QuantisedBlock, SeenLayer};
-use super::{MaximaTap, Scheme, Sharing, UntouchedInputs, locked};
+use super::{Activations, MaximaTap, Scheme, UntouchedInputs, locked};
 use crate::definitions::BREAKS;
 use crate::results::LinearLayer;
 
@@ -92,7 +92,7 @@ impl LinearEdit for QuantisedLayers {
     }
 
     fn measures(&self) -> bool {
-        self.scheme.activations.is_some_and(|activations| activations.sharing == Sharing::Sequence)
+        !self.scheme.fixed && self.scheme.activations.is_some_and(Activations::of_sequence)
     }
 
     fn begin<'e>(&'e self, block: usize, linears: &[(Projection, &Linear<f32>)]) -> Box<dyn LinearBlock + 'e> {

@@ -11,7 +11,7 @@ mod scheme;
 mod untouched;
 mod weights;
 
-pub use cache::CacheEdit;
+pub use cache::{CacheEdit, CacheFormat};
 pub(crate) use layers::name;
 pub use layers::{Chosen, QuantisedLayers};
 pub use maxima::MaximaTap;
