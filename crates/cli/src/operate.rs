@@ -8,11 +8,14 @@ use sinkscope_anatomy::definitions;
 use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_model::ModelError;
 use sinkscope_report::envelope::{Envelope, VERSION};
+use sinkscope_report::escape_control;
 use sinkscope_report::operate_tables::operate_tables;
 use sinkscope_report::terminal;
 use sinkscope_sources::data::{self, TextRequest, TokenBatch};
 use sinkscope_sources::tokenizer::Tokenizer;
 use sinkscope_surgery::compare::{Request, compare};
+use sinkscope_surgery::plan::Planner;
+use sinkscope_surgery::save::ChangedWeights;
 
 use crate::machine;
 use crate::opened::{Opened, show, text_request};
@@ -38,11 +41,18 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
         calibration,
         trials: !request.no_trials,
     };
+    let planner = Planner::new(&opened.model, &opened.batch, &wanted);
+    let changed =
+        request.save.as_deref().map(|to| ChangedWeights::new(&planner, &wanted.operations, to)).transpose()?;
     let text = |id| opened.text(id);
     let around = Surroundings { memory: request.run.memory, text: &text, progress: &|step| show(&progress, step) };
     let compared = compare(&opened.model, &opened.batch, &wanted, around)?;
     progress.stage("hashing");
     let identity = model_identity(&opened.model)?;
+    if let Some(changed) = &changed {
+        progress.stage("saving the model");
+        changed.write()?;
+    }
     drop(progress);
     let passes = compared.passes.iter().map(|(name, seconds)| (name.as_str(), *seconds));
     let mut defined = definitions::all(request.text.spike_ratio, request.epsilon);
@@ -58,7 +68,8 @@ pub fn run(request: &OperateRequest, start: Instant) -> Result<()> {
         results: compared.comparison,
     };
     output.write("operate.json", &envelope, &operate_tables(&envelope.results)?)?;
-    Output::print(|style| terminal::operate(&envelope, style))
+    let saved = changed.map_or_else(String::new, |changed| format!("\n{}\n", escape_control(&changed.said())));
+    Output::print(|style| terminal::operate(&envelope, style) + &saved)
 }
 
 /// The tokens that means are taken of; a `.json` file holds token ids, any other text.

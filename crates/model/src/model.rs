@@ -85,6 +85,10 @@ impl Model {
         self.inventory().flat_map(|slot| self.weights.tensors_of(slot.role, slot.layer, a)).collect()
     }
 
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
     /// Every weight that the model has, with its layer and the name of the tensor that holds it.
     pub(crate) fn named_weights(&self) -> impl Iterator<Item = (Role, usize, String)> {
         self.inventory()

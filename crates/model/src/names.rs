@@ -1,7 +1,9 @@
 //! What a checkpoint calls the weights of its blocks, and which of them a name means.
 
 use crate::blocks::Projection;
-use crate::families::{Role, matches};
+use crate::error::ModelError;
+use crate::families::{Role, inventory, matches};
+use crate::linear::Linear;
 use crate::model::Model;
 
 /// A tensor of a layer.
@@ -34,6 +36,46 @@ impl Model {
             Some(NamedTensor { name: without_weight(&name).to_owned(), block, projection })
         };
         self.named_weights().filter_map(tensor).collect()
+    }
+}
+
+impl Model {
+    /// The tensor that holds the weight of a linear layer.
+    pub fn linear_tensor(&self, block: usize, projection: Projection) -> String {
+        self.weights().name(role(projection), (block - 1) / 2, self.architecture())
+    }
+
+    /// One linear layer of a block, from 1.
+    ///
+    /// # Errors
+    /// If the block has none of the kind, or a weight is not finite.
+    pub fn linear_layer(&self, block: usize, projection: Projection) -> Result<Linear<f32>, ModelError> {
+        let a = self.architecture();
+        let (role, layer) = (role(projection), (block - 1) / 2);
+        let Some(slot) = inventory(a).into_iter().find(|slot| (slot.role, slot.layer) == (role, layer)) else {
+            return Err(ModelError::Request(format!("block {block} has no linear layer {projection:?}")));
+        };
+        self.weights().linear(role, layer, slot.inputs, a)
+    }
+
+    /// Writes the weights of a linear layer to where the values of its tensor keep them.
+    ///
+    /// # Shapes
+    /// `weights`: inputs x outputs; `stored`: the tensor's.
+    pub fn put_linear(&self, block: usize, projection: Projection, weights: &[f32], stored: &mut [f32]) {
+        self.weights().put(role(projection), (block - 1) / 2, self.architecture(), (weights, stored));
+    }
+}
+
+fn role(projection: Projection) -> Role {
+    match projection {
+        Projection::Query => Role::Query,
+        Projection::Key => Role::Key,
+        Projection::Value => Role::Value,
+        Projection::AttentionOutput => Role::AttentionOutput,
+        Projection::Gate => Role::Gate,
+        Projection::Up => Role::Up,
+        Projection::Down => Role::Down,
     }
 }
 

@@ -117,6 +117,20 @@ impl Weights {
         Ok(Linear::of_packed(weight, self.bias(role, layer, a)?))
     }
 
+    /// Writes the matrix of `role`, inputs x outputs, to where the values of its tensor keep it.
+    pub fn put(&self, role: Role, layer: usize, a: &Architecture, (weights, stored): (&[f32], &mut [f32])) {
+        let location = self.naming.weight(role, layer, a);
+        let outputs = rows(role, layer, a);
+        let (inputs, all) = (weights.len() / outputs, location.order.stored_rows(outputs));
+        for output in 0..outputs {
+            let row = location.order.stored(output).0;
+            for input in 0..inputs {
+                let at = if location.transposed { input * all + row } else { row * inputs + input };
+                stored[at] = weights[input * outputs + output];
+            }
+        }
+    }
+
     /// Outputs `range` of the matrix of `role`, a piece of the output head, with their biases.
     pub fn outputs<F: Float>(
         &self,

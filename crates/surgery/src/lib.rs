@@ -14,6 +14,7 @@ pub mod plan;
 pub mod positions;
 pub mod quantise;
 pub mod results;
+pub mod save;
 mod seen;
 pub mod taps;
 pub mod tokens;

@@ -184,6 +184,10 @@ pub struct OperateArguments {
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
 
+    /// Also write the model with the weights that the operation changes, as a directory that transformers loads
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
+
     /// Do not try what advice says: exempting the layers that break costs a run for each quantisation
     #[arg(long)]
     pub no_trials: bool,

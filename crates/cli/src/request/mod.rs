@@ -66,6 +66,8 @@ pub struct OperateRequest {
     pub operations: Vec<Operation>,
     /// Where means come from; from the other sequences if `None`.
     pub calibration: Option<PathBuf>,
+    /// Where the changed model goes, if it is kept.
+    pub save: Option<PathBuf>,
     /// Whether advice is given untried.
     pub no_trials: bool,
     /// From 0 to below 1.

@@ -101,6 +101,7 @@ impl OperateArguments {
             text: self.text.resolve()?,
             operations: operations.iter().map(|typed| typed.parse()).collect::<Result<_, _>>()?,
             calibration: self.calibration.clone(),
+            save: self.save.clone(),
             no_trials: self.no_trials,
             epsilon: self.epsilon,
         })

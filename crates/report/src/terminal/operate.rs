@@ -78,18 +78,15 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> Option<String>
         Heading::text("attention to them").expendable(6),
         Heading::number("tokens changed").expendable(7),
     ]);
-    // The steps of sweeps have a table of their own, and what was tried stands beside what was asked for.
+    // The steps of sweeps have a table of their own, and advice says what was tried.
     let swept =
         |index: usize| comparison.sweeps.iter().flat_map(|sweep| &sweep.steps).any(|step| step.variant == index);
-    let asked = comparison.variants.iter().enumerate().filter(|(index, _)| !swept(*index)).map(|(_, variant)| variant);
-    let runs: Vec<(&Variant, &str)> =
-        asked.map(|variant| (variant, "")).chain(comparison.trials.iter().map(|trial| (trial, "tried: "))).collect();
-    if runs.is_empty() {
-        return None;
-    }
-    for (variant, how) in runs {
+    let runs =
+        || comparison.variants.iter().enumerate().filter(|(index, _)| !swept(*index)).map(|(_, variant)| variant);
+    runs().next()?;
+    for variant in runs() {
         let Variant { perplexity, delta_nll, delta_ci95, .. } = variant;
-        let name = format!("{how}{}", escape_control(&variant.name));
+        let name = escape_control(&variant.name);
         if let Some(found) = &variant.not_finite {
             grid.remark(name, not_finite(found));
             continue;

@@ -80,8 +80,7 @@ pub fn compare(
     around: Surroundings<'_>,
 ) -> Result<Compared, SurgeryError> {
     model.require_head("the comparison of operations")?;
-    let calibrated = request.calibration.is_some();
-    let planner = Planner { model, batch, bos: request.bos, seed: request.seed, calibrated };
+    let planner = Planner::new(model, batch, request);
     // What is wrong without a look at the model is said before the work.
     for operation in &request.operations {
         planner.check(operation)?;

@@ -15,7 +15,9 @@ use sinkscope_sources::data::TokenBatch;
 
 pub(crate) use self::chosen::marked;
 use self::chosen::needed;
-use self::place::{attention, last};
+use self::place::attention;
+pub(crate) use self::place::last;
+use crate::compare::Request;
 use crate::edits::{Change, MaskEdit, RowEdit};
 use crate::error::SurgeryError;
 use crate::operation::{Kind, Operation, Place, SpikeChange, ValueChange, WhichLayers, WhichTokens};
@@ -138,6 +140,13 @@ pub struct Planner<'a> {
     pub seed: u64,
     /// Whether means come from another text.
     pub calibrated: bool,
+}
+
+impl<'a> Planner<'a> {
+    /// Of a request to compare.
+    pub fn new(model: &'a Model, batch: &'a TokenBatch, request: &Request) -> Self {
+        Self { model, batch, bos: request.bos, seed: request.seed, calibrated: request.calibration.is_some() }
+    }
 }
 
 impl Planner<'_> {

@@ -33,7 +33,7 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// [`SurgeryError::Operation`] of a place that does not exist.
-    pub(super) fn blocks(
+    pub(crate) fn blocks(
         &self,
         operation: &Operation,
         places: &[Place],
@@ -76,7 +76,7 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// [`SurgeryError::Operation`] of a place or a name that does not exist, or if no layer is left.
-    pub(super) fn layers(&self, operation: &Operation, which: &WhichLayers) -> Result<Chosen, SurgeryError> {
+    pub(crate) fn layers(&self, operation: &Operation, which: &WhichLayers) -> Result<Chosen, SurgeryError> {
         let tensors = self.model.layer_tensors();
         let mut chosen: Vec<(&NamedTensor, Projection)> =
             tensors.iter().filter_map(|tensor| Some((tensor, tensor.projection?))).collect();
@@ -146,7 +146,7 @@ pub(super) fn attention(layer: usize) -> RangeInclusive<usize> {
 }
 
 /// The last block of a layer, after which the layer is done.
-pub(super) fn last(layer: usize) -> RangeInclusive<usize> {
+pub(crate) fn last(layer: usize) -> RangeInclusive<usize> {
     2 * layer + 2..=2 * layer + 2
 }
 

@@ -20,6 +20,11 @@ pub(super) fn quantised(linear: &Linear<f32>, factors: Option<&[f32]>, rotate: b
     Linear::of_packed(packed, linear.bias.clone())
 }
 
+/// The weights of a layer, quantised: inputs x outputs.
+pub(crate) fn weights_of(linear: &Linear<f32>, how: Weights) -> Vec<f32> {
+    values(linear, None, false, Some(how))
+}
+
 /// The layer with its weights rotated and not quantised.
 pub(super) fn rotated(linear: &Linear<f32>) -> Linear<f32> {
     let weight = values(linear, None, true, None);
@@ -29,7 +34,7 @@ pub(super) fn rotated(linear: &Linear<f32>) -> Linear<f32> {
 }
 
 /// Weights as they are quantised: inputs x outputs.
-pub(crate) fn values(linear: &Linear<f32>, factors: Option<&[f32]>, rotate: bool, how: Option<Weights>) -> Vec<f32> {
+fn values(linear: &Linear<f32>, factors: Option<&[f32]>, rotate: bool, how: Option<Weights>) -> Vec<f32> {
     let (inputs, outputs) = (linear.inputs(), linear.outputs());
     let mut weight = linear.weight().to_vec();
     if let Some(factors) = factors {
