@@ -5,7 +5,7 @@ use sinkscope_anatomy::definitions::in_percent;
 use crate::compare::{Shown, Trial};
 use crate::definitions::BREAKS;
 use crate::operation::{Kind, Operation, SpikeChange};
-use crate::results::{Advice, Comparison, LinearLayer, Sweep, SweepStep, Variant};
+use crate::results::{Advice, Comparison, LinearLayer, Smoothing, Sweep, SweepStep, Variant};
 
 /// Layers named in a line.
 const MOST_LAYERS: usize = 4;
@@ -29,6 +29,7 @@ pub fn advice(comparison: &Comparison, operations: &[Operation], trials: &[Trial
         let sequences = comparison.baseline.sequences;
         lines.extend(runs.iter().find_map(|&(_, other, kept)| tokens((operation, variant), (other, kept), sequences)));
     }
+    lines.extend(comparison.smoothing.iter().filter_map(|pair| of_smoothing(comparison, pair)));
     lines.extend(comparison.sweeps.iter().filter_map(|sweep| of_sweep(comparison, sweep)));
     lines
 }
@@ -66,22 +67,51 @@ fn exemption(comparison: &Comparison, variant: &Variant, trial: &Trial) -> Optio
     Some(Advice { trials: passes, ..line("exempt", shown, text, rest, "nats a token") })
 }
 
+/// Whether smoothing helps.
+fn of_smoothing(comparison: &Comparison, pair: &Smoothing) -> Option<Advice> {
+    let (with, without) = (comparison.variants.get(pair.smoothed)?, comparison.variants.get(pair.plain)?);
+    let (interval, verdict) = match pair.difference_ci95 {
+        Some([low, high]) => {
+            let verdict = if high < 0.0 {
+                "it helps"
+            } else if low > 0.0 {
+                "it harms"
+            } else {
+                "which may be chance"
+            };
+            (format!(" ({low:+.4} to {high:+.4})"), verdict)
+        }
+        None => (String::new(), "of one sequence"),
+    };
+    let text = format!(
+        "with smoothing {:+.4} nats a token, without {:+.4}: a difference of {:+.4}{interval}, {verdict}",
+        with.delta_nll?, without.delta_nll?, pair.difference
+    );
+    Some(line("smoothing", with, text, pair.difference, "nats a token"))
+}
+
 /// How many tokens must stay.
 fn of_sweep(comparison: &Comparison, sweep: &Sweep) -> Option<Advice> {
     let variant = |step: &SweepStep| comparison.variants.get(step.variant);
     let first = variant(sweep.steps.first()?)?;
     let last = sweep.steps.last()?.kept;
+    let certain = first.delta_ci95.map_or(first.delta_nll?, |[low, _]| low) > 0.0;
     let (text, figure) = match sweep.enough {
+        Some(0) => ("no first token is worth more than twice an average one: keeping them is no remedy".to_owned(), 0),
         Some(enough) => {
             let step = sweep.steps.iter().find(|step| step.kept == enough)?;
             let losses = recovered(first.delta_nll?, variant(step)?.delta_nll?);
             let tokens = if enough == 1 { "token" } else { "tokens" };
-            (
-                format!("keep the first {enough} {tokens} of each sequence: {losses}; more, up to {last}, add little"),
-                enough,
-            )
+            let text = format!(
+                "keep the first {enough} {tokens} of each sequence: {losses}; those after, up to {last}, are worth no more than \
+                 twice an average one"
+            );
+            (text, enough)
         }
-        None => (format!("keeping up to {last} first tokens gains nothing beyond chance"), 0),
+        None if certain => {
+            (format!("all of the first {last} tokens are worth more than twice an average one: try more"), last)
+        }
+        None => ("nothing is lost for certain that keeping tokens could win back".to_owned(), 0),
     };
     let line = line("tokens", first, text, figure as f64, "first tokens of each sequence");
     Some(Advice { operation: sweep.name.clone(), ..line })

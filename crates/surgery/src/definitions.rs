@@ -73,17 +73,22 @@ fn of_quantisation() -> Vec<Definition> {
     vec![
         ours(
             "quantize",
-            "of the blocks' linear layers, inputs (a8), weights (w8, w4, w3) or both become the nearest point of a grid and are \
-             multiplied in f32; embedding, output head, gates of heads, norms, biases and the products of attention stay as \
-             they are. Integers of b \
-             bits: symmetric, scale = largest magnitude / (2^(b-1) - 1) in f32, x / scale rounded half to even and clamped to plus or \
-             minus 2^(b-1) - 1, times scale; a group of zeros stays zero; a value that is not finite is refused",
+            "of the blocks' linear layers (those of +only without those of +except), inputs (a8), weights (w8, w4, w3) or both \
+             become the nearest point of a grid and are multiplied in f32; embedding, output head, gates of heads, norms, biases \
+             and the products of attention stay as they are. Integers of b bits: symmetric, scale = largest magnitude / \
+             (2^(b-1) - 1) in f32, x / scale rounded half to even and clamped to plus or minus 2^(b-1) - 1, times scale; a group \
+             of zeros stays zero; a value that is not finite is refused",
         ),
         ours(
             "quantize.tensor",
             "one scale of inputs per sequence and linear input (query, key and value share theirs, gate and up too)",
         ),
         ours("quantize.token", "one scale of inputs per token and linear input"),
+        ours(
+            "quantize.static",
+            "+static: the largest magnitude that a shared scale is of is that of all other sequences, or of the calibration text, in \
+             the untouched model and without tokens that are kept; what is larger goes to the largest point",
+        ),
         ours(
             "quantize.weights",
             "w8, w4a8, w8a8: one scale per output; wB-gN: one per output and N neighbouring inputs",
@@ -92,14 +97,39 @@ fn of_quantisation() -> Vec<Definition> {
             "quantize.smooth-w8a8",
             "Xiao et al. 2022 (arXiv 2211.10438)",
             "channel j of an input is divided by s_j = max|X_j|^0.5 / max|W_j|^0.5 and its weights multiplied by it (1 where either is \
-             0), then inputs are quantised per token and weights per output (O1 of the paper); max|X_j| is over all other sequences, or \
-             over the calibration text, in the untouched model and without tokens that are kept; max|W_j| over all layers that share \
-             the input. The four inputs of a layer are smoothed, each by its own factors",
+             0), then inputs are quantised per token (-token, O1 of the paper) or per sequence (-tensor, O2; with +static O3) and \
+             weights per output; max|X_j| is over all other sequences, or over the calibration text, in the untouched model and \
+             without tokens that are kept; max|W_j| over all quantised layers that share the input. The four inputs of a layer are \
+             smoothed, each by its own factors",
         ),
         ours(
-            "quantize.fp8-e4m3",
-            "weights one scale per output, inputs one per sequence: largest magnitude / 448, x / scale rounded half to even to the \
-             nearest number of E4M3 without infinities, at most 448",
+            "quantize.fp8",
+            "weights one scale per output, inputs one per sequence: largest magnitude over the format's largest number, x / scale \
+             rounded half to even to the nearest number of E4M3 without infinities (at most 448) or E5M2 (at most 57,344)",
+        ),
+        Definition::new(
+            "quantize.mxfp4",
+            "OCP Microscaling Formats 1.0",
+            "32 neighbouring inputs share a power of two, the exponent of their largest magnitude less 2; x / scale rounded half to even \
+             to 0, 0.5, 1, 1.5, 2, 3, 4 or 6, larger ones to 6",
+        ),
+        ours(
+            "quantize.nvfp4",
+            "16 neighbouring inputs share a scale: their largest magnitude over 6 and over a global scale, rounded to E4M3, times the \
+             global scale, which is the largest magnitude of the whole weight, or of a sequence's inputs, over 6 * 448; x / scale \
+             rounded as in mxfp4",
+        ),
+        Definition::new(
+            "quantize.q8_0",
+            "GGML",
+            "32 neighbouring inputs share a scale, their largest magnitude over 127: x over it is rounded half away from zero and \
+             multiplied by the scale rounded to f16",
+        ),
+        Definition::new(
+            "quantize.hadamard",
+            "Ashkboos et al. 2024 (arXiv 2404.00456)",
+            "inputs and weights are first rotated by Hadamard matrices over the square root of their size, the largest power of two \
+             that divides the number of inputs, along the diagonal; the product stays the same",
         ),
         ours(
             "keep-spikes",
@@ -108,8 +138,9 @@ fn of_quantisation() -> Vec<Definition> {
         ),
         ours(
             "cache",
-            "keys after rotation, and values, become integers as under quantize: one scale per token and head; keep-sinks: except \
-             those of sink_tokens; keep-spikes: except those of the strongest stage's tokens; or of the tokens at @position",
+            "keys after rotation (k:), and values (v:), become points of a grid as under quantize: one scale per token and head; \
+             -channel: one per channel and run of 32 positions, kept tokens apart (arXiv 2402.02750); keep-sinks: except \
+             those of sink_tokens; keep-spikes: except those of the strongest stage's tokens; or of the tokens at @position or +keep",
         ),
         Definition::new(
             "linear_layers.error",
@@ -135,6 +166,16 @@ fn of_quantisation() -> Vec<Definition> {
         ours(
             "top1_agreement",
             "share of these predictions whose most likely token, the first of equally likely ones, is the untouched model's",
+        ),
+        ours(
+            "sweeps.enough",
+            "the fewest first tokens n beyond which a further one, up to the last step m, wins back on average at most twice the \
+             worth of an average token: (loss at n - loss at m) / (m - n) is at most 2 loss at n / (T - n)",
+        ),
+        ours(
+            "smoothing",
+            "delta_nll of a smoothed variant less that of the same scheme without smoothing, with the percentile bootstrap over \
+             sequences, both drawn together",
         ),
         ours(
             "trials",

@@ -25,6 +25,9 @@ pub struct Comparison {
     /// Operations that were run with growing numbers of tokens kept; each step is a variant.
     #[serde(default)]
     pub sweeps: Vec<Sweep>,
+    /// Pairs of variants that differ by smoothing.
+    #[serde(default)]
+    pub smoothing: Vec<Smoothing>,
     /// What the run says to those who quantise the model or run it on long texts.
     pub advice: Vec<Advice>,
     /// Every run by position, in at most 256 bins of positions.
@@ -132,6 +135,19 @@ pub struct Variant {
     pub linear_layers: Vec<LinearLayer>,
 }
 
+/// What smoothing changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Smoothing {
+    /// Which variant is smoothed, from 0.
+    pub smoothed: usize,
+    /// Which is the same without.
+    pub plain: usize,
+    /// `delta_nll` of the first less that of the second.
+    pub difference: f64,
+    /// 95 % bootstrap interval over sequences, both drawn together; `None` with fewer than two.
+    pub difference_ci95: Option<[f64; 2]>,
+}
+
 /// An operation that was run with each of several numbers of first tokens kept as they are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sweep {
@@ -139,8 +155,8 @@ pub struct Sweep {
     pub name: String,
     /// Its runs, the fewest tokens first.
     pub steps: Vec<SweepStep>,
-    /// The fewest tokens with which the loss is no more than a tenth of what the first step loses beyond the last; `None` if
-    /// keeping more of them gains nothing.
+    /// The fewest first tokens beyond which those up to the last step are worth, on average, at most twice an average token, which
+    /// is the loss left over the tokens left; `None` if the first step may lose nothing, or all up to the last are worth more.
     pub enough: Option<usize>,
 }
 
@@ -181,7 +197,7 @@ pub struct LinearLayer {
 /// A line of advice: a fact that the run measured, with its figure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Advice {
-    /// `loss`, `layers` or `tokens`.
+    /// `loss`, `layers`, `exempt`, `smoothing` or `tokens`.
     pub about: String,
     /// The operation that shows it, as typed.
     pub operation: String,

@@ -447,6 +447,15 @@ fn smoothing_takes_the_maxima_of_other_sequences() {
         let model = model(family);
         let batch = batch(3, 9);
         let untouched = nll_of(&model, &batch, None, None);
+        let both =
+            run(&model, &batch, &request(&["quantize=w8a8-token", "quantize=smooth-w8a8"]), PLENTY).expect("two");
+        let [pair] = &both.smoothing[..] else { unreachable!("one pair: {:?}", both.smoothing) };
+        let loss = |index: usize| both.variants[index].delta_nll.expect("targets");
+        assert_eq!((pair.smoothed, pair.plain), (1, 0));
+        assert!((pair.difference - (loss(1) - loss(0))).abs() < 1e-12);
+        let [low, high] = pair.difference_ci95.expect("sequences");
+        assert!(low <= pair.difference && pair.difference <= high);
+        assert!(both.advice.iter().any(|line| line.about == "smoothing" && line.figure == pair.difference));
         for scheme in ["smooth-w8a8", "smooth-w8a8-token", "smooth-w8a8-tensor"] {
             let naive = Naive { smooth: Some(smoothing(&model, &batch, |_| false)), ..naive(scheme) };
             let expected = nll_of(&model, &batch, Some(&naive), None);

@@ -155,17 +155,16 @@ pub fn sweeps(comparison: &Comparison, tables: &[Table]) -> Result<Option<Figure
     });
     let answers = comparison.sweeps.iter().map(|sweep| match sweep.enough {
         Some(enough) => format!("{}: {enough} are enough", sweep.name),
-        None => format!("{}: keeping them gains nothing beyond chance", sweep.name),
+        None => format!("{}: no number up to the last is", sweep.name),
     });
     let answers: Vec<String> = answers.collect();
     Ok(Some(Figure {
         id: "sweeps".into(),
         title: "How many tokens must stay".into(),
         paper: None,
-        caption:
-            "What an operation adds to the loss with each number of first tokens kept as they are. Enough is the least \
-                  number that leaves at most a tenth of what keeping tokens wins back."
-                .into(),
+        caption: "What an operation adds to the loss with each number of first tokens kept as they are. Enough are \
+                  those beyond which a token is worth at most twice an average one."
+            .into(),
         alt: answers.join("; ") + ".",
         panels: vec![Panel::plot(
             "",

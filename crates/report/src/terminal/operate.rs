@@ -114,10 +114,10 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> Option<String>
     Some(style.title("Operations", what) + &grid.render(style))
 }
 
-/// A table for every sweep, and what it answers.
-pub(super) fn sweeps(comparison: &Comparison, style: &Style) -> Option<String> {
+/// A table for every sweep.
+pub(super) fn sweeps(comparison: &Comparison, style: &Style) -> Vec<String> {
     let interval = interval_name();
-    let mut text = String::new();
+    let mut tables = Vec::new();
     for sweep in &comparison.sweeps {
         let mut grid = Grid::new([
             Heading::number("first tokens kept"),
@@ -144,11 +144,10 @@ pub(super) fn sweeps(comparison: &Comparison, style: &Style) -> Option<String> {
                 if sweep.enough == Some(step.kept) { "enough".to_owned() } else { String::new() },
             ]);
         }
-        let name = escape_control(&sweep.name);
-        text += &(style.title(&format!("How many tokens must stay: {name}"), "the first of each sequence")
-            + &grid.render(style));
+        let title = format!("How many tokens must stay: {}", escape_control(&sweep.name));
+        tables.push(style.title(&title, "the first of each sequence") + &grid.render(style));
     }
-    (!text.is_empty()).then_some(text)
+    tables
 }
 
 /// Where a variant breaks.

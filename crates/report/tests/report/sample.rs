@@ -357,6 +357,7 @@ pub fn comparison() -> Comparison {
             Variant { name: "cache=int4+keep=0-1".to_owned(), ..broken_step },
         ],
         trials: vec![variant("quantize=w8a8-tensor+keep-spikes+except=blk.8.ffn_down", Some(3.625), Some(20_000.0))],
+        smoothing: Vec::new(),
         sweeps: vec![Sweep {
             name: "cache=int4+keep=0..2".to_owned(),
             steps: (0..3).map(|kept| SweepStep { kept, variant: 5 + kept }).collect(),

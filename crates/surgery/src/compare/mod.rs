@@ -86,7 +86,7 @@ pub fn compare(
         planner.check(operation)?;
     }
     let steps: Vec<Operation> = request.operations.iter().flat_map(Operation::steps).collect();
-    let mut run = Run { model, batch, request, around, passes: Vec::new(), positions: Vec::new() };
+    let mut run = Run { model, batch, request, around, passes: Vec::new(), positions: Vec::new(), deltas: Vec::new() };
     let mut magnitudes =
         steps.iter().any(|step| matches!(step.kind, Kind::Quantise { .. })).then(MagnitudeTap::default);
     // A quarter of the memory: operations need some too.
@@ -134,7 +134,8 @@ pub fn compare(
             tokens: stage.tokens.len(),
         }),
         advice: Vec::new(),
-        sweeps: sweeps(&request.operations, &variants),
+        sweeps: sweeps(&request.operations, &variants, batch.seq_len),
+        smoothing: run.smoothing(&steps),
         variants,
         trials,
         by_position: ByPosition::of(&run.positions, batch.seq_len),
@@ -152,6 +153,8 @@ struct Run<'a> {
     around: Surroundings<'a>,
     passes: Vec<(String, f64)>,
     positions: Vec<PositionNll>,
+    /// By run, what each sequence lost; `None` where nothing can be compared.
+    deltas: Vec<Option<Vec<f64>>>,
 }
 
 /// What the untouched model shows of a batch.
@@ -362,11 +365,13 @@ impl Run<'_> {
         };
         if let Some(found) = seen.not_finite() {
             self.end(&operation.typed, start);
+            self.deltas.push(None);
             return Ok(Variant { not_finite: Some(found.named(Tokens::new(batch, self.around.text))), ..variant });
         }
         self.add_positions(Some(&operation.typed), seen.nll.predictions(), &pairs);
         let apart = divergence.map(|rows| self.divergence(&rows));
         let scores = self.scores(untouched.nll.predictions(), seen.nll.predictions(), batch.seq_len - 1, &pairs);
+        self.deltas.push(scores.as_ref().map(|scores| scores.deltas.clone()));
         self.end(&operation.typed, start);
         let received = |seen: &Seen| changed.and_then(|changed| seen.received.mean(changed));
         Ok(Variant {
