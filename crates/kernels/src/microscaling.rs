@@ -86,7 +86,9 @@ pub fn quantise_block_columns(x: &mut [f32], columns: usize, blocks: Blocks, of_
     for x in x.chunks_mut(blocks.size() * columns) {
         let mut scales = vec![0.0; columns];
         raise_column_magnitudes(&mut scales, x);
-        scales.iter_mut().for_each(|largest| *largest = blocks.scale(*largest, of_all));
+        for largest in &mut scales {
+            *largest = blocks.scale(*largest, of_all);
+        }
         match blocks {
             Blocks::Q8_0 => {
                 for row in x.chunks_exact_mut(columns) {
@@ -148,7 +150,9 @@ pub fn rotate_columns(x: &mut [f32], columns: usize) {
                     }
                     half *= 2;
                 }
-                x.iter_mut().for_each(|x| *x *= factor);
+                for x in x {
+                    *x *= factor;
+                }
             }
         },
     );

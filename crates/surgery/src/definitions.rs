@@ -23,6 +23,7 @@ const SUN: &str = "Sun et al. 2024 (arXiv 2402.17762)";
 /// Every definition of `sinkscope operate`, beside those of the anatomy.
 pub fn definitions() -> Vec<Definition> {
     let mut all = of_operations();
+    all.extend(of_schemes());
     all.extend(of_quantisation());
     all
 }
@@ -69,7 +70,7 @@ fn of_operations() -> Vec<Definition> {
     all
 }
 
-fn of_quantisation() -> Vec<Definition> {
+fn of_schemes() -> Vec<Definition> {
     vec![
         ours(
             "quantize",
@@ -131,6 +132,11 @@ fn of_quantisation() -> Vec<Definition> {
             "inputs and weights are first rotated by Hadamard matrices over the square root of their size, the largest power of two \
              that divides the number of inputs, along the diagonal; the product stays the same",
         ),
+    ]
+}
+
+fn of_quantisation() -> Vec<Definition> {
+    vec![
         ours(
             "keep-spikes",
             "the strongest stage's tokens, or those at @position, keep their inputs as they are, meet weights as they are, and have \

@@ -205,7 +205,9 @@ impl Written<'_> {
                 Change::Nothing => vec![0.0; linear.inputs() * outputs],
                 Change::Silenced(inputs) => {
                     let mut weights = linear.weight().to_vec();
-                    inputs.iter().for_each(|input| weights[input * outputs..(input + 1) * outputs].fill(0.0));
+                    for input in inputs {
+                        weights[input * outputs..(input + 1) * outputs].fill(0.0);
+                    }
                     weights
                 }
             };

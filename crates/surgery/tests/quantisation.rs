@@ -728,7 +728,7 @@ fn damage_is_that_of_the_untouched_models_inputs() {
         let typed: Vec<&str> = operations.iter().map(String::as_str).collect();
         let found = run(&model, &batch, &request(&typed), PLENTY).expect("a comparison");
         let last = found.variants[0].linear_layers.last().expect("layers");
-        assert_eq!([last.clone()], found.variants[1].linear_layers[..]);
+        assert_eq!(std::slice::from_ref(last), &found.variants[1].linear_layers[..]);
         assert!(last.error.is_some_and(|error| error > 0.001) && last.weights == 24 * 16, "{last:?}");
     }
 }

@@ -43,7 +43,8 @@ Operations:
   Operations on spikes, blocks, values, attention, layers and the cache take a place: @block=B
   (from 1), @layer=L (from 0), @position=P (or all); those on spike entries also @channels=C. Each
   is a number, a range or a list (0-3,17); a block may also be a tensor's name (blk.11.ffn_down).
-  Places and modifiers stand in any order.
+  NAMES are projections (down_proj), tensors or parts of their names (mlp, blk.11.ffn_down),
+  layer=L and block=B. Places and modifiers stand in any order.
   A token sinks if it does so in {} of the heads or more: the `sink_tokens` of operate.json.
   An operation that makes activations infinite or undefined has no figures; its row says from
   which block, channel and position on.

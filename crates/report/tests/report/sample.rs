@@ -264,10 +264,8 @@ pub fn nothing() -> Anatomy {
     Anatomy::default()
 }
 
-/// A comparison of operations: one that destroys, one whose tokens have no target in common, a hostile name, one that
-/// quantises, and one after which nothing is finite.
-pub fn comparison() -> Comparison {
-    let variant = |name: &str, nll: Option<f64>, largest: Option<f64>| Variant {
+fn variant(name: &str, nll: Option<f64>, largest: Option<f64>) -> Variant {
+    Variant {
         name: name.to_owned(),
         perplexity: nll.map(f64::exp),
         nll,
@@ -291,7 +289,12 @@ pub fn comparison() -> Comparison {
         computed_after: 24,
         kept_tokens: None,
         linear_layers: Vec::new(),
-    };
+    }
+}
+
+/// A comparison of operations: one that destroys, one whose tokens have no target in common, a hostile name, one that
+/// quantises, and one after which nothing is finite.
+pub fn comparison() -> Comparison {
     let layer = |block: usize, error: f64| LinearLayer {
         block,
         projection: "down".to_owned(),

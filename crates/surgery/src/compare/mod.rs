@@ -112,9 +112,10 @@ pub fn compare(
         .zip(&steps)
         .map(|(plan, operation)| run.variant(operation, plan, &known))
         .collect::<Result<Vec<_>, _>>()?;
-    let (trials, tried) = match request.trials {
-        true => run.exemptions(&planner, (&steps, &plans), &variants, &known)?,
-        false => (Vec::new(), Vec::new()),
+    let (trials, tried) = if request.trials {
+        run.exemptions(&planner, (&steps, &plans), &variants, &known)?
+    } else {
+        (Vec::new(), Vec::new())
     };
     let predicted = run.beyond(model.architecture().registers, untouched.seen.nll.predictions());
     let nll = mean(predicted.iter().copied()).unwrap_or(0.0);

@@ -52,16 +52,20 @@ pub static FORMS: [Form; 18] = [
         .defined("every token an id drawn uniformly; no target is left to compare"),
     form(
         "quantize=SCHEME",
-        "the linear layers of the blocks: w8a8-tensor, w8a8-token, smooth-w8a8-tensor,\nsmooth-w8a8-token, w8, w4-gN, w3-gN, \
-         w4a8-tensor, w4a8-token, a8-tensor, a8-token,\nfp8-e4m3, fp8-e5m2, mxfp4, nvfp4, q8_0 (w-mxfp4: weights alone, a-mxfp4: \
-         inputs),\nhadamard-SCHEME: rotated first (+except=NAMES, +only=NAMES: projections such as\ndown_proj, tensors, layer=L, \
-         block=B; +static: scales known beforehand;\n+keep-spikes, +keep=P: not at tokens that spike, at positions)",
+        "the linear layers of the blocks: w8a8-tensor, w8a8-token, w8, w4-gN, w3-gN,\n\
+         w4a8-tensor, w4a8-token, a8-tensor, a8-token, smooth-w8a8-tensor,\n\
+         smooth-w8a8-token, fp8-e4m3, fp8-e5m2, mxfp4, nvfp4, q8_0 (w-mxfp4: weights\n\
+         alone; a-mxfp4: inputs alone), or hadamard-SCHEME: rotated first\n\
+         (+except=NAMES, +only=NAMES: not these layers, or these alone; +static:\n\
+         scales known beforehand; +keep-spikes: but not at tokens that spike;\n\
+         +keep=P: at positions; +keep=0..N: a run for each of the first 0 to N kept)",
     ),
     form(
         "cache=FORMAT",
-        "keys and values, per token and head: int8, int4, int3, int2, fp8-e4m3, fp8-e5m2;\nk:int4-channel,v:int8: each in a \
-         format, -channel: per channel and 32 tokens\n(+keep-sinks: but not of tokens that sink; +keep-spikes: that spike;\n\
-         +keep=P: at positions; +keep=0..N: a run for each of the first 0 to N kept)",
+        "keys and values: int8, int4, int3, int2, fp8-e4m3 or fp8-e5m2, per token and\n\
+         head, or with -channel per channel and 32 tokens; k:int4-channel,v:int8\n\
+         (+keep-sinks: but not of tokens that sink; +keep-spikes: that spike; +keep=P\n\
+         and +keep=0..N as of quantize)",
     ),
 ];
 

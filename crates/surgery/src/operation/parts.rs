@@ -121,7 +121,7 @@ impl<'a> Parts<'a> {
     /// Takes a modifier without a value; whether it was there.
     pub fn flag(&mut self, name: &str) -> Result<bool, SurgeryError> {
         match self.take(name) {
-            Some(Some(value)) => Err(self.wrong(format!("+{name} takes no value, and {value:?} was given"))),
+            Some((_, Some(value))) => Err(self.wrong(format!("+{name} takes no value, and {value:?} was given"))),
             there => Ok(there.is_some()),
         }
     }
@@ -129,14 +129,14 @@ impl<'a> Parts<'a> {
     /// Takes a modifier that has a value.
     pub fn modifier(&mut self, name: &str, what: &str) -> Result<Option<&'a str>, SurgeryError> {
         match self.take(name) {
-            Some(None) => Err(self.wrong(format!("+{name} needs {what}"))),
-            there => Ok(there.flatten()),
+            Some((_, None)) => Err(self.wrong(format!("+{name} needs {what}"))),
+            there => Ok(there.and_then(|(_, value)| value)),
         }
     }
 
-    fn take(&mut self, name: &str) -> Option<Option<&'a str>> {
+    fn take(&mut self, name: &str) -> Option<(&'a str, Option<&'a str>)> {
         let at = self.modifiers.iter().position(|(key, _)| *key == name)?;
-        Some(self.modifiers.remove(at).1)
+        Some(self.modifiers.remove(at))
     }
 
     /// The layers that `+except` or `+only` names.

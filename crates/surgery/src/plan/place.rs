@@ -108,18 +108,14 @@ impl Planner<'_> {
     ) -> Result<BTreeSet<(usize, Projection)>, SurgeryError> {
         let mut named = BTreeSet::new();
         for place in places {
-            let found: Vec<(usize, Projection)> = match place {
-                Place::Name(wanted) => tensors
-                    .iter()
-                    .filter_map(|tensor| Some((tensor, tensor.projection?)))
-                    .filter(|(tensor, projection)| is_meant(tensor, *projection, wanted))
-                    .map(|(tensor, projection)| (tensor.block, projection))
-                    .collect(),
-                _ => {
-                    let blocks = self.blocks(operation, std::slice::from_ref(place), both)?;
-                    let here = tensors.iter().filter(|tensor| blocks.contains(&tensor.block));
-                    here.filter_map(|tensor| Some((tensor.block, tensor.projection?))).collect()
-                }
+            let found: Vec<(usize, Projection)> = if let Place::Name(wanted) = place {
+                let layers = tensors.iter().filter_map(|tensor| Some((tensor, tensor.projection?)));
+                let meant = layers.filter(|(tensor, projection)| is_meant(tensor, *projection, wanted));
+                meant.map(|(tensor, projection)| (tensor.block, projection)).collect()
+            } else {
+                let blocks = self.blocks(operation, std::slice::from_ref(place), both)?;
+                let here = tensors.iter().filter(|tensor| blocks.contains(&tensor.block));
+                here.filter_map(|tensor| Some((tensor.block, tensor.projection?))).collect()
             };
             if found.is_empty() {
                 let reason = match place {

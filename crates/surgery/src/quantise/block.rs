@@ -62,6 +62,9 @@ fn input_of(projection: Projection) -> Point {
     }
 }
 
+/// Gives the largest magnitude of a sequence's input, if it is known; with what each channel is divided by.
+type OfSequence<'f> = dyn Fn(usize, Option<&Vec<f32>>) -> Option<f32> + 'f;
+
 /// What a row is to quantisation.
 struct Row {
     token: usize,
@@ -183,7 +186,7 @@ impl<'e> QuantisedBlock<'e> {
         input: Point,
         how: Activations,
         (rows, x): (&[Row], &mut [f32]),
-        of_sequence: &dyn Fn(usize, Option<&Vec<f32>>) -> Option<f32>,
+        of_sequence: &OfSequence<'_>,
     ) {
         let width = x.len() / rows.len().max(1);
         let transforms = self.edit.scheme.transforms();

@@ -54,9 +54,10 @@ fn values(linear: &Linear<f32>, factors: Option<&[f32]>, rotate: bool, how: Opti
             });
         }
         Some(Weights::Blocks(blocks)) => {
-            let of_all = match blocks.has_global_scale() {
-                true => largest_of_columns(&weight, outputs).into_iter().fold(0.0, f32::max),
-                false => 0.0,
+            let of_all = if blocks.has_global_scale() {
+                largest_of_columns(&weight, outputs).into_iter().fold(0.0, f32::max)
+            } else {
+                0.0
             };
             weight
                 .par_chunks_mut(blocks.size() * outputs)
