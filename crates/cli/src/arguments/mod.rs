@@ -180,7 +180,7 @@ pub struct OperateArguments {
     #[command(flatten)]
     pub text: TextArguments,
 
-    /// Take means from this text (or file of token ids, .json) instead of the other sequences
+    /// Take means, smoothing and static scales from this text (or file of token ids, .json) instead of the other sequences
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
 
