@@ -91,6 +91,10 @@ fn status(error: &anyhow::Error) -> u8 {
         {
             return WRONG;
         }
+        // A directory that is taken is named by the request; one that cannot be written is nobody's fault.
+        if let Some(SurgeryError::Save { source, .. }) = cause.downcast_ref() {
+            return if source.kind() == io::ErrorKind::AlreadyExists { WRONG } else { FAILED };
+        }
         if let Some(
             SurgeryError::Anatomy(AnatomyError::Model(_)) | SurgeryError::Operation { .. } | SurgeryError::Model(_),
         ) = cause.downcast_ref()

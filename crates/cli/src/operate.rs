@@ -8,12 +8,15 @@ use sinkscope_anatomy::definitions;
 use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_model::ModelError;
 use sinkscope_report::envelope::{Envelope, VERSION};
+use sinkscope_report::escape_control;
 use sinkscope_report::operate_tables::operate_tables;
 use sinkscope_report::terminal;
 use sinkscope_sources::data::{self, TextRequest, TokenBatch};
 use sinkscope_sources::tokenizer::Tokenizer;
 use sinkscope_surgery::compare::{Request, compare};
 use sinkscope_surgery::operation::Operation;
+use sinkscope_surgery::plan::Planner;
+use sinkscope_surgery::save::ChangedWeights;
 
 use crate::arguments::OperateArguments;
 use crate::machine;
@@ -36,12 +39,20 @@ pub fn run(arguments: &OperateArguments, operations: Vec<Operation>, run: &RunOp
         seed: run.seed,
         bos: opened.tokenizer.as_ref().and_then(Tokenizer::bos),
         calibration,
+        trials: !arguments.no_trials,
     };
+    let planner = Planner::new(&opened.model, &opened.batch, &wanted);
+    let changed =
+        arguments.save.as_deref().map(|to| ChangedWeights::new(&planner, &wanted.operations, to)).transpose()?;
     let text = |id| opened.text(id);
     let around = Surroundings { memory: run.memory, text: &text, progress: &|step| show(&progress, step) };
     let compared = compare(&opened.model, &opened.batch, &wanted, around)?;
     progress.stage("hashing");
     let identity = model_identity(&opened.model)?;
+    if let Some(changed) = &changed {
+        progress.stage("saving the model");
+        changed.write()?;
+    }
     drop(progress);
     let passes = compared.passes.iter().map(|(name, seconds)| (name.as_str(), *seconds));
     let mut defined = definitions::all(arguments.text.spike_ratio, arguments.epsilon);
@@ -57,7 +68,8 @@ pub fn run(arguments: &OperateArguments, operations: Vec<Operation>, run: &RunOp
         results: compared.comparison,
     };
     output.write("operate.json", &envelope, &operate_tables(&envelope.results)?)?;
-    Output::print(|style| terminal::operate(&envelope, style))
+    let saved = changed.map_or_else(String::new, |changed| format!("\n{}\n", escape_control(&changed.said())));
+    Output::print(|style| terminal::operate(&envelope, style) + &saved)
 }
 
 /// The tokens that means are taken of; a `.json` file holds token ids, any other text.

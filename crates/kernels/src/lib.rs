@@ -23,12 +23,14 @@ pub mod buffer;
 pub mod cross_entropy;
 #[cfg(test)]
 mod differences;
+pub mod divergence;
 pub mod float;
 pub mod gate;
 #[cfg(test)]
 mod in_use;
 pub mod instruction_set;
 pub mod matmul;
+pub mod microscaling;
 pub mod norm;
 pub mod peak;
 pub mod quantise;

@@ -16,14 +16,46 @@ pub enum Grid {
     },
     /// Floating-point numbers of 8 bits, four of exponent and three of mantissa, without infinities: up to 448.
     E4m3,
+    /// Floating-point numbers of 8 bits, five of exponent and two of mantissa: up to 57,344; infinities are not reached.
+    E5m2,
+    /// Floating-point numbers of 4 bits, two of exponent and one of mantissa: 0, 0.5, 1, 1.5, 2, 3, 4, 6.
+    E2m1,
 }
 
+/// Floating-point numbers of few bits.
+#[derive(Debug, Clone, Copy)]
+struct Minifloat {
+    largest: f32,
+    /// Below it points are `least` apart.
+    least_normal: f32,
+    least: f32,
+    /// Bits of an f32's mantissa that it has not.
+    dropped: u32,
+}
+
+const E4M3: Minifloat = Minifloat { largest: 448.0, least_normal: 0.015_625, least: 0.001_953_125, dropped: 20 };
+const E5M2: Minifloat =
+    Minifloat { largest: 57_344.0, least_normal: 6.103_515_6e-5, least: 1.525_878_9e-5, dropped: 21 };
+const E2M1: Minifloat = Minifloat { largest: 6.0, least_normal: 1.0, least: 0.5, dropped: 22 };
+
 impl Grid {
+    /// The format of the points; `None` if they are whole numbers.
+    fn minifloat(self) -> Option<Minifloat> {
+        match self {
+            Self::Integer { .. } => None,
+            Self::E4m3 => Some(E4M3),
+            Self::E5m2 => Some(E5M2),
+            Self::E2m1 => Some(E2M1),
+        }
+    }
+
     /// The largest point.
     pub fn largest(self) -> f32 {
         match self {
             Self::Integer { bits } => ((1_u32 << (bits - 1)) - 1) as f32,
-            Self::E4m3 => E4M3_LARGEST,
+            Self::E4m3 => E4M3.largest,
+            Self::E5m2 => E5M2.largest,
+            Self::E2m1 => E2M1.largest,
         }
     }
 
@@ -32,13 +64,6 @@ impl Grid {
         largest / self.largest()
     }
 }
-
-const E4M3_LARGEST: f32 = 448.0;
-/// The least normal number, 2^-6; below it points are 2^-9 apart.
-const E4M3_LEAST_NORMAL: f32 = 0.015_625;
-const E4M3_LEAST: f32 = 0.001_953_125;
-/// Bits of an f32's mantissa that E4M3 has not.
-const E4M3_DROPPED: u32 = 20;
 
 /// The largest magnitude; `None` if a value is not finite. 0 if there is none.
 pub fn largest_magnitude(x: &[f32]) -> Option<f32> {
@@ -71,17 +96,15 @@ pub fn raise_column_magnitudes(largest: &mut [f32], x: &[f32]) {
 
 /// Quantises values that share a scale.
 pub fn quantise(x: &mut [f32], scale: f32, grid: Grid) {
-    match grid {
-        Grid::Integer { .. } => {
-            let largest = grid.largest();
-            dispatch(
-                #[inline(always)]
-                || x.iter_mut().for_each(|x| *x = to_integer(*x, scale, largest)),
-            );
-        }
-        Grid::E4m3 => dispatch(
+    let largest = grid.largest();
+    match grid.minifloat() {
+        None => dispatch(
             #[inline(always)]
-            || x.iter_mut().for_each(|x| *x = to_e4m3(*x, scale)),
+            || x.iter_mut().for_each(|x| *x = to_integer(*x, scale, largest)),
+        ),
+        Some(format) => dispatch(
+            #[inline(always)]
+            || x.iter_mut().for_each(|x| *x = to_minifloat(*x, scale, format)),
         ),
     }
 }
@@ -93,8 +116,8 @@ pub fn quantise(x: &mut [f32], scale: f32, grid: Grid) {
 pub fn quantise_columns(x: &mut [f32], scales: &[f32], grid: Grid) {
     assert_eq!(x.len() % scales.len(), 0, "quantise_columns: rows of another length");
     let largest = grid.largest();
-    match grid {
-        Grid::Integer { .. } => dispatch(
+    match grid.minifloat() {
+        None => dispatch(
             #[inline(always)]
             || {
                 for row in x.chunks_exact_mut(scales.len()) {
@@ -102,11 +125,11 @@ pub fn quantise_columns(x: &mut [f32], scales: &[f32], grid: Grid) {
                 }
             },
         ),
-        Grid::E4m3 => dispatch(
+        Some(format) => dispatch(
             #[inline(always)]
             || {
                 for row in x.chunks_exact_mut(scales.len()) {
-                    row.iter_mut().zip(scales).for_each(|(x, &scale)| *x = to_e4m3(*x, scale));
+                    row.iter_mut().zip(scales).for_each(|(x, &scale)| *x = to_minifloat(*x, scale, format));
                 }
             },
         ),
@@ -120,20 +143,20 @@ fn to_integer(x: f32, scale: f32, largest: f32) -> f32 {
 }
 
 #[inline(always)]
-fn to_e4m3(x: f32, scale: f32) -> f32 {
-    let point = nearest_e4m3(x / scale) * scale;
+fn to_minifloat(x: f32, scale: f32, format: Minifloat) -> f32 {
+    let point = nearest(x / scale, format) * scale;
     if scale == 0.0 { 0.0 } else { point }
 }
 
 #[inline(always)]
-fn nearest_e4m3(x: f32) -> f32 {
-    let magnitude = x.abs().min(E4M3_LARGEST);
+fn nearest(x: f32, Minifloat { largest, least_normal, least, dropped }: Minifloat) -> f32 {
+    let magnitude = x.abs().min(largest);
     let bits = magnitude.to_bits();
     // Half a unit of the last bit kept, a little less if that bit is even; a carry goes into the exponent, as it should.
-    let even = (bits >> E4M3_DROPPED) & 1;
-    let rounded = (bits + ((1 << (E4M3_DROPPED - 1)) - 1) + even) & !((1 << E4M3_DROPPED) - 1);
-    let small = (magnitude / E4M3_LEAST).round_ties_even() * E4M3_LEAST;
-    let point = if magnitude < E4M3_LEAST_NORMAL { small } else { f32::from_bits(rounded) };
+    let even = (bits >> dropped) & 1;
+    let rounded = (bits + ((1 << (dropped - 1)) - 1) + even) & !((1 << dropped) - 1);
+    let small = (magnitude / least).round_ties_even() * least;
+    let point = if magnitude < least_normal { small } else { f32::from_bits(rounded) };
     point.copysign(x)
 }
 

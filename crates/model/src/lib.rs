@@ -14,6 +14,7 @@ mod error;
 mod families;
 mod linear;
 mod model;
+pub mod names;
 pub mod parameters;
 pub mod spelling;
 mod weights;

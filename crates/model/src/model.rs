@@ -87,6 +87,16 @@ impl Model {
         self.inventory().flat_map(|slot| self.weights.tensors_of(slot.role, slot.layer, a)).collect()
     }
 
+    pub(crate) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Every weight that the model has, with its layer and the name of the tensor that holds it.
+    pub(crate) fn named_weights(&self) -> impl Iterator<Item = (Role, usize, String)> {
+        self.inventory()
+            .map(|Slot { role, layer, .. }| (role, layer, self.weights.name(role, layer, &self.architecture)))
+    }
+
     /// Every tensor has a place, or is known to be left over, or the user lets it pass.
     fn settle(&mut self, leftovers: &[&str], allowed: &[String]) -> Result<(), ModelError> {
         let used = self.used();

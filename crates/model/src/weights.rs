@@ -62,7 +62,12 @@ impl Weights {
         there.then_some(location)
     }
 
-    /// The names of the tensors that hold the weight of `role`.
+    /// The name of the tensor that holds the weight of `role`.
+    pub fn name(&self, role: Role, layer: usize, a: &Architecture) -> String {
+        self.naming.weight(role, layer, a).tensor
+    }
+
+    /// The names of the tensors that hold the weight of `role` and what stands beside it.
     pub fn tensors_of(&self, role: Role, layer: usize, a: &Architecture) -> Vec<String> {
         let alpha = (role.is_norm() && a.norm == NormKind::DynamicTanh).then(|| self.naming.alpha(role, layer, a));
         let locations = [Some(self.naming.weight(role, layer, a)), self.bias_location(role, layer, a), alpha];
@@ -110,6 +115,20 @@ impl Weights {
         };
         tensor.release();
         Ok(Linear::of_packed(weight, self.bias(role, layer, a)?))
+    }
+
+    /// Writes the matrix of `role`, inputs x outputs, to where the values of its tensor keep it.
+    pub fn put(&self, role: Role, layer: usize, a: &Architecture, (weights, stored): (&[f32], &mut [f32])) {
+        let location = self.naming.weight(role, layer, a);
+        let outputs = rows(role, layer, a);
+        let (inputs, all) = (weights.len() / outputs, location.order.stored_rows(outputs));
+        for output in 0..outputs {
+            let row = location.order.stored(output).0;
+            for input in 0..inputs {
+                let at = if location.transposed { input * all + row } else { row * inputs + input };
+                stored[at] = weights[input * outputs + output];
+            }
+        }
     }
 
     /// Outputs `range` of the matrix of `role`, a piece of the output head, with their biases.

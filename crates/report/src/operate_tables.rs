@@ -1,8 +1,9 @@
 //! The tidy tables of `sinkscope operate`: `variants`, one row a run, the untouched model first; `positions`, one row a run
-//! and position of the target; `linear_layers`, one row a run and layer that it quantises; `advice`, one row a line.
+//! and position of the target; `linear_layers`, one row a run and layer that it quantises; `sweeps`, one row a number of tokens
+//! kept; `advice`, one row a line.
 
 use sinkscope_anatomy::not_finite::NotFinite;
-use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
+use sinkscope_surgery::results::{Comparison, LinearLayer, Sweep, SweepStep, Variant};
 
 use crate::ReportError;
 use crate::tidy::{Column, Table, Values};
@@ -21,9 +22,11 @@ pub(crate) fn run_name(name: &str) -> &str {
 /// [`ReportError::Table`] if the writer refuses one.
 pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError> {
     let baseline = &comparison.baseline;
-    let variants = &comparison.variants;
+    // What was tried is a run as others are.
+    let runs: Vec<&Variant> = comparison.variants.iter().chain(&comparison.trials).collect();
+    let variants = &runs;
     let optional = |name, first: Option<f64>, of: fn(&Variant) -> Option<f64>| {
-        Column::optional_floats(name, std::iter::once(first).chain(variants.iter().map(of)))
+        Column::optional_floats(name, std::iter::once(first).chain(variants.iter().map(|variant| of(variant))))
     };
     let place = |name, of: fn(&NotFinite) -> Option<usize>| {
         let broken = variants.iter().map(|variant| variant.not_finite.as_ref().and_then(of));
@@ -55,6 +58,10 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
             place("not_finite_channel", |found| found.channel),
             place("not_finite_sequence", |found| Some(found.sequence)),
             place("not_finite_position", |found| Some(found.position)),
+            optional("kl", Some(0.0), |variant| variant.kl),
+            optional("kl_low", None, |variant| variant.kl_ci95.map(|interval| interval[0])),
+            optional("kl_high", None, |variant| variant.kl_ci95.map(|interval| interval[1])),
+            optional("top1_agreement", Some(1.0), |variant| variant.top1_agreement),
         ],
     )?;
     let rows = &comparison.positions;
@@ -84,6 +91,30 @@ pub fn operate_tables(comparison: &Comparison) -> Result<Vec<Table>, ReportError
                 Column::texts("text", lines.iter().map(|line| line.text.as_str())),
                 Column::floats("figure", lines.iter().map(|line| line.figure)),
                 Column::texts("unit", lines.iter().map(|line| &line.unit)),
+                Column::counts("trials", lines.iter().map(|line| line.trials)),
+            ],
+        )?);
+    }
+    let steps: Vec<(&Sweep, &SweepStep, &Variant)> = comparison
+        .sweeps
+        .iter()
+        .flat_map(|sweep| sweep.steps.iter().map(move |step| (sweep, step)))
+        .filter_map(|(sweep, step)| Some((sweep, step, comparison.variants.get(step.variant)?)))
+        .collect();
+    if !steps.is_empty() {
+        let of = |name, of: fn(&Variant) -> Option<f64>| {
+            Column::optional_floats(name, steps.iter().map(|(.., variant)| of(variant)))
+        };
+        tables.push(Table::new(
+            "sweeps",
+            vec![
+                Column::texts("name", steps.iter().map(|(sweep, ..)| sweep.name.as_str())),
+                Column::counts("kept", steps.iter().map(|(_, step, _)| step.kept)),
+                of("delta_nll", |variant| variant.delta_nll),
+                of("delta_low", |variant| variant.delta_ci95.map(|interval| interval[0])),
+                of("delta_high", |variant| variant.delta_ci95.map(|interval| interval[1])),
+                of("kl", |variant| variant.kl),
+                of("top1_agreement", |variant| variant.top1_agreement),
             ],
         )?);
     }
@@ -103,6 +134,8 @@ fn linear_layers(layers: &[(&str, &LinearLayer)]) -> Result<Table, ReportError> 
             Column::texts("name", layers.iter().map(|(name, _)| *name)),
             Column::counts("block", layers.iter().map(|(_, layer)| layer.block)),
             Column::texts("projection", layers.iter().map(|(_, layer)| &layer.projection)),
+            Column::texts("tensor", layers.iter().map(|(_, layer)| &layer.tensor)),
+            Column::counts("weights", layers.iter().map(|(_, layer)| layer.weights)),
             singles("largest_at_spikes", |layer| layer.largest_at_spikes),
             singles("largest_elsewhere", |layer| Some(layer.largest_elsewhere)),
             floats("error", |layer| layer.error),

@@ -2,28 +2,119 @@
 
 use sinkscope_anatomy::definitions::in_percent;
 
+use crate::compare::{Shown, Trial};
 use crate::definitions::BREAKS;
 use crate::operation::{Kind, Operation, SpikeChange};
-use crate::results::{Advice, Comparison, LinearLayer, Variant};
+use crate::results::{Advice, Comparison, LinearLayer, Smoothing, Sweep, SweepStep, Variant};
 
 /// Layers named in a line.
 const MOST_LAYERS: usize = 4;
 
 /// The lines of a comparison whose variants are those of `operations`, in their order: what each costs, which layers lose
-/// most, and what tokens are worth that two variants differ by.
-pub fn advice(comparison: &Comparison, operations: &[Operation]) -> Vec<Advice> {
-    let runs: Vec<(&Operation, &Variant)> = operations.iter().zip(&comparison.variants).collect();
+/// most and what exempting them leaves, and what tokens are worth that variants differ by.
+pub fn advice(comparison: &Comparison, operations: &[Operation], trials: &[Trial]) -> Vec<Advice> {
+    let swept =
+        |index: usize| comparison.sweeps.iter().flat_map(|sweep| &sweep.steps).any(|step| step.variant == index);
+    let all = operations.iter().zip(&comparison.variants).enumerate();
+    let runs: Vec<(usize, &Operation, &Variant)> = all
+        .filter(|(index, _)| !swept(*index))
+        .map(|(index, (operation, variant))| (index, operation, variant))
+        .collect();
     let mut lines = Vec::new();
-    for &(operation, variant) in &runs {
+    for &(index, operation, variant) in &runs {
         lines.extend(loss(comparison, operation, variant));
         lines.extend(layers(variant));
-        lines.extend(runs.iter().find_map(|&(other, kept)| tokens((operation, variant), (other, kept))));
+        let trial = trials.iter().find(|trial| trial.of == index);
+        lines.extend(trial.and_then(|trial| exemption(comparison, variant, trial)));
+        let sequences = comparison.baseline.sequences;
+        lines.extend(runs.iter().find_map(|&(_, other, kept)| tokens((operation, variant), (other, kept), sequences)));
     }
+    lines.extend(comparison.smoothing.iter().filter_map(|pair| of_smoothing(comparison, pair)));
+    lines.extend(comparison.sweeps.iter().filter_map(|sweep| of_sweep(comparison, sweep)));
     lines
 }
 
 fn line(about: &str, variant: &Variant, text: String, figure: f64, unit: &str) -> Advice {
-    Advice { about: about.to_owned(), operation: variant.name.clone(), text, figure, unit: unit.to_owned() }
+    let (about, unit) = (about.to_owned(), unit.to_owned());
+    Advice { about, operation: variant.name.clone(), text, figure, unit, trials: 0 }
+}
+
+/// What is left of a loss.
+fn recovered(delta: f64, rest: f64) -> String {
+    let share = (delta > 0.0).then(|| 100.0 * (delta - rest) / delta);
+    let share = share.map_or_else(String::new, |share| {
+        if share > 0.0 { format!(", {share:.1} % of the loss recovered") } else { ", nothing recovered".to_owned() }
+    });
+    format!("{delta:+.4} nats a token become {rest:+.4}{share}")
+}
+
+/// What exempting layers leaves, which was tried.
+fn exemption(comparison: &Comparison, variant: &Variant, trial: &Trial) -> Option<Advice> {
+    let (shown, passes) = match trial.shown {
+        Shown::Asked(index) => (comparison.variants.get(index)?, 0),
+        Shown::Tried(index) => (comparison.trials.get(index)?, 1),
+    };
+    let (delta, rest) = (variant.delta_nll?, shown.delta_nll?);
+    let weights = |of: &Variant| of.linear_layers.iter().map(|layer| layer.weights).sum::<usize>();
+    let (all, left) = (weights(variant), weights(shown));
+    let count = variant.linear_layers.len() - shown.linear_layers.len();
+    let text = format!(
+        "tried without {count} of {} layers, {:.1} % of the quantised weights: {}",
+        variant.linear_layers.len(),
+        100.0 * (all - left.min(all)) as f64 / all.max(1) as f64,
+        recovered(delta, rest)
+    );
+    Some(Advice { trials: passes, ..line("exempt", shown, text, rest, "nats a token") })
+}
+
+/// Whether smoothing helps.
+fn of_smoothing(comparison: &Comparison, pair: &Smoothing) -> Option<Advice> {
+    let (with, without) = (comparison.variants.get(pair.smoothed)?, comparison.variants.get(pair.plain)?);
+    let (interval, verdict) = match pair.difference_ci95 {
+        Some([low, high]) => {
+            let verdict = if high < 0.0 {
+                "it helps"
+            } else if low > 0.0 {
+                "it harms"
+            } else {
+                "which may be chance"
+            };
+            (format!(" ({low:+.4} to {high:+.4})"), verdict)
+        }
+        None => (String::new(), "of one sequence"),
+    };
+    let text = format!(
+        "with smoothing {:+.4} nats a token, without {:+.4}: a difference of {:+.4}{interval}, {verdict}",
+        with.delta_nll?, without.delta_nll?, pair.difference
+    );
+    Some(line("smoothing", with, text, pair.difference, "nats a token"))
+}
+
+/// How many tokens must stay.
+fn of_sweep(comparison: &Comparison, sweep: &Sweep) -> Option<Advice> {
+    let variant = |step: &SweepStep| comparison.variants.get(step.variant);
+    let first = variant(sweep.steps.first()?)?;
+    let last = sweep.steps.last()?.kept;
+    let certain = first.delta_ci95.map_or(first.delta_nll?, |[low, _]| low) > 0.0;
+    let (text, figure) = match sweep.enough {
+        Some(0) => ("no first token is worth more than twice an average one: keeping them is no remedy".to_owned(), 0),
+        Some(enough) => {
+            let step = sweep.steps.iter().find(|step| step.kept == enough)?;
+            let losses = recovered(first.delta_nll?, variant(step)?.delta_nll?);
+            let tokens = if enough == 1 { "token" } else { "tokens" };
+            let text = format!(
+                "keep the first {enough} {tokens} of each sequence: {losses}; those after, up to {last}, are worth no more than \
+                 twice an average one"
+            );
+            (text, enough)
+        }
+        None if certain => {
+            (format!("all of the first {last} tokens are worth more than twice an average one: try more"), last)
+        }
+        None => ("nothing is lost for certain that keeping tokens could win back".to_owned(), 0),
+    };
+    let line = line("tokens", first, text, figure as f64, "first tokens of each sequence");
+    Some(Advice { operation: sweep.name.clone(), ..line })
 }
 
 /// What an operation that saves memory or time costs.
@@ -52,7 +143,7 @@ fn layers(variant: &Variant) -> Option<Advice> {
                 rounded(layer.largest_elsewhere.into())
             )
         });
-        format!("{} of block {} ({:.1} %{spikes})", layer.projection, layer.block, 100.0 * error)
+        format!("{} ({} of block {}: {:.1} %{spikes})", layer.tensor, layer.projection, layer.block, 100.0 * error)
     };
     let breaking = worst.iter().filter(|(layer, _)| layer.breaks).count();
     let threshold = in_percent(BREAKS);
@@ -72,27 +163,27 @@ fn layers(variant: &Variant) -> Option<Advice> {
 }
 
 /// What some tokens are worth, if the other run is this one with those tokens spared.
-fn tokens((operation, variant): (&Operation, &Variant), (other, kept): (&Operation, &Variant)) -> Option<Advice> {
+fn tokens(
+    (operation, variant): (&Operation, &Variant),
+    (other, kept): (&Operation, &Variant),
+    sequences: usize,
+) -> Option<Advice> {
     let (delta, rest) = (variant.delta_nll?, kept.delta_nll?);
-    let recovered = || {
-        let share = (delta > 0.0).then(|| 100.0 * (delta - rest) / delta);
-        let share = share.map_or_else(String::new, |share| {
-            if share > 0.0 { format!(", {share:.1} % of the loss recovered") } else { ", nothing recovered".to_owned() }
-        });
-        format!("{delta:+.4} nats a token become {rest:+.4}{share}")
-    };
     let count = kept.kept_tokens.unwrap_or(0);
+    let count = format!("{count} tokens, {} a sequence", rounded(count as f64 / sequences.max(1) as f64));
+    let recovered = || recovered(delta, rest);
     let text = match (&operation.kind, &other.kind) {
         (
-            Kind::Quantise { scheme, block, kept: None },
-            Kind::Quantise { scheme: same, block: there, kept: Some(_) },
-        ) if scheme == same && block == there => {
-            format!("keep {count} tokens in higher precision: {}", recovered())
+            Kind::Quantise { scheme, layers, kept: None },
+            Kind::Quantise { scheme: same, layers: there, kept: Some(_) },
+        ) if scheme == same && layers == there => {
+            format!("keep {count}, in higher precision: {}", recovered())
         }
-        (Kind::Cache { bits, block, kept: None }, Kind::Cache { bits: same, block: there, kept: Some(_) })
-            if bits == same && block == there =>
-        {
-            format!("pin {count} tokens in the cache: {}", recovered())
+        (
+            Kind::Cache { keys, values, places, kept: None },
+            Kind::Cache { keys: same_keys, values: same_values, places: there, kept: Some(_) },
+        ) if keys == same_keys && values == same_values && places == there => {
+            format!("pin {count}, in the cache: {}", recovered())
         }
         (Kind::Window(window), Kind::Window(with))
             if window.sinks == 0 && with.sinks > 0 && window.width == with.width =>

@@ -1,5 +1,8 @@
 //! What can go wrong when a model is operated on.
 
+use std::io;
+use std::path::PathBuf;
+
 use sinkscope_anatomy::error::AnatomyError;
 use sinkscope_model::ModelError;
 use thiserror::Error;
@@ -15,6 +18,14 @@ pub enum SurgeryError {
         operation: String,
         /// What is wrong, and what would be right.
         reason: String,
+    },
+    /// A changed model could not be written.
+    #[error("--save {}", path.display())]
+    Save {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The model, the text or the request is wrong.
     #[error(transparent)]

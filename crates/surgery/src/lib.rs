@@ -6,6 +6,7 @@
 pub mod advice;
 pub mod compare;
 pub mod definitions;
+pub mod divergence;
 pub mod edits;
 pub mod error;
 pub mod operation;
@@ -13,6 +14,7 @@ pub mod plan;
 pub mod positions;
 pub mod quantise;
 pub mod results;
+pub mod save;
 mod seen;
 pub mod taps;
 pub mod tokens;

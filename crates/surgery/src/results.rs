@@ -19,6 +19,15 @@ pub struct Comparison {
     pub sink_tokens: Option<SinkTokens>,
     /// In the order of the operations.
     pub variants: Vec<Variant>,
+    /// Operations that were run to try what advice says, beside those asked for.
+    #[serde(default)]
+    pub trials: Vec<Variant>,
+    /// Operations that were run with growing numbers of tokens kept; each step is a variant.
+    #[serde(default)]
+    pub sweeps: Vec<Sweep>,
+    /// Pairs of variants that differ by smoothing.
+    #[serde(default)]
+    pub smoothing: Vec<Smoothing>,
     /// What the run says to those who quantise the model or run it on long texts.
     pub advice: Vec<Advice>,
     /// Every run by position, in at most 256 bins of positions.
@@ -59,6 +68,9 @@ pub struct Baseline {
     pub nll: f64,
     /// Predicted tokens.
     pub tokens: usize,
+    /// Sequences. 0 in files of earlier versions.
+    #[serde(default)]
+    pub sequences: usize,
     /// Share of sequences x heads that are sinks.
     pub sink_ratio: f64,
     /// Largest magnitude in the residual after any block.
@@ -89,6 +101,15 @@ pub struct Variant {
     pub delta_nll: Option<f64>,
     /// 95 % bootstrap interval of `delta_nll` over sequences; `None` with fewer than two.
     pub delta_ci95: Option<[f64; 2]>,
+    /// Divergence of the untouched model's next-token distribution to the variant's over these targets, in nats a token.
+    #[serde(default)]
+    pub kl: Option<f64>,
+    /// 95 % bootstrap interval of `kl` over sequences; `None` with fewer than two.
+    #[serde(default)]
+    pub kl_ci95: Option<[f64; 2]>,
+    /// Share of these predictions whose most likely token is the untouched model's.
+    #[serde(default)]
+    pub top1_agreement: Option<f64>,
     /// How many targets both predict.
     pub tokens: usize,
     /// Of a window: perplexity over the targets beyond position 4W; `None` if there are none.
@@ -114,6 +135,40 @@ pub struct Variant {
     pub linear_layers: Vec<LinearLayer>,
 }
 
+/// What smoothing changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Smoothing {
+    /// Which variant is smoothed, from 0.
+    pub smoothed: usize,
+    /// Which is the same without.
+    pub plain: usize,
+    /// `delta_nll` of the first less that of the second.
+    pub difference: f64,
+    /// 95 % bootstrap interval over sequences, both drawn together; `None` with fewer than two.
+    pub difference_ci95: Option<[f64; 2]>,
+}
+
+/// An operation that was run with each of several numbers of first tokens kept as they are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sweep {
+    /// The operation, as typed.
+    pub name: String,
+    /// Its runs, the fewest tokens first.
+    pub steps: Vec<SweepStep>,
+    /// The fewest first tokens beyond which those up to the last step are worth, on average, at most twice an average token, which
+    /// is the loss left over the tokens left; `None` if the first step may lose nothing, or all up to the last are worth more.
+    pub enough: Option<usize>,
+}
+
+/// A step of a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SweepStep {
+    /// How many first tokens of each sequence are kept.
+    pub kept: usize,
+    /// Which variant it is, from 0.
+    pub variant: usize,
+}
+
 /// A linear layer that was quantised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinearLayer {
@@ -121,11 +176,17 @@ pub struct LinearLayer {
     pub block: usize,
     /// query, key, value, attention-output, gate, up or down.
     pub projection: String,
-    /// Largest magnitude of its input at tokens that spike; `None` if none does.
+    /// The name of its tensor, without `.weight`. Empty in files of earlier versions.
+    #[serde(default)]
+    pub tensor: String,
+    /// How many weights it has. 0 in files of earlier versions.
+    #[serde(default)]
+    pub weights: usize,
+    /// Largest magnitude of its input at tokens that spike, in the untouched model; `None` if none does.
     pub largest_at_spikes: Option<f32>,
     /// Largest magnitude of its input at all others.
     pub largest_elsewhere: f32,
-    /// Relative error of its output at tokens that do not spike; `None` if none was sampled.
+    /// Relative error of its output, on the untouched model's inputs, at tokens that do not spike; `None` if none was sampled.
     pub error: Option<f64>,
     /// The same at tokens that spike.
     pub error_at_spikes: Option<f64>,
@@ -136,7 +197,7 @@ pub struct LinearLayer {
 /// A line of advice: a fact that the run measured, with its figure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Advice {
-    /// `loss`, `layers` or `tokens`.
+    /// `loss`, `layers`, `exempt`, `smoothing` or `tokens`.
     pub about: String,
     /// The operation that shows it, as typed.
     pub operation: String,
@@ -146,4 +207,7 @@ pub struct Advice {
     pub figure: f64,
     /// What it counts.
     pub unit: String,
+    /// Passes that were run for this line alone.
+    #[serde(default)]
+    pub trials: usize,
 }

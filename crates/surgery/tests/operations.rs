@@ -39,6 +39,7 @@ fn request(operations: &[&str]) -> Request {
         seed: 0,
         bos: Some(0),
         calibration: None,
+        trials: true,
     }
 }
 
@@ -198,6 +199,41 @@ fn changes_of_the_residual() {
             let name = format!("mean-spikes{place}");
             agrees(&format!("{family} {name}"), &model, &variant(&model, &name), &to_mean);
         }
+    }
+}
+
+#[test]
+fn places_are_lists_and_ranges() {
+    let model = model("llama");
+    let several = ByHand {
+        point: Point::Residual,
+        change: |b, _, position, row: &mut [f32]| {
+            if matches!(b, 2 | 4) && matches!(position, 1 | 2 | 4) {
+                for channel in [1, 2, 3, 5] {
+                    row[channel] = 0.0;
+                }
+            }
+        },
+    };
+    for name in [
+        "zero-spikes@layers=0-1@positions=1-2,4@channels=1-3,5",
+        "zero-spikes@block=2,4@channels=5,1-3@position=4,1-2",
+        "zero-spikes@block=model.layers.0.mlp.up_proj,model.layers.1.mlp@channels=5,1-3@position=4,1-2",
+    ] {
+        let ours = variant(&model, name);
+        agrees(name, &model, &ours, &several);
+        assert_eq!(ours.changed_tokens, Some(3 * 4));
+    }
+    let skipped = ByHand {
+        point: Point::Output,
+        change: |b, _, _, row: &mut [f32]| {
+            if matches!(b, 2 | 3) {
+                row.fill(0.0);
+            }
+        },
+    };
+    for name in ["skip-block=2-3@position=all", "skip-block=3,model.layers.0.mlp.down_proj@position=all"] {
+        agrees(name, &model, &variant(&model, name), &skipped);
     }
 }
 

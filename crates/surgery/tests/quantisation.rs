@@ -6,16 +6,17 @@ use std::sync::Mutex;
 
 use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_anatomy::nll::NllTap;
+use sinkscope_kernels::microscaling::{Blocks, quantise_blocks, rotate};
 use sinkscope_model::blocks::{Product, Projection};
 use sinkscope_model::edit::{Edit, LinearBlock, LinearEdit};
 use sinkscope_model::pass::Pass;
-use sinkscope_model::tap::{Place, Point};
+use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_model::{Linear, Model};
 use sinkscope_sources::data::TokenBatch;
 use sinkscope_surgery::SurgeryError;
 use sinkscope_surgery::compare::{Request, compare};
-use sinkscope_surgery::quantise::{CacheEdit, MaximaTap, QuantisedLayers, Scheme};
-use sinkscope_surgery::results::Comparison;
+use sinkscope_surgery::quantise::{CacheEdit, CacheFormat, Chosen, MaximaTap, QuantisedLayers, Scheme};
+use sinkscope_surgery::results::{Comparison, Variant};
 
 const PLENTY: u64 = 1 << 40;
 const FAMILIES: [&str; 6] = ["llama", "gemma2", "olmo2", "gpt2", "gpt-neox", "qwen2-window"];
@@ -30,6 +31,11 @@ fn batch(sequences: usize, seq_len: usize) -> TokenBatch {
     TokenBatch { tokens: (0..sequences * seq_len).map(id).collect(), sequences, seq_len }
 }
 
+fn all_layers(model: &Model) -> Chosen {
+    let tensors = model.layer_tensors().into_iter();
+    tensors.filter_map(|tensor| Some(((tensor.block, tensor.projection?), tensor.name))).collect()
+}
+
 fn request(operations: &[&str]) -> Request {
     Request {
         operations: operations.iter().map(|typed| typed.parse().expect("an operation")).collect(),
@@ -38,6 +44,7 @@ fn request(operations: &[&str]) -> Request {
         seed: 0,
         bos: Some(0),
         calibration: None,
+        trials: true,
     }
 }
 
@@ -51,6 +58,7 @@ fn run(model: &Model, batch: &TokenBatch, request: &Request, memory: u64) -> Res
 enum Points {
     Integer(f32),
     E4m3,
+    E5m2,
 }
 
 impl Points {
@@ -58,18 +66,21 @@ impl Points {
         match self {
             Self::Integer(largest) => largest,
             Self::E4m3 => 448.0,
+            Self::E5m2 => 57_344.0,
         }
     }
 
     fn nearest(self, x: f32) -> f32 {
         match self {
             Self::Integer(largest) => x.round_ties_even().max(-largest).min(largest),
-            Self::E4m3 => {
-                // The points around a magnitude are 2^(e - 3) apart, e its exponent, at least -6.
-                let magnitude = f64::from(x.abs().min(448.0));
-                let exponent = if magnitude > 0.0 { magnitude.log2().floor().max(-6.0) } else { -6.0 };
-                let step = 2.0_f64.powf(exponent - 3.0);
-                ((magnitude / step).round_ties_even() * step).min(448.0).copysign(f64::from(x)) as f32
+            Self::E4m3 | Self::E5m2 => {
+                // The points around a magnitude are 2^(e - bits) apart, e its exponent, which has a least.
+                let (bits, least) = if matches!(self, Self::E4m3) { (3.0, -6.0) } else { (2.0, -14.0) };
+                let largest = f64::from(self.largest());
+                let magnitude = f64::from(x.abs()).min(largest);
+                let exponent = if magnitude > 0.0 { magnitude.log2().floor().max(least) } else { least };
+                let step = 2.0_f64.powf(exponent - bits);
+                ((magnitude / step).round_ties_even() * step).min(largest).copysign(f64::from(x)) as f32
             }
         }
     }
@@ -92,27 +103,57 @@ struct Naive {
     inputs: Option<(Points, bool)>,
     /// By block, input and sequence: the largest magnitude of every channel that counts for the sequence.
     smooth: Option<BTreeMap<(usize, Point, usize), Vec<f32>>>,
+    /// By block, input and sequence: the largest magnitude that is known beforehand.
+    fixed: Option<BTreeMap<(usize, Point, usize), f32>>,
+    /// Blocks of inputs and of weights.
+    blocks: (Option<Blocks>, Option<Blocks>),
+    rotate: bool,
     kept: fn(usize) -> bool,
+    exempt: fn(usize, Projection) -> bool,
     /// By block, input and sequence, all rows.
     measured: Mutex<BTreeMap<(usize, Point, usize), Rows>>,
 }
 
 fn naive(scheme: &str) -> Naive {
     let int = |bits: i32| Points::Integer((2.0_f32.powi(bits - 1)) - 1.0);
+    let (scheme, rotate) = scheme.strip_prefix("hadamard-").map_or((scheme, false), |scheme| (scheme, true));
+    let both = |blocks| (Some(blocks), Some(blocks));
+    let blocks = match scheme {
+        "q8_0" => both(Blocks::Q8_0),
+        "mxfp4" => both(Blocks::Mxfp4),
+        "nvfp4" => both(Blocks::Nvfp4),
+        "w-mxfp4" => (None, Some(Blocks::Mxfp4)),
+        "a-nvfp4" => (Some(Blocks::Nvfp4), None),
+        _ => (None, None),
+    };
     let (weights, inputs) = match scheme {
+        _ if blocks != (None, None) => (None, None),
         "w8" => (Some((int(8), None)), None),
         "w4-g4" => (Some((int(4), Some(4))), None),
         "w3-g8" => (Some((int(3), Some(8))), None),
         "a8-tensor" => (None, Some((int(8), true))),
         "a8-token" => (None, Some((int(8), false))),
-        "w8a8-tensor" => (Some((int(8), None)), Some((int(8), true))),
-        "w8a8-token" | "smooth-w8a8" => (Some((int(8), None)), Some((int(8), false))),
+        "w8a8-tensor" | "smooth-w8a8-tensor" => (Some((int(8), None)), Some((int(8), true))),
+        "w8a8-token" | "smooth-w8a8" | "smooth-w8a8-token" => (Some((int(8), None)), Some((int(8), false))),
         "w4a8-tensor" => (Some((int(4), None)), Some((int(8), true))),
         "w4a8-token" => (Some((int(4), None)), Some((int(8), false))),
         "fp8-e4m3" => (Some((Points::E4m3, None)), Some((Points::E4m3, true))),
+        "fp8-e5m2" => (Some((Points::E5m2, None)), Some((Points::E5m2, true))),
+        "w-fp8-e5m2" => (Some((Points::E5m2, None)), None),
+        "a-fp8-e4m3" => (None, Some((Points::E4m3, true))),
         _ => unreachable!("{scheme} is not one of the schemes tried"),
     };
-    Naive { weights, inputs, smooth: None, kept: |_| false, measured: Mutex::default() }
+    Naive {
+        weights,
+        inputs,
+        smooth: None,
+        fixed: None,
+        blocks,
+        rotate,
+        kept: |_| false,
+        exempt: |_, _| false,
+        measured: Mutex::default(),
+    }
 }
 
 struct NaiveBlock<'e> {
@@ -170,18 +211,29 @@ impl LinearBlock for NaiveBlock<'_> {
             let factors = self.factors(input, place.sequence, products);
             let measured = self.naive.measured.lock().expect("whole");
             let sequence = &measured[&(self.block, input, place.sequence)];
-            let largest = sequence
-                .iter()
-                .filter(|(position, _)| !(self.naive.kept)(**position))
-                .flat_map(|(_, row)| row)
-                .fold(0.0_f32, |largest, value| largest.max(value.abs()));
+            let transform = |values: &mut [f32]| {
+                if let Some(factors) = &factors {
+                    values.iter_mut().zip(factors).for_each(|(value, factor)| *value /= factor);
+                }
+                if self.naive.rotate {
+                    rotate(values);
+                }
+            };
+            let counted = sequence.iter().filter(|(position, _)| !(self.naive.kept)(**position));
+            let largest = counted.map(|(_, row)| row.clone()).fold(0.0_f32, |largest, mut row| {
+                transform(&mut row);
+                row.iter().fold(largest, |largest, value| largest.max(value.abs()))
+            });
+            let fixed = self.naive.fixed.as_ref().map(|fixed| fixed[&(self.block, input, place.sequence)]);
+            let largest = fixed.unwrap_or(largest);
             let mut given = own.to_vec();
             for (row, values) in given.chunks_exact_mut(width).enumerate() {
                 if (self.naive.kept)(place.position + row) {
                     continue;
                 }
-                if let Some(factors) = &factors {
-                    values.iter_mut().zip(factors).for_each(|(value, factor)| *value /= factor);
+                transform(values);
+                if let Some(blocks) = self.naive.blocks.0 {
+                    quantise_blocks(values, blocks, largest);
                 }
                 match self.naive.inputs {
                     None => {}
@@ -196,6 +248,11 @@ impl LinearBlock for NaiveBlock<'_> {
             }
             for product in products.iter_mut() {
                 let outputs = product.linear.outputs();
+                if (self.naive.exempt)(self.block, product.projection) {
+                    let out = &mut product.out[first * outputs..(first + place.rows) * outputs];
+                    product.linear.forward(out, own);
+                    continue;
+                }
                 let mut weights = product.linear.weight().to_vec();
                 if let Some(factors) = &factors {
                     for (row, factor) in weights.chunks_exact_mut(outputs).zip(factors) {
@@ -203,6 +260,18 @@ impl LinearBlock for NaiveBlock<'_> {
                             *weight *= factor;
                         }
                     }
+                }
+                let of_all = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
+                for output in 0..outputs {
+                    let column = || (0..width).map(|input| input * outputs + output);
+                    let mut upright: Vec<f32> = column().map(|at| weights[at]).collect();
+                    if self.naive.rotate {
+                        rotate(&mut upright);
+                    }
+                    if let Some(blocks) = self.naive.blocks.1 {
+                        quantise_blocks(&mut upright, blocks, of_all);
+                    }
+                    column().zip(upright).for_each(|(at, weight)| weights[at] = weight);
                 }
                 if let Some((points, group)) = self.naive.weights {
                     for rows in weights.chunks_mut(group.unwrap_or(width) * outputs) {
@@ -261,7 +330,7 @@ fn agrees(what: &str, found: &Comparison, expected: &[f32], untouched: &[f32], s
     assert!(far * 10 <= seq_len, "{what}: {far} of {seq_len} positions differ");
 }
 
-const SCHEMES: [&str; 10] = [
+const SCHEMES: [&str; 17] = [
     "w8",
     "w4-g4",
     "w3-g8",
@@ -272,6 +341,13 @@ const SCHEMES: [&str; 10] = [
     "w4a8-tensor",
     "w4a8-token",
     "fp8-e4m3",
+    "fp8-e5m2",
+    "w-fp8-e5m2",
+    "a-fp8-e4m3",
+    "hadamard-a8-tensor",
+    "hadamard-w8a8-token",
+    "hadamard-w8a8-tensor",
+    "hadamard-w4-g4",
 ];
 
 #[test]
@@ -297,6 +373,41 @@ fn schemes_are_their_naive_forms() {
     }
 }
 
+#[test]
+fn exempt_layers_are_as_they_are() {
+    type Exempt = fn(usize, Projection) -> bool;
+    let down: Exempt = |_, projection| projection == Projection::Down;
+    let (last, first): (Exempt, Exempt) = (|block, _| block > 2, |block, _| block < 3);
+    let of_two: Exempt =
+        |block, projection| block == 4 && projection == Projection::Up || projection == Projection::Value;
+    let batch = batch(4, 9);
+    for (family, names, exempt) in [
+        ("llama", "+except=down_proj", down),
+        ("llama", "+except=down", down),
+        ("llama", "+only=q_proj,k_proj,value,attention-output,gate,up", down),
+        ("gpt2", "+except=layer=1", last),
+        ("llama", "+only=block=1-2", last),
+        ("llama", "+except=model.layers.0", first),
+        ("llama", "@layer=1", first),
+        ("llama", "+except=self_attn.v_proj,model.layers.1.mlp.up_proj.weight", of_two),
+    ] {
+        let model = model(family);
+        let untouched = nll_of(&model, &batch, None, None);
+        for scheme in ["w3-g8", "w8a8-tensor"] {
+            let naive = Naive { exempt, ..naive(scheme) };
+            let expected = nll_of(&model, &batch, Some(&naive), None);
+            let operation = format!("quantize={scheme}{names}");
+            let found = run(&model, &batch, &request(&[&operation]), PLENTY).expect(&operation);
+            agrees(&format!("{family} {operation}"), &found, &expected, &untouched, 9);
+            let layers = &found.variants[0].linear_layers;
+            let wanted = model.layer_tensors();
+            let wanted = wanted.iter().filter(|tensor| tensor.projection.is_some_and(|of| !exempt(tensor.block, of)));
+            let wanted: Vec<&str> = wanted.map(|tensor| tensor.name.as_str()).collect();
+            assert_eq!(layers.iter().map(|layer| layer.tensor.as_str()).collect::<Vec<_>>(), wanted, "{operation}");
+        }
+    }
+}
+
 /// Longer than a tile, where scales of a sequence must be known before its first product.
 #[test]
 fn long_sequences_share_one_scale() {
@@ -304,7 +415,7 @@ fn long_sequences_share_one_scale() {
         let model = model(family);
         let batch = batch(2, 300);
         let untouched = nll_of(&model, &batch, None, None);
-        for scheme in ["a8-tensor", "w8a8-tensor", "fp8-e4m3", "a8-token"] {
+        for scheme in ["a8-tensor", "w8a8-tensor", "fp8-e4m3", "a8-token", "hadamard-a8-tensor"] {
             let mut naive = naive(scheme);
             naive.kept = |position| position == 270;
             let operation = format!("quantize={scheme}@position=270+keep-spikes");
@@ -336,11 +447,23 @@ fn smoothing_takes_the_maxima_of_other_sequences() {
         let model = model(family);
         let batch = batch(3, 9);
         let untouched = nll_of(&model, &batch, None, None);
-        let mut naive = Naive { smooth: Some(smoothing(&model, &batch, |_| false)), ..naive("smooth-w8a8") };
-        let expected = nll_of(&model, &batch, Some(&naive), None);
-        let found = run(&model, &batch, &request(&["quantize=smooth-w8a8"]), PLENTY).expect("sequences");
-        agrees(family, &found, &expected, &untouched, 9);
-        naive = Naive {
+        let both =
+            run(&model, &batch, &request(&["quantize=w8a8-token", "quantize=smooth-w8a8"]), PLENTY).expect("two");
+        let [pair] = &both.smoothing[..] else { unreachable!("one pair: {:?}", both.smoothing) };
+        let loss = |index: usize| both.variants[index].delta_nll.expect("targets");
+        assert_eq!((pair.smoothed, pair.plain), (1, 0));
+        assert!((pair.difference - (loss(1) - loss(0))).abs() < 1e-12);
+        let [low, high] = pair.difference_ci95.expect("sequences");
+        assert!(low <= pair.difference && pair.difference <= high);
+        assert!(both.advice.iter().any(|line| line.about == "smoothing" && line.figure == pair.difference));
+        for scheme in ["smooth-w8a8", "smooth-w8a8-token", "smooth-w8a8-tensor"] {
+            let naive = Naive { smooth: Some(smoothing(&model, &batch, |_| false)), ..naive(scheme) };
+            let expected = nll_of(&model, &batch, Some(&naive), None);
+            let operation = format!("quantize={scheme}");
+            let found = run(&model, &batch, &request(&[&operation]), PLENTY).expect("sequences");
+            agrees(&format!("{family} {scheme}"), &found, &expected, &untouched, 9);
+        }
+        let naive = Naive {
             smooth: Some(smoothing(&model, &batch, |position| position == 1)),
             kept: |position| position == 1,
             ..self::naive("smooth-w8a8")
@@ -365,24 +488,97 @@ fn smoothing_takes_the_maxima_of_other_sequences() {
     }
 }
 
+/// Widths that blocks of 32 divide.
+#[test]
+fn blocks_are_their_naive_forms() {
+    let model = Model::open("demo").expect("inside the program");
+    for (sequences, seq_len) in [(3, 12), (2, 270)] {
+        let batch = batch(sequences, seq_len);
+        let untouched = nll_of(&model, &batch, None, None);
+        for scheme in ["q8_0", "mxfp4", "nvfp4", "w-mxfp4", "a-nvfp4", "hadamard-mxfp4"] {
+            if seq_len > 256 && !scheme.contains("nvfp4") {
+                continue;
+            }
+            let exempt = |_, projection| projection == Projection::Down;
+            let naive = Naive { kept: |position| position == 2, exempt, ..naive(scheme) };
+            let expected = nll_of(&model, &batch, Some(&naive), None);
+            let operation = format!("quantize={scheme}+keep=2+except=down_proj");
+            let found = run(&model, &batch, &request(&[&operation]), PLENTY).expect(&operation);
+            agrees(&operation, &found, &expected, &untouched, seq_len);
+            assert!(found.variants[0].linear_layers.iter().all(|layer| layer.error.is_some_and(|error| error > 0.0)));
+        }
+    }
+}
+
+#[test]
+fn scales_that_are_fixed_come_from_elsewhere() {
+    let model = model("llama");
+    for (batch, scheme) in [(batch(3, 9), "w8a8-tensor"), (batch(2, 270), "a8-tensor"), (batch(3, 9), "fp8-e4m3")] {
+        let untouched = nll_of(&model, &batch, None, None);
+        let largest = |maxima: &Vec<f32>| maxima.iter().copied().fold(0.0, f32::max);
+        let of_others = smoothing(&model, &batch, |_| false);
+        let fixed = of_others.iter().map(|(key, maxima)| (*key, largest(maxima))).collect();
+        let naive = Naive { fixed: Some(fixed), ..naive(scheme) };
+        let expected = nll_of(&model, &batch, Some(&naive), None);
+        let operation = format!("quantize={scheme}+static");
+        let found = run(&model, &batch, &request(&[&operation]), PLENTY).expect("sequences");
+        agrees(&operation, &found, &expected, &untouched, batch.seq_len);
+        let other = self::batch(1, 7);
+        let mut tap = MaximaTap::new((1..=model.architecture().blocks()).collect(), 7, Vec::new(), false);
+        Pass::new(&model, PLENTY).run(&other, &mut [&mut tap]).expect("a pass");
+        let fixed = of_others.keys().map(|key| (*key, largest(&tap.maxima(key.0, key.1, key.2)))).collect();
+        let naive = Naive { fixed: Some(fixed), ..self::naive(scheme) };
+        let expected = nll_of(&model, &batch, Some(&naive), None);
+        let calibrated = Request { calibration: Some(other), ..request(&[&operation]) };
+        let found = run(&model, &batch, &calibrated, PLENTY).expect("a calibration text");
+        agrees(&format!("{operation} calibrated"), &found, &expected, &untouched, batch.seq_len);
+    }
+}
+
 /// Entries of the cache by hand.
 struct CacheByHand {
-    points: Points,
+    keys: Option<Points>,
+    values: Option<Points>,
+    /// Tokens that share a scale in each channel; 0 if the channels of a head do.
+    by_channel: usize,
     head_dim: usize,
     kept: Option<usize>,
 }
 
+impl CacheByHand {
+    fn points(&self, point: Point) -> Option<Points> {
+        match point {
+            Point::Key => self.keys,
+            Point::Value => self.values,
+            _ => None,
+        }
+    }
+}
+
 impl Edit for CacheByHand {
     fn wants(&self, point: Point, _block: usize) -> bool {
-        point == Point::Key || point == Point::Value
+        self.points(point).is_some()
     }
 
-    fn apply(&self, _point: Point, place: &Place, values: &mut [f32]) {
+    fn apply(&self, point: Point, place: &Place, values: &mut [f32]) {
+        let Some(points) = self.points(point) else { return };
         let width = values.len() / place.rows;
+        let kept = |row: usize| self.kept == Some(place.position + row);
+        if self.by_channel > 0 {
+            for run in 0..place.rows.div_ceil(self.by_channel) {
+                for channel in 0..width {
+                    let rows =
+                        values.chunks_exact_mut(width).enumerate().skip(run * self.by_channel).take(self.by_channel);
+                    let rows = rows.filter(|(row, _)| !kept(*row));
+                    points.group(&mut rows.map(|(_, row)| &mut row[channel]).collect::<Vec<_>>());
+                }
+            }
+            return;
+        }
         for (row, values) in values.chunks_exact_mut(width).enumerate() {
             for head in values.chunks_exact_mut(self.head_dim) {
-                if self.kept != Some(place.position + row) {
-                    self.points.group(&mut head.iter_mut().collect::<Vec<_>>());
+                if !kept(row) {
+                    points.group(&mut head.iter_mut().collect::<Vec<_>>());
                 }
             }
         }
@@ -395,23 +591,35 @@ fn caches_are_their_naive_forms() {
         let model = model(family);
         let batch = batch(4, 9);
         let untouched = nll_of(&model, &batch, None, None);
-        for (operation, largest, kept) in [
-            ("cache=int8", 127.0, None),
-            ("cache=int4", 7.0, None),
-            ("cache=int2", 1.0, None),
-            ("cache=int4@position=0+keep-sinks", 7.0, Some(0)),
+        let int = |largest| Some(Points::Integer(largest));
+        for (operation, keys, values, by_channel, kept) in [
+            ("cache=int8", int(127.0), int(127.0), 0, None),
+            ("cache=int4", int(7.0), int(7.0), 0, None),
+            ("cache=int3", int(3.0), int(3.0), 0, None),
+            ("cache=int2", int(1.0), int(1.0), 0, None),
+            ("cache=fp8-e5m2", Some(Points::E5m2), Some(Points::E5m2), 0, None),
+            ("cache=k:int4,v:int8", int(7.0), int(127.0), 0, None),
+            ("cache=v:int3", None, int(3.0), 0, None),
+            ("cache=int4@position=0+keep-sinks", int(7.0), int(7.0), 0, Some(0)),
+            ("cache=int4+keep=2", int(7.0), int(7.0), 0, Some(2)),
+            ("cache=k:int4-channel", int(7.0), None, 32, None),
+            ("cache=int3-channel+keep=0", int(3.0), int(3.0), 32, Some(0)),
         ] {
-            let by_hand = CacheByHand {
-                points: Points::Integer(largest),
-                head_dim: model.architecture().attention(0).head_dim,
-                kept,
-            };
+            let head_dim = model.architecture().attention(0).head_dim;
+            let by_hand = CacheByHand { keys, values, by_channel, head_dim, kept };
             let expected = nll_of(&model, &batch, None, Some(&by_hand));
             let found = run(&model, &batch, &request(&[operation]), PLENTY).expect(operation);
             agrees(&format!("{family} {operation}"), &found, &expected, &untouched, 9);
             assert_eq!(found.variants[0].kept_tokens, kept.map(|_| 4));
         }
     }
+    // Runs of 32 tokens, the last one shorter.
+    let (model, batch) = (model("llama"), batch(2, 300));
+    let by_hand =
+        CacheByHand { keys: Some(Points::Integer(3.0)), values: None, by_channel: 32, head_dim: 4, kept: None };
+    let expected = nll_of(&model, &batch, None, Some(&by_hand));
+    let found = run(&model, &batch, &request(&["cache=k:int3-channel"]), PLENTY).expect("a comparison");
+    agrees("long", &found, &expected, &nll_of(&model, &batch, None, None), 300);
 }
 
 /// Layers computed elsewhere, but as they are, change no bit.
@@ -424,9 +632,9 @@ fn layers_that_are_not_quantised_are_untouched() {
                 continue;
             }
             let batch = batch(sequences, seq_len);
-            let scheme = Scheme { weights: None, activations: None, smooth: false };
-            let blocks = (1..=model.architecture().blocks()).collect();
-            let layers = QuantisedLayers::new(scheme, blocks, seq_len, vec![false; batch.tokens.len()], false);
+            let scheme = Scheme::default();
+            let layers =
+                QuantisedLayers::new(scheme, all_layers(&model), seq_len, vec![false; batch.tokens.len()], false);
             let before = nll_of(&model, &batch, None, None);
             assert_eq!(nll_of(&model, &batch, Some(&layers), None), before, "{family}");
             for layer in layers.layers() {
@@ -489,18 +697,16 @@ fn errors_are_those_of_the_outputs() {
     let quantised = Linear::new(&weights, block.key.bias.clone(), block.key.inputs(), block.key.outputs());
     let (mut difference, mut whole, mut largest) = (0.0, 0.0, 0.0_f32);
     for sequence in 0..4 {
-        for (position, row) in &measured[&(1, Point::NormalisedInput, sequence)] {
+        for row in measured[&(1, Point::NormalisedInput, sequence)].values() {
             largest = row.iter().fold(largest, |largest, value| largest.max(value.abs()));
-            if (sequence * 9 + position) % 8 == 4 {
-                let product = |linear: &Linear<f32>| {
-                    let mut out = vec![0.0; linear.outputs()];
-                    linear.forward(&mut out, row);
-                    out
-                };
-                for (ours, plain) in product(&quantised).iter().zip(product(&block.key)) {
-                    difference += f64::from(ours - plain).powi(2);
-                    whole += f64::from(plain).powi(2);
-                }
+            let product = |linear: &Linear<f32>| {
+                let mut out = vec![0.0; linear.outputs()];
+                linear.forward(&mut out, row);
+                out
+            };
+            for (ours, plain) in product(&quantised).iter().zip(product(&block.key)) {
+                difference += f64::from(ours - plain).powi(2);
+                whole += f64::from(plain).powi(2);
             }
         }
     }
@@ -511,10 +717,151 @@ fn errors_are_those_of_the_outputs() {
     assert_eq!((layers[1].largest_at_spikes, layers[1].error_at_spikes), (None, None));
 }
 
+/// Earlier layers are quantised too, and have no part in what a later one loses.
+#[test]
+fn damage_is_that_of_the_untouched_models_inputs() {
+    for scheme in ["w3-g8", "w8a8-tensor", "w8a8-token", "fp8-e4m3"] {
+        let model = model("llama");
+        let batch = batch(4, 9);
+        let alone = format!("quantize={scheme}+only=model.layers.1.mlp.down_proj");
+        let operations = [format!("quantize={scheme}"), alone];
+        let typed: Vec<&str> = operations.iter().map(String::as_str).collect();
+        let found = run(&model, &batch, &request(&typed), PLENTY).expect("a comparison");
+        let last = found.variants[0].linear_layers.last().expect("layers");
+        assert_eq!(std::slice::from_ref(last), &found.variants[1].linear_layers[..]);
+        assert!(last.error.is_some_and(|error| error > 0.001) && last.weights == 24 * 16, "{last:?}");
+    }
+}
+
+/// With both rows of logits at hand.
+#[test]
+fn divergence_is_that_of_whole_rows() {
+    for (family, operation) in [("llama", "cache=int4"), ("gemma2", "quantize=w3-g8"), ("llama", "drop-first")] {
+        let model = model(family);
+        let batch = batch(4, 9);
+        let kept = run(&model, &batch, &request(&[operation]), PLENTY).expect("a comparison");
+        // Too little memory for logits: they are formed again.
+        let again = run(&model, &batch, &request(&[operation]), 1).expect("a comparison");
+        assert_eq!(
+            (kept.variants[0].kl, kept.variants[0].top1_agreement),
+            (again.variants[0].kl, again.variants[0].top1_agreement)
+        );
+        assert_eq!(kept.variants[0].kl_ci95, again.variants[0].kl_ci95);
+        let logits = |batch: &TokenBatch, edit: Option<&dyn Edit>, linears: Option<&dyn LinearEdit>| -> Vec<Vec<f64>> {
+            let mut tap = LogitsTap::default();
+            let mut pass = Pass::new(&model, PLENTY);
+            if let Some(edit) = edit {
+                pass = pass.with_edit(edit);
+            }
+            if let Some(linears) = linears {
+                pass = pass.with_linears(linears);
+            }
+            pass.run(batch, &mut [&mut tap]).expect("a pass");
+            tap.0.into_values().collect()
+        };
+        let original = logits(&batch, None, None);
+        let points = Some(Points::Integer(7.0));
+        let cache = CacheByHand {
+            keys: points,
+            values: points,
+            by_channel: 0,
+            head_dim: model.architecture().attention(0).head_dim,
+            kept: None,
+        };
+        let (changed, seq_len) = match operation {
+            "cache=int4" => (logits(&batch, Some(&cache), None), 9),
+            "drop-first" => {
+                let tokens = batch.tokens.chunks(9).flat_map(|sequence| &sequence[1..]).copied().collect();
+                (logits(&TokenBatch { tokens, sequences: 4, seq_len: 8 }, None, None), 8)
+            }
+            _ => (logits(&batch, None, Some(&naive("w3-g8"))), 9),
+        };
+        let (mut sum, mut same, mut count) = (0.0, 0, 0);
+        for sequence in 0..4 {
+            for position in 9 - seq_len..8 {
+                let p = &original[sequence * 9 + position];
+                let q = &changed[sequence * seq_len + position - (9 - seq_len)];
+                let total = |row: &[f64]| row.iter().map(|logit| logit.exp()).sum::<f64>();
+                let (of_p, of_q) = (total(p), total(q));
+                sum += p.iter().zip(q).map(|(p, q)| p.exp() / of_p * (p - of_p.ln() - q + of_q.ln())).sum::<f64>();
+                let top = |row: &[f64]| (0..row.len()).rev().max_by(|&i, &j| row[i].total_cmp(&row[j]));
+                same += usize::from(top(p) == top(q));
+                count += 1;
+            }
+        }
+        let found = &kept.variants[0];
+        let (kl, agreement) = (found.kl.expect("targets"), found.top1_agreement.expect("targets"));
+        assert_eq!(found.tokens, count);
+        assert!(
+            kl > 1e-5 && (kl - sum / count as f64).abs() < 1e-6 + 0.02 * kl,
+            "{family} {operation}: {kl} {}",
+            sum / count as f64
+        );
+        assert!((agreement - same as f64 / count as f64).abs() < 0.04, "{agreement}");
+        let [low, high] = found.kl_ci95.expect("sequences");
+        assert!(low <= kl && kl <= high);
+    }
+    let same = run(&model("llama"), &batch(4, 9), &request(&["window=9"]), PLENTY).expect("a comparison");
+    assert_eq!((same.variants[0].kl, same.variants[0].top1_agreement), (Some(0.0), Some(1.0)));
+    let none = run(&model("llama"), &batch(4, 9), &request(&["random-tokens"]), PLENTY).expect("a comparison");
+    assert_eq!((none.variants[0].kl, none.variants[0].top1_agreement), (None, None));
+}
+
+/// All logits, by sequence and position.
+#[derive(Default)]
+struct LogitsTap(BTreeMap<(usize, usize), Vec<f64>>);
+
+impl Tap for LogitsTap {
+    type Partial = Vec<f32>;
+
+    fn wants(&self, point: Point, _block: usize) -> bool {
+        point == Point::Logits
+    }
+
+    fn observe(&self, event: &Event<'_>) -> Vec<f32> {
+        let EventData::Logits { values, .. } = event.data else { return Vec::new() };
+        values.to_vec()
+    }
+
+    fn merge(&mut self, _point: Point, place: &Place, partial: Vec<f32>) {
+        for (row, values) in partial.chunks_exact(partial.len() / place.rows).enumerate() {
+            let row = self.0.entry((place.sequence, place.position + row)).or_default();
+            row.extend(values.iter().map(|&value| f64::from(value)));
+        }
+    }
+}
+
+/// A trial is the operation that its name says.
+#[test]
+fn advice_is_tried_before_it_is_given() {
+    let model = model("llama");
+    let batch = batch(4, 9);
+    let found = run(&model, &batch, &request(&["quantize=w3-g8"]), PLENTY).expect("a comparison");
+    let Some(line) = found.advice.iter().find(|line| line.about == "exempt") else {
+        let lost = found.variants[0].delta_ci95.expect("sequences");
+        assert!(lost[0] <= 0.0 && found.trials.is_empty(), "a loss and nothing tried: {:?}", found.advice);
+        return;
+    };
+    assert_eq!((line.trials, line.operation.as_str()), (1, found.trials[0].name.as_str()));
+    let asked = run(&model, &batch, &request(&["quantize=w3-g8", &line.operation]), PLENTY).expect("a comparison");
+    let same = |variant: &Variant| Variant { computed_after: 0, ..variant.clone() };
+    assert_eq!(same(&asked.variants[1]), same(&found.trials[0]));
+    let again = asked.advice.iter().find(|line| line.about == "exempt").expect("the same");
+    assert_eq!((again.trials, again.figure), (0, line.figure), "what was asked for is not run twice");
+    let untried = Request { trials: false, ..request(&["quantize=w3-g8"]) };
+    assert!(run(&model, &batch, &untried, PLENTY).expect("a comparison").trials.is_empty());
+}
+
 #[test]
 fn what_is_not_finite_has_no_scale_and_stays_not_finite() {
     let scheme = Scheme::parse("a8-token").expect("a scheme");
-    let layers = QuantisedLayers::new(scheme, vec![2], 3, vec![false; 6], false);
+    let layers = QuantisedLayers::new(
+        scheme,
+        Chosen::from([((2, Projection::Down), "down".to_owned())]),
+        3,
+        vec![false; 6],
+        false,
+    );
     let linear = Linear::new(&[1.0; 4], None, 2, 2);
     let places = [Place { block: 2, sequence: 1, position: 0, rows: 3 }];
     let block = layers.begin(2, &[(Projection::Down, &linear)]);
@@ -523,8 +870,9 @@ fn what_is_not_finite_has_no_scale_and_stays_not_finite() {
     block.multiply(Point::Hidden, &places, &x, &mut [Product::new(Projection::Down, &linear, &mut out)]);
     assert_eq!(out.map(f32::is_finite), [true, true, false, false, true, true]);
 
-    let cache =
-        CacheEdit::new(sinkscope_kernels::quantise::Grid::Integer { bits: 8 }, vec![1], vec![1], 3, vec![false; 3]);
+    let keys = CacheFormat::parse("k:int8").expect("a format").0;
+    let (kv_heads, blocks) = (vec![1], vec![1]);
+    let cache = CacheEdit { keys, values: None, kv_heads, blocks, seq_len: 3, kept: vec![false; 3] };
     let place = Place { block: 1, sequence: 0, position: 0, rows: 3 };
     let mut rows = [0.0, 0.0, 1.0, 2.0, 3.0, f32::NAN];
     cache.apply(Point::Key, &place, &mut rows);
@@ -540,6 +888,17 @@ fn what_cannot_be_done_is_said_and_why() {
         ("quantize=w8@position=9+keep-spikes", 4, "position 9 does not exist"),
         ("quantize=w8@block=0", 4, "block 0 does not exist: there are 1 to 4"),
         ("quantize=smooth-w8a8", 1, "needs at least two"),
+        ("quantize=w8a8-tensor+static", 1, "scales fixed by other sequences needs at least two"),
+        ("quantize=mxfp4", 4, "groups of 32 do not divide the 16 inputs"),
+        ("quantize=w8+except=fc_in", 4, "\"fc_in\" names no tensor of a layer; give a projection"),
+        ("quantize=w8+only=model.layers.2", 4, "such as model.layers.1.mlp.down_proj"),
+        ("quantize=w8+except=layer=0-2", 4, "layer 2 does not exist: there are 0 to 1"),
+        ("quantize=w8+only=q_proj+except=self_attn", 4, "no linear layer is left"),
+        ("quantize=w4-g32+only=down_proj", 4, "groups of 32 do not divide the 24 inputs of the down projection"),
+        ("cache=int8@block=model.layers.0.mlp", 4, "block 2 is no attention block"),
+        ("cache=int8@layer=2", 4, "layer 2 does not exist"),
+        ("cache=int4+keep=0-9", 4, "position 9 does not exist"),
+        ("cache=int4+keep=0..10", 4, "position 9 does not exist"),
         ("cache=int8@block=2", 4, "block 2 is no attention block"),
         ("cache=int8+keep-spikes", 4, "no spikes were found"),
     ] {
@@ -570,7 +929,11 @@ fn advice_says_what_was_measured() {
     assert_eq!(about, expected);
     assert_eq!(Some(found.advice[0].figure), found.variants[0].delta_nll);
     assert_eq!(Some(found.advice[6].figure), found.variants[3].delta_nll);
-    assert!(found.advice[6].text.starts_with("pin 4 tokens in the cache: "), "{}", found.advice[6].text);
+    assert!(
+        found.advice[6].text.starts_with("pin 4 tokens, 1.000 a sequence, in the cache: "),
+        "{}",
+        found.advice[6].text
+    );
     let nothing = run(&model, &batch(4, 9), &request(&["drop-first"]), PLENTY).expect("a comparison");
     assert!(nothing.advice.is_empty());
 }

@@ -26,6 +26,7 @@ fn compare_on_text(typed: &[&str], seq_len: Option<usize>) -> Comparison {
         seed: 0,
         bos: None,
         calibration: None,
+        trials: true,
     };
     let around = Surroundings { memory: 4 << 30, text: &|_| String::new(), progress: &|_| {} };
     compare(&model, &text.batch, &request, around).expect("a comparison").comparison

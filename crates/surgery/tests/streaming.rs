@@ -142,6 +142,7 @@ fn run_operations(model: &Model, typed: &[&str]) -> Result<Comparison, SurgeryEr
         seed: 0,
         bos: None,
         calibration: None,
+        trials: true,
     };
     let around = Surroundings { memory: u64::MAX, text: &|_| String::new(), progress: &|_| {} };
     Ok(compare(model, &batch(), &request, around)?.comparison)

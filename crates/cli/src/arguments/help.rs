@@ -40,8 +40,11 @@ pub fn operate_help() -> String {
         "\
 Operations:
 {}
-  Operations on spikes, blocks, values and attention to tokens take a place: @block=B,
-  @position=P (or all); those on spike entries also @channels=C,C,...
+  Operations on spikes, blocks, values, attention, layers and the cache take a place: @block=B
+  (from 1), @layer=L (from 0), @position=P (or all); those on spike entries also @channels=C. Each
+  is a number, a range or a list (0-3,17); a block may also be a tensor's name (blk.11.ffn_down).
+  NAMES are projections (down_proj), tensors or parts of their names (mlp, blk.11.ffn_down),
+  layer=L and block=B. Places and modifiers stand in any order.
   A token sinks if it does so in {} of the heads or more: the `sink_tokens` of operate.json.
   An operation that makes activations infinite or undefined has no figures; its row says from
   which block, channel and position on.
@@ -50,6 +53,8 @@ Examples:
   sinkscope operate model.gguf zero-spikes mean-spikes
   sinkscope operate model.gguf zero-spikes@position=17 zero-spikes@channels=1,2,3 --text book.txt
   sinkscope operate model.gguf quantize=w8a8-tensor quantize=w8a8-tensor+keep-spikes
+  sinkscope operate model.gguf quantize=w8a8-tensor+except=down_proj@layer=10-20
+  sinkscope operate model.gguf cache=int4+keep=0..8 cache=int2+keep=0..8
   sinkscope operate model.gguf drop-first bos=on --sequences 32 --out results",
         operations(),
         in_percent(SINK_TOKEN_SHARE)

@@ -193,18 +193,23 @@ pub struct OperateArguments {
     pub run: RunArguments,
 
     // Not a doc comment: brackets are links there.
-    #[arg(
-        value_name = "OPERATION",
-        help = "What to do: NAME[=VALUE][@block=B][@position=P][@channels=C,...], any number of them"
-    )]
+    #[arg(value_name = "OPERATION", help = "What to do: NAME[=VALUE][@PLACE][+MODIFIER], any number of them")]
     pub operations: Vec<String>,
 
     #[command(flatten)]
     pub text: TextArguments,
 
-    /// Take means from this text (or file of token ids, .json) instead of the other sequences
+    /// Take means, smoothing and static scales from this text (or file of token ids, .json) instead of the other sequences
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
+
+    /// Also write the model with the weights that the operation changes, as a directory that transformers loads
+    #[arg(long, value_name = "DIR")]
+    pub save: Option<PathBuf>,
+
+    /// Do not try what advice says: exempting the layers that break costs a run for each quantisation
+    #[arg(long)]
+    pub no_trials: bool,
 
     /// A head is a sink if a key receives more than this share of its attention
     #[arg(long, value_name = "E", default_value_t = SINK_EPSILON, allow_negative_numbers = true)]

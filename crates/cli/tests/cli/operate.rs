@@ -109,7 +109,7 @@ fn quantised_layers_and_advice() {
     let results = &file["results"];
     let layers = results["variants"][0]["linear_layers"].as_array().expect("layers");
     assert_eq!(layers.len(), 2 * 7);
-    for key in ["block", "projection", "largest_elsewhere", "error", "breaks"] {
+    for key in ["block", "projection", "tensor", "weights", "largest_elsewhere", "error", "breaks"] {
         assert!(!layers[0][key].is_null(), "{key}");
     }
     assert_eq!(results["variants"][1]["kept_tokens"], 4);
@@ -120,7 +120,17 @@ fn quantised_layers_and_advice() {
         assert!(file["definitions"][name].is_string(), "{name}");
     }
     let rows = |name| csv::Reader::from_path(tiny.path(name)).expect("written").into_records().count();
-    assert_eq!((rows("out/linear_layers.csv"), rows("out/advice.csv")), (2 * 2 * 7, advice.len()));
+    let runs = ["variants", "trials"].map(|key| results[key].as_array().expect("runs"));
+    let layers =
+        runs.iter().flat_map(|runs| runs.iter()).map(|run| run["linear_layers"].as_array().expect("layers").len());
+    assert_eq!((rows("out/linear_layers.csv"), rows("out/advice.csv")), (layers.sum(), advice.len()));
+    let trials = advice.iter().map(|line| line["trials"].as_u64().expect("a count")).sum::<u64>();
+    assert_eq!(trials, runs[1].len() as u64);
+    for key in ["kl", "kl_ci95", "top1_agreement"] {
+        assert!(!runs[0][2][key].is_null(), "{key}");
+    }
+    let untried = operate(&tiny, &operations[..1], &["--no-trials"]).1;
+    assert_eq!(untried["results"]["trials"], Value::Array(Vec::new()));
     fs::remove_dir_all(tiny.path("out")).expect("there");
     for (operation, part) in [
         ("quantize=w4-g0", "a group of 0 inputs"),
@@ -131,6 +141,26 @@ fn quantised_layers_and_advice() {
         let message = refused_in(&tiny, &[operation], &[]);
         assert!(message.contains(part), "{message}");
     }
+}
+
+#[test]
+fn a_sweep_answers_in_one_table() {
+    let tiny = Tiny::new("llama");
+    let (stdout, file) = operate(&tiny, &["cache=int2+keep=0..3", "drop-first"], &[]);
+    assert!(stdout.contains("How many tokens must stay: cache=int2+keep=0..3"), "{stdout}");
+    let results = &file["results"];
+    let names: Vec<&str> =
+        results["variants"].as_array().expect("runs").iter().filter_map(|run| run["name"].as_str()).collect();
+    let steps = ["cache=int2", "cache=int2+keep=0", "cache=int2+keep=0-1", "cache=int2+keep=0-2", "drop-first"];
+    assert_eq!(names, steps);
+    assert_eq!(results["sweeps"][0]["steps"][3], serde_json::json!({ "kept": 3, "variant": 3 }));
+    assert!(
+        results["advice"].as_array().expect("lines").iter().any(|line| line["operation"] == "cache=int2+keep=0..3")
+    );
+    let rows = csv::Reader::from_path(tiny.path("out/sweeps.csv")).expect("written").into_records().count();
+    assert_eq!(rows, 4);
+    let (status, _, stderr) = run(&["report", tiny.path("out").to_str().expect("UTF-8")]);
+    assert_eq!(status, 0, "{stderr}");
 }
 
 /// Multiplies tensors by a factor, up to the largest number.
@@ -169,7 +199,7 @@ fn a_variant_that_breaks_says_where_and_the_others_keep_their_figures() {
     assert_eq!(rows.len(), 3, "the untouched model and two variants");
     let csv = fs::read_to_string(tiny.path("out/variants.csv")).expect("written");
     let row = csv.lines().find(|line| line.contains(broken)).expect("a row");
-    assert!(row.ends_with(",2,5,0,3"), "{row}");
+    assert!(row.ends_with(",2,5,0,3,,,,"), "{row}");
     let (status, _, stderr) = run(&["report", tiny.path("out").to_str().expect("UTF-8")]);
     assert_eq!(status, 0, "{stderr}");
 }

@@ -3,7 +3,7 @@
 use sinkscope_anatomy::definitions::{INTERVAL, in_percent};
 use sinkscope_anatomy::wide::mean;
 use sinkscope_surgery::definitions::BREAKS;
-use sinkscope_surgery::results::{Comparison, LinearLayer, Variant};
+use sinkscope_surgery::results::{Comparison, LinearLayer, SweepStep, Variant};
 
 use super::{or_gap, take};
 use crate::ReportError;
@@ -128,6 +128,45 @@ pub fn by_position(comparison: &Comparison) -> Result<Figure, ReportError> {
     })
 }
 
+/// What keeping first tokens wins back; `None` if nothing was swept.
+///
+/// # Errors
+/// [`ReportError::Table`] if `tables` lacks the numbers.
+pub fn sweeps(comparison: &Comparison, tables: &[Table]) -> Result<Option<Figure>, ReportError> {
+    if comparison.sweeps.is_empty() {
+        return Ok(None);
+    }
+    let series = comparison.sweeps.iter().enumerate().map(|(index, sweep)| {
+        let variant = |step: &SweepStep| comparison.variants.get(step.variant);
+        let points = sweep
+            .steps
+            .iter()
+            .map(|step| (step.kept as f64, or_gap(variant(step).and_then(|variant| variant.delta_nll))));
+        Series::new(sweep.name.as_str(), Colour::Nth(index), Mark::Line, points)
+    });
+    let answers = comparison.sweeps.iter().map(|sweep| match sweep.enough {
+        Some(enough) => format!("{}: {enough} are enough", sweep.name),
+        None => format!("{}: no number up to the last is", sweep.name),
+    });
+    let answers: Vec<String> = answers.collect();
+    Ok(Some(Figure {
+        id: "sweeps".into(),
+        title: "How many tokens must stay".into(),
+        paper: None,
+        caption: "What an operation adds to the loss with each number of first tokens kept as they are. Enough are \
+                  those beyond which a token is worth at most twice an average one."
+            .into(),
+        alt: answers.join("; ") + ".",
+        panels: vec![Panel::plot(
+            "",
+            Axis::linear("first tokens kept of each sequence"),
+            Axis::linear("nats a token"),
+            series.collect(),
+        )],
+        data: take(tables, "sweeps")?,
+    }))
+}
+
 /// What quantised layers lose of their output, layer by layer; `None` if nothing was quantised.
 pub fn quantisation(comparison: &Comparison, tables: &[Table]) -> Result<Option<Figure>, ReportError> {
     let mut quantised: Vec<&Variant> =
@@ -178,8 +217,8 @@ pub fn quantisation(comparison: &Comparison, tables: &[Table]) -> Result<Option<
         title: "Where quantisation does damage".into(),
         paper: None,
         caption: format!(
-            "Relative error of the output of every quantised layer, at tokens that do not spike, in percent, for the {} \
-             worst of {}. Colours go by the logarithm. A layer breaks above {}.",
+            "Relative error of the output of every quantised layer on the untouched model's inputs, at tokens that do not \
+             spike, in percent, for the {} worst of {}. Colours go by the logarithm. A layer breaks above {}.",
             shown().count(),
             counted(quantised.len(), "quantisation", "quantisations"),
             in_percent(BREAKS)

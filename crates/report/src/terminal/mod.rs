@@ -132,10 +132,9 @@ pub fn probe<A>(envelope: &Envelope<Probe, A>, style: &Style) -> String {
 /// The report of `sinkscope operate`. Ends in a newline.
 pub fn operate<A>(envelope: &Envelope<Comparison, A>, style: &Style) -> String {
     let results = &envelope.results;
-    let mut sections = vec![
-        summary::model(envelope, &[], style) + "\n" + &operate::baseline(results, style),
-        operate::variants(results, style),
-    ];
+    let mut sections = vec![summary::model(envelope, &[], style) + "\n" + &operate::baseline(results, style)];
+    sections.extend(operate::variants(results, style));
+    sections.extend(operate::sweeps(results, style));
     sections.extend(results.variants.iter().filter_map(|variant| operate::linear_layers(variant, style)));
     sections.extend(operate::advice(results, style));
     sections.push(summary::timing(envelope, style));

@@ -62,31 +62,42 @@ pub(super) fn baseline(comparison: &Comparison, style: &Style) -> String {
     text
 }
 
-/// A line for every operation.
-pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
+/// A line for every operation; `None` if all are steps of sweeps.
+pub(super) fn variants(comparison: &Comparison, style: &Style) -> Option<String> {
     let interval = interval_name();
     let mut grid = Grid::new([
         Heading::text("operation"),
         Heading::number("perplexity"),
         Heading::number("nats"),
-        Heading::text(&interval).expendable(1),
-        Heading::text("late perplexity").expendable(6),
-        Heading::number("sinks").expendable(2),
-        Heading::number("largest").expendable(3),
-        Heading::text("attention to them").expendable(4),
-        Heading::number("tokens changed").expendable(5),
+        Heading::text(&interval).expendable(3),
+        Heading::number("KL").expendable(1),
+        Heading::number("same top").expendable(2),
+        Heading::text("late perplexity").expendable(8),
+        Heading::number("sinks").expendable(4),
+        Heading::number("largest").expendable(5),
+        Heading::text("attention to them").expendable(6),
+        Heading::number("tokens changed").expendable(7),
     ]);
-    for variant in &comparison.variants {
+    // The steps of sweeps have a table of their own, and advice says what was tried.
+    let swept =
+        |index: usize| comparison.sweeps.iter().flat_map(|sweep| &sweep.steps).any(|step| step.variant == index);
+    let runs =
+        || comparison.variants.iter().enumerate().filter(|(index, _)| !swept(*index)).map(|(_, variant)| variant);
+    runs().next()?;
+    for variant in runs() {
         let Variant { perplexity, delta_nll, delta_ci95, .. } = variant;
+        let name = escape_control(&variant.name);
         if let Some(found) = &variant.not_finite {
-            grid.remark(escape_control(&variant.name), not_finite(found));
+            grid.remark(name, not_finite(found));
             continue;
         }
         grid.row(vec![
-            escape_control(&variant.name),
+            name,
             perplexity.map_or_else(|| "none".to_owned(), value),
             delta_nll.map_or_else(String::new, |delta| format!("{delta:+.4}")),
             delta_ci95.map_or_else(String::new, |[low, high]| format!("{low:+.4} to {high:+.4}")),
+            variant.kl.map_or_else(String::new, |kl| format!("{kl:.4}")),
+            variant.top1_agreement.map_or_else(String::new, percent),
             variant.perplexity_after.map_or_else(String::new, |after| {
                 format!("{} (untouched {})", value(after.value), value(after.untouched))
             }),
@@ -99,8 +110,44 @@ pub(super) fn variants(comparison: &Comparison, style: &Style) -> String {
             variant.changed_tokens.map_or_else(String::new, |count| count.to_string()),
         ]);
     }
-    let what = "perplexity over the targets that both predict, and the difference in nats a token";
-    style.title("Operations", what) + &grid.render(style)
+    let what = "perplexity and nats a token over the targets that both predict, KL from the untouched model";
+    Some(style.title("Operations", what) + &grid.render(style))
+}
+
+/// A table for every sweep.
+pub(super) fn sweeps(comparison: &Comparison, style: &Style) -> Vec<String> {
+    let interval = interval_name();
+    let mut tables = Vec::new();
+    for sweep in &comparison.sweeps {
+        let mut grid = Grid::new([
+            Heading::number("first tokens kept"),
+            Heading::number("perplexity"),
+            Heading::number("nats"),
+            Heading::text(&interval).expendable(1),
+            Heading::number("KL").expendable(2),
+            Heading::number("same top token").expendable(3),
+            Heading::text(""),
+        ]);
+        for step in &sweep.steps {
+            let Some(variant) = comparison.variants.get(step.variant) else { continue };
+            if let Some(found) = &variant.not_finite {
+                grid.remark(step.kept.to_string(), not_finite(found));
+                continue;
+            }
+            grid.row(vec![
+                step.kept.to_string(),
+                variant.perplexity.map_or_else(|| "none".to_owned(), value),
+                variant.delta_nll.map_or_else(String::new, |delta| format!("{delta:+.4}")),
+                variant.delta_ci95.map_or_else(String::new, |[low, high]| format!("{low:+.4} to {high:+.4}")),
+                variant.kl.map_or_else(String::new, |kl| format!("{kl:.4}")),
+                variant.top1_agreement.map_or_else(String::new, percent),
+                if sweep.enough == Some(step.kept) { "enough".to_owned() } else { String::new() },
+            ]);
+        }
+        let title = format!("How many tokens must stay: {}", escape_control(&sweep.name));
+        tables.push(style.title(&title, "the first of each sequence") + &grid.render(style));
+    }
+    tables
 }
 
 /// Where a variant breaks.
@@ -118,8 +165,8 @@ pub(super) fn linear_layers(variant: &Variant, style: &Style) -> Option<String> 
         return None;
     }
     let mut grid = Grid::new([
-        Heading::number("block"),
         Heading::text("layer"),
+        Heading::number("block").expendable(3),
         Heading::number("output lost"),
         Heading::number("at spikes").expendable(2),
         Heading::number("largest input at spikes").expendable(1),
@@ -130,8 +177,8 @@ pub(super) fn linear_layers(variant: &Variant, style: &Style) -> Option<String> 
     worst.sort_by(|a, b| b.error.unwrap_or(0.0).total_cmp(&a.error.unwrap_or(0.0)));
     for layer in worst.iter().take(MOST_LAYERS) {
         grid.row(vec![
+            escape_control(if layer.tensor.is_empty() { &layer.projection } else { &layer.tensor }),
             layer.block.to_string(),
-            layer.projection.clone(),
             layer.error.map_or_else(String::new, percent),
             layer.error_at_spikes.map_or_else(String::new, percent),
             layer.largest_at_spikes.map_or_else(String::new, |largest| value(largest.into())),
@@ -154,7 +201,12 @@ pub(super) fn advice(comparison: &Comparison, style: &Style) -> Option<String> {
     if comparison.advice.is_empty() {
         return None;
     }
-    let mut text = style.title("Advice", "what this run measured");
+    let trials: usize = comparison.advice.iter().map(|line| line.trials).sum();
+    let what = match trials {
+        0 => "what this run measured".to_owned(),
+        _ => format!("what this run measured, with {} to try it", counted(trials, "run more", "runs more")),
+    };
+    let mut text = style.title("Advice", &what);
     for line in &comparison.advice {
         let said = format!("{}: {}: {}.", line.about, escape_control(&line.operation), escape_control(&line.text));
         for line in wrap(&said, style.width().saturating_sub(2)).lines() {

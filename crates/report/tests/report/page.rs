@@ -432,5 +432,5 @@ fn the_least_change_of_the_loss_is_the_smallest_whatever_its_sign() {
     comparison.variants[2].delta_nll = Some(-20.0);
     let page = page(&[found(Output::Operate(Box::new(framed(comparison, "m", "ab"))))]).expect("consistent");
     assert!(page.contains("the most that one changes the loss is -20.0000 nats"));
-    assert!(page.contains("the least is +0.2500 nats"));
+    assert!(page.contains("the least is +0.0625 nats"));
 }

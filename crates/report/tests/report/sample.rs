@@ -16,7 +16,7 @@ use sinkscope_anatomy::token_page::{SCALE, ShownToken, TokenPage};
 use sinkscope_report::envelope::{DataIdentity, Envelope, ModelIdentity, PassTiming, Timing, VERSION};
 use sinkscope_surgery::positions::ByPosition;
 use sinkscope_surgery::results::{
-    Advice, Baseline, Comparison, LinearLayer, PerplexityAfter, PositionNll, SpikePlace, Variant,
+    Advice, Baseline, Comparison, LinearLayer, PerplexityAfter, PositionNll, SpikePlace, Sweep, SweepStep, Variant,
 };
 
 const LAYERS: usize = 12;
@@ -264,15 +264,16 @@ pub fn nothing() -> Anatomy {
     Anatomy::default()
 }
 
-/// A comparison of operations: one that destroys, one whose tokens have no target in common, a hostile name, one that
-/// quantises, and one after which nothing is finite.
-pub fn comparison() -> Comparison {
-    let variant = |name: &str, nll: Option<f64>, largest: Option<f64>| Variant {
+fn variant(name: &str, nll: Option<f64>, largest: Option<f64>) -> Variant {
+    Variant {
         name: name.to_owned(),
         perplexity: nll.map(f64::exp),
         nll,
         delta_nll: nll.map(|nll| nll - 3.5),
         delta_ci95: nll.map(|nll| [nll - 3.625, nll - 3.375]),
+        kl: nll.map(|nll| (nll - 3.0) / 2.0),
+        kl_ci95: nll.map(|nll| [(nll - 3.25) / 2.0, (nll - 2.75) / 2.0]),
+        top1_agreement: nll.map(|nll| 1.0 / nll),
         tokens: if nll.is_some() { 4032 } else { 0 },
         perplexity_after: largest.is_none().then_some(PerplexityAfter {
             position: 1024,
@@ -288,10 +289,17 @@ pub fn comparison() -> Comparison {
         computed_after: 24,
         kept_tokens: None,
         linear_layers: Vec::new(),
-    };
+    }
+}
+
+/// A comparison of operations: one that destroys, one whose tokens have no target in common, a hostile name, one that
+/// quantises, and one after which nothing is finite.
+pub fn comparison() -> Comparison {
     let layer = |block: usize, error: f64| LinearLayer {
         block,
         projection: "down".to_owned(),
+        tensor: if block == 5 { HOSTILE.to_owned() } else { format!("blk.{block}.ffn_down") },
+        weights: 1000 * block,
         largest_at_spikes: (block < 8).then_some(12_345.5),
         largest_elsewhere: 1.25,
         error: (block > 1).then_some(error),
@@ -319,18 +327,27 @@ pub fn comparison() -> Comparison {
         }),
         ..Variant::default()
     };
+    let broken_step = broken.clone();
     let advice = |about: &str, operation: &str, text: &str, figure| Advice {
         about: about.to_owned(),
         operation: operation.to_owned(),
         text: text.to_owned(),
         figure,
         unit: "nats a token".to_owned(),
+        trials: usize::from(about == "exempt"),
     };
     let positions: Vec<PositionNll> =
         (1..3).map(|position| PositionNll { name: HOSTILE.to_owned(), position, nll: 3.5 }).collect();
     Comparison {
         sink_tokens: None,
-        baseline: Baseline { perplexity: Some(33.115), nll: 3.5, tokens: 4032, sink_ratio: 0.744, largest: 28_301.0 },
+        baseline: Baseline {
+            perplexity: Some(33.115),
+            nll: 3.5,
+            tokens: 4032,
+            sequences: 64,
+            sink_ratio: 0.744,
+            largest: 28_301.0,
+        },
         spike: Some(SpikePlace { block: 24, channels: (0..10).collect(), tokens: 65 }),
         variants: vec![
             variant("zero-spikes", Some(12.75), Some(5_552.0)),
@@ -338,7 +355,17 @@ pub fn comparison() -> Comparison {
             variant(HOSTILE, Some(3.375), None),
             quantised,
             broken,
+            variant("cache=int4", Some(3.75), Some(28_000.0)),
+            variant("cache=int4+keep=0", Some(3.5625), Some(28_000.0)),
+            Variant { name: "cache=int4+keep=0-1".to_owned(), ..broken_step },
         ],
+        trials: vec![variant("quantize=w8a8-tensor+keep-spikes+except=blk.8.ffn_down", Some(3.625), Some(20_000.0))],
+        smoothing: Vec::new(),
+        sweeps: vec![Sweep {
+            name: "cache=int4+keep=0..2".to_owned(),
+            steps: (0..3).map(|kept| SweepStep { kept, variant: 5 + kept }).collect(),
+            enough: Some(1),
+        }],
         advice: vec![
             advice("loss", "quantize=w8a8-tensor+keep-spikes", "expect +0.2500 nats a token", 0.25),
             advice(
@@ -346,6 +373,12 @@ pub fn comparison() -> Comparison {
                 HOSTILE,
                 "4 of 8 linear layers lose more than 50 % of their output; keep them in higher precision",
                 4.0,
+            ),
+            advice(
+                "exempt",
+                "quantize=w8a8-tensor+keep-spikes+except=blk.8.ffn_down",
+                "tried without 1 of 8 layers, 22.2 % of the quantised weights: +0.2500 nats a token become +0.1250",
+                0.125,
             ),
         ],
         by_position: ByPosition::of(&positions, 4),

@@ -5,8 +5,11 @@
 //! then every operation runs from there on. Layers that an operation does not reach are not computed again.
 
 mod scores;
+mod sweep;
+mod trial;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use sinkscope_anatomy::error::AnatomyError;
@@ -20,13 +23,17 @@ use sinkscope_model::pass::{ErasedTap, Pass, PassReport};
 use sinkscope_sources::data::TokenBatch;
 
 use self::scores::finite;
+use self::sweep::sweeps;
+use self::trial::Known;
+pub use self::trial::{Shown, Trial};
 use crate::advice::advice;
+use crate::divergence::{DivergenceTap, ReferenceTap};
 use crate::edits::{Change, RowEdit};
 use crate::error::SurgeryError;
-use crate::operation::Operation;
+use crate::operation::{Kind, Operation};
 use crate::plan::{self, Edited, Plan, Planner, channels_of};
 use crate::positions::ByPosition;
-use crate::quantise::{MaximaTap, QuantisedLayers};
+use crate::quantise::{MagnitudeTap, MaximaTap, QuantisedLayers, UntouchedInputs};
 use crate::results::{Baseline, Comparison, PositionNll, SpikePlace, Variant};
 use crate::seen::Seen;
 use crate::taps::{KeepTap, RowsTap};
@@ -47,6 +54,8 @@ pub struct Request {
     pub bos: Option<u32>,
     /// Tokens of another text, for means.
     pub calibration: Option<TokenBatch>,
+    /// Whether advice is tried before it is given, at the cost of a pass each.
+    pub trials: bool,
 }
 
 /// A comparison and what it took.
@@ -71,27 +80,43 @@ pub fn compare(
     around: Surroundings<'_>,
 ) -> Result<Compared, SurgeryError> {
     model.require_head("the comparison of operations")?;
-    let calibrated = request.calibration.is_some();
-    let planner = Planner { model, batch, bos: request.bos, seed: request.seed, calibrated };
+    let planner = Planner::new(model, batch, request);
     // What is wrong without a look at the model is said before the work.
     for operation in &request.operations {
         planner.check(operation)?;
     }
-    let mut run = Run { model, batch, request, around, passes: Vec::new(), positions: Vec::new() };
-    let untouched = run.examine(batch)?;
+    let steps: Vec<Operation> = request.operations.iter().flat_map(Operation::steps).collect();
+    let mut run = Run { model, batch, request, around, passes: Vec::new(), positions: Vec::new(), deltas: Vec::new() };
+    let mut magnitudes =
+        steps.iter().any(|step| matches!(step.kind, Kind::Quantise { .. })).then(MagnitudeTap::default);
+    // A quarter of the memory: operations need some too.
+    let mut predictions = ReferenceTap::new(model, batch, around.memory / 4);
+    let mut taps: Vec<&mut dyn ErasedTap> = vec![&mut predictions];
+    taps.extend(magnitudes.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+    let untouched = run.examine(batch, &mut taps)?;
+    let reference = predictions.finish(model)?;
     run.add_positions(None, untouched.seen.nll.predictions(), &run.unmoved());
     let shown = untouched.shown();
     let mut plans: Vec<Plan> =
-        request.operations.iter().map(|operation| planner.plan(operation, shown)).collect::<Result<_, _>>()?;
+        steps.iter().map(|operation| planner.plan(operation, shown)).collect::<Result<_, _>>()?;
     let kept = run.keep(&mut plans)?;
     if let Some(calibration) = &request.calibration {
-        run.calibrate(calibration, &planner, &mut plans)?;
+        run.calibrate(calibration, &planner, (&steps, &mut plans))?;
     }
+    if let Some(magnitudes) = magnitudes {
+        run.look_at_inputs(magnitudes, shown.stage, &mut plans)?;
+    }
+    let known = Known { untouched: &untouched, kept: &kept, reference: &reference };
     let variants = plans
         .iter()
-        .zip(&request.operations)
-        .map(|(plan, operation)| run.variant(operation, plan, &kept, &untouched.seen))
+        .zip(&steps)
+        .map(|(plan, operation)| run.variant(operation, plan, &known))
         .collect::<Result<Vec<_>, _>>()?;
+    let (trials, tried) = if request.trials {
+        run.exemptions(&planner, (&steps, &plans), &variants, &known)?
+    } else {
+        (Vec::new(), Vec::new())
+    };
     let predicted = run.beyond(model.architecture().registers, untouched.seen.nll.predictions());
     let nll = mean(predicted.iter().copied()).unwrap_or(0.0);
     let comparison = Comparison {
@@ -99,6 +124,7 @@ pub fn compare(
             perplexity: finite(Some(nll.exp())),
             nll,
             tokens: predicted.len(),
+            sequences: batch.sequences,
             sink_ratio: run.sink_ratio(&untouched.seen),
             largest: untouched.seen.largest(),
         },
@@ -109,11 +135,14 @@ pub fn compare(
             tokens: stage.tokens.len(),
         }),
         advice: Vec::new(),
+        sweeps: sweeps(&request.operations, &variants, batch.seq_len),
+        smoothing: run.smoothing(&steps),
         variants,
+        trials,
         by_position: ByPosition::of(&run.positions, batch.seq_len),
         positions: run.positions,
     };
-    let comparison = Comparison { advice: advice(&comparison, &request.operations), ..comparison };
+    let comparison = Comparison { advice: advice(&comparison, &steps, &tried), ..comparison };
     Ok(Compared { comparison, first: untouched.report, passes: run.passes })
 }
 
@@ -125,6 +154,8 @@ struct Run<'a> {
     around: Surroundings<'a>,
     passes: Vec<(String, f64)>,
     positions: Vec<PositionNll>,
+    /// By run, what each sequence lost; `None` where nothing can be compared.
+    deltas: Vec<Option<Vec<f64>>>,
 }
 
 /// What the untouched model shows of a batch.
@@ -156,8 +187,8 @@ impl Run<'_> {
         Pass::new(self.model, self.around.memory)
     }
 
-    /// Runs the untouched model on a batch.
-    fn examine(&mut self, batch: &TokenBatch) -> Result<Untouched, SurgeryError> {
+    /// Runs the untouched model on a batch, past more taps than a comparison needs.
+    fn examine(&mut self, batch: &TokenBatch, more: &mut [&mut dyn ErasedTap]) -> Result<Untouched, SurgeryError> {
         let start = self.begin("examining the untouched model");
         let request = AnatomyRequest {
             spikes: true,
@@ -170,6 +201,9 @@ impl Run<'_> {
         seen.sinks = seen.sinks.with_tokens(SinkDefinition::Paper, self.request.epsilon);
         let mut taps = seen.taps();
         taps.extend(search.residual.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+        for tap in more {
+            taps.push(&mut **tap);
+        }
         let progress = |done, total| (self.around.progress)(Progress::Steps(done, total));
         let pass = self.pass().with_progress(&progress);
         let report = pass.run(batch, &mut taps)?;
@@ -199,7 +233,7 @@ impl Run<'_> {
         // With a text of its own to calibrate on, nothing waits for this one.
         let waiting = plans.iter().enumerate().filter(|_| self.request.calibration.is_none());
         let smoothing = waiting.clone().filter_map(|(index, plan)| Some((index, plan.smoothing()?)));
-        let smoothed = smoothing.clone().filter_map(|(_, layers)| layers.blocks.last().copied()).max();
+        let smoothed = smoothing.clone().filter_map(|(_, layers)| layers.blocks().last().copied()).max();
         let mut wanted: Vec<(usize, RowsTap)> = waiting
             .filter_map(|(index, plan)| Some((index, rows_of(plan.waiting()?, self.batch.seq_len, None))))
             .collect();
@@ -233,15 +267,15 @@ impl Run<'_> {
         &mut self,
         calibration: &TokenBatch,
         planner: &Planner<'_>,
-        plans: &mut [Plan],
+        (operations, plans): (&[Operation], &mut [Plan]),
     ) -> Result<(), SurgeryError> {
         if plans.iter().all(|plan| plan.waiting().is_none() && plan.smoothing().is_none()) {
             return Ok(());
         }
-        let untouched = self.examine(calibration)?;
+        let untouched = self.examine(calibration, &mut [])?;
         let mut wanted: Vec<(usize, RowsTap)> = Vec::new();
         let mut maxima: Vec<(usize, MaximaTap)> = Vec::new();
-        for (index, (plan, operation)) in plans.iter().zip(&self.request.operations).enumerate() {
+        for (index, (plan, operation)) in plans.iter().zip(operations).enumerate() {
             if let Some(edit) = plan.waiting() {
                 let tokens = planner.corresponding(operation, calibration, untouched.shown())?;
                 wanted.push((index, rows_of(edit, calibration.seq_len, Some(tokens))));
@@ -265,13 +299,28 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn variant(
+    /// What the untouched model gives its linear layers, for those that are quantised.
+    fn look_at_inputs(
         &mut self,
-        operation: &Operation,
-        plan: &Plan,
-        kept: &KeepTap,
-        untouched: &Seen,
-    ) -> Result<Variant, SurgeryError> {
+        magnitudes: MagnitudeTap,
+        stage: Option<&Stage>,
+        plans: &mut [Plan],
+    ) -> Result<(), SurgeryError> {
+        let start = self.begin("the inputs of linear layers");
+        let spikes =
+            stage.map_or_else(|| vec![false; self.batch.tokens.len()], |stage| plan::marked(stage, self.batch));
+        let inputs = Arc::new(UntouchedInputs::of_sample(self.model, self.batch, magnitudes, &spikes)?);
+        for plan in plans {
+            if let Plan::Quantised { layers, .. } = plan {
+                layers.untouched = Some(Arc::clone(&inputs));
+            }
+        }
+        self.end("sample", start);
+        Ok(())
+    }
+
+    fn variant(&mut self, operation: &Operation, plan: &Plan, known: &Known<'_>) -> Result<Variant, SurgeryError> {
+        let untouched = &known.untouched.seen;
         let start = self.begin("operating");
         let (batch, pairs) = match plan {
             Plan::Tokens(changed) => {
@@ -293,12 +342,16 @@ impl Run<'_> {
             Plan::Quantised { layers, .. } => pass.with_linears(&**layers),
             Plan::Cache { cache, .. } => pass.with_edit(cache),
         };
-        if let Some(residual) = kept.residuals.get(&plan.start()) {
+        if let Some(residual) = known.kept.residuals.get(&plan.start()) {
             pass = pass.starting_after(plan.start(), residual);
             seen.adopt(untouched, plan.start());
             computed_after = plan.start();
         }
-        pass.run(batch, &mut seen.taps())?;
+        let mut divergence = (!pairs.is_empty()).then(|| DivergenceTap::new(known.reference, batch, &pairs));
+        let mut taps = seen.taps();
+        taps.extend(divergence.as_mut().map(|tap| tap as &mut dyn ErasedTap));
+        pass.run(batch, &mut taps)?;
+        let divergence = divergence.map(DivergenceTap::finish).transpose()?;
         let changed = match plan {
             Plan::Edited { edited, .. } => Some(edited.tokens()),
             _ => None,
@@ -313,10 +366,13 @@ impl Run<'_> {
         };
         if let Some(found) = seen.not_finite() {
             self.end(&operation.typed, start);
+            self.deltas.push(None);
             return Ok(Variant { not_finite: Some(found.named(Tokens::new(batch, self.around.text))), ..variant });
         }
         self.add_positions(Some(&operation.typed), seen.nll.predictions(), &pairs);
+        let apart = divergence.map(|rows| self.divergence(&rows));
         let scores = self.scores(untouched.nll.predictions(), seen.nll.predictions(), batch.seq_len - 1, &pairs);
+        self.deltas.push(scores.as_ref().map(|scores| scores.deltas.clone()));
         self.end(&operation.typed, start);
         let received = |seen: &Seen| changed.and_then(|changed| seen.received.mean(changed));
         Ok(Variant {
@@ -324,6 +380,9 @@ impl Run<'_> {
             nll: finite(scores.as_ref().map(|scores| scores.nll)),
             delta_nll: finite(scores.as_ref().map(|scores| scores.delta)),
             delta_ci95: scores.as_ref().and_then(|scores| scores.interval),
+            kl: finite(apart.as_ref().map(|apart| apart.kl)),
+            kl_ci95: apart.as_ref().and_then(|apart| apart.interval),
+            top1_agreement: apart.as_ref().map(|apart| apart.agreement),
             perplexity_after: match plan {
                 Plan::Window(window) => {
                     self.after(window.width.saturating_mul(4), untouched.nll.predictions(), seen.nll.predictions())
@@ -355,7 +414,7 @@ fn rows_of(edit: &RowEdit, seq_len: usize, tokens: Option<Vec<bool>>) -> RowsTap
 
 /// What smoothing is calibrated with.
 fn maxima_of(layers: &QuantisedLayers, seq_len: usize, left_out: Vec<bool>, of_others: bool) -> MaximaTap {
-    MaximaTap::new(layers.blocks.clone(), seq_len, left_out, of_others)
+    MaximaTap::new(layers.blocks(), seq_len, left_out, of_others)
 }
 
 /// Gives layers what smoothing waited for.

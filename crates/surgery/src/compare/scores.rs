@@ -2,9 +2,12 @@
 
 use sinkscope_anatomy::bootstrap::intervals_of_means;
 use sinkscope_anatomy::wide::mean;
+use sinkscope_kernels::divergence::RunningDivergence;
 
 use super::Run;
-use crate::results::{PerplexityAfter, PositionNll};
+use crate::operation::{Kind, Operation};
+use crate::quantise::Scheme;
+use crate::results::{PerplexityAfter, PositionNll, Smoothing};
 
 impl Run<'_> {
     /// Every prediction beside itself. Those of registers do not count.
@@ -63,10 +66,63 @@ impl Run<'_> {
         Some(Scores {
             nll: mean(sequences.iter().map(|sequence| sequence.0))?,
             delta: mean(deltas.iter().copied())?,
-            interval: intervals_of_means(&deltas, deltas.len(), self.request.seed)
-                .map(|intervals| intervals[0])
-                .filter(|ends| ends.iter().all(|end| end.is_finite())),
+            interval: self.interval(&deltas),
+            deltas,
         })
+    }
+
+    /// The bootstrap interval of a mean over sequences.
+    fn interval(&self, sequences: &[f64]) -> Option<[f64; 2]> {
+        intervals_of_means(sequences, sequences.len(), self.request.seed)
+            .map(|intervals| intervals[0])
+            .filter(|ends| ends.iter().all(|end| end.is_finite()))
+    }
+
+    /// What smoothing changes, for every variant that was run with it and without.
+    pub(super) fn smoothing(&self, operations: &[Operation]) -> Vec<Smoothing> {
+        let mut all = Vec::new();
+        for (smoothed, operation) in operations.iter().enumerate() {
+            let Kind::Quantise { scheme, layers, kept } = &operation.kind else { continue };
+            let without = Kind::Quantise {
+                scheme: Scheme { smooth: false, ..*scheme },
+                layers: layers.clone(),
+                kept: kept.clone(),
+            };
+            let plain = operations.iter().position(|other| scheme.smooth && other.kind == without);
+            let deltas = |index: usize| self.deltas.get(index)?.as_ref();
+            let Some((plain, (with, before))) = plain.and_then(|at| Some((at, deltas(smoothed).zip(deltas(at))?)))
+            else {
+                continue;
+            };
+            let differences: Vec<f64> = with.iter().zip(before).map(|(with, before)| with - before).collect();
+            let Some(difference) = finite(mean(differences.iter().copied())) else { continue };
+            all.push(Smoothing { smoothed, plain, difference, difference_ci95: self.interval(&differences) });
+        }
+        all
+    }
+}
+
+/// How far an operated model's predictions are from the untouched model's.
+pub(super) struct Apart {
+    pub kl: f64,
+    pub interval: Option<[f64; 2]>,
+    pub agreement: f64,
+}
+
+impl Run<'_> {
+    /// Over the predictions of every sequence, of which there are some.
+    pub(super) fn divergence(&self, rows: &[Vec<RunningDivergence>]) -> Apart {
+        let of_sequence = |rows: &Vec<RunningDivergence>| {
+            rows.iter().map(RunningDivergence::divergence).sum::<f64>() / rows.len() as f64
+        };
+        let sequences: Vec<f64> = rows.iter().map(of_sequence).collect();
+        let predictions: usize = rows.iter().map(Vec::len).sum();
+        let same = rows.iter().flatten().filter(|row| row.same_top()).count();
+        Apart {
+            kl: sequences.iter().sum::<f64>() / sequences.len() as f64,
+            interval: self.interval(&sequences),
+            agreement: same as f64 / predictions as f64,
+        }
     }
 }
 
@@ -80,4 +136,6 @@ pub(super) struct Scores {
     pub nll: f64,
     pub delta: f64,
     pub interval: Option<[f64; 2]>,
+    /// By sequence.
+    pub deltas: Vec<f64>,
 }

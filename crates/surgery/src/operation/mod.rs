@@ -1,10 +1,16 @@
-//! Operations as users type them: `NAME[=VALUE][@block=B][@position=P][@channels=C,C,...][+MODIFIER...]`.
+//! Operations as users type them: `NAME[=VALUE]`, then places (`@block=B`, `@layer=L`, `@position=P`, `@channels=C`, each
+//! with lists and ranges) and modifiers (`+MODIFIER`, `+MODIFIER=VALUE`) in any order.
 
 mod parse;
+mod parts;
+mod place;
+
+use std::ops::RangeInclusive;
 
 use sinkscope_model::pass::Window;
 
-use crate::quantise::Scheme;
+pub use self::place::{Numbers, Place};
+use crate::quantise::{CacheFormat, Scheme};
 
 /// What users may type, what it does in a line or two, and its definition where that needs more words.
 pub static FORMS: [Form; 18] = [
@@ -46,12 +52,20 @@ pub static FORMS: [Form; 18] = [
         .defined("every token an id drawn uniformly; no target is left to compare"),
     form(
         "quantize=SCHEME",
-        "the linear layers of the blocks: w8a8-tensor, w8a8-token, smooth-w8a8, w8,\nw4-gN, w3-gN, w4a8-tensor, w4a8-token, \
-         a8-tensor, a8-token or fp8-e4m3\n(+keep-spikes: but not at tokens that spike)",
+        "the linear layers of the blocks: w8a8-tensor, w8a8-token, w8, w4-gN, w3-gN,\n\
+         w4a8-tensor, w4a8-token, a8-tensor, a8-token, smooth-w8a8-tensor,\n\
+         smooth-w8a8-token, fp8-e4m3, fp8-e5m2, mxfp4, nvfp4, q8_0 (w-mxfp4: weights\n\
+         alone; a-mxfp4: inputs alone), or hadamard-SCHEME: rotated first\n\
+         (+except=NAMES, +only=NAMES: not these layers, or these alone; +static:\n\
+         scales known beforehand; +keep-spikes: but not at tokens that spike;\n\
+         +keep=P: at positions; +keep=0..N: a run for each of the first 0 to N kept)",
     ),
     form(
-        "cache=int8|int4|int2",
-        "keys and values, per token and head\n(+keep-sinks: but not of tokens that sink; +keep-spikes: that spike)",
+        "cache=FORMAT",
+        "keys and values: int8, int4, int3, int2, fp8-e4m3 or fp8-e5m2, per token and\n\
+         head, or with -channel per channel and 32 tokens; k:int4-channel,v:int8\n\
+         (+keep-sinks: but not of tokens that sink; +keep-spikes: that spike; +keep=P\n\
+         and +keep=0..N as of quantize)",
     ),
 ];
 
@@ -96,6 +110,30 @@ pub struct Operation {
     pub typed: String,
     /// What it does.
     pub kind: Kind,
+    /// Of how many first tokens it is tried with, each a run; `None` if it is one run.
+    pub sweep: Option<RangeInclusive<usize>>,
+}
+
+impl Operation {
+    /// The runs that it takes: itself, or one for every number of first tokens that a sweep keeps.
+    pub fn steps(&self) -> Vec<Self> {
+        let Some(sweep) = &self.sweep else { return vec![self.clone()] };
+        let swept = format!("+keep={}..{}", sweep.start(), sweep.end());
+        let step = |count: usize| {
+            let first = count.checked_sub(1).map(Numbers::up_to);
+            let kept = match count {
+                0 => String::new(),
+                1 => "+keep=0".to_owned(),
+                _ => format!("+keep=0-{}", count - 1),
+            };
+            let mut kind = self.kind.clone();
+            if let Kind::Quantise { kept, .. } | Kind::Cache { kept, .. } = &mut kind {
+                *kept = first.map(WhichTokens::Positions);
+            }
+            Self { typed: self.typed.replacen(&swept, &kept, 1), kind, sweep: None }
+        };
+        sweep.clone().map(step).collect()
+    }
 }
 
 /// What an operation does.
@@ -105,17 +143,17 @@ pub enum Kind {
     Spikes {
         /// How.
         change: SpikeChange,
-        /// After which block; after the last step-up block of the strongest stage if `None`.
-        block: Option<usize>,
+        /// After which blocks; after the last step-up block of the strongest stage if `None`.
+        places: Option<Vec<Place>>,
         /// Of which tokens.
         tokens: WhichTokens,
         /// In which channels; in those that spike if `None`.
-        channels: Option<Vec<usize>>,
+        channels: Option<Numbers>,
     },
-    /// Leaves out what a block adds.
+    /// Leaves out what blocks add.
     SkipBlock {
-        /// Block.
-        block: usize,
+        /// Which.
+        places: Vec<Place>,
         /// For which tokens.
         tokens: WhichTokens,
     },
@@ -132,8 +170,8 @@ pub enum Kind {
     Value {
         /// How.
         change: ValueChange,
-        /// In which attention block; in all if `None`.
-        block: Option<usize>,
+        /// In which attention blocks; in all if `None`.
+        places: Option<Vec<Place>>,
         /// Of which tokens.
         tokens: WhichTokens,
     },
@@ -141,8 +179,8 @@ pub enum Kind {
     Apart {
         /// Which.
         apart: Apart,
-        /// In which attention block; in all if `None`.
-        block: Option<usize>,
+        /// In which attention blocks; in all if `None`.
+        places: Option<Vec<Place>>,
         /// Of which tokens.
         tokens: WhichTokens,
     },
@@ -154,17 +192,19 @@ pub enum Kind {
     Quantise {
         /// How.
         scheme: Scheme,
-        /// Of which block; of all if `None`.
-        block: Option<usize>,
+        /// Which of them.
+        layers: WhichLayers,
         /// Tokens that stay as they are, if any do.
         kept: Option<WhichTokens>,
     },
     /// Quantises the key-value cache.
     Cache {
-        /// To integers of so many bits.
-        bits: u32,
-        /// Of which attention block; of all if `None`.
-        block: Option<usize>,
+        /// What becomes of keys; they stay if `None`.
+        keys: Option<CacheFormat>,
+        /// And of values.
+        values: Option<CacheFormat>,
+        /// Of which attention blocks; of all if `None`.
+        places: Option<Vec<Place>>,
         /// Tokens whose entries stay as they are, if any do.
         kept: Option<WhichTokens>,
     },
@@ -201,15 +241,26 @@ pub enum ValueChange {
     Mean,
 }
 
+/// Which linear layers: those that are in all of the places given, apart from exceptions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WhichLayers {
+    /// Of these blocks.
+    pub places: Option<Vec<Place>>,
+    /// Of these names.
+    pub only: Option<Vec<Place>>,
+    /// Of none of these names.
+    pub except: Option<Vec<Place>>,
+}
+
 /// Which tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhichTokens {
     /// Those of the strongest stage.
     Spikes,
     /// Those that sink.
     Sinks,
-    /// One position of every sequence.
-    Position(usize),
+    /// Positions of every sequence.
+    Positions(Numbers),
     /// All.
     All,
 }

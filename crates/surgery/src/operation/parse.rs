@@ -5,9 +5,10 @@ use std::str::FromStr;
 use sinkscope_model::pass::Window;
 use sinkscope_model::spelling::nearest;
 
-use super::{Apart, FORMS, Kind, Operation, SpikeChange, TokenChange, ValueChange, WhichTokens};
+use super::parts::{Kept, Parts};
+use super::{Apart, FORMS, Kind, Operation, Place, SpikeChange, TokenChange, ValueChange, WhichLayers, WhichTokens};
 use crate::error::SurgeryError;
-use crate::quantise::Scheme;
+use crate::quantise::{Activations, CacheFormat, Scheme};
 
 /// The form that is meant, if there is one.
 fn meant(name: &str) -> Option<&'static str> {
@@ -21,39 +22,31 @@ impl Operation {
     }
 }
 
-/// An operation's parts, before they mean anything.
-struct Parts<'a> {
-    typed: &'a str,
-    name: &'a str,
-    value: Option<&'a str>,
-    block: Option<usize>,
-    tokens: Option<WhichTokens>,
-    channels: Option<Vec<usize>>,
-    modifiers: Vec<&'a str>,
-}
-
 impl FromStr for Operation {
     type Err = SurgeryError;
 
     fn from_str(typed: &str) -> Result<Self, SurgeryError> {
         let mut parts = Parts::new(typed)?;
+        let mut sweep = None;
         let kind = match parts.name {
-            "zero-spikes" => parts.spikes(SpikeChange::Zero)?,
-            "mean-spikes" => parts.spikes(SpikeChange::Mean)?,
-            "zero-rescale-spikes" => parts.spikes(SpikeChange::ZeroRescale)?,
+            "zero-spikes" => parts.spikes(SpikeChange::Zero),
+            "mean-spikes" => parts.spikes(SpikeChange::Mean),
+            "zero-rescale-spikes" => parts.spikes(SpikeChange::ZeroRescale),
             "scale-spikes" => {
                 let factor: f32 = parts.number("a factor", "scale-spikes=0.5")?;
                 if !factor.is_finite() {
                     return Err(parts.wrong(format!("{factor} is not a finite factor")));
                 }
-                parts.spikes(SpikeChange::Scale(factor))?
+                parts.spikes(SpikeChange::Scale(factor))
             }
             "skip-block" => {
-                let block = parts.number("a block", "skip-block=24")?;
-                if parts.block.is_some() {
+                if parts.places.is_some() {
                     return Err(parts.wrong("names its block already; @block says nothing more".into()));
                 }
-                Kind::SkipBlock { block, tokens: parts.take_tokens(WhichTokens::Spikes) }
+                let Some(places) = parts.value.take().and_then(Place::blocks) else {
+                    return Err(parts.wrong("needs a block, as in skip-block=24, or a tensor's name".into()));
+                };
+                Kind::SkipBlock { places, tokens: parts.take_tokens(WhichTokens::Spikes) }
             }
             "skip-head" => {
                 let value = parts.value.take().unwrap_or("");
@@ -80,65 +73,47 @@ impl FromStr for Operation {
             "window" => Kind::Window(parts.window()?),
             "quantize" => {
                 let name = parts.value.take().unwrap_or("");
-                let scheme = Scheme::parse(name).map_err(|reason| parts.wrong(reason))?;
-                Kind::Quantise {
-                    scheme,
-                    block: parts.block.take(),
-                    kept: parts.kept(&[("keep-spikes", WhichTokens::Spikes)])?,
+                let mut scheme = Scheme::parse(name).map_err(|reason| parts.wrong(reason))?;
+                parts.allow(&["keep-spikes", "keep=P", "except=NAMES", "only=NAMES", "static"])?;
+                scheme.fixed = parts.flag("static")?;
+                if scheme.fixed && !scheme.activations.is_some_and(Activations::of_sequence) {
+                    let reason = "+static is about a scale that all inputs share, as in w8a8-tensor or fp8-e4m3";
+                    return Err(parts.wrong(reason.to_owned()));
                 }
+                if scheme.fixed && scheme.rotate {
+                    return Err(parts.wrong("the scales of rotated inputs are not known beforehand".to_owned()));
+                }
+                let layers = WhichLayers {
+                    places: parts.places.take(),
+                    only: parts.names("only")?,
+                    except: parts.names("except")?,
+                };
+                let kept = parts.kept(&[("keep-spikes", WhichTokens::Spikes)])?;
+                sweep = kept.sweep;
+                Kind::Quantise { scheme, layers, kept: kept.tokens }
             }
             "cache" => {
-                let bits = parts.choice(&[("int8", 8), ("int4", 4), ("int2", 2)])?;
-                let kept = parts.kept(&[("keep-sinks", WhichTokens::Sinks), ("keep-spikes", WhichTokens::Spikes)])?;
-                Kind::Cache { bits, block: parts.block.take(), kept }
+                let Some((keys, values)) = CacheFormat::parse(parts.value.take().unwrap_or("")) else {
+                    let reason = format!(
+                        "needs a format, such as cache=int4 or cache=k:int4-channel,v:int8: {}",
+                        CacheFormat::NAMES
+                    );
+                    return Err(parts.wrong(reason));
+                };
+                parts.allow(&["keep-sinks", "keep-spikes", "keep=P"])?;
+                let flags = [("keep-sinks", WhichTokens::Sinks), ("keep-spikes", WhichTokens::Spikes)];
+                let Kept { tokens: kept, sweep: steps } = parts.kept(&flags)?;
+                sweep = steps;
+                Kind::Cache { keys, values, places: parts.places.take(), kept }
             }
             _ => return Err(parts.unknown()),
         };
         parts.finish()?;
-        Ok(Self { typed: typed.to_owned(), kind })
+        Ok(Self { typed: typed.to_owned(), kind, sweep })
     }
 }
 
-impl<'a> Parts<'a> {
-    fn new(typed: &'a str) -> Result<Self, SurgeryError> {
-        let mut pieces = typed.split('+');
-        let unmodified = pieces.next().unwrap_or_default();
-        let modifiers = pieces.collect();
-        let (head, places) =
-            unmodified.split_once('@').map_or((unmodified, None), |(head, places)| (head, Some(places)));
-        let (name, value) = head.split_once('=').map_or((head, None), |(name, value)| (name, Some(value)));
-        let mut parts = Self { typed, name, value, block: None, tokens: None, channels: None, modifiers };
-        for place in places.into_iter().flat_map(|places| places.split('@')) {
-            let (key, value) = place.split_once('=').unwrap_or((place, ""));
-            let number = |what: &str| -> Result<usize, SurgeryError> {
-                value.parse().map_err(|_| parts.wrong(format!("@{key}={value} is not {what}; give a whole number")))
-            };
-            match key {
-                "block" => parts.block = Some(number("a block")?),
-                "position" if value == "all" => parts.tokens = Some(WhichTokens::All),
-                "position" => parts.tokens = Some(WhichTokens::Position(number("a position or `all`")?)),
-                "channels" => {
-                    let list: Result<Vec<usize>, _> = value.split(',').map(str::parse).collect();
-                    let list = list.map_err(|_| {
-                        parts
-                            .wrong(format!("@channels={value} is not a list of channels; give numbers such as 507,247"))
-                    })?;
-                    parts.channels = Some(list);
-                }
-                _ => {
-                    return Err(
-                        parts.wrong(format!("@{place} is not a place; there are @block=, @position= and @channels="))
-                    );
-                }
-            }
-        }
-        Ok(parts)
-    }
-
-    fn wrong(&self, reason: String) -> SurgeryError {
-        SurgeryError::Operation { operation: self.typed.to_owned(), reason }
-    }
-
+impl Parts<'_> {
     fn unknown(&self) -> SurgeryError {
         let hint = match meant(self.name) {
             Some(nearest) => format!("did you mean {nearest}?"),
@@ -147,53 +122,18 @@ impl<'a> Parts<'a> {
         self.wrong(format!("there is no operation {:?}; {hint}", self.name))
     }
 
-    fn number<T: FromStr>(&mut self, what: &str, example: &str) -> Result<T, SurgeryError> {
-        let value = self.value.take();
-        value.and_then(|value| value.parse().ok()).ok_or_else(|| self.wrong(format!("needs {what}, as in {example}")))
-    }
-
-    fn choice<T: Copy>(&mut self, choices: &[(&str, T)]) -> Result<T, SurgeryError> {
-        let value = self.value.take().unwrap_or("");
-        choices.iter().find(|(name, _)| *name == value).map(|choice| choice.1).ok_or_else(|| {
-            let names: Vec<String> = choices.iter().map(|choice| format!("{}={}", self.name, choice.0)).collect();
-            self.wrong(format!("needs a value: {}", names.join(" or ")))
-        })
-    }
-
-    fn take_tokens(&mut self, usual: WhichTokens) -> WhichTokens {
-        self.tokens.take().unwrap_or(usual)
-    }
-
-    fn spikes(&mut self, change: SpikeChange) -> Result<Kind, SurgeryError> {
-        if self.channels.as_ref().is_some_and(Vec::is_empty) {
-            return Err(self.wrong("@channels names none".into()));
-        }
-        let (block, channels) = (self.block.take(), self.channels.take());
-        Ok(Kind::Spikes { change, block, tokens: self.take_tokens(WhichTokens::Spikes), channels })
+    fn spikes(&mut self, change: SpikeChange) -> Kind {
+        let (places, channels) = (self.places.take(), self.channels.take());
+        Kind::Spikes { change, places, tokens: self.take_tokens(WhichTokens::Spikes), channels }
     }
 
     fn apart(&mut self, apart: Apart, usual: WhichTokens) -> Kind {
-        Kind::Apart { apart, block: self.block.take(), tokens: self.take_tokens(usual) }
+        Kind::Apart { apart, places: self.places.take(), tokens: self.take_tokens(usual) }
     }
 
     fn values(&mut self, usual: WhichTokens) -> Result<Kind, SurgeryError> {
         let change = self.choice(&[("zero", ValueChange::Zero), ("mean", ValueChange::Mean)])?;
-        Ok(Kind::Value { change, block: self.block.take(), tokens: self.take_tokens(usual) })
-    }
-
-    /// The tokens that one of these modifiers keeps as they are.
-    fn kept(&mut self, allowed: &[(&str, WhichTokens)]) -> Result<Option<WhichTokens>, SurgeryError> {
-        let names = allowed.iter().map(|(name, _)| format!("+{name}")).collect::<Vec<_>>().join(" or ");
-        let modifiers = std::mem::take(&mut self.modifiers);
-        match modifiers[..] {
-            [] if self.tokens.is_some() => Err(self.wrong(format!("@position says which tokens to keep; add {names}"))),
-            [] => Ok(None),
-            [modifier] => match allowed.iter().find(|(name, _)| *name == modifier) {
-                Some(&(_, usual)) => Ok(Some(self.take_tokens(usual))),
-                None => Err(self.wrong(format!("+{modifier} cannot be added, only {names}"))),
-            },
-            _ => Err(self.wrong(format!("takes one of {names}"))),
-        }
+        Ok(Kind::Value { change, places: self.places.take(), tokens: self.take_tokens(usual) })
     }
 
     fn window(&mut self) -> Result<Window, SurgeryError> {
@@ -201,42 +141,25 @@ impl<'a> Parts<'a> {
         if width == 0 {
             return Err(self.wrong("a window of 0 shows a query nothing; the least is 1, the query itself".into()));
         }
-        let mut window = Window { width, sinks: 0, original_positions: false };
-        for modifier in std::mem::take(&mut self.modifiers) {
-            match modifier.split_once('=') {
-                Some(("sinks", count)) => {
-                    window.sinks =
-                        count.parse().map_err(|_| self.wrong(format!("+sinks={count} is not a number of keys")))?;
-                }
-                None if modifier == "original-positions" => window.original_positions = true,
-                _ => return Err(self.wrong(format!("+{modifier} is neither +sinks=S nor +original-positions"))),
-            }
-        }
-        if window.original_positions && window.sinks == 0 {
+        self.allow(&["sinks=S", "original-positions"])?;
+        let sinks = match self.modifier("sinks", "a number of keys")? {
+            Some(count) => count.parse().map_err(|_| self.wrong(format!("+sinks={count} is not a number of keys")))?,
+            None => 0,
+        };
+        let original_positions = self.flag("original-positions")?;
+        if original_positions && sinks == 0 {
             return Err(self.wrong("+original-positions is about sinks; add +sinks=S".into()));
         }
-        Ok(window)
-    }
-
-    /// Nothing may be left over.
-    fn finish(self) -> Result<(), SurgeryError> {
-        let left = [
-            (self.value.is_some(), "a value"),
-            (self.block.is_some(), "@block"),
-            (self.tokens.is_some(), "@position"),
-            (self.channels.is_some(), "@channels"),
-            (!self.modifiers.is_empty(), "a modifier"),
-        ];
-        match left.iter().find(|(is_left, _)| *is_left) {
-            Some((_, what)) => Err(self.wrong(format!("takes no {}", what.trim_start_matches("a ")))),
-            None => Ok(()),
-        }
+        Ok(Window { width, sinks, original_positions })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sinkscope_kernels::quantise::Grid;
+
+    use crate::operation::Numbers;
 
     fn kind(typed: &str) -> Kind {
         let operation: Operation = typed.parse().expect(typed);
@@ -246,49 +169,83 @@ mod tests {
 
     #[test]
     fn operations_mean_what_they_say() {
-        let usual = |change| Kind::Spikes { change, block: None, tokens: WhichTokens::Spikes, channels: None };
+        let usual = |change| Kind::Spikes { change, places: None, tokens: WhichTokens::Spikes, channels: None };
+        let at = |list: &str| WhichTokens::Positions(Numbers::parse(list).expect("numbers"));
+        let blocks = |list: &str| Place::blocks(list);
         assert_eq!(kind("zero-spikes"), usual(SpikeChange::Zero));
         assert_eq!(kind("mean-spikes"), usual(SpikeChange::Mean));
         assert_eq!(kind("scale-spikes=-0.5"), usual(SpikeChange::Scale(-0.5)));
         let elsewhere = Kind::Spikes {
             change: SpikeChange::ZeroRescale,
-            block: Some(24),
-            tokens: WhichTokens::Position(3),
-            channels: Some(vec![507, 14]),
+            places: blocks("24"),
+            tokens: at("3"),
+            channels: Numbers::parse("507,14"),
         };
         assert_eq!(kind("zero-rescale-spikes@position=3@channels=507,14@block=24"), elsewhere);
-        assert_eq!(kind("skip-block=7"), Kind::SkipBlock { block: 7, tokens: WhichTokens::Spikes });
+        assert_eq!(
+            kind("skip-block=7"),
+            Kind::SkipBlock { places: blocks("7").expect("one"), tokens: WhichTokens::Spikes }
+        );
         assert_eq!(kind("skip-head=12.3"), Kind::SkipHead { layer: 12, head: 3, tokens: WhichTokens::All });
-        let at = WhichTokens::Position(0);
-        assert_eq!(kind("skip-head=0.11@position=0"), Kind::SkipHead { layer: 0, head: 11, tokens: at });
-        assert_eq!(kind("skip-block=7@position=all"), Kind::SkipBlock { block: 7, tokens: WhichTokens::All });
-        let value = |change, block, tokens| Kind::Value { change, block, tokens };
-        let placed = value(ValueChange::Mean, Some(3), WhichTokens::Position(0));
+        assert_eq!(kind("skip-head=0.11@position=0"), Kind::SkipHead { layer: 0, head: 11, tokens: at("0") });
+        let skipped = Kind::SkipBlock { places: blocks("7,9-11").expect("a list"), tokens: WhichTokens::All };
+        assert_eq!(kind("skip-block=7,9-11@position=all"), skipped);
+        let value = |change, places, tokens| Kind::Value { change, places, tokens };
+        let placed = value(ValueChange::Mean, blocks("3"), at("0"));
         assert_eq!(kind("sink-value=mean@block=3@position=0"), placed);
         assert_eq!(kind("spike-value=mean@block=3@position=0"), placed);
         assert_eq!(kind("sink-value=zero"), value(ValueChange::Zero, None, WhichTokens::Sinks));
         assert_eq!(kind("spike-value=zero"), value(ValueChange::Zero, None, WhichTokens::Spikes));
-        let apart = |apart, block, tokens| Kind::Apart { apart, block, tokens };
-        assert_eq!(kind("self-only@position=5"), apart(Apart::SelfOnly, None, WhichTokens::Position(5)));
+        let apart = |apart, places, tokens| Kind::Apart { apart, places, tokens };
+        assert_eq!(kind("self-only@position=5"), apart(Apart::SelfOnly, None, at("5")));
         assert_eq!(kind("forbid-sink"), apart(Apart::Forbidden, None, WhichTokens::Sinks));
         assert_eq!(kind("forbid-spike"), apart(Apart::Forbidden, None, WhichTokens::Spikes));
-        assert_eq!(kind("forbid-sink@block=3@position=0"), apart(Apart::Forbidden, Some(3), WhichTokens::Position(0)));
+        assert_eq!(kind("forbid-sink@block=3@position=0"), apart(Apart::Forbidden, blocks("3"), at("0")));
         let window = |sinks, original_positions| Kind::Window(Window { width: 256, sinks, original_positions });
         assert_eq!(kind("window=256"), window(0, false));
         assert_eq!(kind("window=256+sinks=4"), window(4, false));
         assert_eq!(kind("window=256+original-positions+sinks=4"), window(4, true));
         let scheme = |name| Scheme::parse(name).expect("a scheme");
-        let quantise = |name, block, kept| Kind::Quantise { scheme: scheme(name), block, kept };
-        assert_eq!(kind("quantize=w4-g32"), quantise("w4-g32", None, None));
-        assert_eq!(kind("quantize=a8-tensor+keep-spikes"), quantise("a8-tensor", None, Some(WhichTokens::Spikes)));
-        let first = Some(WhichTokens::Position(0));
-        assert_eq!(kind("quantize=fp8-e4m3@block=4@position=0+keep-spikes"), quantise("fp8-e4m3", Some(4), first));
-        assert_eq!(kind("cache=int4"), Kind::Cache { bits: 4, block: None, kept: None });
-        let cache = |kept| Kind::Cache { bits: 2, block: Some(3), kept };
+        let quantise = |name, layers, kept| Kind::Quantise { scheme: scheme(name), layers, kept };
+        let all = WhichLayers::default;
+        assert_eq!(kind("quantize=w4-g32"), quantise("w4-g32", all(), None));
+        assert_eq!(kind("quantize=a8-tensor+keep-spikes"), quantise("a8-tensor", all(), Some(WhichTokens::Spikes)));
+        let fourth = WhichLayers { places: blocks("4"), ..all() };
+        for typed in
+            ["quantize=fp8-e4m3@block=4@position=0+keep-spikes", "quantize=fp8-e4m3+keep-spikes@position=0@block=4"]
+        {
+            assert_eq!(kind(typed), quantise("fp8-e4m3", fourth.clone(), Some(at("0"))));
+        }
+        let named = |list| Place::named(list).ok();
+        let chosen = WhichLayers {
+            places: Place::layers("3-5"),
+            only: named("mlp,layer=4,7"),
+            except: named("model.layers.4.mlp.down_proj"),
+        };
+        let typed = "quantize=w8+except=model.layers.4.mlp.down_proj@layers=3-5+only=mlp,layer=4,7+keep=0-3,9";
+        assert_eq!(kind(typed), quantise("w8", chosen, Some(at("0-3,9"))));
+        let int = |bits| Some(CacheFormat { grid: Grid::Integer { bits }, by_channel: false });
+        assert_eq!(kind("cache=int4"), Kind::Cache { keys: int(4), values: int(4), places: None, kept: None });
+        assert_eq!(kind("cache=v:int3"), Kind::Cache { keys: None, values: int(3), places: None, kept: None });
+        let by_channel = Some(CacheFormat { grid: Grid::E4m3, by_channel: true });
+        let apart = Kind::Cache { keys: by_channel, values: int(8), places: None, kept: None };
+        assert_eq!(kind("cache=v:int8,k:fp8-e4m3-channel"), apart);
+        let cache = |kept| Kind::Cache { keys: int(2), values: int(2), places: blocks("3"), kept };
         assert_eq!(kind("cache=int2@block=3+keep-sinks"), cache(Some(WhichTokens::Sinks)));
-        assert_eq!(kind("cache=int2@block=3+keep-spikes"), cache(Some(WhichTokens::Spikes)));
+        assert_eq!(kind("cache=int2+keep-spikes@block=3"), cache(Some(WhichTokens::Spikes)));
+        assert_eq!(kind("cache=int2+keep=0-3@block=3"), cache(Some(at("0-3"))));
         assert_eq!(kind("bos=on"), Kind::Tokens(TokenChange::Bos(true)));
         assert_eq!(kind("random-tokens"), Kind::Tokens(TokenChange::Random));
+    }
+
+    #[test]
+    fn a_sweep_is_a_run_for_every_number_of_tokens_kept() {
+        let sweep: Operation = "cache=int4+keep=0..2@layer=1".parse().expect("a sweep");
+        assert_eq!(sweep.sweep, Some(0..=2));
+        let steps = sweep.steps();
+        let typed = ["cache=int4@layer=1", "cache=int4+keep=0@layer=1", "cache=int4+keep=0-1@layer=1"];
+        assert_eq!(steps, typed.map(|typed| typed.parse::<Operation>().expect("a step")));
+        assert_eq!("cache=int4".parse::<Operation>().expect("one").steps().len(), 1);
     }
 
     #[test]
@@ -314,7 +271,7 @@ mod tests {
             ("window", "needs a width, as in window=256+sinks=4"),
             ("window=0", "a window of 0 shows a query nothing"),
             ("window=8+sinks=many", "+sinks=many is not a number of keys"),
-            ("window=8+sink=4", "+sink=4 is neither"),
+            ("window=8+sink=4", "+sink cannot be added, only +sinks=S or +original-positions"),
             ("window=8+original-positions", "add +sinks=S"),
             ("window=8@block=3", "takes no @block"),
             ("drop-first+sinks=4", "takes no modifier"),
@@ -334,9 +291,30 @@ mod tests {
             ("quantize=w8+keep-sinks", "+keep-sinks cannot be added, only +keep-spikes"),
             ("quantize=w8@position=0", "add +keep-spikes"),
             ("quantize=w8@channels=0", "takes no @channels"),
-            ("cache=int3", "cache=int8 or cache=int4 or cache=int2"),
+            ("cache=int5", "needs a format, such as cache=int4 or cache=k:int4-channel,v:int8: int8, int4"),
+            ("cache=k:int4,k:int8", "needs a format"),
+            ("cache=q:int4", "needs a format"),
+            ("quantize=w8a8-token+static", "+static is about a scale that all inputs share"),
+            ("quantize=hadamard-w8a8-tensor+static", "not known beforehand"),
+            ("quantize=hadamard-smooth-w8a8", "not rotated too"),
+            ("quantize=a-int3", "there is no scheme \"a-int3\""),
             ("cache=int8+keep-all", "+keep-all cannot be added, only +keep-sinks or +keep-spikes"),
-            ("cache=int8+keep-sinks+keep-spikes", "takes one of +keep-sinks or +keep-spikes"),
+            ("cache=int8+keep-sinks+keep-spikes", "takes one of +keep-sinks or +keep-spikes or +keep=P"),
+            ("cache=int8+keep=0+keep-spikes", "takes one of +keep-sinks or +keep-spikes or +keep=P"),
+            ("cache=int8+keep", "+keep needs positions such as 0-3"),
+            ("cache=int8+keep=3-1", "+keep=3-1 is not positions such as 0-3"),
+            ("cache=int8+keep=8..0", "+keep=8..0 is not positions such as 0-3"),
+            ("cache=int8+keep=0..999", "is more than 65 runs"),
+            ("cache=int8+keep=0@position=1", "@position says nothing more"),
+            ("cache=int8+keep-sinks=3", "+keep-sinks takes no value"),
+            ("zero-spikes@block=3@layer=1", "a second place of its kind"),
+            ("zero-spikes@position=3@positions=1", "a second place of its kind"),
+            ("zero-spikes@layer=model.layers.3", "is not a layer"),
+            ("window=8+sinks=1+sinks=2", "+sinks is given twice"),
+            ("quantize=w8+except", "+except needs names: projections such as down_proj"),
+            ("quantize=w8+only=3", "+only: \"3\" names no layers"),
+            ("quantize=w8+except=head=3", "+except: \"head=3\" names no layers"),
+            ("quantize=w8+exempt=down", "+exempt cannot be added, only +keep-spikes or +keep=P or +except=NAMES"),
             ("cache=int8@position=0", "add +keep-sinks or +keep-spikes"),
         ] {
             let message = typed.parse::<Operation>().expect_err(typed).to_string();

@@ -6,13 +6,13 @@ use sinkscope_sources::data::TokenBatch;
 
 use super::{Landmarks, Planner, wrong};
 use crate::error::SurgeryError;
-use crate::operation::{Kind, Operation, WhichTokens};
+use crate::operation::{Kind, Numbers, Operation, WhichTokens};
 
 impl Planner<'_> {
     pub(super) fn tokens(
         &self,
         operation: &Operation,
-        tokens: WhichTokens,
+        tokens: &WhichTokens,
         seen: Landmarks<'_>,
     ) -> Result<Vec<bool>, SurgeryError> {
         match tokens {
@@ -25,7 +25,7 @@ impl Planner<'_> {
                 Err(wrong(operation, reason))
             }
             WhichTokens::Sinks => Ok(seen.sinks.to_vec()),
-            WhichTokens::Position(position) => Ok(at_position(self.batch, position)),
+            WhichTokens::Positions(positions) => Ok(at_positions(self.batch, positions)),
             WhichTokens::All => Ok(vec![true; self.batch.tokens.len()]),
         }
     }
@@ -40,11 +40,11 @@ impl Planner<'_> {
         other: &TokenBatch,
         seen: Landmarks<'_>,
     ) -> Result<Vec<bool>, SurgeryError> {
-        let tokens = match operation.kind {
+        let tokens = match &operation.kind {
             Kind::Spikes { tokens, .. } | Kind::Value { tokens, .. } => tokens,
             Kind::Quantise { kept: Some(kept), .. } => kept,
             Kind::Quantise { kept: None, .. } => return Ok(vec![false; other.tokens.len()]),
-            _ => WhichTokens::All,
+            _ => &WhichTokens::All,
         };
         match (tokens, seen.stage) {
             (WhichTokens::Sinks, _) if !seen.sinks.contains(&true) => {
@@ -53,11 +53,11 @@ impl Planner<'_> {
             (WhichTokens::Sinks, _) => Ok(seen.sinks.to_vec()),
             (WhichTokens::Spikes, Some(stage)) => Ok(marked(stage, other)),
             (WhichTokens::Spikes, None) => Err(wrong(operation, "the calibration text shows no spikes".to_owned())),
-            (WhichTokens::Position(position), _) if position >= other.seq_len => {
+            (WhichTokens::Positions(positions), _) if positions.largest() >= other.seq_len => {
                 let reason = format!("the calibration text's sequences of {} tokens do not reach it", other.seq_len);
                 Err(wrong(operation, reason))
             }
-            (WhichTokens::Position(position), _) => Ok(at_position(other, position)),
+            (WhichTokens::Positions(positions), _) => Ok(at_positions(other, positions)),
             (WhichTokens::All, _) => Ok(vec![true; other.tokens.len()]),
         }
     }
@@ -79,7 +79,7 @@ pub(super) fn needed<'s>(
 }
 
 /// Whether each token of a batch is the stage's.
-pub(super) fn marked(stage: &Stage, batch: &TokenBatch) -> Vec<bool> {
+pub(crate) fn marked(stage: &Stage, batch: &TokenBatch) -> Vec<bool> {
     let mut marked = vec![false; batch.tokens.len()];
     for token in &stage.tokens {
         marked[token.sequence * batch.seq_len + token.position] = true;
@@ -87,6 +87,6 @@ pub(super) fn marked(stage: &Stage, batch: &TokenBatch) -> Vec<bool> {
     marked
 }
 
-fn at_position(batch: &TokenBatch, position: usize) -> Vec<bool> {
-    (0..batch.tokens.len()).map(|token| token % batch.seq_len == position).collect()
+fn at_positions(batch: &TokenBatch, positions: &Numbers) -> Vec<bool> {
+    (0..batch.tokens.len()).map(|token| positions.contains(token % batch.seq_len)).collect()
 }

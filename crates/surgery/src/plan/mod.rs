@@ -2,21 +2,25 @@
 
 mod check;
 mod chosen;
+mod place;
 
 use std::collections::BTreeMap;
 
 use sinkscope_anatomy::results::Stage;
-use sinkscope_kernels::quantise::Grid;
 use sinkscope_model::Model;
 use sinkscope_model::edit::Edit;
 use sinkscope_model::pass::Window;
 use sinkscope_model::tap::Point;
 use sinkscope_sources::data::TokenBatch;
 
-use self::chosen::{marked, needed};
+pub(crate) use self::chosen::marked;
+use self::chosen::needed;
+use self::place::attention;
+pub(crate) use self::place::last;
+use crate::compare::Request;
 use crate::edits::{Change, MaskEdit, RowEdit};
 use crate::error::SurgeryError;
-use crate::operation::{Kind, Operation, SpikeChange, ValueChange, WhichTokens};
+use crate::operation::{Kind, Operation, Place, SpikeChange, ValueChange, WhichLayers, WhichTokens};
 use crate::quantise::{CacheEdit, QuantisedLayers, Scheme};
 use crate::tokens::{self, Changed};
 
@@ -88,10 +92,10 @@ impl Plan {
         }
     }
 
-    /// The layers that wait for what smoothing is calibrated with, if they do.
+    /// The layers that wait for what smoothing or fixed scales are calibrated with, if they do.
     pub fn smoothing(&self) -> Option<&QuantisedLayers> {
         match self {
-            Self::Quantised { layers, .. } if layers.scheme.smooth && layers.maxima.is_none() => Some(layers),
+            Self::Quantised { layers, .. } if layers.scheme.calibrates() && layers.maxima.is_none() => Some(layers),
             _ => None,
         }
     }
@@ -138,6 +142,13 @@ pub struct Planner<'a> {
     pub calibrated: bool,
 }
 
+impl<'a> Planner<'a> {
+    /// Of a request to compare.
+    pub fn new(model: &'a Model, batch: &'a TokenBatch, request: &Request) -> Self {
+        Self { model, batch, bos: request.bos, seed: request.seed, calibrated: request.calibration.is_some() }
+    }
+}
+
 impl Planner<'_> {
     /// Plans an operation that was checked; `seen` is what the untouched model shows of the batch.
     ///
@@ -153,13 +164,13 @@ impl Planner<'_> {
         };
         let means = || Change::Replace(BTreeMap::new());
         let (edited, first) = match &operation.kind {
-            Kind::Spikes { change, block, tokens, channels } => {
-                let block = match block {
-                    Some(block) => *block,
-                    None => needed(operation, seen.stage, "block")?.whole_after(),
+            Kind::Spikes { change, places, tokens, channels } => {
+                let blocks = match places {
+                    Some(places) => self.blocks(operation, places, last)?,
+                    None => vec![needed(operation, seen.stage, "block")?.whole_after()],
                 };
                 let channels = match channels {
-                    Some(channels) => channels.clone(),
+                    Some(channels) => channels.iter().collect(),
                     None => channels_of(needed(operation, seen.stage, "channels")?),
                 };
                 let change = match change {
@@ -168,52 +179,56 @@ impl Planner<'_> {
                     SpikeChange::ZeroRescale => Change::ZeroRescale,
                     SpikeChange::Mean => means(),
                 };
-                let tokens = self.tokens(operation, *tokens, seen)?;
-                (rows(Point::Residual, vec![block], tokens, Some(channels), change), block)
+                let tokens = self.tokens(operation, tokens, seen)?;
+                let first = blocks[0];
+                (rows(Point::Residual, blocks, tokens, Some(channels), change), first)
             }
-            Kind::SkipBlock { block, tokens } => {
-                let tokens = self.tokens(operation, *tokens, seen)?;
-                (rows(Point::Output, vec![*block], tokens, None, Change::Scale(0.0)), block - 1)
+            Kind::SkipBlock { places, tokens } => {
+                let blocks = self.blocks(operation, places, last)?;
+                let tokens = self.tokens(operation, tokens, seen)?;
+                let first = blocks[0];
+                (rows(Point::Output, blocks, tokens, None, Change::Scale(0.0)), first - 1)
             }
             Kind::SkipHead { layer, head, tokens } => {
                 let width = self.model.architecture().attention(*layer).value_dim;
                 let channels = (head * width..(head + 1) * width).collect();
-                let tokens = self.tokens(operation, *tokens, seen)?;
+                let tokens = self.tokens(operation, tokens, seen)?;
                 let block = 2 * layer + 1;
                 (rows(Point::Heads, vec![block], tokens, Some(channels), Change::Scale(0.0)), block - 1)
             }
-            Kind::Value { change, block, tokens } => {
+            Kind::Value { change, places, tokens } => {
                 let change = match change {
                     ValueChange::Zero => Change::Scale(0.0),
                     ValueChange::Mean => means(),
                 };
-                let tokens = self.tokens(operation, *tokens, seen)?;
-                (rows(Point::Value, self.attention_blocks(*block), tokens, None, change), block.unwrap_or(1) - 1)
+                let tokens = self.tokens(operation, tokens, seen)?;
+                let blocks = self.attention_blocks(operation, places.as_deref())?;
+                let first = blocks[0];
+                (rows(Point::Value, blocks, tokens, None, change), first - 1)
             }
-            Kind::Apart { apart, block, tokens } => {
-                let edit = MaskEdit {
-                    blocks: self.attention_blocks(*block),
-                    seq_len: self.batch.seq_len,
-                    tokens: self.tokens(operation, *tokens, seen)?,
-                    apart: *apart,
-                };
-                (Edited::Mask(edit), block.unwrap_or(1) - 1)
+            Kind::Apart { apart, places, tokens } => {
+                let blocks = self.attention_blocks(operation, places.as_deref())?;
+                let first = blocks[0];
+                let tokens = self.tokens(operation, tokens, seen)?;
+                let edit = MaskEdit { blocks, seq_len: self.batch.seq_len, tokens, apart: *apart };
+                (Edited::Mask(edit), first - 1)
             }
             Kind::Window(window) => return Ok(Plan::Window(*window)),
-            Kind::Quantise { scheme, block, kept } => {
-                return self.plan_layers(operation, *scheme, *block, *kept, seen);
+            Kind::Quantise { scheme, layers, kept } => {
+                return self.plan_layers(operation, *scheme, layers, kept.as_ref(), seen);
             }
-            Kind::Cache { bits, block, kept } => {
+            Kind::Cache { keys, values, places, kept } => {
                 let kept = match kept {
-                    Some(kept) => self.tokens(operation, *kept, seen)?,
+                    Some(kept) => self.tokens(operation, kept, seen)?,
                     None => vec![false; self.batch.tokens.len()],
                 };
-                let blocks = self.attention_blocks(*block);
-                let grid = Grid::Integer { bits: *bits };
+                let blocks = self.attention_blocks(operation, places.as_deref())?;
+                let start = blocks[0] - 1;
                 let kv_heads =
                     self.model.architecture().layers().map(|layer| layer.mixer.attention().kv_heads).collect();
-                let cache = CacheEdit::new(grid, kv_heads, blocks, self.batch.seq_len, kept);
-                return Ok(Plan::Cache { cache, start: block.unwrap_or(1) - 1 });
+                let (keys, values, seq_len) = (*keys, *values, self.batch.seq_len);
+                let cache = CacheEdit { keys, values, kv_heads, blocks, seq_len, kept };
+                return Ok(Plan::Cache { cache, start });
             }
             Kind::Tokens(_) => return Err(wrong(operation, "changes tokens".to_owned())),
         };
@@ -227,8 +242,8 @@ impl Planner<'_> {
         &self,
         operation: &Operation,
         scheme: Scheme,
-        block: Option<usize>,
-        kept: Option<WhichTokens>,
+        layers: &WhichLayers,
+        kept: Option<&WhichTokens>,
         seen: Landmarks<'_>,
     ) -> Result<Plan, SurgeryError> {
         let spikes = match (kept, seen.stage) {
@@ -236,14 +251,16 @@ impl Planner<'_> {
             (None, Some(stage)) => marked(stage, self.batch),
             (None, None) => vec![false; self.batch.tokens.len()],
         };
-        if scheme.smooth && !self.calibrated && self.batch.sequences < 2 {
-            let reason = "smoothing by other sequences needs at least two; give more sequences, or a calibration text \
-                          (--calibration)";
-            return Err(wrong(operation, reason.to_owned()));
+        if scheme.calibrates() && !self.calibrated && self.batch.sequences < 2 {
+            let what = if scheme.smooth { "smoothing" } else { "scales fixed" };
+            let reason = format!(
+                "{what} by other sequences needs at least two; give more sequences, or a calibration text (--calibration)"
+            );
+            return Err(wrong(operation, reason));
         }
-        let blocks = block.map_or_else(|| (1..=self.model.architecture().blocks()).collect(), |block| vec![block]);
-        let start = (blocks[0] - 1) / 2 * 2;
-        let layers = QuantisedLayers::new(scheme, blocks, self.batch.seq_len, spikes, kept.is_some());
+        let chosen = self.layers(operation, layers)?;
+        let start = chosen.keys().next().map_or(0, |(block, _)| (block - 1) / 2 * 2);
+        let layers = QuantisedLayers::new(scheme, chosen, self.batch.seq_len, spikes, kept.is_some());
         Ok(Plan::Quantised { layers: Box::new(layers), start })
     }
 
@@ -257,8 +274,18 @@ impl Planner<'_> {
         Ok(Some(Changed { batch: changed.batch.with_first(a.register_ids()), ..changed }))
     }
 
-    fn attention_blocks(&self, block: Option<usize>) -> Vec<usize> {
-        block.map_or_else(|| (1..self.model.architecture().blocks()).step_by(2).collect(), |block| vec![block])
+    /// The attention blocks of places, ascending; all if there are none.
+    fn attention_blocks(&self, operation: &Operation, places: Option<&[Place]>) -> Result<Vec<usize>, SurgeryError> {
+        let last = self.model.architecture().blocks() - 1;
+        let Some(places) = places else { return Ok((1..=last).step_by(2).collect()) };
+        let blocks = self.blocks(operation, places, attention)?;
+        match blocks.iter().find(|block| block.is_multiple_of(2)) {
+            Some(block) => {
+                let reason = format!("block {block} is no attention block: those are the odd ones up to {last}");
+                Err(wrong(operation, reason))
+            }
+            None => Ok(blocks),
+        }
     }
 }
 

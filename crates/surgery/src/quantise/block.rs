@@ -1,9 +1,10 @@
 //! The linear layers of one block, quantised: rows that are kept, rows that share a scale, and a sample of what is lost.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rayon::prelude::*;
+use sinkscope_kernels::microscaling::{quantise_blocks, rotate};
 use sinkscope_kernels::quantise::{largest_magnitude, quantise};
 use sinkscope_model::Linear;
 use sinkscope_model::blocks::{Product, Projection};
@@ -12,18 +13,8 @@ use sinkscope_model::tap::{CHUNK_ROWS, Place, Point};
 
 use super::layers::QuantisedLayers;
 use super::maxima::INPUTS;
-use super::weights::{input_magnitudes, quantised, quantised_in};
-use super::{Activations, Sharing, locked};
-use crate::definitions::{SAMPLED_RUN, SAMPLED_RUNS, SAMPLED_TOKENS};
-
-/// What was seen of a layer.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct SeenLayer {
-    pub largest_at_spikes: f32,
-    pub largest_elsewhere: f32,
-    pub at_spikes: Lost,
-    pub elsewhere: Lost,
-}
+use super::weights::{input_magnitudes, quantised, quantised_in, rotated};
+use super::{Activations, Sharing, Weights, locked};
 
 /// What a layer's output lost.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,23 +31,9 @@ impl Lost {
         }
     }
 
-    fn merge(&mut self, other: Self) {
-        self.difference += other.difference;
-        self.whole += other.whole;
-    }
-
     /// The length of the difference over that of the output; `None` if there is none.
     pub fn error(self) -> Option<f64> {
         (self.whole > 0.0).then(|| (self.difference / self.whole).sqrt())
-    }
-}
-
-impl SeenLayer {
-    fn merge(&mut self, other: &Self) {
-        self.largest_at_spikes = self.largest_at_spikes.max(other.largest_at_spikes);
-        self.largest_elsewhere = self.largest_elsewhere.max(other.largest_elsewhere);
-        self.at_spikes.merge(other.at_spikes);
-        self.elsewhere.merge(other.elsewhere);
     }
 }
 
@@ -72,8 +49,6 @@ pub(super) struct QuantisedBlock<'e> {
     weight_magnitudes: BTreeMap<Point, Vec<f32>>,
     /// By input and sequence, the bits of the largest magnitude, where it is measured first.
     measured: Vec<Vec<AtomicU32>>,
-    /// By first token of a tile.
-    seen: Mutex<Vec<(usize, Projection, SeenLayer)>>,
 }
 
 /// What a layer reads.
@@ -87,6 +62,9 @@ fn input_of(projection: Projection) -> Point {
     }
 }
 
+/// Gives the largest magnitude of a sequence's input, if it is known; with what each channel is divided by.
+type OfSequence<'f> = dyn Fn(usize, Option<&Vec<f32>>) -> Option<f32> + 'f;
+
 /// What a row is to quantisation.
 struct Row {
     token: usize,
@@ -99,6 +77,8 @@ struct Row {
 
 impl<'e> QuantisedBlock<'e> {
     pub fn new(edit: &'e QuantisedLayers, block: usize, linears: &[(Projection, &Linear<f32>)]) -> Self {
+        let chosen = linears.iter().filter(|(projection, _)| edit.chosen.contains_key(&(block, *projection)));
+        let linears: Vec<(Projection, &Linear<f32>)> = chosen.copied().collect();
         let sequences = edit.spikes.len() / edit.seq_len;
         let measures = edit.seq_len > CHUNK_ROWS;
         let measured =
@@ -110,7 +90,6 @@ impl<'e> QuantisedBlock<'e> {
             plain: BTreeMap::new(),
             weight_magnitudes: BTreeMap::new(),
             measured: measured.collect(),
-            seen: Mutex::default(),
         };
         if edit.scheme.smooth {
             for input in INPUTS {
@@ -128,10 +107,13 @@ impl<'e> QuantisedBlock<'e> {
         {
             let quantise = |(projection, linear): &(Projection, &Linear<f32>)| {
                 let factors = this.factors(input_of(*projection), 0);
-                (*projection, quantised(linear, factors.as_deref(), weights))
+                (*projection, quantised(linear, factors.as_deref(), edit.scheme.rotate, weights))
             };
             this.quantised = linears.iter().map(quantise).collect();
+        } else if edit.scheme.rotate {
+            this.quantised = linears.iter().map(|(projection, linear)| (*projection, rotated(linear))).collect();
         }
+        this.look(&linears);
         this
     }
 
@@ -175,86 +157,185 @@ impl<'e> QuantisedBlock<'e> {
             .collect()
     }
 
-    /// The largest magnitude of a sequence's input, kept tokens apart.
-    fn of_sequence(&self, input: Point, sequence: usize, rows: &[Row]) -> f32 {
+    /// Smooths or rotates inputs; `None` of `factors` where they are not smoothed.
+    fn transform(&self, factors: Option<&Vec<f32>>, values: &mut [f32]) {
+        if let Some(factors) = factors {
+            values.iter_mut().zip(factors).for_each(|(value, factor)| *value /= *factor);
+        }
+        if self.edit.scheme.rotate {
+            rotate(values);
+        }
+    }
+
+    /// The largest magnitude of a sequence's input, where it is known beforehand or was measured.
+    fn known(&self, input: Point, sequence: usize, factors: Option<&Vec<f32>>) -> Option<f32> {
+        if self.edit.scheme.fixed {
+            let maxima = self.edit.maxima.as_ref()?.maxima(self.block, input, sequence);
+            let factor = |channel| factors.map_or(1.0, |factors| factors[channel]);
+            return Some(maxima.iter().enumerate().fold(0.0, |most: f32, (at, own)| most.max(own / factor(at))));
+        }
         let index = INPUTS.iter().position(|other| *other == input);
-        if let Some(measured) = index.and_then(|index| self.measured[index].get(sequence)) {
-            return f32::from_bits(measured.load(Ordering::Relaxed));
-        }
-        // Sequences that are not measured come whole.
-        let own = rows.iter().filter(|row| row.sequence == sequence && !row.kept);
-        own.fold(0.0, |largest, row| largest.max(row.largest))
+        let measured = index.and_then(|index| self.measured[index].get(sequence))?;
+        Some(f32::from_bits(measured.load(Ordering::Relaxed)))
     }
 
-    /// Quantises the rows that are not kept.
-    fn quantise_inputs(&self, input: Point, how: Activations, rows: &[Row], x: &mut [f32]) {
-        let width = x.len() / rows.len();
-        let mut of_sequence: BTreeMap<usize, (f32, Option<Vec<f32>>)> = BTreeMap::new();
-        for (row, values) in rows.iter().zip(x.chunks_exact_mut(width)).filter(|(row, _)| !row.kept) {
-            let (shared, factors) = of_sequence.entry(row.sequence).or_insert_with(|| {
-                let shared = match how.sharing {
-                    Sharing::Sequence => self.of_sequence(input, row.sequence, rows),
-                    Sharing::Token => 0.0,
-                };
-                (shared, self.factors(input, row.sequence))
-            });
-            let mut largest = match how.sharing {
-                Sharing::Sequence => *shared,
-                Sharing::Token => row.largest,
-            };
-            if let Some(factors) = factors {
-                values.iter_mut().zip(factors).for_each(|(value, factor)| *value /= *factor);
-                // Factors are finite and not 0; a quotient can still be too large, and is the largest number then.
-                largest = largest_magnitude(values).unwrap_or(f32::MAX);
+    /// Quantises the rows that are not kept; `of_sequence` gives the largest magnitude of a sequence's input if it is known
+    /// and inputs are not transformed. What is not known is that of the rows here.
+    fn quantise_inputs(
+        &self,
+        input: Point,
+        how: Activations,
+        (rows, x): (&[Row], &mut [f32]),
+        of_sequence: &OfSequence<'_>,
+    ) {
+        let width = x.len() / rows.len().max(1);
+        let transforms = self.edit.scheme.transforms();
+        let mut sequences: BTreeMap<usize, (f32, Option<Vec<f32>>)> = BTreeMap::new();
+        let mut largest: Vec<f32> = rows.iter().map(|row| row.largest).collect();
+        for ((row, values), largest) in rows.iter().zip(x.chunks_exact_mut(width)).zip(&mut largest) {
+            if row.kept {
+                continue;
             }
-            quantise(values, how.grid.scale(largest), how.grid);
+            let (of_rows, factors) =
+                sequences.entry(row.sequence).or_insert_with(|| (0.0, self.factors(input, row.sequence)));
+            if transforms {
+                self.transform(factors.as_ref(), values);
+                // Factors are finite and not 0; a quotient can still be too large, and is the largest number then.
+                *largest = largest_magnitude(values).unwrap_or(f32::MAX);
+            }
+            *of_rows = of_rows.max(*largest);
+        }
+        if how.of_sequence() {
+            for (sequence, (shared, factors)) in &mut sequences {
+                *shared = of_sequence(*sequence, factors.as_ref()).unwrap_or(*shared);
+            }
+        }
+        for ((row, values), largest) in rows.iter().zip(x.chunks_exact_mut(width)).zip(largest) {
+            let Some((shared, _)) = sequences.get(&row.sequence).filter(|_| !row.kept) else { continue };
+            match how {
+                Activations::Scaled { grid, sharing: Sharing::Token } => quantise(values, grid.scale(largest), grid),
+                Activations::Scaled { grid, .. } => quantise(values, grid.scale(*shared), grid),
+                Activations::Blocks(blocks) => quantise_blocks(values, blocks, *shared),
+            }
         }
     }
 
-    /// Computes a layer with weights that each sequence has for itself.
-    fn multiply_by_sequence(&self, input: Point, places: &[Place], x: &[f32], product: &mut Product<'_, f32>) {
-        let Some(weights) = self.edit.scheme.weights else { return };
+    /// Computes a layer with weights that each sequence has for itself; `runs`: sequences, each with its rows.
+    fn multiply_by_sequence(
+        &self,
+        input: Point,
+        runs: impl Iterator<Item = (usize, usize)>,
+        x: &[f32],
+        product: &mut Product<'_, f32>,
+    ) {
+        let Some(Weights::Scaled { grid, .. }) = self.edit.scheme.weights else { return };
         let (inputs, outputs) = (product.linear.inputs(), product.linear.outputs());
         let Some(plain) = self.plain.get(&product.projection) else { return };
         let mut buffer = self.edit.buffers.take();
         let mut row = 0;
-        for place in places {
-            if let Some(factors) = self.factors(input, place.sequence) {
-                let linear = quantised_in(&mut buffer, product.linear, plain, &factors, weights.grid);
-                let rows = row..row + place.rows;
+        for (sequence, count) in runs {
+            if let Some(factors) = self.factors(input, sequence) {
+                let linear = quantised_in(&mut buffer, product.linear, plain, &factors, grid);
+                let rows = row..row + count;
                 linear.forward(
                     &mut product.out[rows.start * outputs..rows.end * outputs],
                     &x[rows.start * inputs..rows.end * inputs],
                 );
             }
-            row += place.rows;
+            row += count;
         }
         self.edit.buffers.give(buffer);
     }
 
-    /// Looks at what a layer lost, at a sample of tokens.
-    fn look(&self, rows: &[Row], x: &[f32], product: &Product<'_, f32>) {
-        let mut seen = SeenLayer::default();
-        for row in rows {
-            let largest = if row.spikes { &mut seen.largest_at_spikes } else { &mut seen.largest_elsewhere };
-            *largest = largest.max(row.largest);
+    /// What each layer loses of its output on the inputs that the untouched model gives it, at a sample of tokens. Seen once:
+    /// every group brings the same layers.
+    fn look(&self, linears: &[(Projection, &Linear<f32>)]) {
+        let Some(untouched) = &self.edit.untouched else { return };
+        if locked(&self.edit.seen).keys().any(|(block, _)| *block == self.block) {
+            return;
         }
-        let sampled: Vec<usize> = (0..rows.len()).filter(|&row| is_sampled(&rows[row])).collect();
-        let outputs = product.linear.outputs();
-        let plain = plain(product.linear, &sampled, x);
-        for (&row, plain) in sampled.iter().zip(plain.chunks_exact(outputs)) {
-            let quantised = &product.out[row * outputs..][..outputs];
-            let lost = if rows[row].spikes { &mut seen.at_spikes } else { &mut seen.elsewhere };
-            lost.add(quantised, plain);
+        for input in INPUTS {
+            let readers: Vec<_> = linears.iter().filter(|(projection, _)| input_of(*projection) == input).collect();
+            let sampled: Vec<(usize, &[f32])> = untouched.sampled(self.block, input).collect();
+            let Some(width) = readers.first().map(|(_, linear)| linear.inputs()) else { continue };
+            let mut rows = Vec::with_capacity(sampled.len());
+            let mut plain = Vec::with_capacity(sampled.len() * width);
+            for (token, values) in sampled {
+                let (sequence, position) = (token / self.edit.seq_len, token % self.edit.seq_len);
+                let place = Place { block: self.block, sequence, position, rows: 1 };
+                rows.extend(self.rows(&[place], values).into_iter().filter(|row| !row.kept));
+                if rows.last().is_some_and(|row| row.token == token) {
+                    plain.extend_from_slice(values);
+                }
+            }
+            let mut given = plain.clone();
+            if self.edit.scheme.rotate && self.edit.scheme.activations.is_none() {
+                given.chunks_exact_mut(width).for_each(rotate);
+            }
+            if let Some(how) = self.edit.scheme.activations {
+                let of_sequence = |sequence: usize, factors: Option<&Vec<f32>>| {
+                    if self.edit.scheme.fixed {
+                        return self.known(input, sequence, factors);
+                    }
+                    let magnitudes = untouched.of_sequence(self.block, input, sequence).iter().enumerate();
+                    let counted = magnitudes
+                        .filter(|(at, largest)| largest.is_finite() && !self.kept(sequence * self.edit.seq_len + at));
+                    let largest = counted.fold(0.0, |largest: f32, (_, own)| largest.max(*own));
+                    (!self.edit.scheme.transforms()).then_some(largest)
+                };
+                self.quantise_inputs(input, how, (&rows, &mut given), &of_sequence);
+            }
+            let (mut at_spikes, mut elsewhere) = (0.0_f32, 0.0_f32);
+            for (&largest, &spikes) in untouched.magnitudes(self.block, input).iter().zip(&self.edit.spikes) {
+                let kind = if spikes { &mut at_spikes } else { &mut elsewhere };
+                *kind = kind.max(largest);
+            }
+            let seen = |(projection, linear): &&(Projection, &Linear<f32>)| {
+                let outputs = linear.outputs();
+                let mut expected = vec![0.0; rows.len() * outputs];
+                let mut found = expected.clone();
+                let mut layer =
+                    SeenLayer { largest_at_spikes: at_spikes, largest_elsewhere: elsewhere, ..SeenLayer::of(linear) };
+                if rows.is_empty() {
+                    return (*projection, layer);
+                }
+                linear.forward(&mut expected, &plain);
+                if self.by_sequence() {
+                    let runs = rows.chunk_by(|a, b| a.sequence == b.sequence).map(|run| (run[0].sequence, run.len()));
+                    let mut product = Product::new(*projection, linear, &mut found);
+                    self.multiply_by_sequence(input, runs, &given, &mut product);
+                } else {
+                    self.quantised.get(projection).unwrap_or(linear).forward(&mut found, &given);
+                }
+                for (row, (found, expected)) in
+                    rows.iter().zip(found.chunks_exact(outputs).zip(expected.chunks_exact(outputs)))
+                {
+                    let lost = if row.spikes { &mut layer.at_spikes } else { &mut layer.elsewhere };
+                    lost.add(found, expected);
+                }
+                (*projection, layer)
+            };
+            let layers: Vec<(Projection, SeenLayer)> = readers.par_iter().map(seen).collect();
+            let layers = layers.into_iter().map(|(projection, layer)| ((self.block, projection), layer));
+            locked(&self.edit.seen).extend(layers);
         }
-        locked(&self.seen).push((rows[0].token, product.projection, seen));
     }
 }
 
-/// Whether a layer's loss is measured at a token.
-fn is_sampled(row: &Row) -> bool {
-    let in_run = (row.token / SAMPLED_RUN).is_multiple_of(SAMPLED_RUNS);
-    in_run && !row.kept && (row.spikes || row.token % SAMPLED_TOKENS == SAMPLED_TOKENS / 2)
+/// What was seen of a layer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SeenLayer {
+    pub weights: usize,
+    pub largest_at_spikes: f32,
+    pub largest_elsewhere: f32,
+    pub at_spikes: Lost,
+    pub elsewhere: Lost,
+}
+
+impl SeenLayer {
+    fn of(linear: &Linear<f32>) -> Self {
+        Self { weights: linear.inputs() * linear.outputs(), ..Self::default() }
+    }
 }
 
 /// Some rows of the input through the layer as it is.
@@ -272,7 +353,17 @@ fn plain(linear: &Linear<f32>, rows: &[usize], x: &[f32]) -> Vec<f32> {
 impl LinearBlock for QuantisedBlock<'_> {
     fn measure(&self, input: Point, place: &Place, x: &[f32]) {
         let Some(index) = INPUTS.iter().position(|other| *other == input) else { return };
-        let rows = self.rows(std::slice::from_ref(place), x);
+        let mut rows = self.rows(std::slice::from_ref(place), x);
+        if self.edit.scheme.transforms() {
+            let factors = self.factors(input, place.sequence);
+            let mut values = x.to_vec();
+            for (row, values) in rows.iter_mut().zip(values.chunks_exact_mut(x.len() / place.rows)) {
+                if !row.kept {
+                    self.transform(factors.as_ref(), values);
+                    row.largest = largest_magnitude(values).unwrap_or(f32::MAX);
+                }
+            }
+        }
         let largest = rows.iter().filter(|row| !row.kept).fold(0.0_f32, |largest, row| largest.max(row.largest));
         // Magnitudes are ordered as their bits are.
         if let Some(measured) = self.measured[index].get(place.sequence) {
@@ -284,40 +375,41 @@ impl LinearBlock for QuantisedBlock<'_> {
         let rows = self.rows(places, x);
         let mut buffer = self.edit.buffers.take();
         let given = match self.edit.scheme.activations {
+            None if self.edit.scheme.rotate => {
+                buffer.clear();
+                buffer.extend_from_slice(x);
+                buffer.chunks_exact_mut(x.len() / rows.len()).for_each(rotate);
+                &buffer
+            }
             None => x,
             Some(how) => {
                 buffer.clear();
                 buffer.extend_from_slice(x);
-                self.quantise_inputs(input, how, &rows, &mut buffer);
+                let of_sequence = |sequence, factors: Option<&Vec<f32>>| self.known(input, sequence, factors);
+                self.quantise_inputs(input, how, (&rows, &mut buffer), &of_sequence);
                 &buffer
             }
         };
         let kept: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].kept).collect();
         for product in products {
             let outputs = product.linear.outputs();
+            if !self.edit.chosen.contains_key(&(self.block, product.projection)) {
+                product.linear.forward(product.out, x);
+                continue;
+            }
             if self.by_sequence() {
-                self.multiply_by_sequence(input, places, given, product);
+                let runs = places.iter().map(|place| (place.sequence, place.rows));
+                self.multiply_by_sequence(input, runs, given, product);
             } else {
                 self.quantised.get(&product.projection).unwrap_or(product.linear).forward(product.out, given);
             }
-            if self.edit.scheme.weights.is_some() {
+            if self.edit.scheme.weights.is_some() || self.edit.scheme.rotate {
                 let plain = plain(product.linear, &kept, x);
                 for (&row, plain) in kept.iter().zip(plain.chunks_exact(outputs)) {
                     product.out[row * outputs..][..outputs].copy_from_slice(plain);
                 }
             }
-            self.look(&rows, x, product);
         }
         self.edit.buffers.give(buffer);
-    }
-
-    fn finish(self: Box<Self>) {
-        let mut tiles = std::mem::take(&mut *locked(&self.seen));
-        // Tiles come in any order; sums must not.
-        tiles.sort_unstable_by_key(|(token, projection, _)| (*projection, *token));
-        let mut all = locked(&self.edit.seen);
-        for (_, projection, seen) in tiles {
-            all.entry((self.block, projection)).or_default().merge(&seen);
-        }
     }
 }

@@ -1,24 +1,27 @@
 //! The linear layers of a pass, quantised, and what was seen of them.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use sinkscope_model::Linear;
 use sinkscope_model::blocks::Projection;
 use sinkscope_model::edit::{LinearBlock, LinearEdit};
 
 use super::block::{QuantisedBlock, SeenLayer};
-use super::{MaximaTap, Scheme, Sharing, locked};
+use super::{Activations, MaximaTap, Scheme, UntouchedInputs, locked};
 use crate::definitions::BREAKS;
 use crate::results::LinearLayer;
+
+/// The linear layers that are quantised, by block and projection, each with the name of its tensor.
+pub type Chosen = BTreeMap<(usize, Projection), String>;
 
 /// Computes linear layers with quantised weights and inputs.
 #[derive(Debug)]
 pub struct QuantisedLayers {
     /// How.
     pub scheme: Scheme,
-    /// Of which blocks.
-    pub blocks: Vec<usize>,
+    /// Which of them; the others are computed as they are.
+    pub chosen: Chosen,
     /// Tokens of a sequence.
     pub seq_len: usize,
     /// By token of the batch, whether it is one that spikes.
@@ -27,23 +30,33 @@ pub struct QuantisedLayers {
     pub keeps_spikes: bool,
     /// What smoothing is calibrated with.
     pub maxima: Option<MaximaTap>,
+    /// What the untouched model gives the layers; without it no damage is measured.
+    pub untouched: Option<Arc<UntouchedInputs>>,
     pub(super) seen: Mutex<BTreeMap<(usize, Projection), SeenLayer>>,
     pub(super) buffers: Buffers,
 }
 
 impl QuantisedLayers {
-    /// For these blocks and these tokens that spike.
-    pub fn new(scheme: Scheme, blocks: Vec<usize>, seq_len: usize, spikes: Vec<bool>, keeps_spikes: bool) -> Self {
+    /// Of these layers, with these tokens that spike.
+    pub fn new(scheme: Scheme, chosen: Chosen, seq_len: usize, spikes: Vec<bool>, keeps_spikes: bool) -> Self {
         Self {
             scheme,
-            blocks,
+            chosen,
             seq_len,
             spikes,
             keeps_spikes,
             maxima: None,
+            untouched: None,
             seen: Mutex::default(),
             buffers: Buffers::default(),
         }
+    }
+
+    /// The blocks that have such layers, ascending.
+    pub fn blocks(&self) -> Vec<usize> {
+        let mut blocks: Vec<usize> = self.chosen.keys().map(|(block, _)| *block).collect();
+        blocks.dedup();
+        blocks
     }
 
     /// Tokens that stay as they are.
@@ -51,7 +64,7 @@ impl QuantisedLayers {
         if self.keeps_spikes { self.spikes.iter().filter(|spikes| **spikes).count() } else { 0 }
     }
 
-    /// What became of every layer, after a pass.
+    /// What became of every layer, after a pass; none without the untouched model's inputs.
     pub fn layers(&self) -> Vec<LinearLayer> {
         let with_spikes = self.spikes.contains(&true);
         let layer = |(&(block, projection), seen): (&(usize, Projection), &SeenLayer)| {
@@ -60,6 +73,8 @@ impl QuantisedLayers {
             LinearLayer {
                 block,
                 projection: name(projection).to_owned(),
+                tensor: self.chosen.get(&(block, projection)).cloned().unwrap_or_default(),
+                weights: seen.weights,
                 largest_at_spikes: with_spikes.then_some(seen.largest_at_spikes),
                 largest_elsewhere: seen.largest_elsewhere,
                 error,
@@ -73,11 +88,11 @@ impl QuantisedLayers {
 
 impl LinearEdit for QuantisedLayers {
     fn wants(&self, block: usize) -> bool {
-        self.blocks.contains(&block)
+        self.chosen.keys().any(|(chosen, _)| *chosen == block)
     }
 
     fn measures(&self) -> bool {
-        self.scheme.activations.is_some_and(|activations| activations.sharing == Sharing::Sequence)
+        !self.scheme.fixed && self.scheme.activations.is_some_and(Activations::of_sequence)
     }
 
     fn begin<'e>(&'e self, block: usize, linears: &[(Projection, &Linear<f32>)]) -> Box<dyn LinearBlock + 'e> {
@@ -100,7 +115,7 @@ impl Buffers {
 }
 
 /// As results name a layer.
-fn name(projection: Projection) -> &'static str {
+pub(crate) fn name(projection: Projection) -> &'static str {
     match projection {
         Projection::Query => "query",
         Projection::Key => "key",

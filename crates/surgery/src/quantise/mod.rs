@@ -8,12 +8,16 @@ mod cache;
 mod layers;
 mod maxima;
 mod scheme;
+mod untouched;
 mod weights;
 
-pub use cache::CacheEdit;
-pub use layers::QuantisedLayers;
+pub use cache::{CacheEdit, CacheFormat};
+pub(crate) use layers::name;
+pub use layers::{Chosen, QuantisedLayers};
 pub use maxima::MaximaTap;
 pub use scheme::{Activations, Scheme, Sharing, Weights};
+pub use untouched::{MagnitudeTap, UntouchedInputs};
+pub(crate) use weights::weights_of;
 
 /// A poisoned lock means that another task panicked; what it guards is still whole.
 fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -11,7 +11,7 @@ use crate::ReportError;
 use crate::anatomy_tables::anatomy_tables;
 use crate::census_tables::census_tables;
 use crate::figures::{examination, sinks, surgery, training, weights};
-use crate::number::{bytes, count, known, seconds, value};
+use crate::number::{bytes, count, counted, known, seconds, value};
 use crate::operate_tables::operate_tables;
 use crate::outputs::Origin;
 use crate::page::document::{Block, Listing, Section};
@@ -199,12 +199,18 @@ fn of_operations(comparison: &Comparison, prefix: &str) -> Result<Section, Repor
             &[("operation", &|(name, _)| (*name).clone()), ("where it breaks", &|(_, found)| found.to_string())],
         )));
     }
+    if let Some(figure) = surgery::sweeps(comparison, &tables)? {
+        section.blocks.push(shown(figure, prefix));
+    }
     if let Some(figure) = surgery::quantisation(comparison, &tables)? {
         section.blocks.push(shown(figure, prefix));
     }
     if !comparison.advice.is_empty() {
         section.blocks.push(Block::Table(Listing::of(
-            "Advice, each a fact that the run measured",
+            format!(
+                "Advice, each a fact that the run measured, with {} to try it",
+                counted(comparison.trials.len(), "run more", "runs more")
+            ),
             &comparison.advice,
             &[("operation", &|line| line.operation.clone()), ("what it shows", &|line| line.text.clone())],
         )));
