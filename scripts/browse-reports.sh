@@ -25,9 +25,9 @@ pages=target/tmp/pages
 # The tests have built it; another build would choose other features, and take minutes.
 sinkscope=target/debug/sinkscope
 run() { "$sinkscope" "$@" >/dev/null; }
-run anatomy --quiet --only lifecycle,spikes,sinks,nll,silu,normalisation,geometry,census,probe,tokens --out "$pages/demo"
+run anatomy --quiet --only lifecycle,spikes,sinks,nll,silu,normalisation,geometry,census,probe,tokens --force --out "$pages/demo"
 run operate --quiet zero-spikes mean-spikes forbid-sink window=16 window=16+sinks=4 quantize=w8a8-tensor \
-    quantize=w8a8-tensor+keep-spikes quantize=w4-g4 --out "$pages/demo"
+    quantize=w8a8-tensor+keep-spikes quantize=w4-g4 --force --out "$pages/demo"
 run report "$pages/demo"
 
 "$python" scripts/browse_report.py "$@" "$pages"/{demo,everything,side-by-side,hostile}/report.html
