@@ -9,6 +9,7 @@ use sinkscope_model::tap::Place;
 use super::block::{QuantisedBlock, Row, input_of};
 use super::locked;
 use super::maxima::INPUTS;
+use crate::definitions::SMOOTHED_SEQUENCES;
 
 /// What a layer's output lost.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,7 +103,9 @@ impl QuantisedBlock<'_> {
                 start += run.len();
                 (start - run.len(), run)
             });
-            let runs: Vec<(usize, &[Row])> = runs.collect();
+            // Weights that are quantised anew for each sequence cost as much as a product.
+            let most = if self.by_sequence() { SMOOTHED_SEQUENCES } else { usize::MAX };
+            let runs: Vec<(usize, &[Row])> = runs.take(most).collect();
             let seen = |(projection, linear): &&(Projection, &Linear<f32>)| {
                 let outputs = linear.outputs();
                 let of_run = |&(start, run): &(usize, &[Row])| {
