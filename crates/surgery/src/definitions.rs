@@ -10,6 +10,8 @@ pub const BREAKS: f64 = 0.5;
 pub const CHANNEL_TOKENS: usize = 32;
 /// Most sequences that damage is measured in, evenly chosen,
 pub const SAMPLED_SEQUENCES: usize = 8;
+/// fewer where smoothing gives each sequence weights of its own,
+pub const SMOOTHED_SEQUENCES: usize = 2;
 /// most of their first positions,
 pub const SAMPLED_POSITIONS: usize = 256;
 /// most tokens there that do not spike, evenly chosen,
@@ -155,7 +157,7 @@ fn of_quantisation() -> Vec<Definition> {
                 "on the inputs that the untouched model gives a layer: length of the difference between the output of the \
                  quantised layer and of the untouched one, over the length of the latter; over {SAMPLED_TOKENS} tokens that do not \
                  spike (error_at_spikes: {SAMPLED_SPIKES} that do, 0 where they are kept), evenly chosen from the first \
-                 {SAMPLED_POSITIONS} positions of {SAMPLED_SEQUENCES} sequences. What earlier quantised layers do to the inputs \
+                 {SAMPLED_POSITIONS} positions of {SAMPLED_SEQUENCES} sequences ({SMOOTHED_SEQUENCES} where each is smoothed by the others). What earlier quantised layers do to the inputs \
                  has no part in it. A layer breaks if error is above {BREAKS}"
             ),
         ),

@@ -1,9 +1,8 @@
-//! The linear layers of one block, quantised: rows that are kept, rows that share a scale, and a sample of what is lost.
+//! The linear layers of one block, quantised: rows that are kept, and rows that share a scale.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rayon::prelude::*;
 use sinkscope_kernels::microscaling::{quantise_blocks, rotate};
 use sinkscope_kernels::quantise::{largest_magnitude, quantise};
 use sinkscope_model::Linear;
@@ -14,35 +13,14 @@ use sinkscope_model::tap::{CHUNK_ROWS, Place, Point};
 use super::layers::QuantisedLayers;
 use super::maxima::INPUTS;
 use super::weights::{input_magnitudes, quantised, quantised_in, rotated};
-use super::{Activations, Sharing, Weights, locked};
-
-/// What a layer's output lost.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Lost {
-    difference: f64,
-    whole: f64,
-}
-
-impl Lost {
-    fn add(&mut self, quantised: &[f32], plain: &[f32]) {
-        for (quantised, plain) in quantised.iter().zip(plain) {
-            self.difference += (f64::from(*quantised) - f64::from(*plain)).powi(2);
-            self.whole += f64::from(*plain).powi(2);
-        }
-    }
-
-    /// The length of the difference over that of the output; `None` if there is none.
-    pub fn error(self) -> Option<f64> {
-        (self.whole > 0.0).then(|| (self.difference / self.whole).sqrt())
-    }
-}
+use super::{Activations, Sharing, Weights};
 
 /// One block's layers, for one group.
 pub(super) struct QuantisedBlock<'e> {
-    edit: &'e QuantisedLayers,
-    block: usize,
+    pub(super) edit: &'e QuantisedLayers,
+    pub(super) block: usize,
     /// With quantised weights, where all sequences have the same.
-    quantised: BTreeMap<Projection, Linear<f32>>,
+    pub(super) quantised: BTreeMap<Projection, Linear<f32>>,
     /// Weights as they are, inputs x outputs, where each sequence has quantised ones of its own.
     plain: BTreeMap<Projection, Vec<f32>>,
     /// By input, the largest magnitude of each channel's weights, where inputs are smoothed.
@@ -52,7 +30,7 @@ pub(super) struct QuantisedBlock<'e> {
 }
 
 /// What a layer reads.
-fn input_of(projection: Projection) -> Point {
+pub(super) fn input_of(projection: Projection) -> Point {
     match projection {
         Projection::AttentionOutput => Point::Heads,
         Projection::Down => Point::Hidden,
@@ -63,16 +41,16 @@ fn input_of(projection: Projection) -> Point {
 }
 
 /// Gives the largest magnitude of a sequence's input, if it is known; with what each channel is divided by.
-type OfSequence<'f> = dyn Fn(usize, Option<&Vec<f32>>) -> Option<f32> + 'f;
+pub(super) type OfSequence<'f> = dyn Fn(usize, Option<&Vec<f32>>) -> Option<f32> + 'f;
 
 /// What a row is to quantisation.
-struct Row {
-    token: usize,
-    sequence: usize,
-    spikes: bool,
-    kept: bool,
+pub(super) struct Row {
+    pub token: usize,
+    pub sequence: usize,
+    pub spikes: bool,
+    pub kept: bool,
     /// The largest magnitude of its input.
-    largest: f32,
+    pub largest: f32,
 }
 
 impl<'e> QuantisedBlock<'e> {
@@ -118,7 +96,7 @@ impl<'e> QuantisedBlock<'e> {
     }
 
     /// Whether each sequence has weights of its own.
-    fn by_sequence(&self) -> bool {
+    pub(super) fn by_sequence(&self) -> bool {
         self.edit.maxima.as_ref().is_some_and(|maxima| self.edit.scheme.smooth && maxima.of_others())
     }
 
@@ -134,13 +112,13 @@ impl<'e> QuantisedBlock<'e> {
         Some(weights.iter().enumerate().map(factor).collect())
     }
 
-    fn kept(&self, token: usize) -> bool {
+    pub(super) fn kept(&self, token: usize) -> bool {
         self.edit.keeps_spikes && self.edit.spikes[token]
     }
 
     /// The rows of some places. One that is not finite has no scale: it stays as it is, so that what is made of it is not
     /// finite either.
-    fn rows(&self, places: &[Place], x: &[f32]) -> Vec<Row> {
+    pub(super) fn rows(&self, places: &[Place], x: &[f32]) -> Vec<Row> {
         let count: usize = places.iter().map(|place| place.rows).sum();
         let row = |(sequence, position, values): (usize, usize, &[f32])| {
             let token = sequence * self.edit.seq_len + position;
@@ -168,7 +146,7 @@ impl<'e> QuantisedBlock<'e> {
     }
 
     /// The largest magnitude of a sequence's input, where it is known beforehand or was measured.
-    fn known(&self, input: Point, sequence: usize, factors: Option<&Vec<f32>>) -> Option<f32> {
+    pub(super) fn known(&self, input: Point, sequence: usize, factors: Option<&Vec<f32>>) -> Option<f32> {
         if self.edit.scheme.fixed {
             let maxima = self.edit.maxima.as_ref()?.maxima(self.block, input, sequence);
             let factor = |channel| factors.map_or(1.0, |factors| factors[channel]);
@@ -181,7 +159,7 @@ impl<'e> QuantisedBlock<'e> {
 
     /// Quantises the rows that are not kept; `of_sequence` gives the largest magnitude of a sequence's input if it is known
     /// and inputs are not transformed. What is not known is that of the rows here.
-    fn quantise_inputs(
+    pub(super) fn quantise_inputs(
         &self,
         input: Point,
         how: Activations,
@@ -221,7 +199,7 @@ impl<'e> QuantisedBlock<'e> {
     }
 
     /// Computes a layer with weights that each sequence has for itself; `runs`: sequences, each with its rows.
-    fn multiply_by_sequence(
+    pub(super) fn multiply_by_sequence(
         &self,
         input: Point,
         runs: impl Iterator<Item = (usize, usize)>,
@@ -245,96 +223,6 @@ impl<'e> QuantisedBlock<'e> {
             row += count;
         }
         self.edit.buffers.give(buffer);
-    }
-
-    /// What each layer loses of its output on the inputs that the untouched model gives it, at a sample of tokens. Seen once:
-    /// every group brings the same layers.
-    fn look(&self, linears: &[(Projection, &Linear<f32>)]) {
-        let Some(untouched) = &self.edit.untouched else { return };
-        if locked(&self.edit.seen).keys().any(|(block, _)| *block == self.block) {
-            return;
-        }
-        for input in INPUTS {
-            let readers: Vec<_> = linears.iter().filter(|(projection, _)| input_of(*projection) == input).collect();
-            let sampled: Vec<(usize, &[f32])> = untouched.sampled(self.block, input).collect();
-            let Some(width) = readers.first().map(|(_, linear)| linear.inputs()) else { continue };
-            let mut rows = Vec::with_capacity(sampled.len());
-            let mut plain = Vec::with_capacity(sampled.len() * width);
-            for (token, values) in sampled {
-                let (sequence, position) = (token / self.edit.seq_len, token % self.edit.seq_len);
-                let place = Place { block: self.block, sequence, position, rows: 1 };
-                rows.extend(self.rows(&[place], values).into_iter().filter(|row| !row.kept));
-                if rows.last().is_some_and(|row| row.token == token) {
-                    plain.extend_from_slice(values);
-                }
-            }
-            let mut given = plain.clone();
-            if self.edit.scheme.rotate && self.edit.scheme.activations.is_none() {
-                given.chunks_exact_mut(width).for_each(rotate);
-            }
-            if let Some(how) = self.edit.scheme.activations {
-                let of_sequence = |sequence: usize, factors: Option<&Vec<f32>>| {
-                    if self.edit.scheme.fixed {
-                        return self.known(input, sequence, factors);
-                    }
-                    let magnitudes = untouched.of_sequence(self.block, input, sequence).iter().enumerate();
-                    let counted = magnitudes
-                        .filter(|(at, largest)| largest.is_finite() && !self.kept(sequence * self.edit.seq_len + at));
-                    let largest = counted.fold(0.0, |largest: f32, (_, own)| largest.max(*own));
-                    (!self.edit.scheme.transforms()).then_some(largest)
-                };
-                self.quantise_inputs(input, how, (&rows, &mut given), &of_sequence);
-            }
-            let (mut at_spikes, mut elsewhere) = (0.0_f32, 0.0_f32);
-            for (&largest, &spikes) in untouched.magnitudes(self.block, input).iter().zip(&self.edit.spikes) {
-                let kind = if spikes { &mut at_spikes } else { &mut elsewhere };
-                *kind = kind.max(largest);
-            }
-            let seen = |(projection, linear): &&(Projection, &Linear<f32>)| {
-                let outputs = linear.outputs();
-                let mut expected = vec![0.0; rows.len() * outputs];
-                let mut found = expected.clone();
-                let mut layer =
-                    SeenLayer { largest_at_spikes: at_spikes, largest_elsewhere: elsewhere, ..SeenLayer::of(linear) };
-                if rows.is_empty() {
-                    return (*projection, layer);
-                }
-                linear.forward(&mut expected, &plain);
-                if self.by_sequence() {
-                    let runs = rows.chunk_by(|a, b| a.sequence == b.sequence).map(|run| (run[0].sequence, run.len()));
-                    let mut product = Product::new(*projection, linear, &mut found);
-                    self.multiply_by_sequence(input, runs, &given, &mut product);
-                } else {
-                    self.quantised.get(projection).unwrap_or(linear).forward(&mut found, &given);
-                }
-                for (row, (found, expected)) in
-                    rows.iter().zip(found.chunks_exact(outputs).zip(expected.chunks_exact(outputs)))
-                {
-                    let lost = if row.spikes { &mut layer.at_spikes } else { &mut layer.elsewhere };
-                    lost.add(found, expected);
-                }
-                (*projection, layer)
-            };
-            let layers: Vec<(Projection, SeenLayer)> = readers.par_iter().map(seen).collect();
-            let layers = layers.into_iter().map(|(projection, layer)| ((self.block, projection), layer));
-            locked(&self.edit.seen).extend(layers);
-        }
-    }
-}
-
-/// What was seen of a layer.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct SeenLayer {
-    pub weights: usize,
-    pub largest_at_spikes: f32,
-    pub largest_elsewhere: f32,
-    pub at_spikes: Lost,
-    pub elsewhere: Lost,
-}
-
-impl SeenLayer {
-    fn of(linear: &Linear<f32>) -> Self {
-        Self { weights: linear.inputs() * linear.outputs(), ..Self::default() }
     }
 }
 

@@ -7,7 +7,8 @@ use sinkscope_model::Linear;
 use sinkscope_model::blocks::Projection;
 use sinkscope_model::edit::{LinearBlock, LinearEdit};
 
-use super::block::{QuantisedBlock, SeenLayer};
+use super::block::QuantisedBlock;
+use super::damage::SeenLayer;
 use super::{Activations, MaximaTap, Scheme, UntouchedInputs, locked};
 use crate::definitions::BREAKS;
 use crate::results::LinearLayer;

@@ -5,6 +5,7 @@
 
 mod block;
 mod cache;
+mod damage;
 mod layers;
 mod maxima;
 mod scheme;
