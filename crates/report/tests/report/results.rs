@@ -112,14 +112,15 @@ fn rank_correlation(study: &str, one: Value, other: Value) -> Result<f64, Error>
 }
 
 /// Blocks in a row, the embedding apart, whose largest magnitudes differ by a tenth at most: the longest such row.
-fn plateau(largest: Vec<f64>) -> usize {
+fn plateau(largest: Value) -> Result<usize, Error> {
+    let largest = Vec::<f64>::deserialize(largest)?;
     let blocks = &largest[1.min(largest.len())..];
     let is_flat = |of: &[f64]| {
         let (least, most) = of.iter().fold((f64::MAX, 0.0_f64), |(least, most), &of| (least.min(of), most.max(of)));
         most <= 1.1 * least
     };
     let from = |first: usize| (first + 1..=blocks.len()).take_while(|&end| is_flat(&blocks[first..end])).count();
-    (0..blocks.len()).map(from).max().unwrap_or(0)
+    Ok((0..blocks.len()).map(from).max().unwrap_or(0))
 }
 
 /// In a few digits.
