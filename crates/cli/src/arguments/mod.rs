@@ -284,6 +284,11 @@ pub struct TextArguments {
     #[arg(long, value_name = "NAME", requires = "text")]
     pub text_field: Option<String>,
 
+    /// Take the conversations of this file, one a line: JSON, {"messages": [{"role": ..., "content": ...}, ...]}, as the model's
+    /// own chat template writes them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "tokens"])]
+    pub chat: Option<PathBuf>,
+
     /// Take the token ids of this file: JSON, {"tokens": [[ids of one sequence], ...]}
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,

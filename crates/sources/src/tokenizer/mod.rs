@@ -10,6 +10,7 @@
 
 mod added;
 mod byte_level;
+mod chat_template;
 mod class;
 mod display;
 mod folder;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::Metadata;
 use crate::error::SourceError;
 use added::Beside;
+pub use chat_template::{ChatTemplate, CompiledTemplate};
 use display::Spelling;
 use sentencepiece::SentencePiece;
 
@@ -35,6 +37,8 @@ pub struct Tokenizer {
     bos: Option<u32>,
     ends: Ends,
     adds_prefix: bool,
+    /// The special tokens that have a name (`bos_token` and its like), as chat templates know them.
+    named: Vec<(String, String)>,
     path: PathBuf,
 }
 
