@@ -88,6 +88,22 @@ pub struct Data {
     pub sha256: String,
     /// Whether each sequence begins with the BOS token, or with the token that the model's own tokeniser puts there.
     pub bos: bool,
+    /// How many tokens are special ones that the text spells out, such as `<|im_start|>`. Tokens that were put before sequences
+    /// are not counted.
+    pub special_tokens: usize,
+    /// What was made of conversations, if these are some.
+    pub chat: Option<Chat>,
+}
+
+/// How conversations became tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chat {
+    /// The file or the key that holds the chat template.
+    pub template: &'static str,
+    /// Conversations read, the last perhaps in part.
+    pub conversations: usize,
+    /// Whether a BOS token was put before sequences that begin with none. Otherwise BOS tokens are those of the template.
+    pub adds_bos: bool,
 }
 
 /// Loads the sequences that `request` asks for. `vocabulary` is the model's: ids from 0 to below it.
@@ -163,13 +179,8 @@ fn load_text(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>) -> Result
         let batch = sequences.finish(&source)?;
         let first = batch.tokens.iter().step_by(batch.seq_len);
         let bos = tokenizer.bos().is_some_and(|bos| first.copied().all(|id| id == bos));
-        let origin = template.origin();
-        tracing::info!(
-            "{source}: {documents} conversations through the chat template of {origin}; special tokens in their text are read \
-             as special tokens, and {} to what the template writes",
-            if head.is_some() { "a BOS token is added, where a sequence begins with none," } else { "no BOS token is added" }
-        );
-        return Ok(Data { batch, source: format!("{source}, through the chat template of {origin}"), sha256, bos });
+        let chat = Chat { template: template.origin(), conversations: documents, adds_bos: head.is_some() };
+        return Ok(Data { batch, source, sha256, bos, special_tokens: 0, chat: Some(chat) });
     }
     let (source, sha256) = if let Some(path) = path {
         document::read(path, request.field.unwrap_or(document::TEXT_FIELD), &mut take)?
@@ -185,7 +196,7 @@ fn load_text(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>) -> Result
              more; --bos never adds none"
         );
     }
-    Ok(Data { batch, source, sha256, bos: head.is_some() })
+    Ok(Data { batch, source, sha256, bos: head.is_some(), special_tokens: 0, chat: None })
 }
 
 /// The time that a template is told: of the clock, unless `SOURCE_DATE_EPOCH` holds it still, as it does for other programs.

@@ -117,6 +117,18 @@ impl Tokenizer {
         Some(if whole { spelled } else { self.spelling.text(&spelled) })
     }
 
+    /// Whether text that spells the token out is read as one special token. The unknown token is left out: other texts give it too.
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        let spelled = match &self.engine {
+            Engine::Library(library) => {
+                let added = library.get_added_vocabulary();
+                added.simple_id_to_token(id).filter(|token| added.is_special_token(token))
+            }
+            Engine::SentencePiece(pieces) => pieces.control(id).map(str::to_owned),
+        };
+        spelled.is_some_and(|token| !self.named.iter().any(|(name, text)| name == "unk_token" && *text == token))
+    }
+
     /// Number of tokens the tokeniser knows, special ones included. A model's embedding may have more rows.
     pub fn vocabulary_size(&self) -> usize {
         self.vocabulary_size
