@@ -299,7 +299,8 @@ pub struct TextArguments {
     #[arg(long, value_name = "N", help = sequences_help())]
     pub sequences: Option<usize>,
 
-    /// Begin each sequence with the beginning-of-sequence token; `auto` does as the model's tokeniser
+    /// Begin each sequence with the beginning-of-sequence token; `auto` does as the model's tokeniser, and
+    /// with --chat as its template
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Bos::Auto)]
     pub bos: Bos,
 

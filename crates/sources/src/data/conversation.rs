@@ -13,7 +13,12 @@ use crate::error::SourceError;
 /// What makes a text of the messages of a conversation, or says why it cannot.
 pub(super) type Render<'a> = dyn Fn(&[Map<String, Value>]) -> Result<String, String> + 'a;
 
-const FORM: &str = "each line is a conversation, {\"messages\": [{\"role\": ..., \"content\": ...}, ...]} or the list alone";
+const FORM: &str =
+    "each line is a conversation, {\"messages\": [{\"role\": ..., \"content\": ...}, ...]} or the list alone";
+
+/// Fields of a line that would change what a template writes.
+const UNSUPPORTED: [&str; 6] =
+    ["tools", "functions", "documents", "chat_template", "chat_template_kwargs", "continue_final_message"];
 
 /// Names of what a model thought before it answered. Templates read the first; gpt-oss's reads the second.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -29,22 +34,32 @@ pub(super) fn read(
 ) -> Result<(), SourceError> {
     each_line(reader, path, compression, (0, mark), &mut |number, line| {
         let wrong = |reason: String| SourceError::malformed(path, format!("line {number}{reason}"));
-        let line: Value = serde_json::from_str(line)
-            .map_err(|error| wrong(format!(", column {}: {}; {FORM}", error.column(), without_place(&error))))?;
-        let messages = messages(line).map_err(|reason| wrong(format!(": {reason}; {FORM}")))?;
+        let messages = parse(line).map_err(|reason| wrong(format!("{reason}; {FORM}")))?;
         let text = render(&messages).map_err(|reason| wrong(format!(": {reason}")))?;
         take(Part { text: &text, continues: false })
     })
 }
 
 /// The messages of a line, as `transformers` 5.24 gives them to a template.
+///
+/// # Errors
+/// If the line is no conversation: where in it and why, to stand behind the number of the line.
+pub fn parse(line: &str) -> Result<Vec<Map<String, Value>>, String> {
+    let value = serde_json::from_str(line)
+        .map_err(|error: serde_json::Error| format!(", column {}: {}", error.column(), without_place(&error)))?;
+    messages(value).map_err(|reason| format!(": {reason}"))
+}
+
 fn messages(line: Value) -> Result<Vec<Map<String, Value>>, String> {
     let list = match line {
         Value::Array(list) => list,
         Value::Object(mut fields) => {
-            let given = |name: &str| fields.get(name).is_some_and(|value| !value.is_null() && *value != Value::Array(vec![]));
-            if let Some(name) = ["tools", "documents"].into_iter().find(|name| given(name)) {
-                return Err(format!("field `{name}` is given, which is not supported: templates are told of none"));
+            let given =
+                |name: &str| fields.get(name).is_some_and(|value| !value.is_null() && *value != Value::Array(vec![]));
+            if let Some(name) = UNSUPPORTED.into_iter().find(|name| given(name)) {
+                return Err(format!(
+                    "field `{name}` is given, which is not supported: templates are told of messages alone"
+                ));
             }
             match fields.remove("messages") {
                 Some(Value::Array(list)) => list,

@@ -8,7 +8,7 @@
 mod batch;
 mod compression;
 mod containment;
-mod conversation;
+pub mod conversation;
 mod digest;
 pub mod document;
 mod json;
@@ -19,10 +19,8 @@ mod sequences;
 mod token_file;
 
 use std::path::Path;
-use std::time::SystemTime;
 
 pub use batch::TokenBatch;
-use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use crate::error::SourceError;
@@ -131,7 +129,11 @@ pub fn load(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>, vocabulary
                       of a token file with it";
         return Err(SourceError::Request(reason.to_owned()));
     }
-    let given = [("a text", request.text), ("a token file", request.tokens), ("conversations", request.chat.map(|chat| chat.0))];
+    let given = [
+        ("a text", request.text),
+        ("a token file", request.tokens),
+        ("conversations", request.chat.map(|chat| chat.0)),
+    ];
     let given: Vec<String> =
         given.iter().filter_map(|(what, path)| path.map(|path| format!("{what} ({})", path.display()))).collect();
     if let [first, second, ..] = &given[..] {
@@ -139,7 +141,10 @@ pub fn load(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>, vocabulary
     }
     let data = match request.tokens {
         Some(tokens) => token_file::load(tokens, request, bos)?,
-        None => load_text(request, tokenizer)?,
+        None => {
+            let data = load_text(request, tokenizer)?;
+            Data { special_tokens: tokenizer.map_or(0, |tokenizer| special_tokens(&data, tokenizer)), ..data }
+        }
     };
     check_vocabulary(&data, tokenizer, vocabulary)?;
     Ok(data)
@@ -162,7 +167,8 @@ fn load_text(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>) -> Result
         tokenizer.warn_of_ends();
     }
     let (mut documents, mut begun) = (0, 0);
-    let mut sequences = Sequences::new(head, request.chat.is_some(), request.seq_len.unwrap_or(DEFAULT_SEQ_LEN), request.sequences);
+    let mut sequences =
+        Sequences::new(head, request.chat.is_some(), request.seq_len.unwrap_or(DEFAULT_SEQ_LEN), request.sequences);
     let mut take = |part: Part<'_>| -> Result<Flow, SourceError> {
         // Such a tokeniser sees a space before every text, so the part's own is left out.
         let drop_space = part.continues && tokenizer.adds_prefix();
@@ -174,7 +180,7 @@ fn load_text(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>) -> Result
         Ok(if sequences.is_full() { Flow::Enough } else { Flow::More })
     };
     if let Some((path, template)) = request.chat {
-        let compiled = template.compile(tokenizer, now()?)?;
+        let compiled = template.compile(tokenizer)?;
         let (source, sha256) = document::read_conversations(path, &|messages| compiled.render(messages), &mut take)?;
         let batch = sequences.finish(&source)?;
         let first = batch.tokens.iter().step_by(batch.seq_len);
@@ -199,15 +205,12 @@ fn load_text(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>) -> Result
     Ok(Data { batch, source, sha256, bos: head.is_some(), special_tokens: 0, chat: None })
 }
 
-/// The time that a template is told: of the clock, unless `SOURCE_DATE_EPOCH` holds it still, as it does for other programs.
-fn now() -> Result<DateTime<Utc>, SourceError> {
-    let Some(held) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|held| !held.is_empty()) else {
-        return Ok(SystemTime::now().into());
-    };
-    let seconds = held.to_str().and_then(|held| held.trim().parse().ok());
-    seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).ok_or_else(|| {
-        SourceError::Request(format!("SOURCE_DATE_EPOCH is {held:?}; expected a whole number of seconds since 1970"))
-    })
+/// Counts the special tokens that the text of `data` spells out.
+fn special_tokens(data: &Data, tokenizer: &Tokenizer) -> usize {
+    let TokenBatch { tokens, seq_len, .. } = &data.batch;
+    let heads = data.chat.as_ref().map_or(data.bos, |chat| chat.adds_bos);
+    let of_text = tokens.chunks(*seq_len).flat_map(|sequence| &sequence[usize::from(heads)..]);
+    of_text.filter(|&&id| tokenizer.is_special(id)).count()
 }
 
 fn check_vocabulary(data: &Data, tokenizer: Option<&Tokenizer>, vocabulary: usize) -> Result<(), SourceError> {

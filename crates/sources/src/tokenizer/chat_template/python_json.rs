@@ -17,7 +17,9 @@ pub(super) fn filter(value: &Value, given: Rest<Value>, named: Kwargs) -> Result
         Ok(value.filter(|value| !value.is_none() && !value.is_undefined()))
     };
     if value.is_undefined() || given.len() > 4 {
-        return Err(wrong(if value.is_undefined() { "the value is undefined" } else { "too many arguments" }.to_owned()));
+        return Err(wrong(
+            if value.is_undefined() { "the value is undefined" } else { "too many arguments" }.to_owned(),
+        ));
     }
     let ascii = argument(0, "ensure_ascii")?.is_some_and(|value| value.is_true());
     let indent = match argument(1, "indent")? {
