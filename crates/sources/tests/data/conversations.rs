@@ -226,7 +226,7 @@ fn special_tokens_that_a_text_spells_out_are_counted() {
         let request = TextRequest { text: Some(&file), seq_len: Some(6), bos, ..TextRequest::default() };
         data::load(&request, Some(&chat.tokenizer), usize::MAX).unwrap().special_tokens
     };
-    let text = "a b<|im_end|> c <|im_start|>d";
+    let text = "a<|im_end|>c<|im_start|>d e f g";
     assert_eq!(special(text, BosPolicy::Never), 2);
     assert_eq!(special("a b c d e f g h", BosPolicy::Never), 0);
     // Tokens that are put before sequences are not of the text.
