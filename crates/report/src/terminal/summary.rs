@@ -26,23 +26,22 @@ pub(super) fn model<R, A>(envelope: &Envelope<R, A>, facts: &[String], style: &S
 
 /// Which tokens, in words; names as they are.
 pub(crate) fn tokens(data: &DataIdentity) -> String {
-    let mut said = data.source.clone();
-    if let Some(chat) = &data.chat {
+    let chat = data.chat.as_ref().map_or_else(String::new, |chat| {
         let conversations = counted(chat.conversations, "conversation", "conversations");
         let bos = if chat.adds_bos { "a BOS token put before sequences that lack it" } else { "no BOS token added" };
-        said += &format!(" ({conversations} through the chat template of {}, {bos})", chat.template);
-    }
-    said += &format!(
-        ": {} of {}, {} BOS",
+        format!(" ({conversations} through the chat template of {}, {bos})", chat.template)
+    });
+    let special = match data.special_tokens {
+        0 => String::new(),
+        count => format!(", {} spelled out in the text", counted(count, "special token", "special tokens")),
+    };
+    format!(
+        "{}{chat}: {} of {}, {} BOS{special}",
+        data.source,
         counted(data.sequences, "sequence", "sequences"),
         counted(data.seq_len, "token", "tokens"),
         if data.bos { "with" } else { "without" },
-    );
-    if data.special_tokens > 0 {
-        let tokens = counted(data.special_tokens, "special token", "special tokens");
-        said += &format!(", {tokens} spelled out in the text");
-    }
-    said
+    )
 }
 
 /// Model, data and tokens of an examination.

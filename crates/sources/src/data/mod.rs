@@ -139,12 +139,11 @@ pub fn load(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>, vocabulary
     if let [first, second, ..] = &given[..] {
         return Err(SourceError::Request(format!("both {first} and {second} were given; give one of them")));
     }
-    let data = match request.tokens {
-        Some(tokens) => token_file::load(tokens, request, bos)?,
-        None => {
-            let data = load_text(request, tokenizer)?;
-            Data { special_tokens: tokenizer.map_or(0, |tokenizer| special_tokens(&data, tokenizer)), ..data }
-        }
+    let data = if let Some(tokens) = request.tokens {
+        token_file::load(tokens, request, bos)?
+    } else {
+        let data = load_text(request, tokenizer)?;
+        Data { special_tokens: tokenizer.map_or(0, |tokenizer| special_tokens(&data, tokenizer)), ..data }
     };
     check_vocabulary(&data, tokenizer, vocabulary)?;
     Ok(data)

@@ -177,6 +177,9 @@ fn now() -> Result<DateTime<Utc>, SourceError> {
     };
     let seconds = held.to_str().and_then(|held| held.trim().parse().ok());
     seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).ok_or_else(|| {
-        SourceError::Request(format!("SOURCE_DATE_EPOCH is {held:?}; expected a whole number of seconds since 1970"))
+        SourceError::Request(format!(
+            "SOURCE_DATE_EPOCH is {}; expected a whole number of seconds since 1970",
+            held.display()
+        ))
     })
 }

@@ -7,6 +7,7 @@ use minijinja::{Error, ErrorKind, Value};
 use serde_json::Value as Json;
 
 /// `tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that minijinja calls")]
 pub(super) fn filter(value: &Value, given: Rest<Value>, named: Kwargs) -> Result<String, Error> {
     let wrong = |what: String| Error::new(ErrorKind::InvalidOperation, format!("tojson: {what}"));
     let argument = |index: usize, name: &str| -> Result<Option<Value>, Error> {
