@@ -4,11 +4,11 @@ use anyhow::Result;
 use sinkscope_anatomy::examination;
 use sinkscope_kernels::matmul::Precision;
 use sinkscope_model::{LengthFit, Model, ModelError};
-use sinkscope_report::envelope::DataIdentity;
+use sinkscope_report::envelope::{ChatIdentity, DataIdentity};
 use sinkscope_sources::SourceError;
 use sinkscope_sources::checkpoint::{Checkpoint, HubSettings};
 use sinkscope_sources::data::{self, BosPolicy, Data, TextRequest, TokenBatch};
-use sinkscope_sources::tokenizer::Tokenizer;
+use sinkscope_sources::tokenizer::{ChatTemplate, Tokenizer};
 
 use crate::arguments::{Bos, TextArguments};
 use crate::progress::Progress;
@@ -42,8 +42,14 @@ impl Opened {
             architecture.d_model
         );
         let tokenizer = tokenizer(&model, options)?;
-        let Data { batch, source, sha256, bos } =
-            data::load(&text_request(options), tokenizer.as_ref(), architecture.vocabulary)?;
+        let checkpoint = model.checkpoint();
+        let template =
+            options.chat.as_ref().map(|_| ChatTemplate::from_metadata(checkpoint.metadata(), checkpoint.path()));
+        let template = template.transpose()?;
+        let chat = options.chat.as_deref().zip(template.as_ref());
+        let request = TextRequest { chat, ..text_request(options) };
+        let Data { batch, source, sha256, bos, special_tokens, chat } =
+            data::load(&request, tokenizer.as_ref(), architecture.vocabulary)?;
         let batch = batch.with_first(architecture.register_ids());
         if let LengthFit::Beyond { max_positions } = model.check_length(batch.seq_len)? {
             tracing::warn!(
@@ -52,7 +58,13 @@ impl Opened {
                 model.checkpoint().name()
             );
         }
-        let data = DataIdentity { source, sha256, sequences: batch.sequences, seq_len: batch.seq_len, bos };
+        let chat = chat.map(|chat| ChatIdentity {
+            template: chat.template.to_owned(),
+            conversations: chat.conversations,
+            adds_bos: chat.adds_bos,
+        });
+        let TokenBatch { sequences, seq_len, .. } = batch;
+        let data = DataIdentity { source, sha256, sequences, seq_len, bos, special_tokens, chat };
         Ok(Self { model, tokenizer, batch, data })
     }
 
@@ -97,12 +109,13 @@ fn tokenizer(model: &Model, options: &TextArguments) -> Result<Option<Tokenizer>
     }
 }
 
-/// What is wanted of a text.
+/// What is wanted of a text. Conversations need the template of a model, and are left out.
 pub fn text_request(options: &TextArguments) -> TextRequest<'_> {
     TextRequest {
         text: options.text.as_deref(),
         field: options.text_field.as_deref(),
         tokens: options.tokens.as_deref(),
+        chat: None,
         seq_len: options.seq_len,
         sequences: options.sequences,
         bos: match options.bos {

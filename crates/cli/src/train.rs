@@ -88,6 +88,8 @@ pub fn run(
                 DataChoice::Prepared { bos, .. } | DataChoice::BuiltIn { bos, .. } => bos,
                 DataChoice::BigramBackcopy { .. } => true,
             },
+            special_tokens: 0,
+            chat: None,
         }),
         definitions: by_name(&definitions::all(definitions::SPIKE_RATIO, definitions::SINK_EPSILON)),
         timing: Timing {

@@ -65,6 +65,31 @@ pub struct DataIdentity {
     pub seq_len: usize,
     /// Whether each sequence begins with the beginning-of-sequence token.
     pub bos: bool,
+    /// How many tokens are special ones that the text spells out, such as `<|im_start|>`. Tokens that were put before sequences are
+    /// not counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub special_tokens: usize,
+    /// How conversations became tokens; only of conversations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<ChatIdentity>,
+}
+
+/// How conversations became tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChatIdentity {
+    /// The file or the key of the model that holds the chat template.
+    pub template: String,
+    /// Conversations read, the last perhaps in part.
+    pub conversations: usize,
+    /// Whether a beginning-of-sequence token was put before sequences that begin with none. Otherwise all of them are those that the
+    /// template writes.
+    pub adds_bos: bool,
+}
+
+/// Serde asks of a reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// How long it took.
@@ -142,7 +167,15 @@ mod tests {
                 parameters: 12,
                 allowed_unknown: Vec::new(),
             }),
-            data: Some(DataIdentity { source: "t".into(), sha256: "cd".into(), sequences: 1, seq_len: 2, bos: false }),
+            data: Some(DataIdentity {
+                source: "t".into(),
+                sha256: "cd".into(),
+                sequences: 1,
+                seq_len: 2,
+                bos: false,
+                special_tokens: 0,
+                chat: None,
+            }),
             definitions: BTreeMap::from([("M_b".into(), "a median".into())]),
             timing: Timing {
                 seconds: 0.5,

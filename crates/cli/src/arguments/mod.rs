@@ -289,6 +289,11 @@ pub struct TextArguments {
     #[arg(long, value_name = "NAME", requires = "text")]
     pub text_field: Option<String>,
 
+    /// Take the conversations of this file, one a line: JSON, {"messages": [{"role": ..., "content": ...}, ...]}, as the model's
+    /// own chat template writes them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "tokens"])]
+    pub chat: Option<PathBuf>,
+
     /// Take the token ids of this file: JSON, {"tokens": [[ids of one sequence], ...]}
     #[arg(long, value_name = "FILE")]
     pub tokens: Option<PathBuf>,
@@ -299,7 +304,8 @@ pub struct TextArguments {
     #[arg(long, value_name = "N", help = sequences_help())]
     pub sequences: Option<usize>,
 
-    /// Begin each sequence with the beginning-of-sequence token; `auto` does as the model's tokeniser
+    /// Begin each sequence with the beginning-of-sequence token; `auto` does as the model's tokeniser, and
+    /// with --chat as its template
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Bos::Auto)]
     pub bos: Bos,
 

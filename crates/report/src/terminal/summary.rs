@@ -26,8 +26,17 @@ pub(super) fn model<R, A>(envelope: &Envelope<R, A>, facts: &[String], style: &S
 
 /// Which tokens, in words; names as they are.
 pub(crate) fn tokens(data: &DataIdentity) -> String {
+    let chat = data.chat.as_ref().map_or_else(String::new, |chat| {
+        let conversations = counted(chat.conversations, "conversation", "conversations");
+        let bos = if chat.adds_bos { "a BOS token put before sequences that lack it" } else { "no BOS token added" };
+        format!(" ({conversations} through the chat template of {}, {bos})", chat.template)
+    });
+    let special = match data.special_tokens {
+        0 => String::new(),
+        count => format!(", {} spelled out in the text", counted(count, "special token", "special tokens")),
+    };
     format!(
-        "{}: {} of {}, {} BOS",
+        "{}{chat}: {} of {}, {} BOS{special}",
         data.source,
         counted(data.sequences, "sequence", "sequences"),
         counted(data.seq_len, "token", "tokens"),

@@ -403,6 +403,8 @@ pub fn envelope<R>(results: R) -> Envelope<R, ()> {
             sequences: 64,
             seq_len: 64,
             bos: false,
+            special_tokens: 0,
+            chat: None,
         }),
         definitions: BTreeMap::new(),
         timing: Timing {

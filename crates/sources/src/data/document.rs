@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
 use super::compression::{self, Compression};
+use super::conversation::{self, Render};
 use super::{digest, json, parquet_column, plain_text};
 use crate::byte_order_mark;
 use crate::error::SourceError;
@@ -46,6 +47,15 @@ enum Format {
     Parquet,
 }
 
+/// What a file holds.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    /// Texts, in this field or column where there are several.
+    Field(&'a str),
+    /// Conversations, to be rendered so.
+    Conversations(&'a Render<'a>),
+}
+
 /// Whether the extensions of a file name a text format that [`read`] reads.
 pub fn is_text(path: &Path) -> bool {
     format(path).is_ok()
@@ -68,20 +78,37 @@ pub fn is_plain(path: &Path) -> bool {
 /// # Errors
 /// If the file cannot be read or is not what its extensions say; whatever `take` fails with.
 pub fn read(path: &Path, field: &str, take: &mut Take<'_>) -> Result<(String, String), SourceError> {
+    read_wanted(path, Wanted::Field(field), take)
+}
+
+/// As [`read`], of a file of conversations, one a line: each is a document, the text that `render` makes of it.
+pub(super) fn read_conversations(
+    path: &Path,
+    render: &Render<'_>,
+    take: &mut Take<'_>,
+) -> Result<(String, String), SourceError> {
+    read_wanted(path, Wanted::Conversations(render), take)
+}
+
+fn read_wanted(path: &Path, wanted: Wanted<'_>, take: &mut Take<'_>) -> Result<(String, String), SourceError> {
     if path == Path::new(STANDARD_INPUT) {
-        return read_standard_input(field, take);
+        return read_standard_input(wanted, take);
     }
     let (format, compression) = format(path)?;
+    if matches!(wanted, Wanted::Conversations(_)) && format != Format::Json {
+        let reason = "the extension does not name a file of conversations; supported are .jsonl, .ndjson and .json, one a \
+                      line, each also with .gz or .zst";
+        return Err(SourceError::data(path.display().to_string(), reason));
+    }
     let mut file = std::fs::File::open(path).map_err(|error| SourceError::io(path, error))?;
     let metadata = file.metadata().map_err(|error| SourceError::io(path, error))?;
     if metadata.is_file() && metadata.len() == 0 {
         return Err(SourceError::data(path.display().to_string(), "the file is empty"));
     }
     let copy = file.try_clone().map_err(|error| SourceError::io(path, error))?;
-    if format == Format::Parquet && compression == Compression::None {
-        parquet_column::read(copy, path, field, take)?;
-    } else {
-        read_stream(compression::open(copy, compression, path)?, format, path, compression, field, take)?;
+    match (wanted, format, compression) {
+        (Wanted::Field(field), Format::Parquet, Compression::None) => parquet_column::read(copy, path, field, take)?,
+        _ => read_stream(compression::open(copy, compression, path)?, format, path, compression, wanted, take)?,
     }
     let read = match format {
         Format::Parquet => metadata.len(),
@@ -97,11 +124,11 @@ fn read_stream(
     format: Format,
     path: &Path,
     compression: Compression,
-    field: &str,
+    wanted: Wanted<'_>,
     take: &mut Take<'_>,
 ) -> Result<(), SourceError> {
     let failed = |error| compression.error(path, error);
-    if format == Format::Parquet {
+    if let (Wanted::Field(field), Format::Parquet) = (wanted, format) {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).map_err(failed)?;
         return parquet_column::read(bytes::Bytes::from(bytes), path, field, take);
@@ -111,10 +138,13 @@ fn read_stream(
     let kept = byte_order_mark::strip(&first).map_err(|reason| SourceError::malformed(path, reason))?;
     let mark = first.len() - kept.len();
     let kept = Cursor::new(kept);
-    match format {
+    match (wanted, format) {
+        (Wanted::Conversations(render), _) => {
+            conversation::read(&mut kept.chain(BufReader::new(stream)), mark, path, compression, render, take)
+        }
         // Parts are read whole, and no further.
-        Format::PlainText => plain_text::read(&mut kept.chain(stream), mark, path, compression, take),
-        Format::Json | Format::Parquet => {
+        (_, Format::PlainText) => plain_text::read(&mut kept.chain(stream), mark, path, compression, take),
+        (Wanted::Field(field), Format::Json | Format::Parquet) => {
             json::read(&mut kept.chain(BufReader::new(stream)), mark, path, compression, field, take)
         }
     }
@@ -123,7 +153,7 @@ fn read_stream(
 /// Bytes in which the format of standard input is looked for.
 const BEGINNING: usize = 64 << 10;
 
-fn read_standard_input(field: &str, take: &mut Take<'_>) -> Result<(String, String), SourceError> {
+fn read_standard_input(wanted: Wanted<'_>, take: &mut Take<'_>) -> Result<(String, String), SourceError> {
     let name = Path::new("standard input");
     let failed = |error| SourceError::io(name, error);
     let mut input = BufReader::with_capacity(BEGINNING, digest::Hashing::new(io::stdin().lock()));
@@ -135,8 +165,12 @@ fn read_standard_input(field: &str, take: &mut Take<'_>) -> Result<(String, Stri
     {
         let unpacked = compression::unpack(Box::new(&mut input), compression, name)?;
         let mut unpacked = BufReader::with_capacity(BEGINNING, unpacked);
-        let format = looks_like(unpacked.fill_buf().map_err(|error| compression.error(name, error))?);
-        read_stream(Box::new(unpacked), format, name, compression, field, take)?;
+        let beginning = unpacked.fill_buf().map_err(|error| compression.error(name, error))?;
+        let format = match wanted {
+            Wanted::Field(_) => looks_like(beginning),
+            Wanted::Conversations(_) => Format::Json,
+        };
+        read_stream(Box::new(unpacked), format, name, compression, wanted, take)?;
     }
     input.into_inner().finish(name)
 }

@@ -41,16 +41,41 @@ pub(super) fn read(
     }
 }
 
-/// An object a line. Lines of white space are passed over.
+/// An object a line.
 fn read_lines(
     reader: &mut dyn BufRead,
     path: &Path,
     compression: Compression,
-    (lines, mut offset): (usize, usize),
+    before: (usize, usize),
     field: &str,
     take: &mut Take<'_>,
 ) -> Result<(), SourceError> {
-    let (mut bytes, mut texts) = (Vec::new(), Vec::new());
+    let mut texts = Vec::new();
+    each_line(reader, path, compression, before, &mut |number, line| {
+        parse_line(line, field, &mut texts).map_err(|error| {
+            let (what, column) = (without_place(&error), error.column());
+            let reason =
+                format!("line {number}, column {column}: {what}; each line is an object with a string `{field}`");
+            SourceError::malformed(path, reason)
+        })?;
+        for text in texts.drain(..) {
+            if take(Part { text: &text, continues: false })? == Flow::Enough {
+                return Ok(Flow::Enough);
+            }
+        }
+        Ok(Flow::More)
+    })
+}
+
+/// Gives each line, with its number, to `take`, after so many lines and bytes. Lines of white space are passed over.
+pub(super) fn each_line(
+    reader: &mut dyn BufRead,
+    path: &Path,
+    compression: Compression,
+    (lines, mut offset): (usize, usize),
+    take: &mut dyn FnMut(usize, &str) -> Result<Flow, SourceError>,
+) -> Result<(), SourceError> {
+    let mut bytes = Vec::new();
     for number in lines + 1.. {
         bytes.clear();
         if reader.read_until(b'\n', &mut bytes).map_err(|error| compression.error(path, error))? == 0 {
@@ -62,19 +87,8 @@ fn read_lines(
             SourceError::malformed(path, reason)
         })?;
         offset += line.len();
-        if line.trim().is_empty() {
-            continue;
-        }
-        parse_line(line, field, &mut texts).map_err(|error| {
-            let (what, column) = (without_place(&error), error.column());
-            let reason =
-                format!("line {number}, column {column}: {what}; each line is an object with a string `{field}`");
-            SourceError::malformed(path, reason)
-        })?;
-        for text in texts.drain(..) {
-            if take(Part { text: &text, continues: false })? == Flow::Enough {
-                return Ok(());
-            }
+        if !line.trim().is_empty() && take(number, line)? == Flow::Enough {
+            return Ok(());
         }
     }
     Ok(())
@@ -123,7 +137,7 @@ fn read_array(
 }
 
 /// What is wrong with some JSON, without the line within it.
-fn without_place(error: &serde_json::Error) -> String {
+pub(super) fn without_place(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let what = message.split(" at line ").next().unwrap_or_default();
     // The library says so of the first half of a surrogate pair that stands alone.

@@ -2,11 +2,13 @@
 //!
 //! A text file is read document by document (a `.txt` file is one, each object of a `.jsonl`, `.ndjson` or `.json` file, each
 //! row of a `.parquet` file), and only as far as the wanted sequences need. The documents' tokens are strung together with
-//! nothing in between, in the order of the file, and cut into sequences of equal length.
+//! nothing in between, in the order of the file, and cut into sequences of equal length. Each conversation of a file of chats is a
+//! document too, the text that the model's template makes of it.
 
 mod batch;
 mod compression;
 mod containment;
+pub mod conversation;
 mod digest;
 pub mod document;
 mod json;
@@ -22,7 +24,7 @@ pub use batch::TokenBatch;
 use sha2::{Digest, Sha256};
 
 use crate::error::SourceError;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{ChatTemplate, Tokenizer};
 use document::{Flow, Part};
 use sequences::Sequences;
 
@@ -41,10 +43,10 @@ pub const DEFAULT_SEQUENCES: usize = 64;
 /// Whether a beginning-of-sequence token heads each sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BosPolicy {
-    /// Text: as the model's own tokeniser does. Token files: as they are.
+    /// Text: as the model's own tokeniser does. Conversations: as the template does. Token files: as they are.
     #[default]
     Auto,
-    /// Each sequence begins with it.
+    /// Each sequence begins with it; one that begins with it by its template gets no other.
     Always,
     /// None is added.
     Never,
@@ -59,6 +61,8 @@ pub struct TextRequest<'a> {
     pub field: Option<&'a str>,
     /// A JSON file of token ids, `{"tokens": [[...], ...]}`; not together with `text`.
     pub tokens: Option<&'a Path>,
+    /// A file of conversations, and the template that makes text of them; not together with `text` or `tokens`.
+    pub chat: Option<(&'a Path, &'a ChatTemplate)>,
     /// Tokens per sequence, a BOS token included; [`DEFAULT_SEQ_LEN`] for text if absent. For a token file, it must
     /// be the length of the sequences in the file.
     pub seq_len: Option<usize>,
@@ -75,13 +79,29 @@ pub struct Data {
     /// The sequences.
     pub batch: TokenBatch,
     /// The file, or [`SAMPLE_TEXT_NAME`]. Where `sha256` covers only a part of a large file, this says which:
-    /// `FILE (its first N bytes)`.
+    /// `FILE (its first N bytes)`. Of conversations, it also says where the template is from.
     pub source: String,
     /// SHA-256 of the file as it is stored, in lower-case hexadecimal. Of a text file larger than 256 MiB, only what
     /// had to be read is covered.
     pub sha256: String,
     /// Whether each sequence begins with the BOS token, or with the token that the model's own tokeniser puts there.
     pub bos: bool,
+    /// How many tokens are special ones that the text spells out, such as `<|im_start|>`. Tokens that were put before sequences
+    /// are not counted.
+    pub special_tokens: usize,
+    /// What was made of conversations, if these are some.
+    pub chat: Option<Chat>,
+}
+
+/// How conversations became tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chat {
+    /// The file or the key that holds the chat template.
+    pub template: &'static str,
+    /// Conversations read, the last perhaps in part.
+    pub conversations: usize,
+    /// Whether a BOS token was put before sequences that begin with none. Otherwise BOS tokens are those of the template.
+    pub adds_bos: bool,
 }
 
 /// Loads the sequences that `request` asks for. `vocabulary` is the model's: ids from 0 to below it.
@@ -109,24 +129,28 @@ pub fn load(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>, vocabulary
                       of a token file with it";
         return Err(SourceError::Request(reason.to_owned()));
     }
-    let data = match (request.text, request.tokens) {
-        (Some(text), Some(tokens)) => {
-            let (text, tokens) = (text.display(), tokens.display());
-            let reason = format!("both a text ({text}) and a token file ({tokens}) were given; give one of them");
-            return Err(SourceError::Request(reason));
-        }
-        (None, Some(tokens)) => token_file::load(tokens, request, bos)?,
-        (text, None) => load_text(text, request, tokenizer)?,
+    let given = [
+        ("a text", request.text),
+        ("a token file", request.tokens),
+        ("conversations", request.chat.map(|chat| chat.0)),
+    ];
+    let given: Vec<String> =
+        given.iter().filter_map(|(what, path)| path.map(|path| format!("{what} ({})", path.display()))).collect();
+    if let [first, second, ..] = &given[..] {
+        return Err(SourceError::Request(format!("both {first} and {second} were given; give one of them")));
+    }
+    let data = if let Some(tokens) = request.tokens {
+        token_file::load(tokens, request, bos)?
+    } else {
+        let data = load_text(request, tokenizer)?;
+        Data { special_tokens: tokenizer.map_or(0, |tokenizer| special_tokens(&data, tokenizer)), ..data }
     };
     check_vocabulary(&data, tokenizer, vocabulary)?;
     Ok(data)
 }
 
-fn load_text(
-    path: Option<&Path>,
-    request: &TextRequest<'_>,
-    tokenizer: Option<&Tokenizer>,
-) -> Result<Data, SourceError> {
+fn load_text(request: &TextRequest<'_>, tokenizer: Option<&Tokenizer>) -> Result<Data, SourceError> {
+    let path = request.text.or(request.chat.map(|chat| chat.0));
     let name = path.map_or_else(|| SAMPLE_TEXT_NAME.to_owned(), |path| path.display().to_string());
     let Some(tokenizer) = tokenizer else {
         let reason = "text needs a tokeniser, and the checkpoint has none that can be read (a tokenizer.json, or the \
@@ -135,14 +159,15 @@ fn load_text(
     };
     let head = match request.bos {
         BosPolicy::Always => tokenizer.bos(),
-        BosPolicy::Auto => tokenizer.first()?,
-        BosPolicy::Never => None,
+        BosPolicy::Auto if request.chat.is_none() => tokenizer.first()?,
+        BosPolicy::Auto | BosPolicy::Never => None,
     };
-    if request.bos == BosPolicy::Auto {
+    if request.bos == BosPolicy::Auto && request.chat.is_none() {
         tokenizer.warn_of_ends();
     }
     let (mut documents, mut begun) = (0, 0);
-    let mut sequences = Sequences::new(head, request.seq_len.unwrap_or(DEFAULT_SEQ_LEN), request.sequences);
+    let mut sequences =
+        Sequences::new(head, request.chat.is_some(), request.seq_len.unwrap_or(DEFAULT_SEQ_LEN), request.sequences);
     let mut take = |part: Part<'_>| -> Result<Flow, SourceError> {
         // Such a tokeniser sees a space before every text, so the part's own is left out.
         let drop_space = part.continues && tokenizer.adds_prefix();
@@ -153,6 +178,15 @@ fn load_text(
         sequences.extend(&ids);
         Ok(if sequences.is_full() { Flow::Enough } else { Flow::More })
     };
+    if let Some((path, template)) = request.chat {
+        let compiled = template.compile(tokenizer)?;
+        let (source, sha256) = document::read_conversations(path, &|messages| compiled.render(messages), &mut take)?;
+        let batch = sequences.finish(&source)?;
+        let first = batch.tokens.iter().step_by(batch.seq_len);
+        let bos = tokenizer.bos().is_some_and(|bos| first.copied().all(|id| id == bos));
+        let chat = Chat { template: template.origin(), conversations: documents, adds_bos: head.is_some() };
+        return Ok(Data { batch, source, sha256, bos, special_tokens: 0, chat: Some(chat) });
+    }
     let (source, sha256) = if let Some(path) = path {
         document::read(path, request.field.unwrap_or(document::TEXT_FIELD), &mut take)?
     } else {
@@ -167,7 +201,15 @@ fn load_text(
              more; --bos never adds none"
         );
     }
-    Ok(Data { batch, source, sha256, bos: head.is_some() })
+    Ok(Data { batch, source, sha256, bos: head.is_some(), special_tokens: 0, chat: None })
+}
+
+/// Counts the special tokens that the text of `data` spells out.
+fn special_tokens(data: &Data, tokenizer: &Tokenizer) -> usize {
+    let TokenBatch { tokens, seq_len, .. } = &data.batch;
+    let heads = data.chat.as_ref().map_or(data.bos, |chat| chat.adds_bos);
+    let of_text = tokens.chunks(*seq_len).flat_map(|sequence| &sequence[usize::from(heads)..]);
+    of_text.filter(|&&id| tokenizer.is_special(id)).count()
 }
 
 fn check_vocabulary(data: &Data, tokenizer: Option<&Tokenizer>, vocabulary: usize) -> Result<(), SourceError> {

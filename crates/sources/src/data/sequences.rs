@@ -6,6 +6,8 @@ use super::{DEFAULT_SEQUENCES, SourceError};
 /// Sequences on their way to being full.
 pub(super) struct Sequences {
     head: Option<u32>,
+    /// Whether a text that brings the head itself is given no other.
+    once: bool,
     seq_len: usize,
     /// How many were asked for.
     asked: Option<usize>,
@@ -16,8 +18,8 @@ pub(super) struct Sequences {
 
 impl Sequences {
     /// For sequences of `seq_len` tokens (at least 2), `head` included where there is one.
-    pub(super) fn new(head: Option<u32>, seq_len: usize, asked: Option<usize>) -> Self {
-        Self { head, seq_len, asked, tokens: Vec::new(), seen: 0 }
+    pub(super) fn new(head: Option<u32>, once: bool, seq_len: usize, asked: Option<usize>) -> Self {
+        Self { head, once, seq_len, asked, tokens: Vec::new(), seen: 0 }
     }
 
     /// Whether no more tokens are needed.
@@ -33,7 +35,7 @@ impl Sequences {
                 break;
             }
             if self.tokens.len().is_multiple_of(self.seq_len) {
-                self.tokens.extend(self.head);
+                self.tokens.extend(self.head.filter(|&head| !self.once || head != id));
             }
             self.tokens.push(id);
         }

@@ -74,5 +74,6 @@ pub(super) fn load(path: &Path, request: &TextRequest<'_>, bos: Option<u32>) -> 
     let batch = TokenBatch { tokens, sequences, seq_len };
     let begins = |bos| (0..sequences).all(|index| batch.sequence(index).first() == Some(&bos));
     let bos = bos.is_some_and(begins);
-    Ok(Data { batch, source: name, sha256: hex::encode(Sha256::digest(&bytes)), bos })
+    let sha256 = hex::encode(Sha256::digest(&bytes));
+    Ok(Data { batch, source: name, sha256, bos, special_tokens: 0, chat: None })
 }

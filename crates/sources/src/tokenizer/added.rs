@@ -122,6 +122,11 @@ impl Special {
         self.by_name.iter().find(|(known, _)| known == name).map(|(_, token)| token.content.as_str())
     }
 
+    /// The names and texts of the named tokens.
+    pub(super) fn all_named(&self) -> Vec<(String, String)> {
+        self.by_name.iter().map(|(name, token)| (name.clone(), token.content.clone())).collect()
+    }
+
     /// Adds to `library` the tokens that it does not have.
     pub(super) fn add_to(self, library: &mut Tokenizer) {
         let special = self.by_name.iter().map(|(_, token)| token).chain(&self.others);

@@ -74,6 +74,7 @@ pub(super) fn parse(bytes: &[u8], path: &Path, beside: &Beside, config: &Value) 
     let present: BTreeMap<u64, AddedToken> =
         library.get_added_tokens_decoder().into_iter().map(|(id, token)| (u64::from(id), token)).collect();
     let special = Special::read(beside, version, class(version), &present)?;
+    let named = special.all_named();
     let [bos, eos] = ["bos_token", "eos_token"].map(|name| special.named(name).map(str::to_owned));
     let mut library = pipeline::of(class(version), version, &beside.settings, library)
         .map_err(|error| SourceError::malformed(path, format!("the steps of its class cannot be built: {error}")))?;
@@ -102,11 +103,12 @@ pub(super) fn parse(bytes: &[u8], path: &Path, beside: &Beside, config: &Value) 
         spelling,
         bos: bos.or_else(of_config).or_else(|| before.first().copied()),
         ends: Ends { before, after, doubt },
+        named,
         path: path.to_owned(),
     })
 }
 
-fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>, SourceError> {
+pub(super) fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>, SourceError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -115,7 +117,7 @@ fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>, SourceError> {
 }
 
 /// A JSON object; empty if there is no such file.
-fn object(path: &Path) -> Result<Map<String, Value>, SourceError> {
+pub(super) fn object(path: &Path) -> Result<Map<String, Value>, SourceError> {
     let Some(bytes) = read_if_present(path)? else { return Ok(Map::new()) };
     let bytes = byte_order_mark::strip(&bytes).map_err(|reason| SourceError::malformed(path, reason))?;
     match serde_json::from_slice(bytes) {

@@ -41,6 +41,7 @@ fn read_byte_level(keys: &GgufMetadata, path: &Path) -> Result<Tokenizer, Source
         bos,
         ends: ends(bos, adds_bos),
         adds_prefix: false,
+        named: named(&vocabulary, keys, path)?,
         path: path.to_owned(),
     })
 }
@@ -55,6 +56,7 @@ fn read_sentencepiece(keys: &GgufMetadata, path: &Path) -> Result<Tokenizer, Sou
     let order = if gemma { MergeOrder::Id } else { MergeOrder::Score };
     let adds_bos = keys.bool("tokenizer.ggml.add_bos_token").unwrap_or(true);
     Ok(Tokenizer {
+        named: named(&vocabulary, keys, path)?,
         vocabulary_size: vocabulary.tokens.len(),
         engine: Engine::SentencePiece(SentencePiece::new(vocabulary, unknown, order, adds_prefix)),
         spelling: Spelling::SentencePiece,
@@ -63,6 +65,24 @@ fn read_sentencepiece(keys: &GgufMetadata, path: &Path) -> Result<Tokenizer, Sou
         adds_prefix,
         path: path.to_owned(),
     })
+}
+
+/// Names of special tokens, and the keys of their ids.
+const NAMED: [(&str, &str); 4] = [
+    ("bos_token", "tokenizer.ggml.bos_token_id"),
+    ("eos_token", "tokenizer.ggml.eos_token_id"),
+    ("unk_token", "tokenizer.ggml.unknown_token_id"),
+    ("pad_token", "tokenizer.ggml.padding_token_id"),
+];
+
+fn named(vocabulary: &Vocabulary, keys: &GgufMetadata, path: &Path) -> Result<Vec<(String, String)>, SourceError> {
+    let mut named = Vec::new();
+    for (name, key) in NAMED {
+        if let Some(id) = vocabulary.special(keys, key, path)? {
+            named.push((name.to_owned(), vocabulary.tokens[id as usize].clone()));
+        }
+    }
+    Ok(named)
 }
 
 fn ends(bos: Option<u32>, adds_bos: bool) -> Ends {

@@ -10,6 +10,7 @@
 
 mod added;
 mod byte_level;
+mod chat_template;
 mod class;
 mod display;
 mod folder;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::Metadata;
 use crate::error::SourceError;
 use added::Beside;
+pub use chat_template::{ChatTemplate, CompiledTemplate};
 use display::Spelling;
 pub use display::character_of_byte;
 use sentencepiece::SentencePiece;
@@ -36,6 +38,8 @@ pub struct Tokenizer {
     bos: Option<u32>,
     ends: Ends,
     adds_prefix: bool,
+    /// The special tokens that have a name (`bos_token` and its like), as chat templates know them.
+    named: Vec<(String, String)>,
     path: PathBuf,
 }
 
@@ -112,6 +116,18 @@ impl Tokenizer {
         };
         let whole = added && self.spelling == Spelling::ByteLevel;
         Some(if whole { spelled } else { self.spelling.text(&spelled) })
+    }
+
+    /// Whether text that spells the token out is read as one special token. The unknown token is left out: other texts give it too.
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        let spelled = match &self.engine {
+            Engine::Library(library) => {
+                let added = library.get_added_vocabulary();
+                added.simple_id_to_token(id).filter(|token| added.is_special_token(token))
+            }
+            Engine::SentencePiece(pieces) => pieces.control(id).map(str::to_owned),
+        };
+        spelled.is_some_and(|token| !self.named.iter().any(|(name, text)| name == "unk_token" && *text == token))
     }
 
     /// Number of tokens the tokeniser knows, special ones included. A model's embedding may have more rows.

@@ -4,7 +4,7 @@
 //! The library's own normalisation is not needed: the families that use it (Llama 1 and 2, Mistral, Gemma, Phi-3)
 //! keep text as it is, but for spaces, which are written `▁`.
 
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use super::display::byte_of_name;
 use super::vocabulary::{TokenKind, Vocabulary};
@@ -24,6 +24,8 @@ pub(super) struct SentencePiece {
     pieces: Vec<String>,
     /// Text that is matched whole before any merge, by its first character, the longest first.
     whole: HashMap<char, Vec<(String, u32)>>,
+    /// Tokens that control the model and are no text.
+    controls: BTreeSet<u32>,
     /// Pieces that merges may build, with their scores.
     mergeable: HashMap<String, (u32, f64)>,
     /// Ids of the 256 byte tokens, if the vocabulary has all of them.
@@ -39,7 +41,11 @@ impl SentencePiece {
         let mut mergeable = HashMap::new();
         let mut bytes = [None; 256];
         let mut first_unknown = None;
+        let mut controls = BTreeSet::new();
         for ((id, piece), kind) in (0_u32..).zip(&vocabulary.tokens).zip(&vocabulary.kinds) {
+            if *kind == TokenKind::Control {
+                controls.insert(id);
+            }
             let text = match kind {
                 TokenKind::UserDefined => piece.replace('▁', " "),
                 _ => piece.clone(),
@@ -69,12 +75,25 @@ impl SentencePiece {
             texts.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         }
         let bytes = bytes.into_iter().collect();
-        Self { pieces: vocabulary.tokens, whole, mergeable, bytes, unknown: unknown.or(first_unknown), adds_prefix }
+        Self {
+            pieces: vocabulary.tokens,
+            whole,
+            mergeable,
+            bytes,
+            unknown: unknown.or(first_unknown),
+            controls,
+            adds_prefix,
+        }
     }
 
     /// A piece as the vocabulary spells it.
     pub(super) fn piece(&self, id: u32) -> Option<&str> {
         self.pieces.get(id as usize).map(String::as_str)
+    }
+
+    /// As [`SentencePiece::piece`], of tokens that control the model.
+    pub(super) fn control(&self, id: u32) -> Option<&str> {
+        self.piece(id).filter(|_| self.controls.contains(&id))
     }
 
     /// The ids of `text`, or the first character that has no token, no bytes and no unknown token to stand for it.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod columns;
+mod conversations;
 mod errors;
 mod files;
 mod loading;

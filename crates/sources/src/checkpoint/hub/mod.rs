@@ -26,12 +26,13 @@ pub(super) use blob::check_digest;
 pub use settings::{Download, HubSettings, Watch};
 
 /// Files that a model can do without, or that only the tokeniser needs.
-const OPTIONAL: [&str; 5] = [
+const OPTIONAL: [&str; 6] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "generation_config.json",
     "added_tokens.json",
     "special_tokens_map.json",
+    "chat_template.jinja",
 ];
 
 /// Whether a text has the form `owner/name`, and is not plainly a path.
