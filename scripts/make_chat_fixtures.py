@@ -346,7 +346,7 @@ def main():
     chat_template_utils.datetime = Clock
     cases = [case(name, "smollm") for name in TEMPLATES] + [case(name, "sentencepiece") for name in ("llama2", "mistral")]
     fixture = {"now": NOW, "conversations": CONVERSATIONS, "cases": cases}
-    (FIXTURES / "chats.json").write_text(json.dumps(fixture, indent=1, ensure_ascii=False) + "\n")
+    (FIXTURES / "chats.json").write_text(json.dumps(fixture, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
