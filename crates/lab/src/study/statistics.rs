@@ -9,7 +9,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// Coverage of every interval.
 const CONFIDENCE: f64 = 0.95;
 
-/// How often a test finds an effect that is as the runs estimate it, with as many runs as [`Effect::runs_needed`] says.
+/// How often a test finds an effect that is as the runs estimate it, with as many runs as `Effect::runs_needed` says.
 const POWER: f64 = 0.8;
 
 /// The most runs of a row that are worth naming.
@@ -90,8 +90,8 @@ impl Effect {
         Some([distribution.cdf(t), distribution.cdf(-t)])
     }
 
-    /// Runs of each row with which a test at `level` would find the effect in [`POWER`] of studies, if it is as these values
-    /// estimate it and spread as they do; `None` if they are more than [`MOST_RUNS`].
+    /// Runs of each row with which a test at `level` would find the effect in `POWER` of studies, if it is as these values
+    /// estimate it and spread as they do; `None` if they are more than `MOST_RUNS`.
     pub fn runs_needed(&self, bound: f64, level: f64, rows: &[&[f64]]) -> Option<usize> {
         let squares: f64 = rows.iter().filter_map(|row| Spread::of(row)?.deviation).map(|d| d * d).sum();
         let enough = |runs: &usize| {
