@@ -12,7 +12,7 @@ use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 
 use crate::tiny::Tiny;
-use crate::{run_in, sinkscope};
+use crate::{refused, run_in, sinkscope};
 
 /// One row a text.
 pub fn parquet(texts: &[&str]) -> Vec<u8> {
@@ -151,4 +151,31 @@ fn the_text_inside() {
     assert!(file["data"]["source"].as_str().is_some_and(|source| source.contains("built-in")), "{}", file["data"]);
     assert_eq!(file["data"]["seq_len"], 16);
     assert_eq!(file["data"]["sequences"], 64);
+}
+
+#[test]
+fn conversations_go_through_the_model_s_template() {
+    let tiny = Tiny::new("llama");
+    let line =
+        r#"{"messages": [{"role": "user", "content": "the ship"}, {"role": "assistant", "content": "sails at dawn"}]}"#;
+    let file = tiny.write("chat.jsonl", [line; 3].join("\n"));
+    let options = ["--chat", &file, "--seq-len", "6", "--only", "nll"];
+    let message = refused(&tiny.anatomy(&options));
+    assert!(message.contains("has no chat template"), "{message}");
+    let template = "{% for message in messages %}{{ message.content }} {% endfor %}. ";
+    let config = json!({"chat_template": template}).to_string();
+    std::fs::write(tiny.model().join("tokenizer_config.json"), config).expect("written");
+    let (status, stdout, stderr) = run_in(&tiny, &options);
+    assert_eq!(status, 0, "{stderr}");
+    assert!(stdout.contains("3 conversations through the chat template"), "{stdout}");
+    let text = tiny.write("same.txt", "the ship sails at dawn . ".repeat(3));
+    let nll = |options: &[&str]| {
+        assert_eq!(run_in(&tiny, options).0, 0);
+        let file = std::fs::read(tiny.path("out/anatomy.json")).expect("written");
+        serde_json::from_slice::<Value>(&file).expect("JSON")["results"]["nll"].clone()
+    };
+    assert_eq!(nll(&options), nll(&["--text", &text, "--seq-len", "6", "--only", "nll"]));
+    let twice = tiny.write("twice.jsonl", line.replace("}]}", "}], \"messages\": []}"));
+    let message = refused(&tiny.anatomy(&["--chat", &twice, "--seq-len", "6"]));
+    assert!(message.contains("line 1") && message.contains("field `messages`: it is there twice"), "{message}");
 }

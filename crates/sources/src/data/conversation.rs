@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::compression::Compression;
 use super::document::{Part, Take};
 use super::json::{each_line, without_place};
+use super::once::Once;
 use crate::error::SourceError;
 
 /// What makes a text of the messages of a conversation, or says why it cannot.
@@ -45,7 +46,7 @@ pub(super) fn read(
 /// # Errors
 /// If the line is no conversation: where in it and why, to stand behind the number of the line.
 pub fn parse(line: &str) -> Result<Vec<Map<String, Value>>, String> {
-    let value = serde_json::from_str(line)
+    let Once(value) = serde_json::from_str(line)
         .map_err(|error: serde_json::Error| format!(", column {}: {}", error.column(), without_place(&error)))?;
     messages(value).map_err(|reason| format!(": {reason}"))
 }

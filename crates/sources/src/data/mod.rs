@@ -13,6 +13,7 @@ mod digest;
 pub mod document;
 mod json;
 mod non_numbers;
+mod once;
 mod parquet_column;
 mod plain_text;
 mod sequences;
