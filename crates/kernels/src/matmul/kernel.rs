@@ -3,13 +3,15 @@
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
-use super::packed::{LANES, Line};
+use super::packed::{LANES, Line, Panels};
 use super::tiles::Parts;
 use super::{Matrix, MatrixMut, Precision, Right, amx, blocked};
 use crate::Buffer;
 
 /// Most columns of a right operand that are packed at a time for one product.
 pub(super) const MAX_PACKED_COLUMNS: usize = 512;
+/// Rows are shared in multiples of this.
+const SHARED_ROWS: usize = 32;
 
 /// A way to multiply. Each packs panels of [`PANEL`](super::packed::PANEL) columns in its own form, one panel after the other,
 /// the last perhaps narrower.
@@ -53,6 +55,14 @@ impl Kernel {
         self != Self::Vectors
     }
 
+    /// Fewest multiplications for which another thread is woken: a tenth of a millisecond of them.
+    fn worth_sharing(self) -> usize {
+        match self {
+            Self::Vectors => 1 << 23,
+            Self::Tiles(_) => 1 << 25,
+        }
+    }
+
     /// Lines of a packed matrix.
     pub fn lines(self, rows: usize, columns: usize) -> usize {
         let of_register = match self {
@@ -80,7 +90,41 @@ impl Kernel {
     }
 
     /// `out = a b`, or `out += a b`. The shapes agree and are not empty, and what is packed was packed by this kernel.
-    pub fn product(self, out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_, f32>) {
+    pub fn product(self, mut out: MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_, f32>) {
+        match b {
+            Right::Packed(panels) => self.share(out, a, panels),
+            Right::Plain(..) => self.alone(&mut out, a, b),
+        }
+    }
+
+    /// As [`Kernel::product`]. A thread of a pool that has no task left for others offers them half of the rows. The bits are
+    /// the same, because rows do not depend on each other.
+    fn share(self, mut out: MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Panels<'_>) {
+        let half = (out.rows / 2).next_multiple_of(SHARED_ROWS);
+        let large = half < out.rows && half * a.columns * out.columns >= self.worth_sharing();
+        if !large || rayon_core::current_thread_has_pending_tasks() != Some(false) || rayon::current_num_threads() == 1
+        {
+            return self.alone(&mut out, a, Right::Packed(b));
+        }
+        let (above, below) = out.data.split_at_mut(half * out.row_stride);
+        let (above, mut below) =
+            (MatrixMut { data: above, rows: half, ..out }, MatrixMut { data: below, rows: a.rows - half, ..out });
+        let rows_of_a = |rows| a.part(rows, 0..a.columns);
+        rayon::join_context(
+            |_| self.share(above, rows_of_a(0..half), b),
+            |context| {
+                if context.migrated() {
+                    self.share(below, rows_of_a(half..a.rows), b);
+                } else {
+                    // Nobody was idle.
+                    self.alone(&mut below, rows_of_a(half..a.rows), Right::Packed(b));
+                }
+            },
+        );
+    }
+
+    /// As [`Kernel::product`], on this thread.
+    fn alone(self, out: &mut MatrixMut<'_, f32>, a: Matrix<'_, f32>, b: Right<'_, f32>) {
         if a.columns == 0 && !out.accumulate {
             for row in 0..out.rows {
                 out.data[row * out.row_stride..][..out.columns].fill(0.0);

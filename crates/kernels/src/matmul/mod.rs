@@ -103,7 +103,7 @@ impl<'a, F: Float> Right<'a, F> {
 }
 
 /// The product: `out = a b`, or `out += a b` if `out` is [accumulating](MatrixMut::accumulating). With our own kernels the bits
-/// are the same whether `b` is packed or not.
+/// are the same whether `b` is packed or not. A thread of a pool may do other tasks of the pool meanwhile: it must hold no lock.
 ///
 /// # Shapes
 /// `a`: m x k, `b`: k x n, `out`: m x n.
@@ -116,9 +116,9 @@ pub fn matmul<'b, F: Float>(mut out: MatrixMut<'_, F>, a: Matrix<'_, F>, b: impl
         return;
     }
     if let (Some((kernel, b)), Some(a)) = (b.for_kernel(), a.as_f32())
-        && let Some(mut out) = out.as_f32()
+        && let Some(out) = out.as_f32()
     {
-        return kernel.product(&mut out, a, b);
+        return kernel.product(out, a, b);
     }
     match b {
         Right::Plain(b, _) => general::product(&mut out, a, b),

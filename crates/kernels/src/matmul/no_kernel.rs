@@ -28,7 +28,7 @@ impl Kernel {
         match self {}
     }
 
-    pub fn product(self, _: &mut MatrixMut<'_, f32>, _: Matrix<'_, f32>, _: Right<'_, f32>) {
+    pub fn product(self, _: MatrixMut<'_, f32>, _: Matrix<'_, f32>, _: Right<'_, f32>) {
         match self {}
     }
 }

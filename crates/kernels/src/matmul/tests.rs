@@ -1,5 +1,7 @@
 //! Every way to a product against the definition, in f64.
 
+use rayon::prelude::*;
+
 use super::*;
 use crate::in_use::{own_kernel, precisions};
 
@@ -152,6 +154,28 @@ fn a_row_has_the_same_bits_in_any_tile() {
                 matmul(out, a, if index % 2 == 0 { packed.whole() } else { Right::Plain(right, precision) });
             }
             assert_eq!(out, whole, "{precision:?}: tiles of {rows} rows");
+        }
+    }
+}
+
+#[test]
+fn a_product_shared_with_idle_threads_has_the_same_bits() {
+    let (m, k, n) = (300, 400, 600);
+    let (a, b): (Vec<f32>, Vec<f32>) = (convert(&values(m * k, 1)), convert(&values(k * n, 2)));
+    for &precision in precisions::<f32>() {
+        let packed = PackedRight::new(precision, Matrix::new(&b, k, n));
+        let run = || {
+            let mut out = vec![1.0; m * n];
+            matmul(MatrixMut::new(&mut out, m, n).accumulating(true), Matrix::new(&a, m, k), packed.whole());
+            out
+        };
+        let alone = run();
+        for threads in [2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            assert_eq!(pool.install(run), alone, "{precision:?}: {threads} threads");
+            // Some of these do others while they wait.
+            let several: Vec<_> = pool.install(|| (0..7).into_par_iter().with_max_len(1).map(|_| run()).collect());
+            assert!(several.iter().all(|out| *out == alone), "{precision:?}: {threads} threads");
         }
     }
 }
