@@ -1,10 +1,10 @@
 //! Results that a command would replace: only those of the same request are replaced without being asked to.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sinkscope_model::{Model, ModelError};
 use sinkscope_report::envelope::DataIdentity;
 
@@ -39,15 +39,7 @@ impl Earlier {
     /// # Errors
     /// If it is of a command with other arguments, or no output.
     pub fn at(place: PathBuf, command: &[String]) -> Result<Option<Self>, ModelError> {
-        let content = match fs::read(&place) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            // That there is a directory in its place is said when it is written.
-            Err(_) => return Ok(None),
-            Ok(content) => content,
-        };
-        let Ok(of) = serde_json::from_slice::<Frame>(&content) else {
-            return Err(refusal(&place, "is there already and is no output of sinkscope"));
-        };
+        let Some(of) = read::<Frame>(&place, "sinkscope")? else { return Ok(None) };
         if deciding(&of.command) != deciding(command) {
             return Err(refusal(&place, &format!("holds the results of another command, `{}`", of.command.join(" "))));
         }
@@ -73,6 +65,35 @@ impl Earlier {
             _ => Ok(()),
         }
     }
+}
+
+/// Refuses to replace the tables of another study.
+///
+/// # Errors
+/// If there are some, or what is there is no output of a study.
+pub fn check_study(place: &Path, name: &str) -> Result<(), ModelError> {
+    #[derive(Deserialize)]
+    struct Tables {
+        results: Study,
+    }
+    #[derive(Deserialize)]
+    struct Study {
+        study: String,
+    }
+    match read::<Tables>(place, "a study")? {
+        Some(Tables { results }) if results.study != name => {
+            Err(refusal(place, &format!("holds the tables of the study {}", results.study)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is to be known of the output of `whose` at a place, if there is one. That there is a directory in its place is said when it is
+/// written.
+fn read<Output: DeserializeOwned>(place: &Path, whose: &str) -> Result<Option<Output>, ModelError> {
+    let Ok(content) = fs::read(place) else { return Ok(None) };
+    let output = serde_json::from_slice(&content);
+    output.map(Some).map_err(|_| refusal(place, &format!("is there already and is no output of {whose}")))
 }
 
 fn refusal(place: &Path, reason: &str) -> ModelError {

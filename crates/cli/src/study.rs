@@ -11,7 +11,6 @@ use sinkscope_lab::study::{
     slurm, tabulate,
 };
 use sinkscope_lab::trainer::{Diverged, Event};
-use sinkscope_model::ModelError;
 use sinkscope_model::architecture::Architecture;
 use sinkscope_report::envelope::{Envelope, VERSION};
 use sinkscope_report::files::OutputDirectory;
@@ -20,10 +19,10 @@ use sinkscope_report::{markdown, terminal};
 
 use crate::arguments::{Launcher, StudyArguments};
 use crate::failure::{Interrupted, RunsFailed};
-use crate::machine;
 use crate::output::{Output, by_name};
 use crate::process::Process;
 use crate::progress::StudyProgress;
+use crate::{earlier, machine};
 
 /// Runs the command; `start` is when the program started.
 ///
@@ -35,7 +34,7 @@ pub fn run(arguments: &StudyArguments, file: &Path, process: &Process, start: In
     let kept = arguments.results.join(&study.name);
     let out = arguments.out.as_deref().map(OutputDirectory::prepare).transpose()?;
     if let Some(out) = arguments.out.as_ref().filter(|_| !arguments.force) {
-        check_earlier(&out.join("study.json"), &study)?;
+        earlier::check_study(&out.join("study.json"), &study.name)?;
     }
     if arguments.launcher == Launcher::Slurm {
         return submit(arguments, file, &study, &kept);
@@ -62,28 +61,6 @@ pub fn run(arguments: &StudyArguments, file: &Path, process: &Process, start: In
     }
     Output::print(|style| terminal::study(&results, style))?;
     if failures.is_empty() { Ok(()) } else { Err(RunsFailed(failures).into()) }
-}
-
-/// Refuses to replace the tables of another study.
-fn check_earlier(place: &Path, study: &Study) -> Result<()> {
-    #[derive(serde::Deserialize)]
-    struct Earlier {
-        results: Named,
-    }
-    #[derive(serde::Deserialize)]
-    struct Named {
-        study: String,
-    }
-    let Ok(content) = std::fs::read(place) else { return Ok(()) };
-    let refused = |what: &str| {
-        let reason = format!("{}: {what}; give another directory, or --force to replace it", place.display());
-        Err(ModelError::Request(reason).into())
-    };
-    match serde_json::from_slice::<Earlier>(&content) {
-        Ok(earlier) if earlier.results.study == study.name => Ok(()),
-        Ok(earlier) => refused(&format!("holds the tables of the study {}", earlier.results.study)),
-        Err(_) => refused("is there already and is no output of a study"),
-    }
 }
 
 /// What is to be run.

@@ -60,6 +60,7 @@ pub struct HeldOut {
     pub long: Option<TokenBatch>,
 }
 
+#[cfg(test)]
 impl HeldOut {
     /// These, without detail.
     pub fn plain(batch: TokenBatch) -> Self {

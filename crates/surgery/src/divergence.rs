@@ -13,6 +13,8 @@ use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_model::{Linear, Model, ModelError};
 use sinkscope_sources::data::TokenBatch;
 
+use crate::locked;
+
 /// What is kept of the untouched model.
 #[derive(Debug)]
 enum Kept {
@@ -139,11 +141,6 @@ impl Piece {
         *locked(&self.0) = Some((start, Arc::clone(&head)));
         Ok(head)
     }
-}
-
-/// A poisoned lock means that another task panicked; what it guards is still whole.
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Holds a variant's predictions against the untouched model's.

@@ -20,3 +20,8 @@ pub mod taps;
 pub mod tokens;
 
 pub use error::SurgeryError;
+
+/// A poisoned lock means that another task panicked; what it guards is still whole.
+fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -15,6 +15,7 @@ use sinkscope_model::{Model, ModelError};
 use sinkscope_sources::checkpoint::{Metadata, Tensor};
 
 use crate::error::SurgeryError;
+use crate::locked;
 use crate::operation::{Kind, Operation, WhichTokens};
 use crate::plan::{Planner, last};
 use crate::quantise::{Scheme, Weights, name, weights_of};
@@ -112,7 +113,9 @@ impl<'m> ChangedWeights<'m> {
         fs::create_dir_all(beside).map_err(|error| failed(beside, error))?;
         let draft = beside.join(format!(".{name}.{}.tmp", std::process::id()));
         fs::create_dir(&draft).map_err(|error| failed(&draft, error))?;
+        let synced = || fs::read_dir(&draft)?.try_for_each(|entry| fs::File::open(entry?.path())?.sync_all());
         let written = self.write_into(&draft).and_then(|()| {
+            synced().map_err(|error| failed(&draft, error))?;
             // An empty directory may be there.
             match fs::remove_dir(&self.to) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&self.to, error)),
@@ -228,8 +231,7 @@ impl View for Written<'_> {
 
     fn data(&self) -> Cow<'_, [u8]> {
         let values = self.values().unwrap_or_else(|error| {
-            let mut first = self.error.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            first.get_or_insert(error);
+            locked(self.error).get_or_insert(error);
             vec![0.0; self.tensor.len()]
         });
         Cow::Owned(values.into_iter().flat_map(f32::to_le_bytes).collect())

@@ -1,7 +1,8 @@
 //! Every operation against a naive way to do it: a pass from the embedding on, with a change written by hand.
 
+mod fixture;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use sinkscope_anatomy::examination::{AnatomyRequest, Surroundings, examine};
 use sinkscope_anatomy::nll::NllTap;
@@ -12,40 +13,16 @@ use sinkscope_model::edit::{Edit, Mask};
 use sinkscope_model::pass::Pass;
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_sources::data::TokenBatch;
-use sinkscope_surgery::SurgeryError;
-use sinkscope_surgery::compare::{Request, compare};
-use sinkscope_surgery::results::{Comparison, Variant};
+use sinkscope_surgery::compare::Request;
+use sinkscope_surgery::results::Variant;
 use sinkscope_surgery::taps::{KeepTap, RowsTap};
 
-const SEQ_LEN: usize = 9;
-const PLENTY: u64 = 1 << 40;
-const FAMILIES: [&str; 6] = ["llama", "gemma2", "olmo2", "gpt2", "gpt-neox", "qwen2-window"];
+use crate::fixture::{FAMILIES, PLENTY, model, request, run};
 
-fn model(family: &str) -> Model {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/families").join(family);
-    Model::open(folder.to_str().expect("UTF-8")).expect("a fixture")
-}
+const SEQ_LEN: usize = 9;
 
 fn batch(sequences: usize) -> TokenBatch {
-    let id = |index: usize| ((index * index + 7 * index / 3 + 5) % 32) as u32;
-    TokenBatch { tokens: (0..sequences * SEQ_LEN).map(id).collect(), sequences, seq_len: SEQ_LEN }
-}
-
-fn request(operations: &[&str]) -> Request {
-    Request {
-        operations: operations.iter().map(|typed| typed.parse().expect("an operation")).collect(),
-        spike_ratio: 5.0,
-        epsilon: 0.3,
-        seed: 0,
-        bos: Some(0),
-        calibration: None,
-        trials: true,
-    }
-}
-
-fn run(model: &Model, batch: &TokenBatch, request: &Request, memory: u64) -> Result<Comparison, SurgeryError> {
-    let around = Surroundings { memory, text: &|_| String::new(), progress: &|_| {} };
-    Ok(compare(model, batch, request, around)?.comparison)
+    fixture::batch(sequences, SEQ_LEN)
 }
 
 fn variant(model: &Model, operation: &str) -> Variant {

@@ -1,10 +1,10 @@
 //! Quantised layers and caches against a naive way to do it: every scale and code by hand, every row by itself.
 
+mod fixture;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Mutex;
 
-use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_anatomy::nll::NllTap;
 use sinkscope_kernels::microscaling::{Blocks, quantise_blocks, rotate};
 use sinkscope_model::blocks::{Product, Projection};
@@ -13,44 +13,15 @@ use sinkscope_model::pass::Pass;
 use sinkscope_model::tap::{Event, EventData, Place, Point, Tap};
 use sinkscope_model::{Linear, Model};
 use sinkscope_sources::data::TokenBatch;
-use sinkscope_surgery::SurgeryError;
-use sinkscope_surgery::compare::{Request, compare};
+use sinkscope_surgery::compare::Request;
 use sinkscope_surgery::quantise::{CacheEdit, CacheFormat, Chosen, MaximaTap, QuantisedLayers, Scheme};
 use sinkscope_surgery::results::{Comparison, Variant};
 
-const PLENTY: u64 = 1 << 40;
-const FAMILIES: [&str; 6] = ["llama", "gemma2", "olmo2", "gpt2", "gpt-neox", "qwen2-window"];
-
-fn model(family: &str) -> Model {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/families").join(family);
-    Model::open(folder.to_str().expect("UTF-8")).expect("a fixture")
-}
-
-fn batch(sequences: usize, seq_len: usize) -> TokenBatch {
-    let id = |index: usize| ((index * index + 7 * index / 3 + 5) % 32) as u32;
-    TokenBatch { tokens: (0..sequences * seq_len).map(id).collect(), sequences, seq_len }
-}
+use crate::fixture::{FAMILIES, PLENTY, batch, model, request, run};
 
 fn all_layers(model: &Model) -> Chosen {
     let tensors = model.layer_tensors().into_iter();
     tensors.filter_map(|tensor| Some(((tensor.block, tensor.projection?), tensor.name))).collect()
-}
-
-fn request(operations: &[&str]) -> Request {
-    Request {
-        operations: operations.iter().map(|typed| typed.parse().expect("an operation")).collect(),
-        spike_ratio: 5.0,
-        epsilon: 0.3,
-        seed: 0,
-        bos: Some(0),
-        calibration: None,
-        trials: true,
-    }
-}
-
-fn run(model: &Model, batch: &TokenBatch, request: &Request, memory: u64) -> Result<Comparison, SurgeryError> {
-    let around = Surroundings { memory, text: &|_| String::new(), progress: &|_| {} };
-    Ok(compare(model, batch, request, around)?.comparison)
 }
 
 /// A grid by its name: the largest point, and the point nearest to a number.

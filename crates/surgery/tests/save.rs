@@ -1,38 +1,27 @@
 //! Models written with the weights that an operation changes: read back, they predict what the operation predicted.
 
+mod fixture;
+
 use std::fs;
 use std::path::Path;
 
-use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_anatomy::nll::NllTap;
 use sinkscope_model::Model;
 use sinkscope_model::pass::Pass;
 use sinkscope_sources::data::TokenBatch;
 use sinkscope_surgery::SurgeryError;
-use sinkscope_surgery::compare::{Request, compare};
+use sinkscope_surgery::compare::Request;
 use sinkscope_surgery::plan::Planner;
 use sinkscope_surgery::save::ChangedWeights;
 
-fn model(family: &str) -> Model {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/families").join(family);
-    Model::open(folder.to_str().expect("UTF-8")).expect("a fixture")
-}
+use crate::fixture::{PLENTY, model, run};
 
 fn batch() -> TokenBatch {
-    let id = |index: usize| ((index * index + 7 * index / 3 + 5) % 32) as u32;
-    TokenBatch { tokens: (0..4 * 9).map(id).collect(), sequences: 4, seq_len: 9 }
+    fixture::batch(4, 9)
 }
 
 fn request(operations: &[&str]) -> Request {
-    Request {
-        operations: operations.iter().map(|typed| typed.parse().expect("an operation")).collect(),
-        spike_ratio: 5.0,
-        epsilon: 0.3,
-        seed: 0,
-        bos: None,
-        calibration: None,
-        trials: false,
-    }
+    Request { bos: None, trials: false, ..fixture::request(operations) }
 }
 
 fn nll(model: &Model) -> f64 {
@@ -54,8 +43,7 @@ fn a_saved_model_predicts_what_the_operation_did() {
         for operation in ["quantize=w3-g8", "quantize=w8+only=layer=1", "quantize=w-fp8-e4m3", "skip-head=1.2"] {
             let to = folder.path().join(format!("{family} {operation}"));
             save(&model, &[operation], &to).expect(operation);
-            let around = Surroundings { memory: u64::MAX, text: &|_| String::new(), progress: &|_| {} };
-            let found = compare(&model, &batch(), &request(&[operation]), around).expect(operation).comparison;
+            let found = run(&model, &batch(), &request(&[operation]), PLENTY).expect(operation);
             let saved = Model::open(to.to_str().expect("UTF-8")).expect("what was written");
             let (ours, theirs) = (nll(&saved), found.variants[0].nll.expect("targets"));
             assert!((ours - theirs).abs() < 1e-9, "{family} {operation}: {ours} {theirs}");
@@ -64,9 +52,8 @@ fn a_saved_model_predicts_what_the_operation_did() {
     }
     let (model, to) = (model("llama"), folder.path().join("skipped"));
     save(&model, &["skip-block=2-3@position=all"], &to).expect("no biases");
-    let around = Surroundings { memory: u64::MAX, text: &|_| String::new(), progress: &|_| {} };
     let operation = request(&["skip-block=2-3@position=all"]);
-    let found = compare(&model, &batch(), &operation, around).expect("a comparison").comparison;
+    let found = run(&model, &batch(), &operation, PLENTY).expect("a comparison");
     let saved = Model::open(to.to_str().expect("UTF-8")).expect("what was written");
     assert!((nll(&saved) - found.variants[0].nll.expect("targets")).abs() < 1e-9);
     // Nothing half-written is left.

@@ -1,8 +1,7 @@
 //! The banded pass against a cache that is filled and emptied token by token, in f64.
 
-use std::path::Path;
+mod fixture;
 
-use sinkscope_anatomy::examination::Surroundings;
 use sinkscope_anatomy::nll::NllTap;
 use sinkscope_model::Model;
 use sinkscope_model::architecture::{Architecture, ResidualLayout};
@@ -12,20 +11,16 @@ use sinkscope_model::pass::{Pass, Window};
 use sinkscope_model::tap::{Place, Point};
 use sinkscope_sources::data::TokenBatch;
 use sinkscope_surgery::SurgeryError;
-use sinkscope_surgery::compare::{Request, compare};
+use sinkscope_surgery::compare::Request;
 use sinkscope_surgery::results::Comparison;
 use sinkscope_surgery::taps::RowsTap;
 
+use crate::fixture::model;
+
 const SEQ_LEN: usize = 17;
 
-fn model(family: &str) -> Model {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/families").join(family);
-    Model::open(folder.to_str().expect("UTF-8")).expect("a fixture")
-}
-
 fn batch() -> TokenBatch {
-    let id = |index: usize| ((index * index + 7 * index / 3 + 5) % 32) as u32;
-    TokenBatch { tokens: (0..2 * SEQ_LEN).map(id).collect(), sequences: 2, seq_len: SEQ_LEN }
+    fixture::batch(2, SEQ_LEN)
 }
 
 /// A vector of one head, rotated to a position.
@@ -135,17 +130,8 @@ fn one_banded_pass_is_a_cache_filled_token_by_token() {
 }
 
 fn run_operations(model: &Model, typed: &[&str]) -> Result<Comparison, SurgeryError> {
-    let request = Request {
-        operations: typed.iter().map(|typed| typed.parse().expect("an operation")).collect(),
-        spike_ratio: 5.0,
-        epsilon: 0.3,
-        seed: 0,
-        bos: None,
-        calibration: None,
-        trials: true,
-    };
-    let around = Surroundings { memory: u64::MAX, text: &|_| String::new(), progress: &|_| {} };
-    Ok(compare(model, &batch(), &request, around)?.comparison)
+    let request = Request { bos: None, ..fixture::request(typed) };
+    fixture::run(model, &batch(), &request, fixture::PLENTY)
 }
 
 #[test]

@@ -97,7 +97,7 @@ impl Kinds {
 }
 
 /// Tokens of a kind, ascending: all, or `most` of them taken evenly.
-pub(crate) fn chosen(of_kind: &[bool], most: usize) -> Vec<usize> {
+pub fn chosen(of_kind: &[bool], most: usize) -> Vec<usize> {
     let all: Vec<usize> = (0..of_kind.len()).filter(|&token| of_kind[token]).collect();
     let count = all.len().min(most);
     (0..count).map(|index| all[index * all.len() / count]).collect()

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sinkscope_anatomy::wide::mean;
 
 use super::statistics::{Effect, correlation, holm};
 use crate::measure::{Measure, Unit};
@@ -221,7 +222,7 @@ impl Condition {
             None => Effect::of(&values),
         };
         let back = |value: f64| if self.is_ratio() { value.exp() } else { value };
-        let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
+        let mean = |of: &[f64]| mean(of.iter().copied()).unwrap_or(f64::NAN);
         let estimate = mean(&values) - others.as_deref().map_or(0.0, mean);
         let mut tested = Tested {
             condition: self.clone(),

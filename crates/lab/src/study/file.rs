@@ -174,8 +174,10 @@ impl Study {
         for entry in file.row {
             let RowEntry { name, baseline, seeds, paper, change: row_change } = entry;
             let row_change = relative_to(path, row_change);
+            if let Some(seeds) = &seeds {
+                check_seeds(seeds).map_err(|reason| wrong(format!("row {name:?}: {reason}")))?;
+            }
             let seeds = seeds.unwrap_or_else(|| file.seeds.clone());
-            check_seeds(&seeds).map_err(|reason| wrong(format!("row {name:?}: {reason}")))?;
             let mut table = base.clone();
             for change in [&change, &row_change] {
                 if change.contains_key("seed") {

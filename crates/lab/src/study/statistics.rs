@@ -33,9 +33,10 @@ impl Spread {
         Some(Self { mean, deviation })
     }
 
-    /// The square of the standard error of the mean.
-    fn error_squared(values: &[f64]) -> Option<f64> {
-        Some(Self::of(values)?.deviation?.powi(2) / values.len() as f64)
+    /// The mean, and the square of its standard error.
+    fn mean_and_error_squared(values: &[f64]) -> Option<(f64, f64)> {
+        let Self { mean, deviation } = Self::of(values)?;
+        Some((mean, deviation?.powi(2) / values.len() as f64))
     }
 }
 
@@ -54,16 +55,17 @@ impl Effect {
     /// The mean of these values; `None` of fewer than two, if one is not finite, or if they do not spread: equal values of a
     /// few seeds do not say that others would be equal too.
     pub fn of(values: &[f64]) -> Option<Self> {
-        let error = Spread::error_squared(values)?.sqrt();
-        Self::if_sure(Self { estimate: Spread::of(values)?.mean, error, freedom: values.len() as f64 - 1.0 })
+        let (estimate, square) = Spread::mean_and_error_squared(values)?;
+        Self::if_sure(Self { estimate, error: square.sqrt(), freedom: values.len() as f64 - 1.0 })
     }
 
     /// The mean of the values less that of the others, which may spread otherwise (Welch, Biometrika 34, 1947).
     pub fn between(values: &[f64], others: &[f64]) -> Option<Self> {
-        let (a, b) = (Spread::error_squared(values)?, Spread::error_squared(others)?);
+        let ((mean, a), (other, b)) =
+            (Spread::mean_and_error_squared(values)?, Spread::mean_and_error_squared(others)?);
         let freedom = |square: f64, of: &[f64]| square.powi(2) / (of.len() as f64 - 1.0);
         Self::if_sure(Self {
-            estimate: Spread::of(values)?.mean - Spread::of(others)?.mean,
+            estimate: mean - other,
             error: (a + b).sqrt(),
             freedom: (a + b).powi(2) / (freedom(a, values) + freedom(b, others)),
         })

@@ -19,10 +19,13 @@ Verdicts: of studies whose truths lie on the bounds, 5 % at most say agrees or d
 unless said otherwise, by Holm's rule over the study); the rest is undecided, and so are rows of fewer than five runs. Intervals: \
 95 %, of each condition by itself.";
 
+/// Measures so expendable or more have no column but in the tidy tables.
+const TIDY_ALONE: u8 = 7;
+
 /// The measures that have a column here: of those that any row has, not all, as the tidy tables have.
 pub(crate) fn shown(results: &StudyResults) -> impl Iterator<Item = &'static About> {
     let has = |row: &RowResult, about: &About| row.figures.is_some_and(|figures| figures.of(about.measure).is_some());
-    MEASURES.iter().filter(move |about| about.expendable < 7 && results.rows.iter().any(|row| has(row, about)))
+    MEASURES.iter().filter(move |about| about.expendable < TIDY_ALONE && results.rows.iter().any(|row| has(row, about)))
 }
 
 /// The headings of the table, those of the paper's figures after a mark.

@@ -7,9 +7,9 @@ use sinkscope_model::blocks::{Product, Projection};
 use sinkscope_model::tap::Place;
 
 use super::block::{QuantisedBlock, Row, input_of};
-use super::locked;
 use super::maxima::INPUTS;
 use crate::definitions::SMOOTHED_SEQUENCES;
+use crate::locked;
 
 /// What a layer's output lost.
 #[derive(Debug, Clone, Copy, Default)]

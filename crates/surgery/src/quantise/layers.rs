@@ -9,8 +9,9 @@ use sinkscope_model::edit::{LinearBlock, LinearEdit};
 
 use super::block::QuantisedBlock;
 use super::damage::SeenLayer;
-use super::{Activations, MaximaTap, Scheme, UntouchedInputs, locked};
+use super::{Activations, MaximaTap, Scheme, UntouchedInputs};
 use crate::definitions::BREAKS;
+use crate::locked;
 use crate::results::LinearLayer;
 
 /// The linear layers that are quantised, by block and projection, each with the name of its tensor.

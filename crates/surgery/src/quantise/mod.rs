@@ -19,8 +19,3 @@ pub use maxima::MaximaTap;
 pub use scheme::{Activations, Scheme, Sharing, Weights};
 pub use untouched::{MagnitudeTap, UntouchedInputs};
 pub(crate) use weights::weights_of;
-
-/// A poisoned lock means that another task panicked; what it guards is still whole.
-fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use sinkscope_anatomy::sample::chosen;
 use sinkscope_kernels::quantise::largest_magnitude;
 use sinkscope_model::Model;
 use sinkscope_model::pass::Pass;
@@ -106,7 +107,9 @@ impl UntouchedInputs {
         let spikes = |spiking: bool| tokens.iter().map(|&token| spikes[token] == spiking).collect::<Vec<_>>();
         let mut wanted = vec![false; tokens.len()];
         for (kind, most) in [(spikes(true), SAMPLED_SPIKES), (spikes(false), SAMPLED_TOKENS)] {
-            evenly(&kind, most).for_each(|token| wanted[token] = true);
+            for token in chosen(&kind, most) {
+                wanted[token] = true;
+            }
         }
         let sample =
             TokenBatch { tokens: tokens.iter().map(|&token| batch.tokens[token]).collect(), sequences: count, seq_len };
@@ -134,11 +137,4 @@ impl UntouchedInputs {
         let width = (rows.len() / self.tokens.len().max(1)).max(1);
         self.tokens.iter().copied().zip(rows.chunks_exact(width))
     }
-}
-
-/// Those of a kind: all, or `most` taken evenly.
-fn evenly(of_kind: &[bool], most: usize) -> impl Iterator<Item = usize> {
-    let all: Vec<usize> = (0..of_kind.len()).filter(|&token| of_kind[token]).collect();
-    let count = all.len().min(most);
-    (0..count).map(move |index| all[index * all.len() / count])
 }
